@@ -1,0 +1,54 @@
+/** Stable within a major version; messages are not. */
+export type ErrorCode =
+  /** The store, snapshot or iterator was used after `close()`. */
+  | 'FIRKIN_CLOSED'
+  /** Another process, or another `open` of this one, holds the store for writing. */
+  | 'FIRKIN_LOCKED'
+  /** The kernel lock could not be taken for another reason than a holder, or is not available here. */
+  | 'FIRKIN_LOCK_UNAVAILABLE'
+  /** There is no store at the path, and none was to be created. */
+  | 'FIRKIN_NOT_FOUND'
+  /** A write was asked of a store that was opened with `readOnly`. */
+  | 'FIRKIN_READ_ONLY'
+  /** Bytes on disk do not match their checksum, or contradict each other. */
+  | 'FIRKIN_CORRUPT'
+  /** A file was written by a newer format than this version reads. */
+  | 'FIRKIN_VERSION'
+  /** An earlier sync failed; the store reads, and refuses writes until it is opened again. */
+  | 'FIRKIN_POISONED'
+  /** A write did not reach the operating system; it was undone. */
+  | 'FIRKIN_WRITE_FAILED'
+  /** A file could not be read, for a reason that is not damage. */
+  | 'FIRKIN_READ_FAILED'
+  /** A merge was asked for while one was running. */
+  | 'FIRKIN_MERGE_RUNNING'
+  /** A merge could not finish; the store is as it was before it. */
+  | 'FIRKIN_MERGE_FAILED'
+  /** The target of a backup exists already. */
+  | 'FIRKIN_EXISTS'
+
+/** The state of the world stands in the way: what happened is in `code`, why in `cause`. */
+export class StoreError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'StoreError'
+    this.code = code
+  }
+}
+
+/** Bytes on disk are not what was written there. */
+export class CorruptionError extends StoreError {
+  /** The path of the damaged file. */
+  readonly file: string
+  /** Where in the file the damage begins, in bytes. */
+  readonly offset: number
+
+  constructor(message: string, file: string, offset: number, options?: ErrorOptions) {
+    super('FIRKIN_CORRUPT', `${message} (${file}, offset ${offset})`, options)
+    this.name = 'CorruptionError'
+    this.file = file
+    this.offset = offset
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * The keydir: the in-memory map from key to location.
+ *
+ * Its entries (key, location, sequence, expiry) live in one arena off the JavaScript heap (entries.ts).
+ * A kind is only an index over them: it finds an entry by its key, and walks entries in key order.
+ *
+ * Invariants
+ * - Keys are compared as unsigned bytes; a key that is a prefix of another comes first.
+ * - An entry's number is stable from `insert` to `remove`, except where `update` answers another.
+ * - An entry whose record size is 0 is an *absence*: the keydir knows the key as not there. Recovery keeps
+ *   absences for tombstones until no older record can turn up; a snapshot keeps them for keys born after it.
+ */
+
+import type { Entries } from './entries.ts'
+
+/** How the keydir is organised; see the README for what each kind trades. */
+export type KeydirKind = 'btree' | 'hash' | 'skiplist' | 'bplustree'
+
+/** The number of an entry in its {@link Entries}; {@link NO_ENTRY} where there is none. */
+export type Entry = number
+
+/** Answers that there is no such entry. */
+export const NO_ENTRY = 0
+
+/** Which keys a cursor walks, and in which direction. A missing bound is open. */
+export interface KeyRange {
+  readonly lower: Uint8Array | undefined
+  readonly lowerInclusive: boolean
+  readonly upper: Uint8Array | undefined
+  readonly upperInclusive: boolean
+  readonly reverse: boolean
+}
+
+/**
+ * Walks the entries of a range in key order.
+ *
+ * A cursor stands between two keys. It is valid until the keydir is changed; after a change, `seek` again
+ * from the last key that it gave. Between its creation and `close` the keydir's entries must be pinned
+ * (`entries.pin()`), so that the keys of removed entries stay readable.
+ */
+export interface KeydirCursor {
+  /** The next entry in the cursor's direction, or {@link NO_ENTRY} at the end of the range. Absences are given too. */
+  next(): Entry
+  /** Stands just behind `key` in the cursor's direction: the next entry is the first one beyond it. */
+  seekBeyond(key: Uint8Array, keySize: number): void
+}
+
+/** What a keydir is made of when it is written to a checkpoint: some numbers, and the arenas by name. */
+export interface KeydirImage {
+  /** Whatever the kind needs beside its arenas; plain JSON. */
+  readonly meta: unknown
+  /** Each arena as its chunks in order; views, valid until the keydir is next changed. */
+  readonly arenas: readonly (readonly Uint8Array[])[]
+}
+
+/** Gives the bytes of one chunk of one arena of an image; called once per chunk, when it is first touched. */
+export type ChunkSource = (arena: number, chunk: number) => Uint8Array
+
+/** The contract that every kind keeps; test/keydir/contract.ts is its suite. */
+export interface Keydir {
+  readonly kind: KeydirKind
+  /** Whether keys are kept in order; where they are not, a cursor sorts its range when it is created. */
+  readonly ordered: boolean
+  readonly entries: Entries
+  /** How many entries there are, absences included. */
+  readonly size: number
+  /** Bytes of memory reserved, entries included. */
+  readonly byteSize: number
+
+  /** The entry of the key that is the first `keySize` bytes of `key`. */
+  find(key: Uint8Array, keySize: number): Entry
+
+  /**
+   * Adds an entry for a key that is not there. A `find` of the same key just before makes it cheaper.
+   * The key's bytes are copied.
+   *
+   * @param size the record's size in bytes; 0 for an absence
+   * @param expiresAtMs 0 where the record does not expire
+   */
+  insert(
+    key: Uint8Array,
+    keySize: number,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry
+
+  /** Changes what an entry holds. Answers its number, which is another one where expiry came or went. */
+  update(
+    entry: Entry,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry
+
+  /** Removes an entry that is there. */
+  remove(entry: Entry): void
+
+  /** A cursor over `range`, standing before its first entry. */
+  cursor(range: KeyRange): KeydirCursor
+
+  /** What a checkpoint keeps, or `undefined` for a kind that is always rebuilt. */
+  image(): KeydirImage | undefined
+}
