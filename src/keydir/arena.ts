@@ -1,0 +1,207 @@
+/**
+ * An arena: a growable block of memory off the JavaScript heap, addressed by 32-bit words.
+ *
+ * It consists of chunks of 1 MiB. A position is a word's number, so that 32 bits reach 16 GiB:
+ *
+ *     position = chunk << 18 | word in the chunk
+ *
+ * Invariants
+ * - A block never straddles two chunks; what a chunk has left at its end stays zero.
+ * - Chunks never move or shrink, except that the last one is replaced by a larger copy while it grows.
+ *   A view of it taken before a `reserve` still shows the old bytes, and must be taken again.
+ * - Memory that was never reserved is zero.
+ * - A chunk of a restored arena is asked for when it is first touched, so that restoring costs nothing.
+ *   From then on its bytes belong to the arena, which changes them in place.
+ */
+
+import type { ChunkSource } from './keydir.ts'
+
+const CHUNK_BITS = 18
+const CHUNK_WORDS = 1 << CHUNK_BITS
+const CHUNK_COUNT_LIMIT = 1 << (32 - CHUNK_BITS)
+
+/** Bytes of a full chunk. */
+export const CHUNK_SIZE = CHUNK_WORDS * 4
+
+/** Takes the word's place in its chunk out of a position. */
+export const CHUNK_MASK = CHUNK_WORDS - 1
+
+/** Words that the first chunk starts with: small, because overlays and caches keep many small keydirs. */
+const FIRST_CAPACITY = 1024
+
+/** The least number of words that a chunk grows by, once it has as many. */
+const LEAST_GROWTH = 32_768
+
+/** An arena grows by about its size divided by this. */
+const GROWTH_DIVISOR = 64
+
+/**
+ * A growable block of words off the JavaScript heap.
+ *
+ * Hot code reads `chunkAt(position)` once and indexes it with `position & CHUNK_MASK`.
+ */
+export class Arena {
+  /** The chunks as words; `undefined` where a restored chunk has not been touched yet. */
+  readonly words: (Uint32Array | undefined)[] = []
+  /** The same chunks as bytes. */
+  readonly bytes: (Uint8Array | undefined)[] = []
+
+  // The end of what is reserved, kept as two small integers: one number could pass 2^31 and be boxed.
+  #lastChunk = -1
+  #lastOffset = 0
+  #lastCapacity = 0
+  #source: ChunkSource | undefined
+  #sourceArena = 0
+
+  /**
+   * Restores an arena of which `used` words were reserved. Touches no chunk.
+   *
+   * @param arena the number that `source` knows the arena by
+   * @throws RangeError where `used` is not a possible number of words
+   */
+  static restore(used: unknown, arena: number, source: ChunkSource): Arena {
+    if (!Number.isSafeInteger(used) || (used as number) < 0 || (used as number) > 2 ** 32) {
+      throw new RangeError(`An arena cannot have ${String(used)} words`)
+    }
+    const restored = new Arena()
+    const chunkCount = Math.ceil((used as number) / CHUNK_WORDS)
+    for (let chunk = 0; chunk < chunkCount; chunk++) {
+      restored.words.push(undefined)
+      restored.bytes.push(undefined)
+    }
+    if (chunkCount > 0) {
+      restored.#lastChunk = chunkCount - 1
+      restored.#lastOffset = (used as number) - restored.#lastChunk * CHUNK_WORDS
+      restored.#lastCapacity = restored.#lastOffset
+      restored.#source = source
+      restored.#sourceArena = arena
+    }
+    return restored
+  }
+
+  /** Words reserved so far, the unused ends of chunks included; where the next block may lie. */
+  get used(): number {
+    return this.#lastChunk < 0 ? 0 : this.#lastChunk * CHUNK_WORDS + this.#lastOffset
+  }
+
+  /** How many chunks there are. */
+  get chunkCount(): number {
+    return this.#lastChunk + 1
+  }
+
+  /** Bytes of memory reserved. Chunks not yet loaded count as if they were. */
+  get byteSize(): number {
+    return this.#lastChunk < 0 ? 0 : this.#lastChunk * CHUNK_SIZE + this.#lastCapacity * 4
+  }
+
+  /** The words of the chunk that holds `position`. */
+  chunkAt(position: number): Uint32Array {
+    return this.words[position >>> CHUNK_BITS] ?? this.load(position >>> CHUNK_BITS)
+  }
+
+  /** The bytes of the chunk that holds `position`; its first byte is at `(position & CHUNK_MASK) * 4`. */
+  bytesAt(position: number): Uint8Array {
+    const chunk = position >>> CHUNK_BITS
+    if (this.words[chunk] === undefined) this.load(chunk)
+    return this.bytes[chunk] as Uint8Array
+  }
+
+  /**
+   * Reserves `count` words in one chunk and answers their position. They are zero.
+   *
+   * @throws RangeError when all 16 GiB are taken
+   */
+  reserve(count: number): number {
+    let offset = this.#lastOffset
+    if (offset + count > this.#lastCapacity) {
+      this.#makeRoom(count)
+      offset = this.#lastOffset
+    }
+    this.#lastOffset = offset + count
+    return ((this.#lastChunk << CHUNK_BITS) | offset) >>> 0
+  }
+
+  /** Loads a chunk of a restored arena. */
+  load(chunk: number): Uint32Array {
+    const source = this.#source
+    if (source === undefined || chunk > this.#lastChunk) {
+      throw new RangeError(`An arena of ${this.chunkCount} chunks has no chunk ${chunk}`)
+    }
+    const last = chunk === this.#lastChunk
+    const size = last ? this.#lastOffset * 4 : CHUNK_SIZE
+    const given = source(this.#sourceArena, chunk)
+    if (given.byteLength < size) {
+      throw new RangeError(`A chunk of ${size} bytes is given as ${given.byteLength}`)
+    }
+    if (size === CHUNK_SIZE && given.byteOffset % 4 === 0) {
+      return this.#adopt(chunk, given.subarray(0, size))
+    }
+    // The last chunk gets room to grow at once.
+    const capacity = grownCapacity(0, size >>> 2, chunk)
+    const bytes = new Uint8Array(capacity * 4)
+    bytes.set(given.subarray(0, size))
+    if (last) this.#lastCapacity = capacity
+    return this.#adopt(chunk, bytes)
+  }
+
+  /** The reserved part of each chunk; views, valid until something is reserved. Loads every chunk. */
+  image(): Uint8Array[] {
+    const chunks: Uint8Array[] = []
+    for (let chunk = 0; chunk < this.chunkCount; chunk++) {
+      const { buffer, byteOffset } = this.#words(chunk)
+      const size = chunk < this.#lastChunk ? CHUNK_SIZE : this.#lastOffset * 4
+      chunks.push(new Uint8Array(buffer, byteOffset, size))
+    }
+    return chunks
+  }
+
+  #makeRoom(count: number): void {
+    const needed = this.#lastOffset + count
+    if (this.#lastChunk >= 0 && needed <= CHUNK_WORDS) {
+      const capacity = this.#words(this.#lastChunk).length
+      this.#resize(this.#lastChunk, grownCapacity(capacity, needed, this.#lastChunk))
+      return
+    }
+    if (this.#lastChunk + 1 === CHUNK_COUNT_LIMIT) {
+      throw new RangeError(`An arena of ${CHUNK_COUNT_LIMIT} chunks is full`)
+    }
+    // Invariant: every chunk but the last one has its full size.
+    if (this.#lastChunk >= 0) this.#resize(this.#lastChunk, CHUNK_WORDS)
+    this.#lastChunk++
+    this.#lastOffset = 0
+    this.#lastCapacity = grownCapacity(0, count, this.#lastChunk)
+    this.#adopt(this.#lastChunk, new Uint8Array(this.#lastCapacity * 4))
+  }
+
+  /** Makes the last chunk `capacity` words large, by a copy where it is smaller. */
+  #resize(chunk: number, capacity: number): void {
+    const words = this.#words(chunk)
+    if (words.length < capacity) {
+      const bytes = new Uint8Array(capacity * 4)
+      bytes.set(this.bytes[chunk] as Uint8Array)
+      this.#adopt(chunk, bytes)
+    }
+    this.#lastCapacity = capacity
+  }
+
+  #words(chunk: number): Uint32Array {
+    return this.words[chunk] ?? this.load(chunk)
+  }
+
+  #adopt(chunk: number, bytes: Uint8Array): Uint32Array {
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2)
+    this.words[chunk] = words
+    this.bytes[chunk] = bytes
+    return words
+  }
+}
+
+/** How many words a chunk of `capacity` words should have when it needs `needed`. */
+function grownCapacity(capacity: number, needed: number, chunk: number): number {
+  const share = Math.floor((chunk * CHUNK_WORDS) / GROWTH_DIVISOR)
+  let step = LEAST_GROWTH
+  while (step * 2 <= share) step *= 2
+  let grown = capacity === 0 && chunk === 0 ? FIRST_CAPACITY : capacity
+  while (grown < needed) grown += grown === 0 ? step : Math.min(step, grown)
+  return Math.min(grown, CHUNK_WORDS)
+}

@@ -1,0 +1,248 @@
+/**
+ * The inner nodes of the B+tree, each of 512 words:
+ *
+ *     0      count of separators; top bit: bounded
+ *     1      prefix size; in a free node, the next free one
+ *     2…     heads: of each separator, the four bytes behind the prefix
+ *     171…   separators, in key order
+ *     340…   children, one more than separators; on the lowest level they are leaves
+ *
+ * Invariants
+ * - Child `i` holds the keys from separator `i - 1`, included, to separator `i`, excluded.
+ * - A node in use has at least one separator, and so two children.
+ * - Prefix and heads are as in a leaf; see btree-leaves.ts.
+ */
+
+import { Arena, CHUNK_MASK } from './arena.ts'
+import { FreeLists } from './free-lists.ts'
+import { endOfTies, firstNotBelow } from './heads.ts'
+import type { ChunkSource } from './keydir.ts'
+import type { SearchKey } from './search-key.ts'
+import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
+
+const INNER_BITS = 9
+const INNER_WORDS = 1 << INNER_BITS
+
+const STATE = 0
+const PREFIX = 1
+const HEADS = 2
+
+/** How many separators an inner node can hold. */
+export const INNER_CAPACITY = Math.floor((INNER_WORDS - HEADS - 1) / 3)
+
+const SEPARATORS = HEADS + INNER_CAPACITY
+const CHILDREN = SEPARATORS + INNER_CAPACITY
+const BOUNDED = 0x80000000
+const COUNT_MASK = 0x7fffffff
+const SIZE_CLASS = 1
+
+/** The number of an inner node: its position divided by its words. */
+export type Inner = number
+
+/** The number of a child: an inner node, or a leaf on the lowest level. */
+export type Child = number
+
+/** What `Inners` needs beside its arena to be restored; plain JSON. */
+export interface InnersMeta {
+  readonly used: number
+  readonly free: readonly (readonly number[])[]
+}
+
+/** The inner nodes of a B+tree: which child holds a key. */
+export class Inners {
+  readonly arena: Arena
+  readonly #separators: Separators
+  readonly #free: FreeLists
+
+  constructor(separators: Separators, arena?: Arena, free?: FreeLists) {
+    this.arena = arena ?? new Arena()
+    this.#separators = separators
+    this.#free = free ?? new FreeLists(this.arena, PREFIX)
+  }
+
+  /** Restores nodes without touching a chunk; throws a RangeError on a meta that cannot be. */
+  static restore(
+    separators: Separators,
+    meta: unknown,
+    arena: number,
+    source: ChunkSource,
+  ): Inners {
+    const { used, free } = (meta ?? {}) as Record<string, unknown>
+    const restored = Arena.restore(used, arena, source)
+    if (restored.used % INNER_WORDS !== 0) throw new RangeError('An inner node is cut short')
+    return new Inners(separators, restored, FreeLists.restore(restored, PREFIX, free))
+  }
+
+  /** What `restore` needs beside the arena. */
+  meta(): InnersMeta {
+    return { used: this.arena.used, free: this.#free.image() }
+  }
+
+  /** Makes a node without children; `fill` gives it some. */
+  create(): Inner {
+    // Position 0 ends a free list, so the first node is never used.
+    if (this.arena.used === 0) this.arena.reserve(INNER_WORDS)
+    const position = this.#free.take(SIZE_CLASS) || this.arena.reserve(INNER_WORDS)
+    return position >>> INNER_BITS
+  }
+
+  /** Frees a node, but neither its separators nor its children. */
+  free(inner: Inner): void {
+    this.#free.give(SIZE_CLASS, (inner << INNER_BITS) >>> 0)
+  }
+
+  /** Whether there can be such a node. */
+  has(inner: number): boolean {
+    return inner > 0 && inner < this.arena.used / INNER_WORDS
+  }
+
+  /** How many separators a node has; one less than children. */
+  count(inner: Inner): number {
+    return this.#get(inner, STATE) & COUNT_MASK
+  }
+
+  /** The separator at a place of a node. */
+  separator(inner: Inner, index: number): Separator {
+    return this.#get(inner, SEPARATORS + index)
+  }
+
+  /** The child at a place of a node. */
+  child(inner: Inner, index: number): Child {
+    return this.#get(inner, CHILDREN + index)
+  }
+
+  /** The place of the child that holds `key`: how many separators are not above it. */
+  search(inner: Inner, key: SearchKey): number {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const state = words[at] as number
+    const count = state & COUNT_MASK
+    const prefix = words[at + PREFIX] as number
+    if (state < BOUNDED && prefix > 0) {
+      const first = words[at + SEPARATORS] as number
+      if (this.#separators.sharedWithSearch(first, key) < prefix) {
+        return this.#separators.compareSearch(first, key, 0) > 0 ? 0 : count
+      }
+    }
+    const head = key.head(prefix)
+    const heads = at + HEADS
+    let low = firstNotBelow(words, heads, count, head)
+    if (low === count || words[heads + low] !== head) return low
+
+    const from = prefix >>> 2
+    let high = endOfTies(words, heads, low, count, head)
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const separator = words[at + SEPARATORS + middle] as number
+      if (this.#separators.compareSearch(separator, key, from) <= 0) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  /** Adds a separator at a place of a node that has room, and a child just behind it. */
+  insert(inner: Inner, index: number, separator: Separator, child: Child): void {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const state = words[at] as number
+    const count = state & COUNT_MASK
+    if (state < BOUNDED) this.#admit(inner, separator)
+    for (let i = count; i > index; i--) {
+      words[at + HEADS + i] = words[at + HEADS + i - 1] as number
+      words[at + SEPARATORS + i] = words[at + SEPARATORS + i - 1] as number
+      words[at + CHILDREN + i + 1] = words[at + CHILDREN + i] as number
+    }
+    words[at + HEADS + index] = this.#separators.headOf(separator, words[at + PREFIX] as number)
+    words[at + SEPARATORS + index] = separator
+    words[at + CHILDREN + index + 1] = child
+    words[at] = state + 1
+    // Once in a while, since the separators that made the prefix short may be gone.
+    if (state < BOUNDED && (count & (count + 1)) === 0) this.#settle(inner)
+  }
+
+  /** Replaces the separator at a place of a node; the old one is not freed. */
+  replace(inner: Inner, index: number, separator: Separator): void {
+    if (this.#get(inner, STATE) < BOUNDED) this.#admit(inner, separator)
+    const head = this.#separators.headOf(separator, this.#get(inner, PREFIX))
+    this.#set(inner, HEADS + index, head)
+    this.#set(inner, SEPARATORS + index, separator)
+  }
+
+  /** Takes a separator and the child behind it out of a node; neither is freed. */
+  remove(inner: Inner, index: number): void {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const last = this.count(inner) - 1
+    for (let i = index; i < last; i++) {
+      words[at + HEADS + i] = words[at + HEADS + i + 1] as number
+      words[at + SEPARATORS + i] = words[at + SEPARATORS + i + 1] as number
+      words[at + CHILDREN + i + 1] = words[at + CHILDREN + i + 2] as number
+    }
+    words[at] = (words[at] as number) - 1
+  }
+
+  /** A copy of a node's separators. */
+  separatorsOf(inner: Inner): Separator[] {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const at = ((inner << INNER_BITS) & CHUNK_MASK) + SEPARATORS
+    return Array.from(words.subarray(at, at + this.count(inner)))
+  }
+
+  /** A copy of a node's children. */
+  childrenOf(inner: Inner): Child[] {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const at = ((inner << INNER_BITS) & CHUNK_MASK) + CHILDREN
+    return Array.from(words.subarray(at, at + this.count(inner) + 1))
+  }
+
+  /** Gives a node all of its separators and children anew; its fences are `lower` and `upper`. */
+  fill(
+    inner: Inner,
+    separators: readonly Separator[],
+    children: readonly Child[],
+    lower: Separator,
+    upper: Separator,
+  ): void {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const bounded = lower !== NO_SEPARATOR && upper !== NO_SEPARATOR
+    words[at] = separators.length + (bounded ? BOUNDED : 0)
+    words.set(separators, at + SEPARATORS)
+    words.set(children, at + CHILDREN)
+    if (bounded) this.#setPrefix(inner, this.#separators.sharedSize(lower, upper))
+    else this.#settle(inner)
+  }
+
+  /** Gives an unbounded node the prefix that its separators share. */
+  #settle(inner: Inner): void {
+    const first = this.separator(inner, 0)
+    const last = this.separator(inner, this.count(inner) - 1)
+    this.#setPrefix(inner, this.#separators.sharedSize(first, last))
+  }
+
+  /** Shortens the prefix of an unbounded node to what a new separator has of it. */
+  #admit(inner: Inner, separator: Separator): void {
+    const shared = this.#separators.sharedSize(this.separator(inner, 0), separator)
+    if (shared < this.#get(inner, PREFIX)) this.#setPrefix(inner, shared)
+  }
+
+  #setPrefix(inner: Inner, prefix: number): void {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const count = this.count(inner)
+    words[at + PREFIX] = prefix
+    for (let i = 0; i < count; i++) {
+      words[at + HEADS + i] = this.#separators.headOf(words[at + SEPARATORS + i] as number, prefix)
+    }
+  }
+
+  #get(inner: Inner, index: number): number {
+    return this.arena.chunkAt(inner << INNER_BITS)[
+      ((inner << INNER_BITS) & CHUNK_MASK) + index
+    ] as number
+  }
+
+  #set(inner: Inner, index: number, value: number): void {
+    this.arena.chunkAt(inner << INNER_BITS)[((inner << INNER_BITS) & CHUNK_MASK) + index] = value
+  }
+}

@@ -1,0 +1,470 @@
+/**
+ * The default keydir: a B+tree off the JavaScript heap.
+ *
+ * Leaves (btree-leaves.ts) hold entries in key order, inner nodes (btree-inners.ts) the shortest separators
+ * (separators.ts) that tell two neighbours apart. After LeanStore, a node keeps a four-byte head of each key,
+ * taken behind the prefix that its fences share: a search compares heads, and looks at a key only where a
+ * head is equal. The fences of a node are not stored in it; they are the nearest separators on the way to it.
+ *
+ * A full leaf first shares with a neighbour that has room, and splits where none has, so that leaves are
+ * five sixths full under random inserts; at the right and the left edge the new key gets a leaf to itself, so that
+ * ascending and descending inserts leave full leaves.
+ *
+ * Invariants
+ * - `find` remembers the way it took, until the tree's shape or a leaf changes; `insert`, `update` and
+ *   `remove` of the same key go on from there.
+ * - Only the root may have less than a quarter of what it can hold, and the leaf or the node at either edge.
+ */
+
+import assert from 'node:assert/strict'
+import { BTreeCursor } from './btree-cursor.ts'
+import { INNER_CAPACITY, Inners } from './btree-inners.ts'
+import { LEAF_CAPACITY, type Leaf, Leaves, NO_LEAF } from './btree-leaves.ts'
+import { Entries } from './entries.ts'
+import {
+  type ChunkSource,
+  type Entry,
+  type Keydir,
+  type KeydirCursor,
+  type KeydirImage,
+  type KeyRange,
+  NO_ENTRY,
+} from './keydir.ts'
+import { SearchKey } from './search-key.ts'
+import { NO_SEPARATOR, type Separator, Separators } from './separators.ts'
+
+/** A neighbour that is less full than this takes entries from a full leaf. */
+const SHARE_BELOW = LEAF_CAPACITY - 8
+const LEAF_LEAST = Math.floor(LEAF_CAPACITY / 4)
+const LEAF_MERGED = LEAF_CAPACITY - 8
+const INNER_LEAST = Math.floor(INNER_CAPACITY / 4)
+const INNER_MERGED = INNER_CAPACITY - 16
+
+/** Levels of inner nodes; four already tell 40 million leaves apart at their least. */
+const HEIGHT_LIMIT = 16
+
+/** What each arena of the image is, in its order. */
+const ENTRIES_ARENA = 0
+const LEAVES_ARENA = 1
+const INNERS_ARENA = 2
+const SEPARATORS_ARENA = 3
+
+/** The ordered keydir; see the top of this file. */
+export class BTreeKeydir implements Keydir {
+  readonly kind = 'btree'
+  readonly ordered = true
+  readonly entries: Entries
+  /** The leaves, for the cursor. */
+  readonly leaves: Leaves
+  readonly #inners: Inners
+  readonly #separators: Separators
+  readonly #key = new SearchKey()
+  readonly #boundary = new SearchKey()
+
+  #root: number
+  /** How many levels of inner nodes there are; without any the root is a leaf. */
+  #height: number
+
+  // The way of the last search: a node and the place of its child on each level, then the leaf.
+  readonly #wayNode = new Int32Array(HEIGHT_LIMIT)
+  readonly #wayIndex = new Int32Array(HEIGHT_LIMIT)
+  #leaf: Leaf = NO_LEAF
+  #index = 0
+  #found = false
+  #remembered = false
+
+  /** Makes an empty keydir, or one around what was restored. */
+  constructor(
+    entries = new Entries(),
+    separators = new Separators(),
+    inners = new Inners(separators),
+    leaves = new Leaves(entries, separators),
+    root?: number,
+    height = 0,
+  ) {
+    this.entries = entries
+    this.leaves = leaves
+    this.#inners = inners
+    this.#separators = separators
+    this.#root = root ?? leaves.create()
+    this.#height = height
+  }
+
+  /**
+   * Restores a keydir from its image, without touching a chunk.
+   *
+   * @throws RangeError where `meta` could not have come from `image()`
+   */
+  static restore(meta: unknown, source: ChunkSource): BTreeKeydir {
+    const image = (meta ?? {}) as Record<string, unknown>
+    const entries = Entries.restore(image.entries, ENTRIES_ARENA, source)
+    const separators = Separators.restore(image.separators, SEPARATORS_ARENA, source)
+    const inners = Inners.restore(separators, image.inners, INNERS_ARENA, source)
+    const leaves = Leaves.restore(entries, separators, image.leaves, LEAVES_ARENA, source)
+    const { root, height } = image
+    if (
+      !Number.isInteger(root) ||
+      !Number.isInteger(height) ||
+      (height as number) < 0 ||
+      (height as number) > HEIGHT_LIMIT ||
+      !(height === 0 ? leaves.has(root as number) : inners.has(root as number))
+    ) {
+      throw new RangeError('The root of an image is not one of its nodes')
+    }
+    return new BTreeKeydir(entries, separators, inners, leaves, root as number, height as number)
+  }
+
+  get size(): number {
+    return this.entries.count
+  }
+
+  get byteSize(): number {
+    return (
+      this.entries.byteSize +
+      this.leaves.arena.byteSize +
+      this.#inners.arena.byteSize +
+      this.#separators.arena.byteSize
+    )
+  }
+
+  find(key: Uint8Array, keySize: number): Entry {
+    this.#key.set(key, keySize)
+    this.#search()
+    return this.#found ? this.leaves.entry(this.#leaf, this.#index) : NO_ENTRY
+  }
+
+  insert(
+    key: Uint8Array,
+    keySize: number,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    if (!this.#remembered || !this.#key.holds(key, keySize)) {
+      this.#key.set(key, keySize)
+      this.#search()
+    }
+    assert(!this.#found, 'The key to insert is there')
+    const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
+    this.#remembered = false
+    if (this.leaves.count(this.#leaf) < LEAF_CAPACITY) {
+      this.leaves.insert(this.#leaf, this.#index, this.#key, entry)
+    } else {
+      this.#insertIntoFull(entry)
+    }
+    return entry
+  }
+
+  update(
+    entry: Entry,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    if (this.entries.expires(entry) === expiresAtMs > 0) {
+      this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
+      return entry
+    }
+    this.#searchEntry(entry)
+    const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
+    this.leaves.setEntry(this.#leaf, this.#index, moved)
+    this.entries.free(entry)
+    return moved
+  }
+
+  remove(entry: Entry): void {
+    this.#searchEntry(entry)
+    this.#remembered = false
+    const leaf = this.#leaf
+    this.leaves.remove(leaf, this.#index)
+    this.entries.free(entry)
+    if (this.#height > 0 && this.leaves.count(leaf) < LEAF_LEAST) this.#refillLeaf()
+  }
+
+  cursor(range: KeyRange): KeydirCursor {
+    return new BTreeCursor(this, range)
+  }
+
+  image(): KeydirImage {
+    return {
+      meta: {
+        root: this.#root,
+        height: this.#height,
+        entries: this.entries.meta(),
+        leaves: this.leaves.meta(),
+        inners: this.#inners.meta(),
+        separators: this.#separators.meta(),
+      },
+      arenas: [
+        this.entries.arena.image(),
+        this.leaves.arena.image(),
+        this.#inners.arena.image(),
+        this.#separators.arena.image(),
+      ],
+    }
+  }
+
+  /** Descends for `key`; `leaf` and `index` then are the place of the first key that is not below it. */
+  seek(key: Uint8Array, keySize: number): boolean {
+    this.#key.set(key, keySize)
+    this.#search()
+    return this.#found
+  }
+
+  /** Where the last `seek` ended. */
+  get leaf(): Leaf {
+    return this.#leaf
+  }
+
+  /** Where in the leaf the last `seek` ended. */
+  get index(): number {
+    return this.#index
+  }
+
+  /** The first leaf, or the last one. */
+  edgeLeaf(last: boolean): Leaf {
+    let node = this.#root
+    for (let level = 0; level < this.#height; level++) {
+      node = this.#inners.child(node, last ? this.#inners.count(node) : 0)
+    }
+    return node
+  }
+
+  /** Finds the place of the searched key, and remembers the way. */
+  #search(): void {
+    const key = this.#key
+    const inners = this.#inners
+    const height = this.#height
+    let node = this.#root
+    for (let level = 0; level < height; level++) {
+      const index = inners.search(node, key)
+      this.#wayNode[level] = node
+      this.#wayIndex[level] = index
+      node = inners.child(node, index)
+    }
+    const place = this.leaves.search(node, key)
+    this.#leaf = node
+    this.#index = place >>> 1
+    this.#found = (place & 1) === 1
+    this.#remembered = true
+  }
+
+  /** Finds the place of an entry that is there. */
+  #searchEntry(entry: Entry): void {
+    if (this.#remembered && this.#found && this.leaves.entry(this.#leaf, this.#index) === entry) {
+      return
+    }
+    this.entries.readSearch(entry, this.#key)
+    this.#search()
+    assert(
+      this.#found && this.leaves.entry(this.#leaf, this.#index) === entry,
+      'The entry is not in the keydir',
+    )
+  }
+
+  #node(level: number): number {
+    return this.#wayNode[level] as number
+  }
+
+  #place(level: number): number {
+    return this.#wayIndex[level] as number
+  }
+
+  /** The separator before child `index` of the node at `level`; it bounds the child from below. */
+  #lowerFence(level: number, index: number): Separator {
+    if (index > 0) return this.#inners.separator(this.#node(level), index - 1)
+    return level === 0 ? NO_SEPARATOR : this.#lowerFence(level - 1, this.#place(level - 1))
+  }
+
+  /** The separator behind child `index` of the node at `level`; it bounds the child from above. */
+  #upperFence(level: number, index: number): Separator {
+    const node = this.#node(level)
+    if (index < this.#inners.count(node)) return this.#inners.separator(node, index)
+    return level === 0 ? NO_SEPARATOR : this.#upperFence(level - 1, this.#place(level - 1))
+  }
+
+  /** Inserts at the remembered place, whose leaf has no room. */
+  #insertIntoFull(entry: Entry): void {
+    const leaf = this.#leaf
+    const atEnd = this.#index === LEAF_CAPACITY && this.leaves.next(leaf) === NO_LEAF
+    const atStart = this.#index === 0 && this.leaves.previous(leaf) === NO_LEAF
+    if (!atEnd && !atStart && this.#height > 0 && this.#share(entry)) return
+    this.#splitLeaf(entry, atEnd ? LEAF_CAPACITY : atStart ? 0 : LEAF_CAPACITY >>> 1)
+  }
+
+  /** Evens a full leaf out with a neighbour under the same parent; answers false if none has room. */
+  #share(entry: Entry): boolean {
+    const level = this.#height - 1
+    const parent = this.#node(level)
+    const place = this.#place(level)
+    const leaves = this.leaves
+    const before = place > 0 ? leaves.count(this.#inners.child(parent, place - 1)) : LEAF_CAPACITY
+    const behind =
+      place < this.#inners.count(parent)
+        ? leaves.count(this.#inners.child(parent, place + 1))
+        : LEAF_CAPACITY
+    if (Math.min(before, behind) >= SHARE_BELOW) return false
+    const left = before <= behind ? place - 1 : place
+    this.#even(left)
+    const middle = this.#inners.separator(parent, left)
+    const intoRight = this.#separators.compareSearch(middle, this.#key, 0) <= 0
+    this.#insertInto(this.#inners.child(parent, intoRight ? left + 1 : left), entry)
+    return true
+  }
+
+  /** Evens out the leaves at places `left` and `left + 1` of the lowest inner node on the way. */
+  #even(left: number): void {
+    const level = this.#height - 1
+    const parent = this.#node(level)
+    const leaves = this.leaves
+    const leftLeaf = this.#inners.child(parent, left)
+    const rightLeaf = this.#inners.child(parent, left + 1)
+    const leftCount = leaves.count(leftLeaf)
+    const half = (leftCount + leaves.count(rightLeaf)) >>> 1
+    const entryAt = (place: number) =>
+      place < leftCount ? leaves.entry(leftLeaf, place) : leaves.entry(rightLeaf, place - leftCount)
+    const middle = this.#separate(entryAt(half - 1), entryAt(half))
+    const lower = this.#lowerFence(level, left)
+    const upper = this.#upperFence(level, left + 1)
+    leaves.distribute(leftLeaf, rightLeaf, half, lower, middle, upper)
+    const old = this.#inners.separator(parent, left)
+    this.#inners.replace(parent, left, middle)
+    this.#separators.free(old)
+  }
+
+  /** Splits the full leaf on the way, so that the left half keeps `leftCount` entries, and inserts. */
+  #splitLeaf(entry: Entry, leftCount: number): void {
+    const leaves = this.leaves
+    const left = this.#leaf
+    const right = leaves.create()
+    leaves.chain(left, right)
+    const level = this.#height - 1
+    const lower = level < 0 ? NO_SEPARATOR : this.#lowerFence(level, this.#place(level))
+    const upper = level < 0 ? NO_SEPARATOR : this.#upperFence(level, this.#place(level))
+    const before = leftCount === 0 ? entry : leaves.entry(left, leftCount - 1)
+    const behind = leftCount === LEAF_CAPACITY ? entry : leaves.entry(left, leftCount)
+    const middle = this.#separate(before, behind)
+    leaves.distribute(left, right, leftCount, lower, middle, upper)
+    const intoRight = this.#separators.compareSearch(middle, this.#key, 0) <= 0
+    this.#insertInto(intoRight ? right : left, entry)
+    this.#insertChild(level, middle, right)
+  }
+
+  #insertInto(leaf: Leaf, entry: Entry): void {
+    this.leaves.insert(leaf, this.leaves.search(leaf, this.#key) >>> 1, this.#key, entry)
+  }
+
+  /** The shortest separator between the keys of two neighbouring entries. */
+  #separate(before: Entry, behind: Entry): Separator {
+    this.entries.readSearch(behind, this.#boundary)
+    return this.#separators.add(this.#boundary, this.entries.sharedSize(before, behind) + 1)
+  }
+
+  /** Adds a child behind the one that the way takes at `level`; -1 is above the root. */
+  #insertChild(level: number, separator: Separator, child: number): void {
+    const inners = this.#inners
+    if (level < 0) {
+      const root = inners.create()
+      inners.fill(root, [separator], [this.#root, child], NO_SEPARATOR, NO_SEPARATOR)
+      this.#root = root
+      this.#height++
+      return
+    }
+    const left = this.#node(level)
+    const place = this.#place(level)
+    if (inners.count(left) < INNER_CAPACITY) {
+      inners.insert(left, place, separator, child)
+      return
+    }
+
+    const separators = inners.separatorsOf(left)
+    const children = inners.childrenOf(left)
+    separators.splice(place, 0, separator)
+    children.splice(place + 1, 0, child)
+    const lower = level === 0 ? NO_SEPARATOR : this.#lowerFence(level - 1, this.#place(level - 1))
+    const upper = level === 0 ? NO_SEPARATOR : this.#upperFence(level - 1, this.#place(level - 1))
+    // As with leaves, ascending and descending inserts leave full nodes.
+    let middle = separators.length >>> 1
+    if (place === INNER_CAPACITY && upper === NO_SEPARATOR) middle = INNER_CAPACITY - 1
+    else if (place === 0 && lower === NO_SEPARATOR) middle = 1
+    const right = inners.create()
+    const promoted = this.#fillTwo(left, right, separators, children, middle, lower, upper)
+    this.#insertChild(level - 1, promoted, right)
+  }
+
+  /** Fills two nodes; the separator at `middle` goes to neither and is answered. */
+  #fillTwo(
+    left: number,
+    right: number,
+    separators: readonly Separator[],
+    children: readonly number[],
+    middle: number,
+    lower: Separator,
+    upper: Separator,
+  ): Separator {
+    const promoted = separators[middle] as number
+    const inners = this.#inners
+    inners.fill(left, separators.slice(0, middle), children.slice(0, middle + 1), lower, promoted)
+    inners.fill(right, separators.slice(middle + 1), children.slice(middle + 1), promoted, upper)
+    return promoted
+  }
+
+  /** Merges the leaf on the way, which has few entries left, with a neighbour, or evens the two out. */
+  #refillLeaf(): void {
+    const level = this.#height - 1
+    const parent = this.#node(level)
+    const left = Math.max(this.#place(level) - 1, 0)
+    const leftLeaf = this.#inners.child(parent, left)
+    const rightLeaf = this.#inners.child(parent, left + 1)
+    if (this.leaves.count(leftLeaf) + this.leaves.count(rightLeaf) > LEAF_MERGED) {
+      this.#even(left)
+      return
+    }
+    const lower = this.#lowerFence(level, left)
+    const upper = this.#upperFence(level, left + 1)
+    this.leaves.merge(leftLeaf, rightLeaf, lower, upper)
+    this.leaves.free(rightLeaf)
+    const between = this.#inners.separator(parent, left)
+    this.#inners.remove(parent, left)
+    this.#separators.free(between)
+    this.#refillInner(level)
+  }
+
+  /** Does to the node at `level` of the way what `#refillLeaf` does to a leaf, if it needs it. */
+  #refillInner(level: number): void {
+    const inners = this.#inners
+    const node = this.#node(level)
+    if (level === 0) {
+      if (inners.count(node) > 0) return
+      this.#root = inners.child(node, 0)
+      this.#height--
+      inners.free(node)
+      return
+    }
+    if (inners.count(node) >= INNER_LEAST) return
+
+    const parent = this.#node(level - 1)
+    const place = Math.max(this.#place(level - 1) - 1, 0)
+    const left = inners.child(parent, place)
+    const right = inners.child(parent, place + 1)
+    const between = inners.separator(parent, place)
+    const separators = [...inners.separatorsOf(left), between, ...inners.separatorsOf(right)]
+    const children = [...inners.childrenOf(left), ...inners.childrenOf(right)]
+    const lower = this.#lowerFence(level - 1, place)
+    const upper = this.#upperFence(level - 1, place + 1)
+    if (separators.length > INNER_MERGED) {
+      const middle = separators.length >>> 1
+      const promoted = this.#fillTwo(left, right, separators, children, middle, lower, upper)
+      inners.replace(parent, place, promoted)
+    } else {
+      inners.fill(left, separators, children, lower, upper)
+      inners.free(right)
+      inners.remove(parent, place)
+      this.#refillInner(level - 1)
+    }
+  }
+}

@@ -1,0 +1,29 @@
+import { BTreeKeydir } from './btree.ts'
+import type { ChunkSource, Keydir, KeydirKind } from './keydir.ts'
+
+/** Makes an empty keydir of a kind. */
+export function createKeydir(kind: KeydirKind): Keydir {
+  switch (kind) {
+    case 'btree':
+      return new BTreeKeydir()
+    default:
+      throw new RangeError(`There is no keydir of kind ${kind}`)
+  }
+}
+
+/**
+ * Restores a keydir from what its `image()` answered, in a time that does not depend on the number of keys: a
+ * chunk is asked of `source` when it is first touched. The keydir then owns the chunk's bytes and changes
+ * them in place. An error that `source` throws comes out of whatever touched the chunk; the keydir is of
+ * no use after it.
+ *
+ * @throws RangeError where `meta` is not that of an image of this kind
+ */
+export function restoreKeydir(kind: KeydirKind, meta: unknown, source: ChunkSource): Keydir {
+  switch (kind) {
+    case 'btree':
+      return BTreeKeydir.restore(meta, source)
+    default:
+      throw new RangeError(`A keydir of kind ${kind} cannot be restored`)
+  }
+}

@@ -1,0 +1,418 @@
+/**
+ * The entries of a keydir: keys and locations, in one arena.
+ *
+ * An entry's number is the position of its first word. In words:
+ *
+ *     0   segment id (31 bits), top bit: expires
+ *     1   offset
+ *     2   record size; 0 for an absence
+ *     3   sequence, low 32 bits
+ *     4   sequence, high 16 bits; key size << 16
+ *     5…  the key, padded with zeros to a word
+ *     …   where it expires: expiresAtMs, low 32 bits, then high 32 bits
+ *
+ * A freed entry keeps its expiry bit and its key size, has segment id 0, and links to the next free
+ * block of as many words through word 1.
+ *
+ * Invariants
+ * - Segment ids start at 1 and keys have at least one byte, so a free block differs from a live one and
+ *   both differ from the zeros behind a chunk's last block.
+ * - Blocks are never cut or joined: their boundaries are fixed from the first use, and so the arena can
+ *   be walked from its start to its end whatever is changed meanwhile.
+ * - While pinned, freed entries are not used again, and their keys stay readable.
+ */
+
+import { Arena, CHUNK_MASK, CHUNK_SIZE } from './arena.ts'
+import { FreeLists } from './free-lists.ts'
+import {
+  compareKeys,
+  equalKeys,
+  keyHead,
+  keyWords,
+  LITTLE_ENDIAN,
+  sharedSize,
+} from './key-words.ts'
+import type { ChunkSource, Entry } from './keydir.ts'
+import type { SearchKey } from './search-key.ts'
+
+const OFFSET = 1
+const SIZE = 2
+const SEQUENCE_LOW = 3
+const SEQUENCE_HIGH = 4
+const KEY = 5
+const EXPIRY_WORDS = 2
+
+const EXPIRES = 0x80000000
+const SEGMENT_MASK = 0x7fffffff
+const KEY_SIZE_SHIFT = 16
+const SEQUENCE_HIGH_MASK = 0xffff
+const WORD_RANGE = 2 ** 32
+
+const CHUNK_WORDS = CHUNK_SIZE / 4
+
+/** What `Entries` needs beside its arena to be restored; plain JSON. */
+export interface EntriesMeta {
+  /** The byte order of the machine that wrote the arenas; another cannot read them. */
+  readonly littleEndian: boolean
+  readonly used: number
+  readonly count: number
+  readonly expiringCount: number
+  readonly free: readonly (readonly number[])[]
+  /** Blocks freed while pinned that were not given back yet: the first one, and how many. */
+  readonly limbo: readonly [first: number, count: number]
+}
+
+/** The keys and locations of a keydir, off the JavaScript heap. */
+export class Entries {
+  readonly arena: Arena
+  readonly #free: FreeLists
+  #count = 0
+  #expiringCount = 0
+  #pins = 0
+  #limboCount = 0
+  // Positions may pass 2^31; a typed array holds them without boxing.
+  readonly #limbo = new Uint32Array(1)
+
+  /** Makes an empty one, or one around a restored arena. */
+  constructor(arena?: Arena, free?: FreeLists) {
+    this.arena = arena ?? new Arena()
+    // Number 0 is no entry, so the first word is never used.
+    if (arena === undefined) this.arena.reserve(1)
+    this.#free = free ?? new FreeLists(this.arena, OFFSET)
+  }
+
+  /**
+   * Restores entries from a checkpoint's meta without touching a chunk.
+   *
+   * @throws RangeError where `meta` could not have come from `meta()`
+   */
+  static restore(meta: unknown, arena: number, source: ChunkSource): Entries {
+    const image = (meta ?? {}) as Record<string, unknown>
+    const { littleEndian, used, count, expiringCount, free, limbo } = image
+    if (littleEndian !== LITTLE_ENDIAN) {
+      throw new RangeError('The image was written by a machine of another byte order')
+    }
+    const restored = Arena.restore(used, arena, source)
+    const limit = restored.used
+    const [limboFirst, limboCount] = Array.isArray(limbo) ? limbo : []
+    if (
+      !isCount(count, limit) ||
+      !isCount(expiringCount, count) ||
+      !isCount(limboCount, limit) ||
+      !isCount(limboFirst, limit - 1)
+    ) {
+      throw new RangeError('The entries of an image contradict each other')
+    }
+    const entries = new Entries(restored, FreeLists.restore(restored, OFFSET, free))
+    entries.#count = count
+    entries.#expiringCount = expiringCount
+    entries.#limbo[0] = limboFirst
+    entries.#limboCount = limboCount
+    if (limboCount > 0) {
+      entries.pin()
+      entries.unpin()
+    }
+    return entries
+  }
+
+  /** How many live entries there are, absences included. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** How many live entries expire at some time. */
+  get expiringCount(): number {
+    return this.#expiringCount
+  }
+
+  /** Bytes of memory reserved. */
+  get byteSize(): number {
+    return this.arena.byteSize
+  }
+
+  /** What `restore` needs beside the arena. */
+  meta(): EntriesMeta {
+    return {
+      littleEndian: LITTLE_ENDIAN,
+      used: this.arena.used,
+      count: this.#count,
+      expiringCount: this.#expiringCount,
+      free: this.#free.image(),
+      limbo: [this.#limbo[0] as number, this.#limboCount],
+    }
+  }
+
+  /** Adds an entry, with a copy of the key. Nothing is checked: the keydir's caller has. */
+  allocate(
+    key: SearchKey,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    const keySize = key.size
+    const keyWordCount = (keySize + 3) >>> 2
+    const wordCount = KEY + keyWordCount + (expiresAtMs > 0 ? EXPIRY_WORDS : 0)
+    let entry = this.#free.take(wordCount)
+    if (entry === 0) entry = this.arena.reserve(wordCount)
+    const words = this.arena.chunkAt(entry)
+    const at = entry & CHUNK_MASK
+    words[at] = segment
+    words[at + OFFSET] = offset
+    words[at + SIZE] = size
+    words[at + SEQUENCE_LOW] = sequence >>> 0
+    words[at + SEQUENCE_HIGH] = (keySize << KEY_SIZE_SHIFT) | Math.floor(sequence / WORD_RANGE)
+    const keyAt = at + KEY
+    const source = key.words
+    for (let i = 0; i < keyWordCount; i++) words[keyAt + i] = source[i] as number
+    if (expiresAtMs > 0) {
+      words[at] = segment | EXPIRES
+      setExpiry(words, keyAt + keyWordCount, expiresAtMs)
+      this.#expiringCount++
+    }
+    this.#count++
+    return entry
+  }
+
+  /** Changes a live entry in place. Whether it expires must stay as it is; see `expires`. */
+  set(
+    entry: Entry,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): void {
+    const words = this.arena.chunkAt(entry)
+    const at = entry & CHUNK_MASK
+    const keySize = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
+    words[at] = expiresAtMs > 0 ? segment | EXPIRES : segment
+    words[at + OFFSET] = offset
+    words[at + SIZE] = size
+    words[at + SEQUENCE_LOW] = sequence >>> 0
+    words[at + SEQUENCE_HIGH] = (keySize << KEY_SIZE_SHIFT) | Math.floor(sequence / WORD_RANGE)
+    if (expiresAtMs > 0) setExpiry(words, at + KEY + keyWords(keySize), expiresAtMs)
+  }
+
+  /** Frees a live entry. Its number may be given to another one at once, or when nothing is pinned. */
+  free(entry: Entry): void {
+    const words = this.arena.chunkAt(entry)
+    const at = entry & CHUNK_MASK
+    this.#count--
+    if (this.expires(entry)) this.#expiringCount--
+    words[at] = (words[at] as number) & EXPIRES
+    if (this.#pins > 0) {
+      words[at + OFFSET] = this.#limbo[0] as number
+      this.#limbo[0] = entry
+      this.#limboCount++
+    } else {
+      this.#free.give(blockWords(words, at), entry)
+    }
+  }
+
+  /** Keeps the keys of entries that are freed from now on readable, until `unpin`. May be nested. */
+  pin(): void {
+    this.#pins++
+  }
+
+  /** Ends one `pin`. The last one lets go of the entries freed meanwhile, in time linear in their number. */
+  unpin(): void {
+    this.#pins--
+    if (this.#pins > 0) return
+    let entry = this.#limbo[0] as number
+    // The count bounds the walk, should an image have lied about the first one.
+    for (; this.#limboCount > 0 && entry !== 0; this.#limboCount--) {
+      const words = this.arena.chunkAt(entry)
+      const at = entry & CHUNK_MASK
+      const next = words[at + OFFSET] as number
+      this.#free.give(blockWords(words, at), entry)
+      entry = next
+    }
+    this.#limboCount = 0
+    this.#limbo[0] = 0
+  }
+
+  /** Whether an entry is in use: neither freed nor pinned for being read. */
+  isLive(entry: Entry): boolean {
+    return (this.#word(entry, 0) & SEGMENT_MASK) !== 0
+  }
+
+  /** The id of the segment that the record lies in. */
+  segmentOf(entry: Entry): number {
+    return this.#word(entry, 0) & SEGMENT_MASK
+  }
+
+  /** Where the record begins in its segment, in bytes. */
+  offsetOf(entry: Entry): number {
+    return this.#word(entry, OFFSET)
+  }
+
+  /** The record's size in bytes; 0 for an absence. */
+  sizeOf(entry: Entry): number {
+    return this.#word(entry, SIZE)
+  }
+
+  /** The record's sequence. */
+  sequenceOf(entry: Entry): number {
+    const words = this.arena.chunkAt(entry)
+    const at = entry & CHUNK_MASK
+    const high = (words[at + SEQUENCE_HIGH] as number) & SEQUENCE_HIGH_MASK
+    return high * WORD_RANGE + (words[at + SEQUENCE_LOW] as number)
+  }
+
+  /** Whether the record expires at some time. */
+  expires(entry: Entry): boolean {
+    return this.#word(entry, 0) >= EXPIRES
+  }
+
+  /** When the record expires, in milliseconds since 1970; 0 where it does not. */
+  expiresAtOf(entry: Entry): number {
+    const words = this.arena.chunkAt(entry)
+    const at = entry & CHUNK_MASK
+    if ((words[at] as number) < EXPIRES) return 0
+    const expiryAt = at + blockWords(words, at) - EXPIRY_WORDS
+    return (words[expiryAt + 1] as number) * WORD_RANGE + (words[expiryAt] as number)
+  }
+
+  /** The key's size in bytes. */
+  keySizeOf(entry: Entry): number {
+    return this.#word(entry, SEQUENCE_HIGH) >>> KEY_SIZE_SHIFT
+  }
+
+  /** The key as a view, valid until the entry is freed, or until nothing is pinned any more. */
+  keyView(entry: Entry): Uint8Array {
+    const bytes = this.arena.bytesAt(entry)
+    const start = ((entry & CHUNK_MASK) + KEY) * 4
+    return bytes.subarray(start, start + this.keySizeOf(entry))
+  }
+
+  /** Copies the key into `target` from position `at` on, and answers its size. */
+  copyKey(entry: Entry, target: Uint8Array, at: number): number {
+    const bytes = this.arena.bytesAt(entry)
+    const start = ((entry & CHUNK_MASK) + KEY) * 4
+    const size = this.keySizeOf(entry)
+    for (let i = 0; i < size; i++) target[at + i] = bytes[start + i] as number
+    return size
+  }
+
+  /** Whether the entry's key is the first `keySize` bytes of `key`. */
+  equalsKey(entry: Entry, key: Uint8Array, keySize: number): boolean {
+    const size = this.keySizeOf(entry)
+    if (size !== keySize) return false
+    const bytes = this.arena.bytesAt(entry)
+    const start = ((entry & CHUNK_MASK) + KEY) * 4
+    for (let i = 0; i < size; i++) {
+      if (bytes[start + i] !== key[i]) return false
+    }
+    return true
+  }
+
+  /** Compares the entry's key with the first `keySize` bytes of `key`: negative, zero or positive. */
+  compareKey(entry: Entry, key: Uint8Array, keySize: number): number {
+    const bytes = this.arena.bytesAt(entry)
+    const start = ((entry & CHUNK_MASK) + KEY) * 4
+    const size = this.keySizeOf(entry)
+    const shorter = Math.min(size, keySize)
+    for (let i = 0; i < shorter; i++) {
+      const difference = (bytes[start + i] as number) - (key[i] as number)
+      if (difference !== 0) return difference
+    }
+    return size - keySize
+  }
+
+  /** Whether the entry's key is the one that is searched for. */
+  equalsSearch(entry: Entry, key: SearchKey): boolean {
+    const words = this.arena.chunkAt(entry)
+    const at = entry & CHUNK_MASK
+    const size = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
+    return equalKeys(words, at + KEY, size, key.words, 0, key.size)
+  }
+
+  /** Compares the entry's key with the one searched for; the first `from` words are known to be equal. */
+  compareSearch(entry: Entry, key: SearchKey, from: number): number {
+    const words = this.arena.chunkAt(entry)
+    const at = entry & CHUNK_MASK
+    const size = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
+    return compareKeys(words, at + KEY, size, key.words, 0, key.size, from)
+  }
+
+  /** Compares the keys of two entries. */
+  compare(a: Entry, b: Entry): number {
+    const aWords = this.arena.chunkAt(a)
+    const bWords = this.arena.chunkAt(b)
+    const aAt = (a & CHUNK_MASK) + KEY
+    const bAt = (b & CHUNK_MASK) + KEY
+    return compareKeys(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b), 0)
+  }
+
+  /** How many bytes the keys of two entries share from their start. */
+  sharedSize(a: Entry, b: Entry): number {
+    const aWords = this.arena.chunkAt(a)
+    const bWords = this.arena.chunkAt(b)
+    const aAt = (a & CHUNK_MASK) + KEY
+    const bAt = (b & CHUNK_MASK) + KEY
+    return sharedSize(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b))
+  }
+
+  /** How many bytes the entry's key shares with the one searched for, from their start. */
+  sharedWithSearch(entry: Entry, key: SearchKey): number {
+    const words = this.arena.chunkAt(entry)
+    const at = (entry & CHUNK_MASK) + KEY
+    return sharedSize(words, at, this.keySizeOf(entry), key.words, 0, key.size)
+  }
+
+  /** The four bytes of the key behind its first `prefix` ones; see {@link keyHead}. */
+  headOf(entry: Entry, prefix: number): number {
+    const words = this.arena.chunkAt(entry)
+    return keyHead(words, (entry & CHUNK_MASK) + KEY, this.keySizeOf(entry), prefix)
+  }
+
+  /** Makes the entry's key the one searched for. */
+  readSearch(entry: Entry, key: SearchKey): void {
+    key.setWords(this.arena.chunkAt(entry), (entry & CHUNK_MASK) + KEY, this.keySizeOf(entry))
+  }
+
+  /**
+   * Visits the live ones among the next `limit` blocks from `position` on, in no order of keys, and
+   * answers where to go on, or -1 at the end. A walk from 0 to -1 visits every entry that is there all
+   * the while exactly once; what is added, freed or moved meanwhile may be visited or not. `visit` may change anything.
+   */
+  walk(position: number, limit: number, visit: (entry: Entry) => void): number {
+    let at = Math.max(position, 1)
+    for (let left = limit; left > 0; ) {
+      if (at >= this.arena.used) return -1
+      const words = this.arena.chunkAt(at)
+      const offset = at & CHUNK_MASK
+      const count = blockWords(words, offset)
+      if (count === 0) {
+        at = at - offset + CHUNK_WORDS
+        continue
+      }
+      if (((words[offset] as number) & SEGMENT_MASK) !== 0) visit(at)
+      at += count
+      left--
+    }
+    return at >= this.arena.used ? -1 : at
+  }
+
+  #word(entry: Entry, index: number): number {
+    return this.arena.chunkAt(entry)[(entry & CHUNK_MASK) + index] as number
+  }
+}
+
+/** How many words the block at `at` takes; 0 where there is none before the chunk's end. */
+function blockWords(words: Uint32Array, at: number): number {
+  const keySize = (words[at + SEQUENCE_HIGH] ?? 0) >>> KEY_SIZE_SHIFT
+  if (keySize === 0) return 0
+  return KEY + keyWords(keySize) + ((words[at] as number) >= EXPIRES ? EXPIRY_WORDS : 0)
+}
+
+function setExpiry(words: Uint32Array, at: number, expiresAtMs: number): void {
+  words[at] = expiresAtMs >>> 0
+  words[at + 1] = Math.floor(expiresAtMs / WORD_RANGE)
+}
+
+function isCount(value: unknown, limit: number): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= limit
+}
