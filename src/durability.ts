@@ -1,0 +1,196 @@
+/**
+ * When a write is as durable as was promised.
+ *
+ * A group that was handed to the operating system is *settled* here: at once, or by the next sync that begins
+ * after it, where the policy says so. One sync serves all groups that were written before it began.
+ *
+ * Invariant: after a failed sync nothing is known of what reached the disk, and asking again would prove
+ * nothing. The store is poisoned: every waiting and every later write is refused with the first failure.
+ */
+
+import { StoreError } from './errors.ts'
+import type { SyncPolicy } from './options.ts'
+import type { Segments } from './segment/segments.ts'
+
+/** Writes that reach the operating system by one call, and settle together. */
+export class Group {
+  writeCount = 0
+  byteCount = 0
+  #settled: PromiseWithResolvers<void> | undefined
+
+  /** Settles with the group; made when it is first asked for. */
+  get promise(): Promise<void> {
+    this.#settled ??= withResolvers()
+    return this.#settled.promise
+  }
+
+  resolve(): void {
+    this.#settled?.resolve()
+  }
+
+  reject(error: StoreError): void {
+    this.#settled?.reject(error)
+  }
+}
+
+interface PromiseWithResolvers<T> {
+  readonly promise: Promise<T>
+  readonly resolve: (value: T) => void
+  readonly reject: (reason: unknown) => void
+}
+
+/** Syncs as the policy promises. */
+export class Durability {
+  readonly #segments: Segments
+  readonly #policy: SyncPolicy
+  readonly #onSynced: () => void
+  readonly #onPoisoned: (error: StoreError) => void
+  #waiting: Group[] = []
+  #wanted = false
+  #running: Promise<void> | undefined
+  #poison: StoreError | undefined
+  #unsyncedWrites = 0
+  #unsyncedBytes = 0
+  #timer: NodeJS.Timeout | undefined
+
+  /**
+   * @param onSynced called after each sync in the background
+   * @param onPoisoned called once, with the first failure
+   */
+  constructor(
+    segments: Segments,
+    policy: SyncPolicy,
+    onSynced: () => void,
+    onPoisoned: (error: StoreError) => void,
+  ) {
+    this.#segments = segments
+    this.#policy = policy
+    this.#onSynced = onSynced
+    this.#onPoisoned = onPoisoned
+  }
+
+  /** @throws {@link StoreError} FIRKIN_POISONED */
+  assertSound(): void {
+    if (this.#poison !== undefined) throw this.#poison
+  }
+
+  /** Takes a group that was just written, and settles it as promised. */
+  settle(group: Group): void {
+    if (this.#mustSync(group)) {
+      this.#waiting.push(group)
+      this.request()
+    } else {
+      group.resolve()
+      this.#startTimer()
+    }
+  }
+
+  /** As {@link settle}, on return. The group's promise is settled too. */
+  settleNow(group: Group): void {
+    if (this.#mustSync(group)) this.syncNow()
+    else this.#startTimer()
+    group.resolve()
+  }
+
+  /** Resolves once all that was written before is durable. */
+  sync(): Promise<void> {
+    const group = new Group()
+    this.#waiting.push(group)
+    const { promise } = group
+    this.request()
+    return promise
+  }
+
+  /** Makes all that was written durable. */
+  syncNow(): void {
+    this.assertSound()
+    try {
+      this.#segments.syncNow()
+    } catch (error) {
+      throw this.#poisonWith(error)
+    }
+    this.#forget()
+    this.#settleWaiting()
+  }
+
+  /** Begins a sync in the background, or another one behind the one that is running. */
+  request(): void {
+    this.#wanted = true
+    this.#running ??= this.#run()
+  }
+
+  /** Stops the timer, and resolves when no sync is under way. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer)
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    // What is staged in this turn of the event loop joins.
+    while (this.#wanted) {
+      this.#wanted = false
+      const groups = this.#waiting
+      this.#waiting = []
+      this.#forget()
+      try {
+        this.assertSound()
+        await this.#segments.syncLater()
+        for (const group of groups) group.resolve()
+        this.#onSynced()
+      } catch (error) {
+        const poison = this.#poisonWith(error)
+        for (const group of groups) group.reject(poison)
+        for (const group of this.#waiting.splice(0)) group.reject(poison)
+      }
+    }
+    this.#running = undefined
+  }
+
+  #mustSync(group: Group): boolean {
+    const { everyWrites, everyBytes } = this.#policy
+    this.#unsyncedWrites += group.writeCount
+    this.#unsyncedBytes += group.byteCount
+    return this.#unsyncedWrites >= everyWrites || this.#unsyncedBytes >= everyBytes
+  }
+
+  /** What is written from now on is counted anew: the sync that begins covers what was. */
+  #forget(): void {
+    this.#unsyncedWrites = 0
+    this.#unsyncedBytes = 0
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  #settleWaiting(): void {
+    for (const group of this.#waiting.splice(0)) group.resolve()
+  }
+
+  #startTimer(): void {
+    const { everyMs } = this.#policy
+    if (this.#timer !== undefined || everyMs === Number.POSITIVE_INFINITY) return
+    this.#timer = setTimeout(() => this.request(), everyMs)
+    this.#timer.unref()
+  }
+
+  #poisonWith(error: unknown): StoreError {
+    if (this.#poison === undefined) {
+      this.#poison = new StoreError(
+        'FIRKIN_POISONED',
+        'A sync failed, so that it is not known what is durable; open the store again to write',
+        { cause: error },
+      )
+      this.#onPoisoned(this.#poison)
+    }
+    return this.#poison
+  }
+}
+
+function withResolvers(): PromiseWithResolvers<void> {
+  let resolve: (() => void) | undefined
+  let reject: ((reason: unknown) => void) | undefined
+  const promise = new Promise<void>((yes, no) => {
+    resolve = yes
+    reject = no
+  })
+  return { promise, resolve: () => resolve?.(), reject: (reason) => reject?.(reason) }
+}

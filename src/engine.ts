@@ -1,0 +1,597 @@
+/**
+ * The engine: keys and values as bytes, on top of segments and a keydir.
+ *
+ * put:  reserve room -> find the key -> save the old location for open views -> stage the record -> keydir
+ * get:  find the key -> locate the record -> verify it
+ * A group that was staged is written at the end of the current turn, when the stage is full, or when a caller
+ * waits for it.
+ *
+ * Invariants
+ * - Staging a record and changing the keydir are one step: nothing runs between them.
+ * - Where a group cannot be written, the keydir and all figures are put back to what they were before it.
+ * - A keydir restored from a checkpoint may turn out to be damaged wherever it is touched; it is then loaded
+ *   anew, from all that has been written, and the operation goes on with the new one.
+ */
+
+import { DamagedCheckpoint } from './checkpoint.ts'
+import { Durability, Group } from './durability.ts'
+import { KeyBuffer } from './encoding.ts'
+import { CorruptionError, StoreError } from './errors.ts'
+import { storeSeed } from './format/file-header.ts'
+import {
+  BATCH_END,
+  BATCH_END_SIZE,
+  MAX_SEQUENCE,
+  type Page,
+  pageOf,
+  PUT,
+  RecordFields,
+  recordSize,
+  splitChecksum,
+  TOMBSTONE,
+  valueOffset,
+  verifyRecord,
+  writeBatchEnd,
+  writeChecksum,
+  writeRecordHeader,
+  writeSequence,
+} from './format/record.ts'
+import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
+import type { SyncPolicy } from './options.ts'
+import { type Recovered, reloadKeydir } from './recovery.ts'
+import type { Segment } from './segment/segment.ts'
+import type { Segments } from './segment/segments.ts'
+import { STAGE_SIZE, Writer } from './segment/writer.ts'
+import { UndoLog } from './undo.ts'
+import { Views } from './snapshot.ts'
+
+/** What the engine needs to be told. */
+export interface EngineOptions {
+  readonly readOnly: boolean
+  readonly verifyReads: boolean
+  readonly maxSegmentBytes: number
+  readonly sync: SyncPolicy
+  readonly clock: () => number
+}
+
+/** What the engine tells. */
+export interface EngineListener {
+  /** All that was written before is durable. */
+  synced(): void
+  /** A new segment was begun. */
+  rotated(segment: Segment): void
+  /** Something failed that no caller waits for. */
+  failed(error: StoreError): void
+  /** The checkpoint was damaged; the keydir was loaded anew. */
+  reloaded(cause: DamagedCheckpoint): void
+}
+
+/** Keys and values as bytes. */
+export class Engine {
+  readonly segments: Segments
+  readonly views: Views
+  readonly durability: Durability
+  readonly options: EngineOptions
+  /** The key of the operation that is under way. */
+  readonly key = new KeyBuffer()
+
+  /** Where the value that was read last lies. */
+  page: Page = pageOf(Buffer.alloc(0))
+  valueAt = 0
+  valueEnd = 0
+
+  readonly #seed: number
+  readonly #listener: EngineListener
+  readonly #undo = new UndoLog()
+  #keydir: Keydir
+  #writer: Writer | undefined
+  #nextSequence: number
+  #group: Group | undefined
+  #flushPlanned = false
+
+  constructor(recovered: Recovered, options: EngineOptions, listener: EngineListener) {
+    this.segments = recovered.segments
+    this.options = options
+    this.views = new Views(recovered.keydir)
+    this.#keydir = recovered.keydir
+    this.#nextSequence = recovered.nextSequence
+    this.#seed = storeSeed(recovered.segments.home.storeId)
+    this.#listener = listener
+    this.durability = new Durability(
+      this.segments,
+      options.sync,
+      () => listener.synced(),
+      (error) => listener.failed(error),
+    )
+    if (!options.readOnly) this.#writer = new Writer(this.segments, options.maxSegmentBytes)
+  }
+
+  get keydir(): Keydir {
+    return this.#keydir
+  }
+
+  /** The sequence that the next record gets. */
+  get nextSequence(): number {
+    return this.#nextSequence
+  }
+
+  /** Finds the key in `this.key`; {@link NO_ENTRY} where it is not there or has expired. */
+  lookup(): Entry {
+    const entry = this.#find()
+    return entry === NO_ENTRY || !this.#hasExpired(entry) ? entry : NO_ENTRY
+  }
+
+  /**
+   * Reads the record of an entry of `keydir`, the present one or a view's layer; its value then lies in
+   * `this.page` from `valueAt` up to `valueEnd`, until the next read.
+   *
+   * @throws {@link CorruptionError} where it does not match its checksum
+   */
+  read(keydir: Keydir, entry: Entry): void {
+    const { entries } = keydir
+    const size = entries.sizeOf(entry)
+    const segment = this.segments.get(entries.segmentOf(entry))
+    const offset = entries.offsetOf(entry)
+    const page = segment.locate(offset, size)
+    const { at } = segment
+    if (
+      this.options.verifyReads &&
+      !verifyRecord(page, at, size, this.#seed, entries.sequenceOf(entry))
+    ) {
+      throw new CorruptionError('The record does not match its checksum', segment.path, offset)
+    }
+    this.page = page
+    this.valueEnd = at + size
+    this.valueAt = valueOffset(page.view, at, entries.keySizeOf(entry))
+  }
+
+  /**
+   * Puts a value under the key in `this.key`.
+   *
+   * @param size the value's size in bytes
+   * @returns the group that it is written with
+   */
+  put(value: Uint8Array | string, size: number, expiresAtMs: number): Group {
+    const { key } = this
+    const total = recordSize(key.size, size, expiresAtMs !== 0)
+    if (total > STAGE_SIZE) return this.#putLarge(value, expiresAtMs, total)
+    const writer = this.#reserve(total)
+    const entry = this.#find()
+    const sequence = this.#takeSequence()
+    const { page, stagedSize: at, offset } = writer
+    const keyAt = writeRecordHeader(
+      page.view,
+      at,
+      PUT,
+      0,
+      key.size,
+      size,
+      sequence,
+      expiresAtMs,
+    )
+    copyShort(key.bytes, key.size, page.bytes, keyAt)
+    const valueAt = keyAt + key.size
+    if (typeof value === 'string') page.bytes.write(value, valueAt, 'utf8')
+    else copyShort(value, size, page.bytes, valueAt)
+    writeChecksum(page, at, at + total, this.#seed)
+    return this.#commitPut(writer, entry, offset, total, sequence, expiresAtMs)
+  }
+
+  /**
+   * Removes the key in `this.key`.
+   *
+   * @returns the group that the tombstone is written with; `undefined` where the key was not there
+   */
+  remove(): Group | undefined {
+    const { key } = this
+    this.#writable()
+    if (this.lookup() === NO_ENTRY) return undefined
+    const size = recordSize(key.size, 0, false)
+    const writer = this.#reserve(size)
+    // Making room may have taken back a group that could not be written, and the key with it.
+    const entry = this.lookup()
+    if (entry === NO_ENTRY) return undefined
+    const sequence = this.#takeSequence()
+    const { page, stagedSize: at } = writer
+    const keyAt = writeRecordHeader(page.view, at, TOMBSTONE, 0, key.size, 0, sequence, 0)
+    copyShort(key.bytes, key.size, page.bytes, keyAt)
+    writeChecksum(page, at, at + size, this.#seed)
+    this.#undo.remember(writer.stagedCount, this.#keydir, entry)
+    writer.stage(TOMBSTONE, size, sequence, 0)
+    this.#applyRemove(entry, key.bytes, key.size)
+    return this.#joinGroup(1, size)
+  }
+
+  /**
+   * Writes the members of a batch: whole records but for sequence and checksum, `page` from 0 up to `size`.
+   * The page is the engine's to change.
+   */
+  commitBatch(page: Page, size: number, count: number): Group {
+    if (count === 0) {
+      const empty = new Group()
+      empty.resolve()
+      return this.#group ?? empty
+    }
+    const total = size + BATCH_END_SIZE
+    if (this.#nextSequence + count >= MAX_SEQUENCE) throw sequencesUsedUp()
+    if (total > STAGE_SIZE) return this.#commitLargeBatch(page, size, count)
+    const writer = this.#reserve(total)
+    const { stagedSize: start, offset } = writer
+    const stage = writer.page
+    page.bytes.copy(stage.bytes, start, 0, size)
+    this.#sealBatch(stage, start, size, count)
+    this.#applyBatch(stage, start, size, offset - start, writer)
+    const sequence = this.#takeSequence()
+    writeBatchEnd(stage, start + size, count, sequence, this.#seed)
+    this.#undo.remember(writer.stagedCount, this.#keydir, NO_ENTRY)
+    writer.stage(BATCH_END, BATCH_END_SIZE, sequence, 0)
+    return this.#joinGroup(count, total)
+  }
+
+  /** Removes an entry that has expired, without a tombstone: whoever reads its record sees the same. */
+  expire(entry: Entry): void {
+    const view = this.#keydir.entries.keyView(entry)
+    this.#applyRemove(entry, view, view.length)
+  }
+
+  /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
+  flush(): void {
+    const error = this.#flush()
+    if (error !== undefined) throw error
+  }
+
+  /**
+   * Writes what is staged and settles `group`, which the caller was just given.
+   *
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED
+   */
+  settleNow(group: Group): void {
+    if (group !== this.#group) return
+    this.#group = undefined
+    const error = this.#write(group)
+    if (error !== undefined) throw error
+    this.durability.settleNow(group)
+  }
+
+  /** Begins a new segment, so that the active one can be merged; false where it is empty. */
+  rotate(): boolean {
+    const { active } = this.segments
+    this.flush()
+    if (active === undefined || active.usage.maxSequence === 0) return false
+    this.#rotate()
+    return true
+  }
+
+  /** Loads the keydir anew after it was found to be damaged. @throws `error` where it was something else */
+  reload(error: unknown): void {
+    if (!(error instanceof DamagedCheckpoint)) throw error
+    const staged = this.#writer ?? { page: this.page, stagedSize: 0 }
+    this.#keydir = reloadKeydir(this.segments, this.#keydir.kind, staged.page, staged.stagedSize)
+    this.views.replaceKeydir(this.#keydir)
+    this.#listener.reloaded(error)
+  }
+
+  /** Takes what a read-only store found anew. */
+  replace(keydir: Keydir): void {
+    this.#keydir = keydir
+    this.views.replaceKeydir(keydir)
+  }
+
+  #find(): Entry {
+    const { key } = this
+    try {
+      return this.#keydir.find(key.bytes, key.size)
+    } catch (error) {
+      this.reload(error)
+      return this.#keydir.find(key.bytes, key.size)
+    }
+  }
+
+  #hasExpired(entry: Entry): boolean {
+    const { entries } = this.#keydir
+    if (entries.expiringCount === 0) return false
+    const expiresAtMs = entries.expiresAtOf(entry)
+    return expiresAtMs !== 0 && expiresAtMs <= this.options.clock()
+  }
+
+  /** Makes room for a record or batch of `size` bytes, which is at most the stage's. */
+  #reserve(size: number): Writer {
+    const writer = this.#writable()
+    if (!writer.fits(size)) {
+      // Where this write fails, its own callers are told; the record at hand was not part of it.
+      this.#flush()
+      if (writer.needsRotation(size)) this.#rotate()
+    }
+    return writer
+  }
+
+  #writable(): Writer {
+    this.durability.assertSound()
+    if (this.#writer === undefined) {
+      throw new StoreError('FIRKIN_READ_ONLY', 'The store was opened with readOnly')
+    }
+    return this.#writer
+  }
+
+  #rotate(): void {
+    const writer = this.#writable()
+    const { active } = this.segments
+    try {
+      writer.rotate()
+    } catch (error) {
+      throw writeFailed(error)
+    }
+    this.#listener.rotated(writer.segment)
+    if (active !== undefined) this.durability.request()
+  }
+
+  #takeSequence(): number {
+    if (this.#nextSequence >= MAX_SEQUENCE) throw sequencesUsedUp()
+    return this.#nextSequence++
+  }
+
+  #commitPut(
+    writer: Writer,
+    entry: Entry,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Group {
+    const { key } = this
+    this.#undo.remember(writer.stagedCount, this.#keydir, entry)
+    const segment = writer.segment.id
+    writer.stage(PUT, size, sequence, expiresAtMs)
+    this.#applyPut(entry, key.bytes, key.size, segment, offset, size, sequence, expiresAtMs)
+    return this.#joinGroup(1, size)
+  }
+
+  #applyPut(
+    entry: Entry,
+    key: Uint8Array,
+    keySize: number,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): void {
+    const keydir = this.#keydir
+    try {
+      if (this.views.openCount > 0) this.views.save(entry, key, keySize)
+      if (entry === NO_ENTRY) {
+        keydir.insert(key, keySize, segment, offset, size, sequence, expiresAtMs)
+      } else {
+        this.#kill(entry)
+        keydir.update(entry, segment, offset, size, sequence, expiresAtMs)
+      }
+    } catch (error) {
+      this.reload(error)
+    }
+  }
+
+  #applyRemove(entry: Entry, key: Uint8Array, keySize: number): void {
+    try {
+      if (this.views.openCount > 0) this.views.save(entry, key, keySize)
+      this.#kill(entry)
+      this.#keydir.remove(entry)
+    } catch (error) {
+      this.reload(error)
+    }
+  }
+
+  #kill(entry: Entry): void {
+    const { entries } = this.#keydir
+    this.segments.get(entries.segmentOf(entry)).usage.kill(entries.sizeOf(entry))
+  }
+
+  /** A record larger than the stage is written at once, and applied when that has worked. */
+  #putLarge(value: Uint8Array | string, expiresAtMs: number, total: number): Group {
+    const { key } = this
+    const writer = this.#reserveLarge(total)
+    const entry = this.#find()
+    const bytes = typeof value === 'string' ? Buffer.from(value) : value
+    const sequence = this.#takeSequence()
+    const head = pageOf(Buffer.allocUnsafe(total - bytes.length))
+    const keyAt = writeRecordHeader(
+      head.view,
+      0,
+      PUT,
+      0,
+      key.size,
+      bytes.length,
+      sequence,
+      expiresAtMs,
+    )
+    head.bytes.set(key.bytes.subarray(0, key.size), keyAt)
+    head.view.setUint32(0, splitChecksum(head.bytes, bytes, this.#seed), true)
+    const { offset, segment } = writer
+    this.#writeThrough(writer, [head.bytes, bytes])
+    segment.usage.add(PUT, total, sequence, expiresAtMs)
+    this.#applyPut(
+      entry,
+      key.bytes,
+      key.size,
+      segment.id,
+      offset,
+      total,
+      sequence,
+      expiresAtMs,
+    )
+    return this.#settled(1, total)
+  }
+
+  #commitLargeBatch(page: Page, size: number, count: number): Group {
+    const total = size + BATCH_END_SIZE
+    const writer = this.#reserveLarge(total)
+    const { offset, segment } = writer
+    const firstSequence = this.#nextSequence
+    this.#sealBatch(page, 0, size, count)
+    const end = pageOf(Buffer.allocUnsafe(BATCH_END_SIZE))
+    const sequence = firstSequence + count
+    this.#nextSequence = sequence + 1
+    writeBatchEnd(end, 0, count, sequence, this.#seed)
+    this.#writeThrough(writer, [page.bytes.subarray(0, size), end.bytes])
+    const keydir = this.#keydir
+    this.#applyBatch(page, 0, size, offset, undefined)
+    // A keydir that was loaded anew meanwhile has counted the whole batch.
+    if (this.#keydir === keydir) segment.usage.add(BATCH_END, BATCH_END_SIZE, sequence, 0)
+    return this.#settled(count, total)
+  }
+
+  #reserveLarge(total: number): Writer {
+    const writer = this.#writable()
+    this.#flush()
+    if (writer.needsRotation(total)) this.#rotate()
+    return writer
+  }
+
+  #writeThrough(writer: Writer, pieces: readonly Uint8Array[]): void {
+    try {
+      writer.writeThrough(pieces)
+    } catch (error) {
+      throw writeFailed(error)
+    }
+  }
+
+  #settled(writeCount: number, byteCount: number): Group {
+    const group = new Group()
+    group.writeCount = writeCount
+    group.byteCount = byteCount
+    // Whoever made the write asks for its promise, or settles it at once, in this turn.
+    this.#group = group
+    this.#planFlush()
+    return group
+  }
+
+  /** Gives a batch's members their sequences and checksums. */
+  #sealBatch(page: Page, start: number, size: number, count: number): void {
+    const fields = new RecordFields()
+    let sequence = this.#nextSequence
+    for (let at = start; at < start + size; at += fields.size) {
+      fields.readHeader(page, at, start + size)
+      writeSequence(page.view, at, sequence++)
+      writeChecksum(page, at, at + fields.size, this.#seed)
+    }
+    if (sequence !== this.#nextSequence + count) throw new Error('A batch has lost a member')
+  }
+
+  /**
+   * Applies a batch's members.
+   *
+   * @param shift what to add to a place in the page for its offset in the file
+   * @param stagedBy where the batch is staged; otherwise it is written already
+   */
+  #applyBatch(
+    page: Page,
+    start: number,
+    size: number,
+    shift: number,
+    stagedBy: Writer | undefined,
+  ): void {
+    const fields = new RecordFields()
+    const segment = this.#writable().segment
+    const keydir = this.#keydir
+    for (let at = start; at < start + size; at += fields.size) {
+      if (stagedBy === undefined && this.#keydir !== keydir) return
+      fields.readHeader(page, at, start + size)
+      const { kind, sequence, expiresAtMs, keySize } = fields
+      const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
+      const entry = this.#findKey(key, keySize)
+      if (stagedBy === undefined) {
+        segment.usage.add(kind, fields.size, sequence, expiresAtMs)
+      } else {
+        this.#undo.remember(stagedBy.stagedCount, this.#keydir, entry)
+        stagedBy.stage(kind, fields.size, sequence, expiresAtMs)
+        this.#nextSequence = sequence + 1
+      }
+      if (kind === PUT) {
+        this.#applyPut(
+          entry,
+          key,
+          keySize,
+          segment.id,
+          at + shift,
+          fields.size,
+          sequence,
+          expiresAtMs,
+        )
+      } else if (entry !== NO_ENTRY) {
+        this.#applyRemove(entry, key, keySize)
+      }
+    }
+  }
+
+  #findKey(key: Uint8Array, keySize: number): Entry {
+    try {
+      return this.#keydir.find(key, keySize)
+    } catch (error) {
+      this.reload(error)
+      return this.#keydir.find(key, keySize)
+    }
+  }
+
+  #joinGroup(writeCount: number, byteCount: number): Group {
+    let group = this.#group
+    if (group === undefined) {
+      group = new Group()
+      this.#group = group
+      this.#planFlush()
+    }
+    group.writeCount += writeCount
+    group.byteCount += byteCount
+    return group
+  }
+
+  #planFlush(): void {
+    if (this.#flushPlanned) return
+    this.#flushPlanned = true
+    queueMicrotask(() => {
+      this.#flushPlanned = false
+      this.#flush()
+    })
+  }
+
+  /** Writes the group that is staged, and settles it; answers why it failed. */
+  #flush(): StoreError | undefined {
+    const group = this.#group
+    if (group === undefined) return undefined
+    this.#group = undefined
+    const error = this.#write(group)
+    if (error === undefined) this.durability.settle(group)
+    return error
+  }
+
+  #write(group: Group): StoreError | undefined {
+    const writer = this.#writer
+    if (writer === undefined) return undefined
+    const { stagedSize } = writer
+    try {
+      writer.flush()
+    } catch (error) {
+      const failure = writeFailed(error)
+      this.#undo.rollBack(this.#keydir, this.segments, writer, stagedSize)
+      group.reject(failure)
+      return failure
+    }
+    return undefined
+  }
+}
+
+function copyShort(source: Uint8Array, size: number, target: Uint8Array, at: number): void {
+  // A call into the runtime costs more than a short loop (measured, bench/engine.js).
+  if (size <= 64) for (let index = 0; index < size; index++) target[at + index] = source[index] as number
+  else target.set(size === source.length ? source : source.subarray(0, size), at)
+}
+
+function writeFailed(cause: unknown): StoreError {
+  if (cause instanceof StoreError) return cause
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new StoreError('FIRKIN_WRITE_FAILED', `The write failed and was undone: ${reason}`, {
+    cause,
+  })
+}
+
+function sequencesUsedUp(): StoreError {
+  return new StoreError('FIRKIN_WRITE_FAILED', 'All sequences are used up')
+}

@@ -1,0 +1,24 @@
+/** Little-endian numbers wider than 32 bits; everything else is a `DataView` or Buffer method. */
+
+/** The size of a 48-bit number: sequences and times. */
+export const UINT48_SIZE = 6
+/** The largest 48-bit number. */
+export const MAX_UINT48 = 2 ** 48 - 1
+
+const TWO_TO_32 = 2 ** 32
+
+/** Reads a 48-bit number. */
+export function readUint48(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint16(at + 4, true) * TWO_TO_32
+}
+
+/** Writes a 48-bit number. */
+export function writeUint48(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true)
+  view.setUint16(at + 4, (value / TWO_TO_32) & 0xffff, true)
+}
+
+/** A view of the same bytes. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

@@ -1,0 +1,122 @@
+/**
+ * The checkpoint: an image of the keydir, for opening without rebuilding it.
+ *
+ *   offset  size  field
+ *        0    36  file header (type "C", file id: the generation of the manifest that it was made under)
+ *       36     4  size of the summary
+ *       40     4  count of chunks
+ *       44     4  CRC-32 of the two fields before, the chunk table and the summary, from the store's seed
+ *       48     8  each chunk: size, CRC-32 continued from the store's seed
+ *        +        the summary: JSON, see CheckpointSummary
+ *        +        the chunks, back to back
+ *
+ * A chunk is verified when it is first touched, so that opening does not read them all.
+ */
+
+import { viewOf } from './bytes.ts'
+import { checksum } from './checksum.ts'
+import { encodeFileHeader, FILE_HEADER_SIZE, storeSeed } from './file-header.ts'
+import type { KeydirKind } from '../keydir/keydir.ts'
+import type { SegmentFigures } from './manifest.ts'
+
+const SUMMARY_SIZE_AT = FILE_HEADER_SIZE
+const COUNT_AT = SUMMARY_SIZE_AT + 4
+const CRC_AT = COUNT_AT + 4
+const TABLE_AT = CRC_AT + 4
+const CHUNK_ENTRY_SIZE = 8
+
+/** What stands before the chunk table. */
+export const CHECKPOINT_HEAD_SIZE = TABLE_AT
+
+/** What of a segment is dead, as far as the checkpoint reaches. */
+export interface CheckpointUsage extends Readonly<SegmentFigures> {
+  readonly id: number
+  readonly deadPutCount: number
+  readonly deadBytes: number
+}
+
+/** What a checkpoint says beside the keydir's chunks. */
+export interface CheckpointSummary {
+  readonly kind: KeydirKind
+  /** Whatever the kind wrote in its image. */
+  readonly keydir: unknown
+  /** The size of the tail's last segment up to which the image reaches, and its id. */
+  readonly tailId: number
+  readonly tailSize: number
+  readonly nextSequence: number
+  /** Every segment of the store when the image was made. */
+  readonly segments: readonly CheckpointUsage[]
+  /** How many chunks each arena has. */
+  readonly arenas: readonly number[]
+}
+
+/** Where a chunk lies in the file. */
+export interface ChunkPlace {
+  readonly offset: number
+  readonly size: number
+  readonly crc: number
+}
+
+/** All that stands before the chunks; they follow in the order given. */
+export function encodeCheckpointHead(
+  storeId: Uint8Array,
+  generation: number,
+  summary: CheckpointSummary,
+  chunks: readonly Uint8Array[],
+): Buffer {
+  const seed = storeSeed(storeId)
+  const json = Buffer.from(JSON.stringify(summary))
+  const summaryAt = TABLE_AT + chunks.length * CHUNK_ENTRY_SIZE
+  const bytes = Buffer.alloc(summaryAt + json.length)
+  encodeFileHeader({ type: 'checkpoint', storeId, fileId: generation, origin: 'none' }).copy(bytes)
+  bytes.writeUInt32LE(json.length, SUMMARY_SIZE_AT)
+  bytes.writeUInt32LE(chunks.length, COUNT_AT)
+  for (const [index, chunk] of chunks.entries()) {
+    const at = TABLE_AT + index * CHUNK_ENTRY_SIZE
+    bytes.writeUInt32LE(chunk.length, at)
+    bytes.writeUInt32LE(checksum(chunk, 0, chunk.length, seed), at + 4)
+  }
+  json.copy(bytes, summaryAt)
+  bytes.writeUInt32LE(headChecksum(bytes, seed), CRC_AT)
+  return bytes
+}
+
+/** The size of all that stands before the chunks, told by its first {@link CHECKPOINT_HEAD_SIZE} bytes. */
+export function checkpointHeadSize(bytes: Uint8Array): number {
+  const view = viewOf(bytes)
+  return (
+    TABLE_AT +
+    view.getUint32(COUNT_AT, true) * CHUNK_ENTRY_SIZE +
+    view.getUint32(SUMMARY_SIZE_AT, true)
+  )
+}
+
+/**
+ * Reads all that stands before the chunks.
+ *
+ * @returns `undefined` where it is damaged
+ */
+export function decodeCheckpointHead(
+  bytes: Buffer,
+  storeId: Uint8Array,
+): { summary: CheckpointSummary; chunks: ChunkPlace[] } | undefined {
+  const seed = storeSeed(storeId)
+  if (bytes.readUInt32LE(CRC_AT) !== headChecksum(bytes, seed)) return undefined
+  const count = bytes.readUInt32LE(COUNT_AT)
+  const summaryAt = TABLE_AT + count * CHUNK_ENTRY_SIZE
+  const chunks: ChunkPlace[] = []
+  let offset = bytes.length
+  for (let at = TABLE_AT; at < summaryAt; at += CHUNK_ENTRY_SIZE) {
+    const size = bytes.readUInt32LE(at)
+    chunks.push({ offset, size, crc: bytes.readUInt32LE(at + 4) })
+    offset += size
+  }
+  // The checksum vouches that this is what encodeCheckpointHead wrote.
+  const summary = JSON.parse(bytes.toString('utf8', summaryAt)) as CheckpointSummary
+  return { summary, chunks }
+}
+
+function headChecksum(bytes: Uint8Array, seed: number): number {
+  const fieldsCrc = checksum(bytes, SUMMARY_SIZE_AT, CRC_AT, seed)
+  return checksum(bytes, TABLE_AT, bytes.length, fieldsCrc)
+}

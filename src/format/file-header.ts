@@ -1,0 +1,105 @@
+/**
+ * The first bytes of every file of a store.
+ *
+ *   offset  size  field
+ *        0     6  magic: "FIRKIN"
+ *        6     1  file type: "S" segment, "H" hint, "M" manifest, "C" checkpoint
+ *        7     1  format version
+ *        8    16  store id
+ *       24     4  file id: the segment's id, or the generation of a manifest or checkpoint
+ *       28     4  origin: 1 appended, 2 merged (segments and hints); 0 elsewhere
+ *       32     4  CRC-32 of the 32 bytes before
+ *
+ * Invariant: a file whose header does not match its name and its store is never read further.
+ */
+
+import { checksum } from './checksum.ts'
+import { viewOf } from './bytes.ts'
+
+/** The format that this version writes, and the only one that it reads. */
+export const FORMAT_VERSION = 1
+
+/** The size of a store's id. */
+export const STORE_ID_SIZE = 16
+
+const MAGIC = Buffer.from('FIRKIN', 'latin1')
+const TYPE_SIZE = 1
+const VERSION_SIZE = 1
+const FILE_ID_SIZE = 4
+const ORIGIN_SIZE = 4
+const CRC_SIZE = 4
+
+const TYPE_AT = MAGIC.length
+const VERSION_AT = TYPE_AT + TYPE_SIZE
+const STORE_ID_AT = VERSION_AT + VERSION_SIZE
+const FILE_ID_AT = STORE_ID_AT + STORE_ID_SIZE
+const ORIGIN_AT = FILE_ID_AT + FILE_ID_SIZE
+const CRC_AT = ORIGIN_AT + ORIGIN_SIZE
+
+/** The size of a file's header in bytes. */
+export const FILE_HEADER_SIZE = CRC_AT + CRC_SIZE
+
+/** What a file is, as its header says. */
+export const FILE_TYPES = { segment: 'S', hint: 'H', manifest: 'M', checkpoint: 'C' } as const
+export type FileType = keyof typeof FILE_TYPES
+
+/** How a segment came to be: by writes, in the order of their sequences, or by a merge. */
+export type Origin = 'appended' | 'merged' | 'none'
+const ORIGINS: readonly Origin[] = ['none', 'appended', 'merged']
+
+/** What a file says of itself. */
+export interface FileHeader {
+  readonly type: FileType
+  readonly storeId: Uint8Array
+  /** The segment's id, or the generation of a manifest or checkpoint. */
+  readonly fileId: number
+  readonly origin: Origin
+}
+
+/** Why a header was not accepted. */
+export type HeaderFault =
+  | { readonly fault: 'short' }
+  | { readonly fault: 'damaged'; readonly offset: number }
+  | { readonly fault: 'version'; readonly version: number }
+
+/** A new file's header. */
+export function encodeFileHeader(header: FileHeader): Buffer {
+  const bytes = Buffer.alloc(FILE_HEADER_SIZE)
+  MAGIC.copy(bytes)
+  bytes.write(FILE_TYPES[header.type], TYPE_AT, 'latin1')
+  bytes[VERSION_AT] = FORMAT_VERSION
+  bytes.set(header.storeId, STORE_ID_AT)
+  bytes.writeUInt32LE(header.fileId, FILE_ID_AT)
+  bytes.writeUInt32LE(ORIGINS.indexOf(header.origin), ORIGIN_AT)
+  bytes.writeUInt32LE(checksum(bytes, 0, CRC_AT, 0), CRC_AT)
+  return bytes
+}
+
+/** Reads the header at the beginning of `bytes`. */
+export function decodeFileHeader(bytes: Uint8Array): FileHeader | HeaderFault {
+  if (bytes.length < FILE_HEADER_SIZE) return { fault: 'short' }
+  if (!MAGIC.equals(bytes.subarray(0, MAGIC.length))) return { fault: 'damaged', offset: 0 }
+  const view = viewOf(bytes)
+  if (view.getUint32(CRC_AT, true) !== checksum(bytes, 0, CRC_AT, 0)) {
+    // A newer format may lay out the rest of its header in another way, so that this CRC cannot tell
+    // it from damage; the version itself is looked at only where the checksum vouches for it.
+    return { fault: 'damaged', offset: 0 }
+  }
+  const version = view.getUint8(VERSION_AT)
+  if (version !== FORMAT_VERSION) return { fault: 'version', version }
+  const letter = String.fromCharCode(view.getUint8(TYPE_AT))
+  const type = (Object.keys(FILE_TYPES) as FileType[]).find((name) => FILE_TYPES[name] === letter)
+  const origin = ORIGINS[view.getUint32(ORIGIN_AT, true)]
+  if (type === undefined || origin === undefined) return { fault: 'damaged', offset: TYPE_AT }
+  return {
+    type,
+    storeId: Uint8Array.prototype.slice.call(bytes, STORE_ID_AT, STORE_ID_AT + STORE_ID_SIZE),
+    fileId: view.getUint32(FILE_ID_AT, true),
+    origin,
+  }
+}
+
+/** The seed of every checksum behind a file's header: the checksum of the store's id. */
+export function storeSeed(storeId: Uint8Array): number {
+  return checksum(storeId, 0, STORE_ID_SIZE, 0)
+}

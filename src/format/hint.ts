@@ -1,0 +1,90 @@
+/**
+ * The hint: what the keydir needs of a sealed segment, without the values.
+ *
+ *   offset  size  field
+ *        0    36  file header (type "H", file id and origin: the segment's)
+ *       36     4  size of the segment in bytes
+ *       40     4  count of entries
+ *       44     4  CRC-32 of the size, the count and the entries, continued from the store's seed
+ *       48        entries, in the order of the segment's records; batch ends have none
+ *
+ * An entry is its record with the record's offset in the place of the checksum, and without the value.
+ */
+
+import { checksum } from './checksum.ts'
+import { encodeFileHeader, FILE_HEADER_SIZE, type Origin, storeSeed } from './file-header.ts'
+import { keyOffset, type Page, pageOf, RecordFields } from './record.ts'
+
+const SEGMENT_SIZE_AT = FILE_HEADER_SIZE
+const COUNT_AT = SEGMENT_SIZE_AT + 4
+const CRC_AT = COUNT_AT + 4
+const ENTRIES_AT = CRC_AT + 4
+
+const INITIAL_SIZE = 64 * 1024
+
+/** Collects the hint of one segment. */
+export class HintEncoder {
+  #page = pageOf(Buffer.allocUnsafe(INITIAL_SIZE))
+  #size = ENTRIES_AT
+  #count = 0
+
+  /** Adds the record at `at` of `page`, whose fields were just read; `offset` is its place in the segment. */
+  add(page: Page, at: number, fields: RecordFields, offset: number): void {
+    const headSize = keyOffset(fields.flags) + fields.keySize
+    this.#reserve(headSize)
+    page.bytes.copy(this.#page.bytes, this.#size, at, at + headSize)
+    this.#page.view.setUint32(this.#size, offset, true)
+    this.#size += headSize
+    this.#count++
+  }
+
+  /** The whole file; a view that the next `add` may change. */
+  finish(storeId: Uint8Array, id: number, origin: Origin, segmentSize: number): Buffer {
+    const { bytes, view } = this.#page
+    encodeFileHeader({ type: 'hint', storeId, fileId: id, origin }).copy(bytes)
+    view.setUint32(SEGMENT_SIZE_AT, segmentSize, true)
+    view.setUint32(COUNT_AT, this.#count, true)
+    view.setUint32(CRC_AT, hintChecksum(bytes, this.#size, storeSeed(storeId)), true)
+    return bytes.subarray(0, this.#size)
+  }
+
+  #reserve(size: number): void {
+    const needed = this.#size + size
+    if (needed <= this.#page.bytes.length) return
+    const grown = Buffer.allocUnsafe(Math.max(needed, this.#page.bytes.length * 2))
+    this.#page.bytes.copy(grown, 0, 0, this.#size)
+    this.#page = pageOf(grown)
+  }
+}
+
+/**
+ * Reads a whole hint, whose file header the caller has read, and gives each entry to `visit`. The fields'
+ * `size` is the record's, `keyAt` lies in the hint.
+ *
+ * @returns whether the hint is sound and of a segment of `segmentSize` bytes; nothing is visited where not
+ */
+export function readHint(
+  file: Buffer,
+  storeId: Uint8Array,
+  segmentSize: number,
+  visit: (fields: RecordFields, page: Page, offset: number) => void,
+): boolean {
+  if (file.length < ENTRIES_AT) return false
+  const page = pageOf(file)
+  if (page.view.getUint32(SEGMENT_SIZE_AT, true) !== segmentSize) return false
+  const expected = hintChecksum(file, file.length, storeSeed(storeId))
+  if (page.view.getUint32(CRC_AT, true) !== expected) return false
+  const fields = new RecordFields()
+  const count = page.view.getUint32(COUNT_AT, true)
+  for (let at = ENTRIES_AT, read = 0; read < count; read++) {
+    fields.readHeader(page, at, file.length)
+    visit(fields, page, page.view.getUint32(at, true))
+    at = fields.valueAt
+  }
+  return true
+}
+
+function hintChecksum(bytes: Uint8Array, size: number, seed: number): number {
+  const fieldsCrc = checksum(bytes, SEGMENT_SIZE_AT, CRC_AT, seed)
+  return checksum(bytes, ENTRIES_AT, size, fieldsCrc)
+}

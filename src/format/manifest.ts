@@ -1,0 +1,166 @@
+/**
+ * The manifest: which segments make up the store. It is replaced whole, by rename, and by nothing else.
+ *
+ *   offset  size  field
+ *        0    36  file header (type "M", file id: the generation, one more at each replacement)
+ *       36     4  tail id: the appended segments from this id on are the tail, listed or not
+ *       40     4  tail size: so many bytes of the tail's first segment are known to be whole and durable
+ *       44     4  next segment id: every id ever used is lower
+ *       48     6  next sequence: every sequence known to the writer of the manifest is lower
+ *       54     1  keydir kind used last: 1 btree, 2 hash, 3 skiplist, 4 bplustree
+ *       55     1  1 where the store was closed in good order
+ *       56     4  count of sealed segments
+ *       60    42  each sealed segment (see SealedSegment), ascending by id
+ *        +     4  CRC-32 of everything behind the file header, continued from the store's seed
+ *
+ * Invariants
+ * - A sealed segment's size and contents are durable before a manifest lists it.
+ * - Every file of the store's own names that is neither listed nor in the tail is a leftover.
+ */
+
+import { readUint48, UINT48_SIZE, viewOf, writeUint48 } from './bytes.ts'
+import { checksum } from './checksum.ts'
+import { encodeFileHeader, FILE_HEADER_SIZE, type Origin, storeSeed } from './file-header.ts'
+import type { KeydirKind } from '../keydir/keydir.ts'
+
+/** What a segment holds, counted once when it is sealed; it never changes. */
+export interface SegmentFigures {
+  /** The file's size in bytes, header included. */
+  size: number
+  putCount: number
+  tombstoneCount: number
+  /** The bytes that tombstones take. */
+  tombstoneBytes: number
+  /** The lowest and highest sequence; 0 where there is no record. */
+  minSequence: number
+  maxSequence: number
+  /** When the last of its puts will have expired; 0 where one never does, or there is none. */
+  lastExpiryMs: number
+}
+
+/** A sealed segment as the manifest lists it. */
+export interface SealedSegment extends Readonly<SegmentFigures> {
+  readonly id: number
+  readonly origin: Exclude<Origin, 'none'>
+}
+
+/** The contents of a manifest. */
+export interface Manifest {
+  readonly storeId: Uint8Array
+  readonly generation: number
+  readonly tailId: number
+  readonly tailSize: number
+  readonly nextSegmentId: number
+  readonly nextSequence: number
+  readonly keydirKind: KeydirKind
+  readonly closed: boolean
+  readonly segments: readonly SealedSegment[]
+}
+
+const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
+
+const TAIL_ID_AT = FILE_HEADER_SIZE
+const TAIL_SIZE_AT = TAIL_ID_AT + 4
+const NEXT_SEGMENT_ID_AT = TAIL_SIZE_AT + 4
+const NEXT_SEQUENCE_AT = NEXT_SEGMENT_ID_AT + 4
+const KIND_AT = NEXT_SEQUENCE_AT + UINT48_SIZE
+const CLOSED_AT = KIND_AT + 1
+const COUNT_AT = CLOSED_AT + 1
+const SEGMENTS_AT = COUNT_AT + 4
+const CRC_SIZE = 4
+
+/*
+ * A sealed segment:
+ *   0   4  id
+ *   4   4  origin: 1 appended, 2 merged
+ *   8   4  size
+ *  12   4  puts
+ *  16   4  tombstones
+ *  20   4  tombstone bytes
+ *  24   6  lowest sequence
+ *  30   6  highest sequence
+ *  36   6  last expiry
+ */
+const SEGMENT_SIZE = 24 + 3 * UINT48_SIZE
+
+/** The whole file. */
+export function encodeManifest(manifest: Manifest): Buffer {
+  const { segments } = manifest
+  const bytes = Buffer.alloc(SEGMENTS_AT + segments.length * SEGMENT_SIZE + CRC_SIZE)
+  const view = viewOf(bytes)
+  encodeFileHeader({
+    type: 'manifest',
+    storeId: manifest.storeId,
+    fileId: manifest.generation,
+    origin: 'none',
+  }).copy(bytes)
+  view.setUint32(TAIL_ID_AT, manifest.tailId, true)
+  view.setUint32(TAIL_SIZE_AT, manifest.tailSize, true)
+  view.setUint32(NEXT_SEGMENT_ID_AT, manifest.nextSegmentId, true)
+  writeUint48(view, NEXT_SEQUENCE_AT, manifest.nextSequence)
+  view.setUint8(KIND_AT, KINDS.indexOf(manifest.keydirKind) + 1)
+  view.setUint8(CLOSED_AT, manifest.closed ? 1 : 0)
+  view.setUint32(COUNT_AT, segments.length, true)
+  for (const [index, segment] of segments.entries()) {
+    const at = SEGMENTS_AT + index * SEGMENT_SIZE
+    view.setUint32(at, segment.id, true)
+    view.setUint32(at + 4, segment.origin === 'merged' ? 2 : 1, true)
+    view.setUint32(at + 8, segment.size, true)
+    view.setUint32(at + 12, segment.putCount, true)
+    view.setUint32(at + 16, segment.tombstoneCount, true)
+    view.setUint32(at + 20, segment.tombstoneBytes, true)
+    writeUint48(view, at + 24, segment.minSequence)
+    writeUint48(view, at + 24 + UINT48_SIZE, segment.maxSequence)
+    writeUint48(view, at + 24 + 2 * UINT48_SIZE, segment.lastExpiryMs)
+  }
+  const end = bytes.length - CRC_SIZE
+  view.setUint32(end, checksum(bytes, FILE_HEADER_SIZE, end, storeSeed(manifest.storeId)), true)
+  return bytes
+}
+
+/**
+ * Reads what stands behind the file header, which the caller has read.
+ *
+ * @returns the offset of the damage where the bytes are no manifest
+ */
+export function decodeManifest(
+  bytes: Uint8Array,
+  storeId: Uint8Array,
+  generation: number,
+): Manifest | number {
+  if (bytes.length < SEGMENTS_AT + CRC_SIZE) return bytes.length
+  const view = viewOf(bytes)
+  const count = view.getUint32(COUNT_AT, true)
+  const end = SEGMENTS_AT + count * SEGMENT_SIZE
+  if (end + CRC_SIZE !== bytes.length) return COUNT_AT
+  if (view.getUint32(end, true) !== checksum(bytes, FILE_HEADER_SIZE, end, storeSeed(storeId))) {
+    return FILE_HEADER_SIZE
+  }
+  const segments: SealedSegment[] = []
+  for (let at = SEGMENTS_AT; at < end; at += SEGMENT_SIZE) {
+    segments.push({
+      id: view.getUint32(at, true),
+      origin: view.getUint32(at + 4, true) === 2 ? 'merged' : 'appended',
+      size: view.getUint32(at + 8, true),
+      putCount: view.getUint32(at + 12, true),
+      tombstoneCount: view.getUint32(at + 16, true),
+      tombstoneBytes: view.getUint32(at + 20, true),
+      minSequence: readUint48(view, at + 24),
+      maxSequence: readUint48(view, at + 24 + UINT48_SIZE),
+      lastExpiryMs: readUint48(view, at + 24 + 2 * UINT48_SIZE),
+    })
+  }
+  const keydirKind = KINDS[view.getUint8(KIND_AT) - 1]
+  if (keydirKind === undefined) return KIND_AT
+  return {
+    storeId,
+    generation,
+    tailId: view.getUint32(TAIL_ID_AT, true),
+    tailSize: view.getUint32(TAIL_SIZE_AT, true),
+    nextSegmentId: view.getUint32(NEXT_SEGMENT_ID_AT, true),
+    nextSequence: readUint48(view, NEXT_SEQUENCE_AT),
+    keydirKind,
+    closed: view.getUint8(CLOSED_AT) === 1,
+    segments,
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * Every file name of a store, made and recognised here and nowhere else.
+ *
+ * A name that is not recognised is not the store's: it is never read and never removed.
+ */
+
+/** The file whose replacement changes the set of segments. */
+export const MANIFEST_NAME = 'MANIFEST'
+/** The image of the keydir. */
+export const CHECKPOINT_NAME = 'CHECKPOINT'
+/** The file that the kernel lock is held on; its text names the holder. */
+export const LOCK_NAME = 'LOCK'
+
+const SEGMENT_SUFFIX = '.segment'
+const HINT_SUFFIX = '.hint'
+const TEMPORARY_SUFFIX = '.tmp'
+const ID_DIGITS = 10
+
+/** The largest segment id; the keydir keeps ids in 31 bits. */
+export const MAX_SEGMENT_ID = 2 ** 31 - 1
+
+/** What a file in a store's directory is, as its name tells. */
+export type FileName =
+  | { readonly type: 'manifest' | 'checkpoint' | 'lock' | 'temporary' | 'foreign' }
+  | { readonly type: 'segment' | 'hint'; readonly id: number }
+
+/** The name of a segment's file. */
+export function segmentName(id: number): string {
+  return idName(id) + SEGMENT_SUFFIX
+}
+
+/** The name of the hint beside a segment. */
+export function hintName(id: number): string {
+  return idName(id) + HINT_SUFFIX
+}
+
+/** The name under which a file is written before it is renamed to `name`; `attempt` keeps two writers apart. */
+export function temporaryName(name: string, attempt: number): string {
+  return `${name}.${attempt}${TEMPORARY_SUFFIX}`
+}
+
+/** Says what a file is. */
+export function parseName(name: string): FileName {
+  if (name === MANIFEST_NAME) return { type: 'manifest' }
+  if (name === CHECKPOINT_NAME) return { type: 'checkpoint' }
+  if (name === LOCK_NAME) return { type: 'lock' }
+  if (name.endsWith(TEMPORARY_SUFFIX)) {
+    const attempt = name.slice(0, -TEMPORARY_SUFFIX.length).match(/^(.+)\.\d+$/)
+    const inner = parseName(attempt?.[1] ?? '')
+    return { type: inner.type === 'foreign' ? 'foreign' : 'temporary' }
+  }
+  for (const [type, suffix] of [
+    ['segment', SEGMENT_SUFFIX],
+    ['hint', HINT_SUFFIX],
+  ] as const) {
+    if (!name.endsWith(suffix)) continue
+    const digits = name.slice(0, -suffix.length)
+    const id = Number(digits)
+    if (/^\d{10}$/.test(digits) && id >= 1 && id <= MAX_SEGMENT_ID) return { type, id }
+  }
+  return { type: 'foreign' }
+}
+
+function idName(id: number): string {
+  return String(id).padStart(ID_DIGITS, '0')
+}

@@ -1,0 +1,181 @@
+/**
+ * The operating system's files, as the engine needs them. Everything that touches a disk goes through
+ * one object of this shape, so that a test can put another in its place and let any call fail.
+ *
+ * Errors are the operating system's own, with their `code` (ENOSPC, EIO, ...).
+ */
+
+import * as fs from 'node:fs'
+import { dirname } from 'node:path'
+
+/** An open file. */
+export type FileDescriptor = number
+
+/** How a file is opened: to be read, to be read and written, or created anew for both. */
+export type OpenMode = 'read' | 'write' | 'create'
+
+const FLAGS: Readonly<Record<OpenMode, string>> = { read: 'r', write: 'r+', create: 'wx+' }
+
+/** What the engine asks of an operating system. All paths are absolute. */
+export interface Files {
+  /** `'create'` fails where the file exists. */
+  open(path: string, mode: OpenMode): FileDescriptor
+  close(file: FileDescriptor): void
+  /** Reads up to `size` bytes at `position` into `target` at `at`; answers how many there were. */
+  read(
+    file: FileDescriptor,
+    target: Uint8Array,
+    at: number,
+    size: number,
+    position: number,
+  ): number
+  /** Writes up to `size` bytes of `source` from `at`, at `position`; answers how many were taken. */
+  write(
+    file: FileDescriptor,
+    source: Uint8Array,
+    at: number,
+    size: number,
+    position: number,
+  ): number
+  /** Cuts the file to `size` bytes. */
+  truncate(file: FileDescriptor, size: number): void
+  /** On return the file's contents and size survive a power loss. */
+  sync(file: FileDescriptor): void
+  /** Settles once the file's contents and size survive a power loss. */
+  syncLater(file: FileDescriptor): Promise<void>
+  /** On return the directory's entries survive a power loss. */
+  syncDirectory(directory: string): void
+  /** Settles once the directory's entries survive a power loss. */
+  syncDirectoryLater(directory: string): Promise<void>
+  /** The file's size in bytes. */
+  size(file: FileDescriptor): number
+  rename(from: string, to: string): void
+  remove(path: string): void
+  /** Gives the file a second name, without copying it. */
+  link(from: string, to: string): void
+  /** The names in a directory; `undefined` where there is no such directory. */
+  list(directory: string): string[] | undefined
+  /** Creates a directory with all that lead to it; each new name survives a power loss. */
+  makeDirectory(directory: string): void
+}
+
+/** The files of the machine that this runs on. */
+export const systemFiles: Files = {
+  open: (path, mode) => fs.openSync(path, FLAGS[mode]),
+  close: (file) => fs.closeSync(file),
+  read: (file, target, at, size, position) => fs.readSync(file, target, at, size, position),
+  write: (file, source, at, size, position) => fs.writeSync(file, source, at, size, position),
+  truncate: (file, size) => fs.ftruncateSync(file, size),
+  sync: (file) => fs.fdatasyncSync(file),
+  syncLater: (file) =>
+    new Promise((resolve, reject) => {
+      fs.fdatasync(file, (error) => (error === null ? resolve() : reject(error)))
+    }),
+  syncDirectory,
+  async syncDirectoryLater(directory) {
+    if (process.platform === 'win32') return
+    const handle = await fs.promises.open(directory, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  },
+  size: (file) => fs.fstatSync(file).size,
+  rename: (from, to) => fs.renameSync(from, to),
+  remove: (path) => fs.unlinkSync(path),
+  link: (from, to) => fs.linkSync(from, to),
+  list(directory) {
+    try {
+      return fs.readdirSync(directory)
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return undefined
+      throw error
+    }
+  },
+  makeDirectory(directory) {
+    const first = fs.mkdirSync(directory, { recursive: true })
+    if (first === undefined) return
+    for (let made = directory; ; made = dirname(made)) {
+      syncDirectory(dirname(made))
+      if (made === first) return
+    }
+  },
+}
+
+/** The operating system's code of an error, such as `'ENOENT'`. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : undefined
+}
+
+/** Writes all of `source` at `position`, however many calls that takes. */
+export function writeFully(
+  files: Files,
+  file: FileDescriptor,
+  source: Uint8Array,
+  size: number,
+  position: number,
+): void {
+  for (let at = 0; at < size; ) {
+    const written = files.write(file, source, at, size - at, position + at)
+    if (written === 0) throw new Error(`The file took no more bytes at ${position + at}`)
+    at += written
+  }
+}
+
+/** Reads up to `size` bytes at `position`; fewer only where the file ends. */
+export function readFully(
+  files: Files,
+  file: FileDescriptor,
+  target: Uint8Array,
+  size: number,
+  position: number,
+): number {
+  let at = 0
+  while (at < size) {
+    const read = files.read(file, target, at, size - at, position + at)
+    if (read === 0) break
+    at += read
+  }
+  return at
+}
+
+/** The whole of a file; `undefined` where there is none. */
+export function readWhole(files: Files, path: string): Buffer | undefined {
+  let file: FileDescriptor
+  try {
+    file = files.open(path, 'read')
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    const size = files.size(file)
+    const bytes = Buffer.allocUnsafe(size)
+    return bytes.subarray(0, readFully(files, file, bytes, size, 0))
+  } finally {
+    files.close(file)
+  }
+}
+
+/** Removes a file that may be missing. */
+export function removeIfThere(files: Files, path: string): void {
+  try {
+    files.remove(path)
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error
+  }
+}
+
+function syncDirectory(directory: string): void {
+  // Windows cannot open a directory; its file systems log the names themselves.
+  if (process.platform === 'win32') return
+  const file = fs.openSync(directory, 'r')
+  try {
+    fs.fsyncSync(file)
+  } finally {
+    fs.closeSync(file)
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * The lock on a store's directory: a kernel lock held on an open file. It dies with its owner, whatever
+ * became of the owner; the text in the file only names the holder for the others' error message.
+ */
+
+import * as fs from 'node:fs'
+import { createRequire } from 'node:module'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { StoreError } from '../errors.ts'
+import { LOCK_NAME } from '../format/names.ts'
+
+/** A held lock. */
+export interface Lock {
+  /** Gives the lock up; idempotent. */
+  release(): void
+}
+
+interface FsNativeExtensions {
+  tryLock(file: number): boolean
+}
+
+/**
+ * Takes the lock of a directory.
+ *
+ * @throws {@link StoreError} FIRKIN_LOCKED where another holds it; FIRKIN_LOCK_UNAVAILABLE where the
+ * kernel cannot be asked
+ */
+export function takeLock(directory: string): Lock {
+  const { tryLock } = load(directory)
+  const path = join(directory, LOCK_NAME)
+  // Opened without truncation: what it says is the holder's until the lock is ours.
+  const file = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
+  try {
+    if (!tryLock(file)) {
+      const holder = fs.readFileSync(path, 'utf8').trim()
+      throw new StoreError(
+        'FIRKIN_LOCKED',
+        `The store in ${directory} is open for writing${holder === '' ? '' : ` by ${holder}`}`,
+      )
+    }
+    const text = `process ${process.pid} on ${hostname()} since ${new Date().toISOString()}\n`
+    fs.ftruncateSync(file)
+    fs.writeSync(file, text, 0)
+  } catch (error) {
+    fs.closeSync(file)
+    if (error instanceof StoreError) throw error
+    throw new StoreError('FIRKIN_LOCK_UNAVAILABLE', `Cannot lock ${path}`, { cause: error })
+  }
+  let held = true
+  return {
+    release() {
+      if (!held) return
+      held = false
+      fs.closeSync(file)
+    },
+  }
+}
+
+function load(directory: string): FsNativeExtensions {
+  try {
+    return createRequire(import.meta.url)('fs-native-extensions')
+  } catch (error) {
+    throw new StoreError(
+      'FIRKIN_LOCK_UNAVAILABLE',
+      `Kernel file locks are not available here, so ${directory} cannot be protected from a second ` +
+        'writer; open it with `lock: false` if nothing else writes to it',
+      { cause: error },
+    )
+  }
+}

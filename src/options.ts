@@ -1,0 +1,447 @@
+import type { KeydirKind } from './keydir/keydir.ts'
+
+/** When writes are synced, so that they survive a power loss; see the README's table. */
+export type SyncOption =
+  | 'always'
+  | 'interval'
+  | 'never'
+  | {
+      /** A sync once this many writes are not synced. */
+      readonly everyWrites?: number
+      /** A sync once this many bytes are not synced. */
+      readonly everyBytes?: number
+      /** A sync once a write has not been synced for so long, in milliseconds. */
+      readonly everyMs?: number
+    }
+
+/** Turns values into bytes or text, and back. */
+export interface ValueCodec<V> {
+  /** What is stored. Bytes are copied before `put` returns. */
+  encode(value: V): Uint8Array | string
+  /** The value. `bytes` belongs to the receiver. */
+  decode(bytes: Buffer): V
+}
+
+/** How values are stored: as they are, as UTF-8 text, as JSON, or by one's own codec. */
+export type ValueEncoding<V> = 'buffer' | 'utf8' | 'json' | ValueCodec<V>
+
+/** How keys are given back by iterators; either may be given as a key. */
+export type KeyEncoding = 'utf8' | 'buffer'
+
+/** What to do about damage when a store is opened. */
+export type RecoveryMode = 'tail' | 'strict' | 'salvage'
+
+/** When sealed segments are merged, and which. Sizes are bytes, times milliseconds, ratios from 0 to 1. */
+export interface MergeOptions {
+  /**
+   * Whether merging starts by itself.
+   * @defaultValue true
+   */
+  readonly automatic?: boolean
+  /**
+   * A merge starts when this share of a sealed segment is dead.
+   * @defaultValue 0.5
+   */
+  readonly triggerDeadRatio?: number
+  /**
+   * A merge starts when so many bytes of sealed segments are dead, whatever their share.
+   * @defaultValue 512 MiB
+   */
+  readonly triggerDeadBytes?: number
+  /**
+   * Once a merge starts, every segment with at least this share dead is merged along.
+   * @defaultValue 0.25
+   */
+  readonly thresholdDeadRatio?: number
+  /**
+   * Once a merge starts, every segment with at least so many dead bytes is merged along.
+   * @defaultValue 64 MiB
+   */
+  readonly thresholdDeadBytes?: number
+  /**
+   * Segments smaller than this count as small; a merge starts when there are 8 of them, and folds them together.
+   * @defaultValue a sixteenth of `maxSegmentBytes`
+   */
+  readonly smallSegmentBytes?: number
+  /**
+   * One merge reads at most so much; a single segment may exceed it.
+   * @defaultValue 4 GiB
+   */
+  readonly maxInputBytes?: number
+  /**
+   * The hours of the day, local time, in which merges may start by themselves: `[from, to]`, over midnight
+   * where `from` is higher. `undefined` is any time.
+   * @defaultValue undefined
+   */
+  readonly window?: readonly [fromHour: number, toHour: number]
+  /**
+   * A merge reads at most so many bytes a second; 0 is no limit.
+   * @defaultValue 0
+   */
+  readonly maxBytesPerSecond?: number
+}
+
+/** How a store is opened. */
+export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
+  // Behaviour
+
+  /**
+   * Whether a store is created where there is none.
+   * @defaultValue true
+   */
+  readonly createIfMissing?: boolean
+  /**
+   * Opens beside a writer, takes no lock and writes nothing.
+   * @defaultValue false
+   */
+  readonly readOnly?: boolean
+  /**
+   * With `readOnly`: looks for what the writer has done since every so many milliseconds; `true` is 100. Without
+   * it, `refresh()` does so when asked.
+   * @defaultValue false
+   */
+  readonly follow?: boolean | number
+  /**
+   * How iterators give keys.
+   * @defaultValue 'utf8'
+   */
+  readonly keyEncoding?: E
+  /**
+   * How values are stored and given back.
+   * @defaultValue 'buffer'
+   */
+  readonly valueEncoding?: ValueEncoding<V>
+  /**
+   * When writes are synced. More often is safer and slower.
+   * @defaultValue 'interval'
+   */
+  readonly sync?: SyncOption
+  /**
+   * The interval of `sync: 'interval'`, in milliseconds.
+   * @defaultValue 1000
+   */
+  readonly syncIntervalMs?: number
+  /**
+   * What to do about damage found when opening. `'tail'` cuts a torn tail and refuses anything else,
+   * `'strict'` refuses a torn tail as well, `'salvage'` keeps all that is sound and reports what is not.
+   * @defaultValue 'tail'
+   */
+  readonly recovery?: RecoveryMode
+  /**
+   * How long a put lives where it does not say itself, in milliseconds; 0 is for ever.
+   * @defaultValue 0
+   */
+  readonly ttlMs?: number
+  /**
+   * Whether a kernel lock keeps a second writer out. Only for platforms without one: a second writer destroys
+   * the store.
+   * @defaultValue true
+   */
+  readonly lock?: boolean
+  /**
+   * The clock that expiry goes by: milliseconds since 1970.
+   * @defaultValue Date.now
+   */
+  readonly clock?: () => number
+
+  // Performance
+
+  /**
+   * How the keydir is organised: `'btree'` serves points and ranges, `'hash'` is the fastest for points and
+   * sorts on demand, `'skiplist'` and `'bplustree'` are ordered alternatives.
+   * @defaultValue 'btree'
+   */
+  readonly keydir?: KeydirKind
+  /**
+   * A segment is sealed when it would grow beyond this. Larger segments mean fewer files, smaller ones give
+   * space back sooner. 64 KiB to 1 GiB.
+   * @defaultValue 128 MiB
+   */
+  readonly maxSegmentBytes?: number
+  /**
+   * Whether sealed segments are read through memory mappings, where `mmap-io` is installed. Without, each read
+   * is a call to the operating system.
+   * @defaultValue true
+   */
+  readonly mapping?: boolean
+  /**
+   * Whether each read verifies its record's checksum.
+   * @defaultValue true
+   */
+  readonly verifyReads?: boolean
+  /**
+   * Whether `close()` writes an image of the keydir, so that the next open takes constant time; it costs about
+   * the keydir's memory on disk.
+   * @defaultValue true
+   */
+  readonly checkpoint?: boolean
+  /**
+   * How often expired keys are looked for, in milliseconds; each round takes a bounded slice of the keydir.
+   * @defaultValue 1000
+   */
+  readonly expiryIntervalMs?: number
+  /** When and what to merge. */
+  readonly merge?: MergeOptions
+}
+
+/** {@link SyncOption} with every bound given; `Infinity` is never. */
+export interface SyncPolicy {
+  readonly everyWrites: number
+  readonly everyBytes: number
+  readonly everyMs: number
+}
+
+/** {@link MergeOptions} with nothing left open. */
+export interface MergePolicy {
+  readonly automatic: boolean
+  readonly triggerDeadRatio: number
+  readonly triggerDeadBytes: number
+  readonly thresholdDeadRatio: number
+  readonly thresholdDeadBytes: number
+  readonly smallSegmentBytes: number
+  readonly maxInputBytes: number
+  readonly window: readonly [number, number] | undefined
+  readonly maxBytesPerSecond: number
+}
+
+/** {@link StoreOptions} with nothing left open. */
+export interface ResolvedOptions<V> {
+  readonly createIfMissing: boolean
+  readonly readOnly: boolean
+  /** 0 where the store does not follow its writer by itself. */
+  readonly followMs: number
+  readonly keyEncoding: KeyEncoding
+  readonly valueEncoding: ValueEncoding<V>
+  readonly sync: SyncPolicy
+  readonly recovery: RecoveryMode
+  readonly ttlMs: number
+  readonly lock: boolean
+  readonly clock: () => number
+  readonly keydir: KeydirKind
+  readonly maxSegmentBytes: number
+  readonly mapping: boolean
+  readonly verifyReads: boolean
+  readonly checkpoint: boolean
+  readonly expiryIntervalMs: number
+  readonly merge: MergePolicy
+}
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const GIB = 1024 * MIB
+/** The largest delay that a timer takes. */
+const MAX_DELAY_MS = 2 ** 31 - 1
+const NEVER = Number.POSITIVE_INFINITY
+
+const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge'>> = {
+  createIfMissing: true,
+  readOnly: false,
+  follow: false,
+  keyEncoding: 'utf8',
+  valueEncoding: 'buffer',
+  sync: 'interval',
+  syncIntervalMs: 1000,
+  recovery: 'tail',
+  ttlMs: 0,
+  lock: true,
+  clock: Date.now,
+  keydir: 'btree',
+  maxSegmentBytes: 128 * MIB,
+  mapping: true,
+  verifyReads: true,
+  checkpoint: true,
+  expiryIntervalMs: 1000,
+}
+
+const MERGE_DEFAULTS: Required<Omit<MergeOptions, 'window' | 'smallSegmentBytes'>> = {
+  automatic: true,
+  triggerDeadRatio: 0.5,
+  triggerDeadBytes: 512 * MIB,
+  thresholdDeadRatio: 0.25,
+  thresholdDeadBytes: 64 * MIB,
+  maxInputBytes: 4 * GIB,
+  maxBytesPerSecond: 0,
+}
+
+const DEFAULT_FOLLOW_MS = 100
+
+/**
+ * Checks options and fills in what is missing: defaults, then names, then types, then ranges.
+ *
+ * @throws TypeError for an unknown name or a wrong type, RangeError for a number out of range
+ */
+export function resolveOptions<V, E extends KeyEncoding>(
+  input: StoreOptions<V, E> = {},
+): ResolvedOptions<V> {
+  checkObject(input, 'options')
+  checkNames(input, [...Object.keys(DEFAULTS), 'merge'], 'option')
+  const options = { ...DEFAULTS, ...dropUndefined(input) }
+
+  for (const name of [
+    'createIfMissing',
+    'readOnly',
+    'lock',
+    'mapping',
+    'verifyReads',
+    'checkpoint',
+  ] as const) {
+    checkType(options[name], 'boolean', name)
+  }
+  checkType(options.clock, 'function', 'clock')
+  checkChoice(options.keyEncoding, ['utf8', 'buffer'], 'keyEncoding')
+  checkChoice(options.recovery, ['tail', 'strict', 'salvage'], 'recovery')
+  checkChoice(options.keydir, ['btree', 'hash', 'skiplist', 'bplustree'], 'keydir')
+  checkValueEncoding(options.valueEncoding)
+  if (typeof options.follow !== 'boolean') {
+    checkInteger(options.follow, 1, MAX_DELAY_MS, 'follow')
+  }
+  if (options.follow !== false && !options.readOnly) {
+    throw new TypeError('Option follow needs readOnly')
+  }
+  checkInteger(options.syncIntervalMs, 1, MAX_DELAY_MS, 'syncIntervalMs')
+  checkInteger(options.ttlMs, 0, Number.MAX_SAFE_INTEGER, 'ttlMs')
+  checkInteger(options.maxSegmentBytes, 64 * KIB, GIB, 'maxSegmentBytes')
+  checkInteger(options.expiryIntervalMs, 1, MAX_DELAY_MS, 'expiryIntervalMs')
+
+  return Object.freeze({
+    createIfMissing: options.createIfMissing,
+    readOnly: options.readOnly,
+    followMs: options.follow === true ? DEFAULT_FOLLOW_MS : Number(options.follow),
+    keyEncoding: options.keyEncoding,
+    valueEncoding: options.valueEncoding as ValueEncoding<V>,
+    sync: resolveSync(options.sync, options.syncIntervalMs),
+    recovery: options.recovery,
+    ttlMs: options.ttlMs,
+    lock: options.lock,
+    clock: options.clock,
+    keydir: options.keydir,
+    maxSegmentBytes: options.maxSegmentBytes,
+    mapping: options.mapping,
+    verifyReads: options.verifyReads,
+    checkpoint: options.checkpoint,
+    expiryIntervalMs: options.expiryIntervalMs,
+    merge: resolveMerge(input.merge, options.maxSegmentBytes),
+  })
+}
+
+function resolveSync(sync: SyncOption, intervalMs: number): SyncPolicy {
+  if (sync === 'always') return { everyWrites: 1, everyBytes: NEVER, everyMs: NEVER }
+  if (sync === 'interval') return { everyWrites: NEVER, everyBytes: NEVER, everyMs: intervalMs }
+  if (sync === 'never') return { everyWrites: NEVER, everyBytes: NEVER, everyMs: NEVER }
+  checkObject(sync, 'sync')
+  const names = ['everyWrites', 'everyBytes', 'everyMs'] as const
+  checkNames(sync, names, 'sync option')
+  const policy = { everyWrites: NEVER, everyBytes: NEVER, everyMs: NEVER, ...dropUndefined(sync) }
+  for (const name of names) {
+    const limit = name === 'everyMs' ? MAX_DELAY_MS : Number.MAX_SAFE_INTEGER
+    if (policy[name] !== NEVER) checkInteger(policy[name], 1, limit, `sync.${name}`)
+  }
+  if (names.every((name) => policy[name] === NEVER)) {
+    throw new TypeError(`Option sync needs one of ${names.join(', ')}`)
+  }
+  return policy
+}
+
+function resolveMerge(input: MergeOptions = {}, maxSegmentBytes: number): MergePolicy {
+  checkObject(input, 'merge')
+  checkNames(input, [...Object.keys(MERGE_DEFAULTS), 'window', 'smallSegmentBytes'], 'merge option')
+  const options = {
+    ...MERGE_DEFAULTS,
+    smallSegmentBytes: Math.floor(maxSegmentBytes / 16),
+    ...dropUndefined(input),
+  }
+  checkType(options.automatic, 'boolean', 'merge.automatic')
+  for (const name of ['triggerDeadRatio', 'thresholdDeadRatio'] as const) {
+    const ratio = options[name]
+    checkType(ratio, 'number', `merge.${name}`)
+    if (!(ratio > 0 && ratio <= 1)) {
+      throw new RangeError(`Option merge.${name} is ${ratio}; it must be above 0 and at most 1`)
+    }
+  }
+  for (const name of [
+    'triggerDeadBytes',
+    'thresholdDeadBytes',
+    'smallSegmentBytes',
+    'maxInputBytes',
+    'maxBytesPerSecond',
+  ] as const) {
+    checkInteger(options[name], 0, Number.MAX_SAFE_INTEGER, `merge.${name}`)
+  }
+  if (options.thresholdDeadRatio > options.triggerDeadRatio) {
+    throw new RangeError('Option merge.thresholdDeadRatio is above merge.triggerDeadRatio')
+  }
+  const { window } = input
+  if (window !== undefined) {
+    if (!Array.isArray(window) || window.length !== 2) {
+      throw new TypeError('Option merge.window is no pair of hours')
+    }
+    for (const hour of window) checkInteger(hour, 0, 24, 'merge.window')
+  }
+  return { ...options, window }
+}
+
+function checkValueEncoding(encoding: ValueEncoding<never> | ValueEncoding<unknown>): void {
+  if (typeof encoding === 'object' && encoding !== null) {
+    checkType(encoding.encode, 'function', 'valueEncoding.encode')
+    checkType(encoding.decode, 'function', 'valueEncoding.decode')
+  } else {
+    checkChoice(encoding, ['buffer', 'utf8', 'json'], 'valueEncoding')
+  }
+}
+
+/** @throws TypeError where `value` is no plain object */
+export function checkObject(value: unknown, name: string): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new TypeError(`${name} must be an object`)
+  }
+}
+
+/** @throws TypeError where `input` has a name that is not among `known` */
+export function checkNames(input: object, known: readonly string[], what: string): void {
+  for (const name of Object.keys(input)) {
+    if (known.includes(name)) continue
+    const near = known.find((candidate) => isNear(candidate, name))
+    throw new TypeError(
+      `Unknown ${what} ${name}${near === undefined ? '' : `; did you mean ${near}?`}`,
+    )
+  }
+}
+
+/** @throws TypeError or RangeError where `value` is no integer from `low` to `high` */
+export function checkInteger(value: unknown, low: number, high: number, name: string): void {
+  if (typeof value !== 'number' || !Number.isInteger(value)) {
+    throw new TypeError(`Option ${name} is ${String(value)}; it must be an integer`)
+  }
+  if (value < low || value > high) {
+    throw new RangeError(`Option ${name} is ${value}; it must be from ${low} to ${high}`)
+  }
+}
+
+function checkType(value: unknown, type: 'boolean' | 'function' | 'number', name: string): void {
+  if (typeof value !== type) throw new TypeError(`Option ${name} must be a ${type}`)
+}
+
+function checkChoice(value: unknown, choices: readonly string[], name: string): void {
+  if (typeof value === 'string' && choices.includes(value)) return
+  throw new TypeError(`Option ${name} is ${String(value)}; it must be one of ${choices.join(', ')}`)
+}
+
+function dropUndefined<T extends object>(input: T): T {
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined)) as T
+}
+
+/** Whether two names differ by case, or by one or two letters. */
+function isNear(a: string, b: string): boolean {
+  const left = a.toLowerCase()
+  const right = b.toLowerCase()
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= left.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= right.length; j++) {
+      const change = (row[j - 1] ?? 0) + (left[i - 1] === right[j - 1] ? 0 : 1)
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return (row[right.length] ?? 0) <= 2
+}

@@ -1,0 +1,476 @@
+/**
+ * Recovery: from the files of a directory to segments and a keydir.
+ *
+ * 1. Manifest. It says which segments are sealed, and where the tail begins.
+ * 2. Keydir. From the checkpoint, where it fits; otherwise from each sealed segment's hint, or from the segment
+ *    itself where the hint is missing, cut, stale or damaged.
+ * 3. Replay the tail: what was written after that. It ends at the first fault.
+ * 4. Cut a torn tail, and remove leftovers. A read-only open leaves both alone.
+ *
+ * Invariants
+ * - The result does not depend on what the keydir was loaded from.
+ * - A fault in the tail is torn where it lies behind all that is known to be whole and no record follows it
+ *   in its file; then what is in newer files was never promised, and goes with it. All else is corrupt.
+ */
+
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { loadCheckpoint } from './checkpoint.ts'
+import { CorruptionError, StoreError } from './errors.ts'
+import { FILE_HEADER_SIZE, STORE_ID_SIZE, storeSeed } from './format/file-header.ts'
+import { decodeManifest, type Manifest, type SealedSegment } from './format/manifest.ts'
+import { MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
+import type { Page } from './format/record.ts'
+import { errorCode, type Files, readFully, readWhole } from './io/files.ts'
+import { createKeydir } from './keydir/create.ts'
+import type { Keydir, KeydirKind } from './keydir/keydir.ts'
+import type { ResolvedOptions } from './options.ts'
+import { Replay } from './replay.ts'
+import { findRecord, type ScanEnd } from './segment/scan.ts'
+import { readFileHeader, Segment, type SegmentHome } from './segment/segment.ts'
+import { Segments } from './segment/segments.ts'
+import { SegmentUsage } from './segment/usage.ts'
+
+/** A piece of the tail that a crash cut short. */
+export interface TornTail {
+  readonly file: string
+  /** Where the file was cut; 0 where it was removed. */
+  readonly offset: number
+  /** How many bytes were behind it. */
+  readonly bytes: number
+}
+
+/** What opening found. */
+export interface RecoveryReport {
+  /** What the keydir was loaded from; `'segments'` where any segment had no sound hint. */
+  readonly source: 'new' | 'checkpoint' | 'hints' | 'segments'
+  /** Whether the store had been closed in good order. */
+  readonly closed: boolean
+  readonly torn: readonly TornTail[]
+  /** Files of the store's own names that were no part of it; a writer removes them. */
+  readonly leftovers: readonly string[]
+  /** The ids of sealed segments without a sound hint. */
+  readonly unhinted: readonly number[]
+  /** How many records were read from the tail. */
+  readonly replayedCount: number
+}
+
+/** What an open store stands on. */
+export interface Recovered {
+  readonly segments: Segments
+  readonly keydir: Keydir
+  /** Higher than every sequence in use. */
+  readonly nextSequence: number
+  readonly report: RecoveryReport
+}
+
+/** The options that recovery goes by. */
+export type RecoveryOptions = Pick<
+  ResolvedOptions<unknown>,
+  'createIfMissing' | 'readOnly' | 'recovery' | 'keydir' | 'maxSegmentBytes' | 'mapping'
+>
+
+/**
+ * Brings a directory's segments and keydir back; the directory exists, and is locked unless `readOnly`.
+ *
+ * @throws {@link CorruptionError} for damage that is not a torn tail
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION
+ */
+export async function recover(
+  files: Files,
+  directory: string,
+  options: RecoveryOptions,
+): Promise<Recovered> {
+  const names = files.list(directory) ?? []
+  const manifest = readManifest(files, directory)
+  if (manifest === undefined) return createStore(files, directory, names, options)
+
+  const home = { files, directory, storeId: manifest.storeId }
+  const nextId = Math.max(manifest.nextSegmentId, highestId(names) + 1)
+  const segments = new Segments(home, manifest, nextId, mappingSize(options))
+  try {
+    for (const sealed of manifest.segments) {
+      segments.addSealed(openSealed(home, sealed, options.mapping))
+    }
+    const tail = openTail(home, manifest, names, options)
+    for (const segment of tail.segments) segments.addToTail(segment, 0)
+
+    const load = loadKeydir(segments, tail.segments, options.keydir)
+    const torn = replayTail(segments, load, options)
+    load.replay.dropAbsences()
+    const leftovers = [...tail.strangers, ...strayFiles(names, segments)]
+    const report: RecoveryReport = {
+      source: load.source,
+      closed: manifest.closed && torn.length === 0 && endsAsClosed(segments),
+      torn,
+      leftovers,
+      unhinted: load.unhinted.map((segment) => segment.id),
+      replayedCount: load.replay.recordCount - load.loadedCount,
+    }
+    if (!options.readOnly) {
+      if (torn.length > 0) cutTail(segments, torn)
+      for (const name of leftovers) files.remove(join(directory, name))
+      if (segments.sealPending) await segments.syncLater().then(() => segments.seal())
+    }
+    const nextSequence = Math.max(segments.nextSequence, load.nextSequence)
+    return { segments, keydir: load.replay.keydir, nextSequence, report }
+  } catch (error) {
+    segments.close()
+    throw error
+  }
+}
+
+/**
+ * Loads the keydir of an open store once more, from hints and segments: what it was loaded from turned out
+ * to be damaged.
+ *
+ * @param stage what is staged behind the active segment, up to `stagedSize`
+ */
+export function reloadKeydir(
+  segments: Segments,
+  kind: KeydirKind,
+  stage: Page,
+  stagedSize: number,
+): Keydir {
+  const replay = new Replay(createKeydir(kind), segments)
+  for (const segment of segments.all) segment.usage.setDead(NOTHING_DEAD)
+  replay.loadSealed(segments.listed)
+  for (const segment of segments.tail) {
+    segment.usage.setFigures(new SegmentUsage())
+    const scan = replay.replay(segment, FILE_HEADER_SIZE, segment.writtenSize)
+    if (scan.faultAt !== undefined) throw new CorruptionError(scan.fault, segment.path, scan.faultAt)
+  }
+  if (segments.active !== undefined) replay.replayStage(segments.active, stage, stagedSize)
+  replay.dropAbsences()
+  return replay.keydir
+}
+
+const NOTHING_DEAD = { deadPutCount: 0, deadBytes: 0 }
+
+/**
+ * Reads the manifest of a directory; `undefined` where there is none.
+ *
+ * @throws {@link CorruptionError}
+ * @throws {@link StoreError} FIRKIN_VERSION
+ */
+export function readManifest(files: Files, directory: string): Manifest | undefined {
+  const path = join(directory, MANIFEST_NAME)
+  const bytes = readWhole(files, path)
+  if (bytes === undefined) return undefined
+  const header = readFileHeader(bytes, path, 'manifest', {})
+  if (header === 'short') {
+    throw new CorruptionError('The file ends inside its header', path, bytes.length)
+  }
+  const manifest = decodeManifest(bytes, header.storeId, header.fileId)
+  if (typeof manifest === 'number') {
+    throw new CorruptionError('The manifest does not match its checksum', path, manifest)
+  }
+  return manifest
+}
+
+async function createStore(
+  files: Files,
+  directory: string,
+  names: readonly string[],
+  options: RecoveryOptions,
+): Promise<Recovered> {
+  if (highestId(names) > 0) {
+    throw new CorruptionError(
+      'The manifest is missing, and there are segments; `firkin repair` can rebuild it',
+      join(directory, MANIFEST_NAME),
+      0,
+    )
+  }
+  if (!options.createIfMissing || options.readOnly) {
+    throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
+  }
+  const storeId = randomBytes(STORE_ID_SIZE)
+  const home: SegmentHome = { files, directory, storeId }
+  const manifest: Manifest = {
+    storeId,
+    generation: 0,
+    tailId: 1,
+    tailSize: 0,
+    nextSegmentId: 1,
+    nextSequence: 1,
+    keydirKind: options.keydir,
+    closed: true,
+    segments: [],
+  }
+  for (const name of names) {
+    if (parseName(name).type === 'temporary') files.remove(join(directory, name))
+  }
+  const segments = new Segments(home, manifest, 1, mappingSize(options))
+  await segments.commit(() => ({ closed: true }))
+  return {
+    segments,
+    keydir: createKeydir(options.keydir),
+    nextSequence: 1,
+    report: {
+      source: 'new',
+      closed: true,
+      torn: [],
+      leftovers: [],
+      unhinted: [],
+      replayedCount: 0,
+    },
+  }
+}
+
+/** Opens a segment that the manifest lists. */
+function openSealed(home: SegmentHome, sealed: SealedSegment, mapping: boolean): Segment {
+  const { path, file, size } = openSegmentFile(home, sealed.id)
+  try {
+    const header = readHeader(home, file, path, sealed.id)
+    if (header === 'short' || size !== sealed.size) {
+      throw new CorruptionError(
+        `The file has ${size} bytes; the manifest says ${sealed.size}`,
+        path,
+        Math.min(size, sealed.size),
+      )
+    }
+    const usage = new SegmentUsage(sealed)
+    const { origin } = sealed
+    return new Segment(home, sealed.id, origin, file, usage, mapping ? sealed.size : 0)
+  } catch (error) {
+    home.files.close(file)
+    throw error
+  }
+}
+
+interface OpenTail {
+  /** Oldest first; each still counts as empty. */
+  readonly segments: Segment[]
+  /** The names of segments that have an id of the tail but are not of it: a merge left them. */
+  readonly strangers: string[]
+}
+
+/** Opens the appended segments that the manifest does not list. */
+function openTail(
+  home: SegmentHome,
+  manifest: Manifest,
+  names: readonly string[],
+  options: RecoveryOptions,
+): OpenTail {
+  const { files } = home
+  const listed = new Set(manifest.segments.map((sealed) => sealed.id))
+  const ids = segmentIds(names).filter((id) => id >= manifest.tailId && !listed.has(id))
+  const tail: OpenTail = { segments: [], strangers: [] }
+  if (manifest.tailSize > 0 && !ids.includes(manifest.tailId)) {
+    const path = join(home.directory, segmentName(manifest.tailId))
+    throw new CorruptionError('The segment is missing', path, 0)
+  }
+  for (const id of ids) {
+    const { path, file, size } = openSegmentFile(home, id, !options.readOnly)
+    try {
+      const isFirst = id === manifest.tailId
+      if (isFirst && size < manifest.tailSize) {
+        throw new CorruptionError(
+          `The file has ${size} bytes; the manifest says ${manifest.tailSize}`,
+          path,
+          size,
+        )
+      }
+      const blank = isBlank(files, file, size) && !(isFirst && manifest.tailSize > 0)
+      const header = blank ? 'short' : readHeader(home, file, path, id)
+      if (header !== 'short' && header.origin === 'merged') {
+        tail.strangers.push(segmentName(id))
+        files.close(file)
+        continue
+      }
+      const usage = new SegmentUsage()
+      // A header that never reached the disk leaves nothing to read: the whole file is torn.
+      if (header === 'short') usage.size = 0
+      const segment = new Segment(home, id, 'appended', file, usage, mappingSize(options))
+      segment.writtenSize = size
+      tail.segments.push(segment)
+    } catch (error) {
+      files.close(file)
+      for (const segment of tail.segments) segment.close()
+      throw error
+    }
+  }
+  return tail
+}
+
+interface Load {
+  readonly replay: Replay
+  readonly source: RecoveryReport['source']
+  readonly unhinted: readonly Segment[]
+  /** How many records were applied so far. */
+  readonly loadedCount: number
+  readonly nextSequence: number
+  /** Where the replay of the tail begins, by segment; elsewhere behind the file header. */
+  readonly tailFrom: ReadonlyMap<Segment, number>
+}
+
+/** Loads what the sealed segments hold, and as much of the tail as the checkpoint knows. */
+function loadKeydir(
+  segments: Segments,
+  tail: readonly Segment[],
+  kind: KeydirKind,
+): Load {
+  const checkpoint = loadCheckpoint(segments, tail, kind)
+  if (checkpoint !== undefined) {
+    const replay = new Replay(checkpoint.keydir, segments)
+    const unhinted = replay.loadNewer(checkpoint.position)
+    const { tailId, tailSize } = checkpoint.position
+    const first = tail.find((segment) => segment.id === tailId)
+    return {
+      replay,
+      source: 'checkpoint',
+      unhinted,
+      loadedCount: replay.recordCount,
+      nextSequence: checkpoint.nextSequence,
+      tailFrom: new Map(first === undefined ? [] : [[first, tailSize]]),
+    }
+  }
+  const replay = new Replay(createKeydir(kind), segments)
+  const unhinted = replay.loadSealed(segments.listed)
+  return {
+    replay,
+    source: unhinted.length > 0 ? 'segments' : 'hints',
+    unhinted,
+    loadedCount: replay.recordCount,
+    nextSequence: 1,
+    tailFrom: new Map(),
+  }
+}
+
+/** Replays the tail up to its first fault; answers what is torn, by file. */
+function replayTail(segments: Segments, load: Load, options: RecoveryOptions): TornTail[] {
+  const torn: TornTail[] = []
+  for (const segment of segments.tail) {
+    const fileSize = segment.writtenSize
+    if (torn.length > 0 || segment.usage.size === 0) {
+      torn.push({ file: segment.path, offset: 0, bytes: fileSize })
+      segment.writtenSize = 0
+      continue
+    }
+    const from = load.tailFrom.get(segment) ?? FILE_HEADER_SIZE
+    const scan = load.replay.replay(segment, from, fileSize)
+    segment.writtenSize = Math.max(scan.end, from)
+    if (scan.faultAt === undefined) continue
+    assertTorn(segments, segment, scan, fileSize)
+    torn.push({ file: segment.path, offset: scan.end, bytes: fileSize - scan.end })
+  }
+  const [first] = torn
+  if (first !== undefined && options.recovery === 'strict') {
+    throw new CorruptionError('The tail is torn', first.file, first.offset)
+  }
+  return torn
+}
+
+/** @throws {@link CorruptionError} where a fault in the tail cannot be a torn tail */
+function assertTorn(segments: Segments, segment: Segment, scan: ScanEnd, fileSize: number): void {
+  const { manifest, home } = segments
+  const faultAt = scan.faultAt ?? scan.end
+  const known = segment.id === manifest.tailId ? manifest.tailSize : 0
+  const next = findRecord(
+    {
+      files: home.files,
+      file: segment.file,
+      from: faultAt + 1,
+      to: fileSize,
+      seed: storeSeed(home.storeId),
+      ascending: true,
+      batches: 'loose',
+    },
+    scan.maxSequence,
+  )
+  if (scan.end < known || next !== undefined) {
+    throw new CorruptionError(scan.fault, segment.path, faultAt)
+  }
+}
+
+function cutTail(segments: Segments, torn: readonly TornTail[]): void {
+  const { files, directory } = segments.home
+  const byPath = new Map(segments.tail.map((segment) => [segment.path, segment]))
+  // Newest first: a crash meanwhile must not leave a gap with a newer segment behind it.
+  for (const { file, offset } of [...torn].reverse()) {
+    const segment = byPath.get(file)
+    if (segment === undefined) continue
+    if (offset === 0) {
+      segments.drop(segment)
+      segment.close()
+      files.remove(file)
+    } else {
+      files.truncate(segment.file, offset)
+      files.sync(segment.file)
+    }
+  }
+  files.syncDirectory(directory)
+}
+
+/** The names of own files that belong to no segment of the store. */
+function strayFiles(names: readonly string[], segments: Segments): string[] {
+  return names.filter((name) => {
+    const parsed = parseName(name)
+    switch (parsed.type) {
+      case 'temporary':
+        return true
+      case 'segment':
+        return parsed.id < segments.manifest.tailId && segments.find(parsed.id) === undefined
+      case 'hint':
+        return segments.find(parsed.id) === undefined
+      default:
+        return false
+    }
+  })
+}
+
+function endsAsClosed(segments: Segments): boolean {
+  const { tailId, tailSize } = segments.manifest
+  const { tail } = segments
+  if (tailSize === 0) return tail.length === 0
+  return tail.length === 1 && tail[0]?.id === tailId && tail[0].writtenSize === tailSize
+}
+
+function openSegmentFile(
+  home: SegmentHome,
+  id: number,
+  toWrite = false,
+): { path: string; file: number; size: number } {
+  const path = join(home.directory, segmentName(id))
+  try {
+    const file = home.files.open(path, toWrite ? 'write' : 'read')
+    return { path, file, size: home.files.size(file) }
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') {
+      throw new CorruptionError('The segment is missing', path, 0, { cause: error })
+    }
+    throw new StoreError('FIRKIN_READ_FAILED', `Cannot open ${path}`, { cause: error })
+  }
+}
+
+function readHeader(home: SegmentHome, file: number, path: string, id: number) {
+  const bytes = Buffer.alloc(FILE_HEADER_SIZE)
+  const read = readFully(home.files, file, bytes, FILE_HEADER_SIZE, 0)
+  const expected = { storeId: home.storeId, fileId: id }
+  return readFileHeader(bytes.subarray(0, read), path, 'segment', expected)
+}
+
+/** Whether a file's header was never written: it is cut short or all zeros. */
+function isBlank(files: Files, file: number, size: number): boolean {
+  if (size < FILE_HEADER_SIZE) return true
+  const bytes = Buffer.alloc(FILE_HEADER_SIZE)
+  readFully(files, file, bytes, FILE_HEADER_SIZE, 0)
+  return bytes.every((byte) => byte === 0)
+}
+
+function segmentIds(names: readonly string[]): number[] {
+  const ids: number[] = []
+  for (const name of names) {
+    const parsed = parseName(name)
+    if (parsed.type === 'segment') ids.push(parsed.id)
+  }
+  return ids.sort((a, b) => a - b)
+}
+
+function highestId(names: readonly string[]): number {
+  return segmentIds(names).at(-1) ?? 0
+}
+
+function mappingSize(options: RecoveryOptions): number {
+  return options.mapping && !options.readOnly ? options.maxSegmentBytes : 0
+}

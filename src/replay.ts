@@ -1,0 +1,204 @@
+/**
+ * Filling a keydir from records: the only place that decides which of two records of a key is newer.
+ *
+ * Invariants
+ * - A record replaces another of its key only by a higher sequence; with the same sequence it is the same
+ *   record, moved by a merge.
+ * - A tombstone stays in the keydir, as an absence, while a segment that is still to be read may hold an older
+ *   record of its key; `dropAbsences` ends that.
+ * - Every put that is not in the keydir afterwards is counted as dead in its segment.
+ */
+
+import { CorruptionError } from './errors.ts'
+import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
+import { readHint } from './format/hint.ts'
+import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from './format/record.ts'
+import { readWhole } from './io/files.ts'
+import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
+import { type ScanEnd, scanSegment } from './segment/scan.ts'
+import { readFileHeader, type Segment } from './segment/segment.ts'
+import type { Segments } from './segment/segments.ts'
+
+/** Fills a keydir. */
+export class Replay {
+  readonly keydir: Keydir
+  /** How many records were applied. */
+  recordCount = 0
+  readonly #segments: Segments
+  #mayHaveAbsences = false
+
+  constructor(keydir: Keydir, segments: Segments) {
+    this.keydir = keydir
+    this.#segments = segments
+  }
+
+  /**
+   * Applies a record of a segment, whose fields were just read.
+   *
+   * @param keepAbsence whether an older record of a tombstone's key may still come
+   */
+  apply(
+    fields: RecordFields,
+    page: Page,
+    segment: Segment,
+    offset: number,
+    keepAbsence: boolean,
+  ): void {
+    this.recordCount++
+    const { keydir } = this
+    const { entries } = keydir
+    const { sequence, keySize, size } = fields
+    const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
+    const entry = keydir.find(key, keySize)
+    if (fields.kind === PUT) {
+      if (entry === NO_ENTRY) {
+        keydir.insert(key, keySize, segment.id, offset, size, sequence, fields.expiresAtMs)
+      } else if (entries.sequenceOf(entry) > sequence) {
+        segment.usage.kill(size)
+      } else {
+        this.#kill(entry)
+        keydir.update(entry, segment.id, offset, size, sequence, fields.expiresAtMs)
+      }
+    } else if (fields.kind === TOMBSTONE) {
+      if (entry !== NO_ENTRY && entries.sequenceOf(entry) > sequence) return
+      if (entry !== NO_ENTRY) this.#kill(entry)
+      if (keepAbsence) {
+        this.#mayHaveAbsences = true
+        if (entry === NO_ENTRY) keydir.insert(key, keySize, segment.id, 0, 0, sequence, 0)
+        else keydir.update(entry, segment.id, 0, 0, sequence, 0)
+      } else if (entry !== NO_ENTRY) {
+        keydir.remove(entry)
+      }
+    }
+  }
+
+  /**
+   * Loads sealed segments, from their hints where these are sound. Answers those without a sound hint.
+   *
+   * @throws {@link CorruptionError} where a segment without a hint is damaged
+   */
+  loadSealed(sealed: readonly Segment[]): Segment[] {
+    const oldestFirst = [...sealed].sort((a, b) => a.usage.minSequence - b.usage.minSequence)
+    const unhinted: Segment[] = []
+    for (const [index, segment] of oldestFirst.entries()) {
+      const next = oldestFirst[index + 1]?.usage.minSequence ?? Number.POSITIVE_INFINITY
+      if (this.#loadHint(segment, next)) continue
+      unhinted.push(segment)
+      this.#loadByScan(segment, FILE_HEADER_SIZE, next)
+    }
+    return unhinted
+  }
+
+  /**
+   * Loads what sealed segments hold beyond a position of the tail as it was: the rest of the segment that was
+   * active then, and the ones after it. Answers those without a sound hint.
+   *
+   * @throws {@link CorruptionError}
+   */
+  loadNewer({ tailId, tailSize }: { tailId: number; tailSize: number }): Segment[] {
+    const rest = this.#segments.listed.find(({ id }) => id === tailId)
+    if (rest !== undefined) this.#loadByScan(rest, Math.max(tailSize, FILE_HEADER_SIZE), 0)
+    return this.loadSealed(
+      this.#segments.listed.filter(({ id, origin }) => id > tailId && origin === 'appended'),
+    )
+  }
+
+  /**
+   * Applies what an appended segment holds from `from` on, and counts it in the segment's usage.
+   * Nothing is behind it that could be older.
+   */
+  replay(segment: Segment, from: number, to: number): ScanEnd {
+    const { usage } = segment
+    return scanSegment(this.#scanOptions(segment, from, to), (fields, page, offset) => {
+      usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
+      this.apply(fields, page, segment, offset, false)
+    })
+  }
+
+  /** Applies what is staged behind a segment, and counts it. */
+  replayStage(segment: Segment, stage: Page, size: number): void {
+    const fields = new RecordFields()
+    for (let at = 0; at < size; at += fields.size) {
+      fields.readHeader(stage, at, size)
+      segment.usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
+      this.apply(fields, stage, segment, segment.writtenSize + at, false)
+    }
+  }
+
+  /** Forgets what is known of keys that are not there. */
+  dropAbsences(): void {
+    if (!this.#mayHaveAbsences) return
+    const { entries } = this.keydir
+    const absences: Entry[] = []
+    const collect = (entry: Entry): void => {
+      if (entries.sizeOf(entry) === 0) absences.push(entry)
+    }
+    for (let place = 0; place !== -1; ) {
+      place = entries.walk(place, 4096, collect)
+      for (const entry of absences.splice(0)) this.keydir.remove(entry)
+    }
+    this.#mayHaveAbsences = false
+  }
+
+  /** @returns whether the hint was sound; where not, nothing was applied */
+  #loadHint(segment: Segment, olderUpTo: number): boolean {
+    const { files, storeId } = this.#segments.home
+    const { usage } = segment
+    try {
+      const hint = readWhole(files, segment.hintPath)
+      if (hint === undefined) return false
+      const header = readFileHeader(hint, segment.hintPath, 'hint', {
+        storeId,
+        fileId: segment.id,
+      })
+      if (header === 'short') return false
+      let putBytes = 0
+      const sound = readHint(hint, storeId, usage.size, (fields, page, offset) => {
+        if (fields.kind === PUT) putBytes += fields.size
+        this.apply(fields, page, segment, offset, fields.sequence > olderUpTo)
+      })
+      // What is neither put nor tombstone is a batch end.
+      if (sound) {
+        usage.deadBytes += usage.size - FILE_HEADER_SIZE - usage.tombstoneBytes - putBytes
+      }
+      return sound
+    } catch (error) {
+      // A hint is a shortcut: whatever is wrong with it, the segment itself tells the same.
+      if (error instanceof CorruptionError || (error as { code?: string }).code !== undefined) {
+        return false
+      }
+      throw error
+    }
+  }
+
+  /** Loads a sealed segment from its records from `from` on; its figures are known. */
+  #loadByScan(segment: Segment, from: number, olderUpTo: number): void {
+    const { usage } = segment
+    const options = this.#scanOptions(segment, from, usage.size)
+    const { faultAt, fault } = scanSegment(options, (fields, page, offset) => {
+      if (fields.kind === BATCH_END) usage.deadBytes += fields.size
+      else this.apply(fields, page, segment, offset, fields.sequence > olderUpTo)
+    })
+    if (faultAt !== undefined) throw new CorruptionError(fault, segment.path, faultAt)
+  }
+
+  #scanOptions(segment: Segment, from: number, to: number) {
+    const { files, storeId } = this.#segments.home
+    return {
+      files,
+      file: segment.file,
+      from,
+      to,
+      seed: storeSeed(storeId),
+      ascending: segment.origin === 'appended',
+      batches: 'whole',
+    } as const
+  }
+
+  /** Counts the put that an entry points to as dead. */
+  #kill(entry: Entry): void {
+    const { entries } = this.keydir
+    const size = entries.sizeOf(entry)
+    if (size > 0) this.#segments.get(entries.segmentOf(entry)).usage.kill(size)
+  }
+}

@@ -1,0 +1,229 @@
+/**
+ * Reading a segment from front to back, as recovery, merge, hints and the tool do.
+ *
+ * 1. Read the next record and verify it.
+ * 2. Hold back the members of a batch until its end proves that they are all there.
+ * 3. Stop at the first bytes that are no record. What they mean, torn or corrupt, is for the caller to say;
+ *    `findRecord` tells whether there are records behind them.
+ */
+
+import {
+  BATCH_END,
+  DAMAGED,
+  IN_BATCH,
+  keyOffset,
+  MAX_HEAD_SIZE,
+  MAX_SEQUENCE,
+  MIN_RECORD_SIZE,
+  type Page,
+  pageOf,
+  RecordFields,
+  SHORT,
+} from '../format/record.ts'
+import { type FileDescriptor, type Files, readFully } from '../io/files.ts'
+
+/** How much of a file is read at once. */
+const WINDOW_SIZE = 1024 * 1024
+
+/** Called for each record; `fields.keyAt` and `valueAt` lie in `page`, the record began at `offset`. */
+export type RecordVisitor = (fields: RecordFields, page: Page, offset: number) => void
+
+/** Which part of a file is scanned, and what its records must be like. */
+export interface ScanOptions {
+  readonly files: Files
+  readonly file: FileDescriptor
+  /** Where the first record begins. */
+  readonly from: number
+  /** Where the last record ends. */
+  readonly to: number
+  readonly seed: number
+  /** Whether sequences must ascend: so they do in an appended segment. */
+  readonly ascending: boolean
+  /**
+   * `'whole'` holds a batch's members back until its end is seen, and then gives them without their values;
+   * `'loose'` gives each record as it comes, for a sealed segment, where every batch is known to be whole.
+   */
+  readonly batches: 'whole' | 'loose'
+}
+
+/** How a scan ended. */
+export interface ScanEnd {
+  /** Where the last record ends that counts; behind an unfinished batch's beginning nothing counts. */
+  readonly end: number
+  /** The first bytes that are no record; `undefined` where everything was read. */
+  readonly faultAt: number | undefined
+  /** What is wrong there, for a message. */
+  readonly fault: string
+  /** The highest sequence of the records that count. */
+  readonly maxSequence: number
+}
+
+/** A window that slides over a file. */
+export class Window {
+  readonly #files: Files
+  readonly #file: FileDescriptor
+  readonly #to: number
+  #page = pageOf(Buffer.allocUnsafe(0))
+  #from = 0
+  #filled = 0
+
+  constructor(files: Files, file: FileDescriptor, to: number) {
+    this.#files = files
+    this.#file = file
+    this.#to = to
+  }
+
+  get page(): Page {
+    return this.#page
+  }
+
+  /** Where the window's bytes end. */
+  get end(): number {
+    return this.#filled
+  }
+
+  /** Makes `size` bytes at `offset` visible, as far as the file has them; answers where they begin. */
+  show(offset: number, size: number): number {
+    const wanted = Math.min(size, this.#to - offset)
+    if (offset >= this.#from && offset + wanted <= this.#from + this.#filled) {
+      return offset - this.#from
+    }
+    const span = Math.min(Math.max(WINDOW_SIZE, wanted), this.#to - offset)
+    if (this.#page.bytes.length < span) this.#page = pageOf(Buffer.allocUnsafeSlow(span))
+    this.#from = offset
+    this.#filled = readFully(this.#files, this.#file, this.#page.bytes, span, offset)
+    return 0
+  }
+}
+
+/** Scans the records of a segment. Records of a batch are visited once the batch is known to be whole. */
+export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd {
+  const { from, to, seed } = options
+  const window = new Window(options.files, options.file, to)
+  const fields = new RecordFields()
+  const batch = new PendingBatch()
+  let at = from
+  let end = from
+  let lastSequence = 0
+  let maxSequence = 0
+  const stop = (faultAt: number | undefined, fault: string): ScanEnd => ({
+    end,
+    faultAt,
+    fault,
+    maxSequence,
+  })
+
+  while (at < to) {
+    let place = window.show(at, MAX_HEAD_SIZE)
+    let size = fields.readHeader(window.page, place, window.end)
+    if (size > 0) {
+      if (at + size > to) size = SHORT
+      else {
+        place = window.show(at, size)
+        size = fields.read(window.page, place, window.end, seed)
+      }
+    }
+    if (size === SHORT) return stop(at, 'The record reaches beyond the end of the file')
+    if (size === DAMAGED) return stop(at, 'The record does not match its checksum')
+    const { kind, sequence } = fields
+    if (options.ascending && sequence <= lastSequence) {
+      return stop(at, `Sequence ${sequence} follows ${lastSequence}`)
+    }
+    lastSequence = sequence
+    if (kind === BATCH_END) {
+      if (options.batches === 'whole') {
+        if (!batch.isComplete(fields.batchCount(window.page), sequence)) {
+          return stop(at, 'The batch end does not match its members')
+        }
+        batch.deliver(visit)
+      }
+      end = at + size
+      maxSequence = Math.max(maxSequence, sequence)
+      // A batch end counts too: it takes room.
+      visit(fields, window.page, at)
+    } else if (options.batches === 'whole' && (fields.flags & IN_BATCH) !== 0) {
+      batch.add(window.page, place, fields, at)
+    } else if (batch.count > 0) {
+      return stop(at, 'A batch has no end')
+    } else {
+      visit(fields, window.page, at)
+      end = at + size
+      maxSequence = Math.max(maxSequence, sequence)
+    }
+    at += size
+  }
+  return batch.count > 0 ? stop(end, 'The last batch has no end') : stop(undefined, '')
+}
+
+/**
+ * Looks for the next whole record from `options.from` on, byte by byte.
+ *
+ * @param above the record's sequence must be higher
+ * @returns its offset, or `undefined` where there is none
+ */
+export function findRecord(options: ScanOptions, above: number): number | undefined {
+  const { to, seed } = options
+  const window = new Window(options.files, options.file, to)
+  const fields = new RecordFields()
+  for (let at = options.from; at + MIN_RECORD_SIZE <= to; at++) {
+    const place = window.show(at, MAX_HEAD_SIZE)
+    const size = fields.readHeader(window.page, place, window.end)
+    if (size === DAMAGED || at + fields.size > to || fields.sequence <= above) continue
+    // Sequences are dense: a number far beyond what the file can hold is no sequence.
+    if (options.ascending && above > 0 && fields.sequence > nextPlausible(above, to)) continue
+    const start = window.show(at, fields.size)
+    if (fields.read(window.page, start, window.end, seed) > 0) return at
+  }
+  return undefined
+}
+
+/** Groups may have failed before and left a gap in the sequences, but not an endless one. */
+function nextPlausible(above: number, fileSize: number): number {
+  return Math.min(MAX_SEQUENCE, above + fileSize * 1024)
+}
+
+/** The members of a batch whose end has not been seen, as heads: all of a record but its value. */
+class PendingBatch {
+  count = 0
+  #heads = pageOf(Buffer.allocUnsafe(4096))
+  #filled = 0
+  #places: number[] = []
+  #firstSequence = 0
+  #lastSequence = 0
+
+  add(page: Page, at: number, fields: RecordFields, offset: number): void {
+    const size = keyOffset(fields.flags) + fields.keySize
+    if (this.#filled + size > this.#heads.bytes.length) {
+      const grown = Buffer.allocUnsafe((this.#filled + size) * 2)
+      this.#heads.bytes.copy(grown, 0, 0, this.#filled)
+      this.#heads = pageOf(grown)
+    }
+    page.bytes.copy(this.#heads.bytes, this.#filled, at, at + size)
+    this.#places.push(this.#filled, offset)
+    this.#filled += size
+    if (this.count === 0) this.#firstSequence = fields.sequence
+    this.#lastSequence = fields.sequence
+    this.count++
+  }
+
+  isComplete(count: number, sequence: number): boolean {
+    return (
+      this.count > 0 &&
+      this.count === count &&
+      this.#lastSequence === sequence - 1 &&
+      this.#firstSequence === sequence - count
+    )
+  }
+
+  deliver(visit: RecordVisitor): void {
+    const fields = new RecordFields()
+    for (let index = 0; index < this.#places.length; index += 2) {
+      const [place = 0, offset = 0] = this.#places.slice(index, index + 2)
+      fields.readHeader(this.#heads, place, this.#filled)
+      visit(fields, this.#heads, offset)
+    }
+    this.count = 0
+    this.#filled = 0
+    this.#places = []
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * One segment's file, to be read: mapped where that is possible, by position elsewhere.
+ *
+ * Invariants
+ * - Bytes below `writtenSize` never change and are never cut, so that a mapping may show them.
+ * - A file that another process writes is not mapped: it may be cut under our feet.
+ */
+
+import { join } from 'node:path'
+import { CorruptionError, StoreError } from '../errors.ts'
+import {
+  decodeFileHeader,
+  encodeFileHeader,
+  FILE_HEADER_SIZE,
+  type FileHeader,
+  type FileType,
+} from '../format/file-header.ts'
+import { hintName, segmentName } from '../format/names.ts'
+import { type Page, pageOf } from '../format/record.ts'
+import { type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
+import { mapFile } from '../io/mapping.ts'
+import { SegmentUsage } from './usage.ts'
+
+/** Records up to this size are read into one buffer that is used again and again. */
+const SCRATCH_SIZE = 64 * 1024
+
+const scratch = pageOf(Buffer.allocUnsafeSlow(SCRATCH_SIZE))
+const NOT_MAPPED = pageOf(Buffer.alloc(0))
+
+/** Whether a segment came by writes or by a merge. */
+export type SegmentOrigin = 'appended' | 'merged'
+
+/** What a segment needs to know of the store around it. */
+export interface SegmentHome {
+  readonly files: Files
+  readonly directory: string
+  readonly storeId: Uint8Array
+}
+
+/** A segment of an open store. */
+export class Segment {
+  readonly id: number
+  readonly origin: SegmentOrigin
+  readonly path: string
+  readonly hintPath: string
+  readonly file: FileDescriptor
+  readonly usage: SegmentUsage
+  /** The bytes that are in the file; less than `usage.size` while some are staged. */
+  writtenSize: number
+  /** What is staged behind `writtenSize`, while this is the active segment. */
+  stage: Page | undefined = undefined
+  /** Where the record that was located last begins in the page that was answered. */
+  at = 0
+
+  readonly #files: Files
+  /** How far a mapping may reach; 0 where there must be none. */
+  readonly #mappingSize: number
+  #mapped = NOT_MAPPED
+  #mayMap: boolean
+  #closed = false
+
+  /** @param mappingSize how far a mapping may reach, or 0 for none */
+  constructor(
+    home: SegmentHome,
+    id: number,
+    origin: SegmentOrigin,
+    file: FileDescriptor,
+    usage: SegmentUsage,
+    mappingSize: number,
+  ) {
+    this.id = id
+    this.origin = origin
+    this.path = join(home.directory, segmentName(id))
+    this.hintPath = join(home.directory, hintName(id))
+    this.file = file
+    this.usage = usage
+    this.writtenSize = usage.size
+    this.#files = home.files
+    this.#mappingSize = mappingSize
+    this.#mayMap = mappingSize > 0
+  }
+
+  /** Creates a segment's file, with its header; not synced. */
+  static create(
+    home: SegmentHome,
+    id: number,
+    origin: SegmentOrigin,
+    mappingSize: number,
+  ): Segment {
+    const { files } = home
+    const path = join(home.directory, segmentName(id))
+    const file = files.open(path, 'create')
+    try {
+      const header = encodeFileHeader({
+        type: 'segment',
+        storeId: home.storeId,
+        fileId: id,
+        origin,
+      })
+      writeFully(files, file, header, header.length, 0)
+    } catch (error) {
+      files.close(file)
+      files.remove(path)
+      throw error
+    }
+    return new Segment(home, id, origin, file, new SegmentUsage(), mappingSize)
+  }
+
+  /**
+   * The page that holds the record of `size` bytes at `offset`, which must be whole, written or staged; it
+   * begins at `this.at`. The page is valid until the next call for any segment.
+   *
+   * @throws {@link CorruptionError} where the file ends before the record does
+   * @throws {@link StoreError} FIRKIN_READ_FAILED
+   */
+  locate(offset: number, size: number): Page {
+    const mapped = this.#mapped
+    if (offset + size <= mapped.bytes.length && offset < this.writtenSize) {
+      this.at = offset
+      return mapped
+    }
+    return this.#locateElsewhere(offset, size)
+  }
+
+  /** Closes the file; what was located before must not be read any more. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#mapped = NOT_MAPPED
+    this.#mayMap = false
+    this.#files.close(this.file)
+  }
+
+  #locateElsewhere(offset: number, size: number): Page {
+    if (offset >= this.writtenSize && this.stage !== undefined) {
+      this.at = offset - this.writtenSize
+      return this.stage
+    }
+    if (this.#mayMap) {
+      this.#mayMap = false
+      if (this.#files.size(this.file) >= this.writtenSize) {
+        const mapped = mapFile(this.file, this.#mappingSize)
+        if (mapped !== undefined) this.#mapped = pageOf(mapped)
+        if (offset + size <= this.#mapped.bytes.length) return this.locate(offset, size)
+      }
+    }
+    this.at = 0
+    const page = size <= SCRATCH_SIZE ? scratch : pageOf(Buffer.allocUnsafeSlow(size))
+    let read: number
+    try {
+      read = readFully(this.#files, this.file, page.bytes, size, offset)
+    } catch (error) {
+      throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${this.path}`, { cause: error })
+    }
+    if (read < size) {
+      throw new CorruptionError('The file ends inside a record', this.path, offset + read)
+    }
+    return page
+  }
+}
+
+/**
+ * Reads a file's header and holds it against what the file should be.
+ *
+ * @returns `'short'` where the file ends before its header does
+ * @throws {@link CorruptionError} where it is damaged, or of another store or another file
+ * @throws {@link StoreError} FIRKIN_VERSION
+ */
+export function readFileHeader(
+  bytes: Uint8Array,
+  path: string,
+  type: FileType,
+  expected: { storeId?: Uint8Array; fileId?: number },
+): FileHeader | 'short' {
+  const header = decodeFileHeader(bytes.subarray(0, FILE_HEADER_SIZE))
+  if ('fault' in header) {
+    switch (header.fault) {
+      case 'short':
+        return 'short'
+      case 'damaged':
+        throw new CorruptionError('The file header is damaged', path, header.offset)
+      case 'version':
+        throw new StoreError(
+          'FIRKIN_VERSION',
+          `${path} is of format version ${header.version}; this version of Firkin reads version 1`,
+        )
+    }
+  }
+  if (header.type !== type) {
+    throw new CorruptionError(`The file is a ${header.type}, not a ${type}`, path, 0)
+  }
+  if (expected.storeId !== undefined && Buffer.compare(expected.storeId, header.storeId) !== 0) {
+    throw new CorruptionError('The file belongs to another store', path, 0)
+  }
+  if (expected.fileId !== undefined && expected.fileId !== header.fileId) {
+    throw new CorruptionError(
+      `The file says it is number ${header.fileId}, not ${expected.fileId}`,
+      path,
+      0,
+    )
+  }
+  return header
+}

@@ -1,0 +1,281 @@
+/**
+ * The set of segments that make up a store, and the manifest that says so.
+ *
+ * Segments that the manifest lists are sealed. The appended segments from its tail id on are the *tail*: they
+ * belong to the store without being listed, so that beginning a new segment costs no manifest. The last of
+ * them is the active one.
+ *
+ * Invariants
+ * - Segments are synced oldest first, and the directory before anything in a new file is promised. So after a
+ *   power loss a cut in one tail segment condemns only what was never promised: all that is behind it.
+ * - A segment is listed as sealed only when it is durable and the next one's header is.
+ * - The manifest changes by `commit` alone, one commit at a time: write, sync, rename, sync the directory.
+ * - A segment's id is never used again.
+ */
+
+import { join } from 'node:path'
+import { StoreError } from '../errors.ts'
+import {
+  encodeManifest,
+  type Manifest,
+  type SealedSegment,
+  type SegmentFigures,
+} from '../format/manifest.ts'
+import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
+import { removeIfThere, writeFully } from '../io/files.ts'
+import { Segment, type SegmentHome, type SegmentOrigin } from './segment.ts'
+
+/** What a commit changes of the installed manifest. */
+export type ManifestEdit = (installed: Manifest) => Partial<Manifest>
+
+/** The segments of an open store. */
+export class Segments {
+  readonly home: SegmentHome
+  /** Whether files are mapped, and how far the active one. */
+  readonly #mappingSize: number
+  readonly #byId = new Map<number, Segment>()
+  /** Appended segments that the manifest does not list, oldest first; the last one is active. */
+  readonly #tail: Segment[] = []
+  /** How much of each tail segment has been synced. */
+  readonly #syncedSizes = new Map<Segment, number>()
+  #installed: Manifest
+  #nextId: number
+  /** Segments that the manifest does not list any more, but that are still read. */
+  readonly #retired = new Set<Segment>()
+  #directoryDirty = false
+  #commits: Promise<void> = Promise.resolve()
+
+  /** @param mappingSize how far the mapping of an active segment reaches; 0 for no mappings */
+  constructor(home: SegmentHome, installed: Manifest, nextId: number, mappingSize: number) {
+    this.home = home
+    this.#installed = installed
+    this.#nextId = nextId
+    this.#mappingSize = mappingSize
+  }
+
+  /** The manifest that is installed. */
+  get manifest(): Manifest {
+    return this.#installed
+  }
+
+  /** The segment that is written, if any has been begun. */
+  get active(): Segment | undefined {
+    return this.#tail.at(-1)
+  }
+
+  /** The appended segments that the manifest does not list, oldest first. */
+  get tail(): readonly Segment[] {
+    return this.#tail
+  }
+
+  /** The segments that the manifest lists. */
+  get listed(): Segment[] {
+    return this.all.filter((segment) => !this.#tail.includes(segment))
+  }
+
+  /** Every segment of the set. */
+  get all(): Segment[] {
+    return [...this.#byId.values()].filter((segment) => !this.#retired.has(segment))
+  }
+
+  /** The bytes of all segments. */
+  get byteSize(): number {
+    let size = 0
+    for (const segment of this.all) size += segment.usage.size
+    return size
+  }
+
+  /** Whether tail segments wait for being listed as sealed. */
+  get sealPending(): boolean {
+    return this.#tail.length > 1
+  }
+
+  /** The segment with this id, which must be of the store. */
+  get(id: number): Segment {
+    const segment = this.#byId.get(id)
+    if (segment === undefined) throw new Error(`There is no segment ${id}`)
+    return segment
+  }
+
+  find(id: number): Segment | undefined {
+    return this.#byId.get(id)
+  }
+
+  /** Adds a segment that the manifest lists. */
+  addSealed(segment: Segment): void {
+    this.#byId.set(segment.id, segment)
+  }
+
+  /** Adds a segment behind those of the tail. */
+  addToTail(segment: Segment, syncedSize: number): void {
+    this.#byId.set(segment.id, segment)
+    this.#tail.push(segment)
+    this.#syncedSizes.set(segment, syncedSize)
+  }
+
+  /** Takes a segment out of the set; it can still be read until it is dropped. */
+  retire(segment: Segment): void {
+    this.#retired.add(segment)
+  }
+
+  /** Forgets a segment; closing and deleting it is the caller's. */
+  drop(segment: Segment): void {
+    this.#byId.delete(segment.id)
+    this.#retired.delete(segment)
+    const place = this.#tail.indexOf(segment)
+    if (place !== -1) this.#tail.splice(place, 1)
+    this.#syncedSizes.delete(segment)
+  }
+
+  /** Gives out an id that was never used. */
+  takeId(): number {
+    if (this.#nextId > MAX_SEGMENT_ID) {
+      throw new StoreError('FIRKIN_WRITE_FAILED', 'All segment ids are used up')
+    }
+    return this.#nextId++
+  }
+
+  /** Higher than the sequence of every record that was ever written. */
+  get nextSequence(): number {
+    let next = this.#installed.nextSequence
+    for (const { usage } of this.#byId.values()) next = Math.max(next, usage.maxSequence + 1)
+    return next
+  }
+
+  /** Begins a new active segment; the one before becomes sealed with the next sync. */
+  rotate(): Segment {
+    const segment = this.create('appended', this.#mappingSize)
+    this.addToTail(segment, 0)
+    return segment
+  }
+
+  /** Creates a segment's file with an id of its own, without adding it to the set. */
+  create(origin: SegmentOrigin, mappingSize: number): Segment {
+    const segment = Segment.create(this.home, this.takeId(), origin, mappingSize)
+    this.#directoryDirty = true
+    return segment
+  }
+
+  /** Whether anything written has not been synced. */
+  get dirty(): boolean {
+    return this.#tail.some((segment) => this.#isDirty(segment))
+  }
+
+  /** Makes all that is written durable. */
+  async syncLater(): Promise<void> {
+    const { files, directory } = this.home
+    for (const segment of [...this.#tail]) {
+      const size = segment.writtenSize
+      if (!this.#isDirty(segment)) continue
+      await files.syncLater(segment.file)
+      this.#markSynced(segment, size)
+    }
+    if (!this.#directoryDirty) return
+    this.#directoryDirty = false
+    await files.syncDirectoryLater(directory)
+  }
+
+  /** As {@link syncLater}, on return. */
+  syncNow(): void {
+    const { files, directory } = this.home
+    for (const segment of this.#tail) {
+      if (!this.#isDirty(segment)) continue
+      files.sync(segment.file)
+      this.#markSynced(segment, segment.writtenSize)
+    }
+    if (!this.#directoryDirty) return
+    files.syncDirectory(directory)
+    this.#directoryDirty = false
+  }
+
+  /** Lists all of the tail but the active segment, which must have been synced; answers what was sealed. */
+  async seal(): Promise<Segment[]> {
+    const last = this.active
+    const sealed = this.#tail.filter((segment) => segment !== last && !this.#isDirty(segment))
+    if (last === undefined || sealed.length === 0 || this.#isUnsynced(last)) return []
+    await this.commit((installed) => ({
+      tailId: last.id,
+      tailSize: this.#syncedSizes.get(last) ?? 0,
+      segments: [...installed.segments, ...sealed.map(describe)],
+    }))
+    for (const segment of sealed) {
+      this.#tail.splice(this.#tail.indexOf(segment), 1)
+      this.#syncedSizes.delete(segment)
+    }
+    return sealed
+  }
+
+  /**
+   * Replaces the manifest by the edited one, behind the commits that are under way. Once it resolves, the
+   * change survives a power loss. Where it rejects before the rename, nothing has changed.
+   */
+  commit(edit: ManifestEdit): Promise<void> {
+    const done = this.#commits.then(() => this.#commit(edit))
+    // A commit that fails has told its own caller; the next one starts from what is installed.
+    this.#commits = done.catch(() => undefined)
+    return done
+  }
+
+  /** Closes every file. */
+  close(): void {
+    for (const segment of this.#byId.values()) segment.close()
+  }
+
+  #isDirty(segment: Segment): boolean {
+    return segment.writtenSize > (this.#syncedSizes.get(segment) ?? 0)
+  }
+
+  #markSynced(segment: Segment, size: number): void {
+    const before = this.#syncedSizes.get(segment)
+    if (before !== undefined && size > before) this.#syncedSizes.set(segment, size)
+  }
+
+  #isUnsynced(segment: Segment): boolean {
+    return (this.#syncedSizes.get(segment) ?? 0) === 0
+  }
+
+  async #commit(edit: ManifestEdit): Promise<void> {
+    const { files, directory } = this.home
+    const base = this.#installed
+    const manifest: Manifest = {
+      ...base,
+      closed: false,
+      nextSegmentId: this.#nextId,
+      nextSequence: this.nextSequence,
+      ...edit(base),
+      generation: base.generation + 1,
+    }
+    const path = join(directory, temporaryName(MANIFEST_NAME, manifest.generation))
+    try {
+      const file = files.open(path, 'create')
+      try {
+        const bytes = encodeManifest(manifest)
+        writeFully(files, file, bytes, bytes.length, 0)
+        await files.syncLater(file)
+      } finally {
+        files.close(file)
+      }
+      files.rename(path, join(directory, MANIFEST_NAME))
+    } catch (error) {
+      removeIfThere(files, path)
+      throw error
+    }
+    this.#installed = manifest
+    await files.syncDirectoryLater(directory)
+  }
+}
+
+/** A segment as the manifest lists it. */
+export function describe(segment: Segment): SealedSegment {
+  const { usage } = segment
+  const figures: SegmentFigures = {
+    size: usage.size,
+    putCount: usage.putCount,
+    tombstoneCount: usage.tombstoneCount,
+    tombstoneBytes: usage.tombstoneBytes,
+    minSequence: usage.minSequence,
+    maxSequence: usage.maxSequence,
+    lastExpiryMs: usage.lastExpiryMs,
+  }
+  return { id: segment.id, origin: segment.origin, ...figures }
+}

@@ -1,0 +1,148 @@
+/**
+ * The end of the store that is written.
+ *
+ * 1. Reserve. Make room in the active segment and in the stage, beginning a new segment where needed.
+ * 2. Stage. The record's bytes are put in memory, at the place that they will have in the file.
+ * 3. Flush. One write hands all that is staged, a *group*, to the operating system.
+ *
+ * Invariants
+ * - A record's location is final when it is staged.
+ * - A group reaches the file whole or not at all: after a failed write the file is cut to where the group
+ *   began, before anything else is written, and the writer's owner undoes what it had done in memory.
+ */
+
+import { FILE_HEADER_SIZE } from '../format/file-header.ts'
+import { type Page, pageOf, type RecordKind } from '../format/record.ts'
+import { writeFully } from '../io/files.ts'
+import type { Segment } from './segment.ts'
+import type { Segments } from './segments.ts'
+import { SegmentUsage } from './usage.ts'
+
+/** How many bytes are staged before they are written without being asked. */
+export const STAGE_SIZE = 256 * 1024
+
+/** Writes the active segment. */
+export class Writer {
+  /** The stage; the group's records begin at 0. */
+  readonly page: Page = pageOf(Buffer.allocUnsafeSlow(STAGE_SIZE))
+  /** How many bytes are staged. */
+  stagedSize = 0
+  /** How many records are staged, batch ends included. */
+  stagedCount = 0
+
+  readonly #segments: Segments
+  readonly #maxSegmentBytes: number
+  #segment: Segment | undefined
+  /** The figures of the active segment when the group began. */
+  readonly #figuresBefore = new SegmentUsage()
+  #mustCut = false
+
+  constructor(segments: Segments, maxSegmentBytes: number) {
+    this.#segments = segments
+    this.#maxSegmentBytes = maxSegmentBytes
+    this.#resume(segments.active)
+  }
+
+  /** The segment that the next record goes to; there is one after `reserve`. */
+  get segment(): Segment {
+    if (this.#segment === undefined) throw new Error('No room was reserved')
+    return this.#segment
+  }
+
+  /** Where in the segment's file the next record begins. */
+  get offset(): number {
+    return this.segment.writtenSize + this.stagedSize
+  }
+
+  /** Whether `size` more bytes can be staged in the active segment as things are. */
+  fits(size: number): boolean {
+    const segment = this.#segment
+    return (
+      segment !== undefined &&
+      this.stagedSize + size <= STAGE_SIZE &&
+      this.#hasRoom(segment, size)
+    )
+  }
+
+  /** Whether the active segment has room for `size` bytes; if not, `rotate`. Nothing must be staged to ask. */
+  needsRotation(size: number): boolean {
+    return this.#segment === undefined || !this.#hasRoom(this.#segment, size)
+  }
+
+  /** Begins a new segment. Nothing may be staged. */
+  rotate(): void {
+    this.#cut()
+    this.#resume(this.#segments.rotate())
+  }
+
+  /** Counts the record that was just encoded at the end of the stage. */
+  stage(kind: RecordKind, size: number, sequence: number, expiresAtMs: number): void {
+    const { usage } = this.segment
+    if (this.stagedSize === 0) this.#figuresBefore.setFigures(usage)
+    usage.add(kind, size, sequence, expiresAtMs)
+    this.stagedSize += size
+    this.stagedCount++
+  }
+
+  /**
+   * Writes what is staged. Where that fails the group's records are no longer counted, and the operating
+   * system's error is thrown; the stage still holds the group's bytes.
+   */
+  flush(): void {
+    if (this.stagedSize === 0) return
+    const { segment } = this
+    const size = this.stagedSize
+    try {
+      this.#cut()
+      writeFully(this.#segments.home.files, segment.file, this.page.bytes, size, segment.writtenSize)
+      segment.writtenSize += size
+    } catch (error) {
+      this.#mustCut = true
+      segment.usage.setFigures(this.#figuresBefore)
+      throw error
+    } finally {
+      this.stagedSize = 0
+      this.stagedCount = 0
+    }
+  }
+
+  /**
+   * Writes pieces too large for the stage, one behind the other, as one group. Nothing may be staged.
+   * Where that fails nothing has changed, and the operating system's error is thrown.
+   */
+  writeThrough(pieces: readonly Uint8Array[]): void {
+    const { segment } = this
+    const { files } = this.#segments.home
+    let position = segment.writtenSize
+    try {
+      this.#cut()
+      for (const piece of pieces) {
+        writeFully(files, segment.file, piece, piece.length, position)
+        position += piece.length
+      }
+    } catch (error) {
+      this.#mustCut = true
+      throw error
+    }
+    segment.writtenSize = position
+  }
+
+  /** Cuts off what a failed write may have left behind the last group. */
+  #cut(): void {
+    const segment = this.#segment
+    if (!this.#mustCut || segment === undefined) return
+    this.#segments.home.files.truncate(segment.file, segment.writtenSize)
+    this.#mustCut = false
+  }
+
+  #resume(segment: Segment | undefined): void {
+    this.#segment = segment
+    if (segment !== undefined) segment.stage = this.page
+  }
+
+  /** A record or batch larger than a segment gets one to itself. */
+  #hasRoom(segment: Segment, size: number): boolean {
+    const end = segment.writtenSize + this.stagedSize
+    return end === FILE_HEADER_SIZE || end + size <= this.#maxSegmentBytes
+  }
+}
