@@ -3,9 +3,9 @@
  *
  *     0      count of separators; top bit: bounded
  *     1      prefix size; in a free node, the next free one
- *     2…     heads: of each separator, the four bytes behind the prefix
- *     171…   separators, in key order
- *     340…   children, one more than separators; on the lowest level they are leaves
+ *     2…     191 places for heads, of which 159 are used: of each separator, the 31 bits behind the prefix
+ *     193…   159 separators, in key order
+ *     352…   160 children; on the lowest level they are leaves
  *
  * Invariants
  * - Child `i` holds the keys from separator `i - 1`, included, to separator `i`, excluded.
@@ -15,7 +15,7 @@
 
 import { Arena, CHUNK_MASK } from './arena.ts'
 import { FreeLists } from './free-lists.ts'
-import { endOfTies, firstNotBelow } from './heads.ts'
+import { countBelow, endOfTies, NO_HEAD } from './heads.ts'
 import type { ChunkSource } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
@@ -27,10 +27,15 @@ const STATE = 0
 const PREFIX = 1
 const HEADS = 2
 
-/** How many separators an inner node can hold. */
-export const INNER_CAPACITY = Math.floor((INNER_WORDS - HEADS - 1) / 3)
+/** A search finds one of three blocks, then one of eight groups in it, then one of eight heads. */
+const GROUP = 8
+const BLOCK = GROUP * 8
+const HEAD_PLACES = BLOCK * 3 - 1
 
-const SEPARATORS = HEADS + INNER_CAPACITY
+/** How many separators an inner node can hold. */
+export const INNER_CAPACITY = Math.floor((INNER_WORDS - HEADS - HEAD_PLACES - 1) / 2)
+
+const SEPARATORS = HEADS + HEAD_PLACES
 const CHILDREN = SEPARATORS + INNER_CAPACITY
 const BOUNDED = 0x80000000
 const COUNT_MASK = 0x7fffffff
@@ -126,11 +131,16 @@ export class Inners {
     }
     const head = key.head(prefix)
     const heads = at + HEADS
-    let low = firstNotBelow(words, heads, count, head)
-    if (low === count || words[heads + low] !== head) return low
+    const block =
+      (((words[heads + BLOCK - 1] as number) - head) >>> 31) +
+      (((words[heads + 2 * BLOCK - 1] as number) - head) >>> 31)
+    let low = block * BLOCK
+    low += GROUP * countBelow(words, heads + low + GROUP - 1, GROUP, head)
+    low += countBelow(words, heads + low, 1, head)
+    if (low >= count || words[heads + low] !== head) return low
 
     const from = prefix >>> 2
-    let high = endOfTies(words, heads, low, count, head)
+    let high = endOfTies(words, heads, 1, low, count)
     while (low < high) {
       const middle = (low + high) >>> 1
       const separator = words[at + SEPARATORS + middle] as number
@@ -178,6 +188,7 @@ export class Inners {
       words[at + SEPARATORS + i] = words[at + SEPARATORS + i + 1] as number
       words[at + CHILDREN + i + 1] = words[at + CHILDREN + i + 2] as number
     }
+    words[at + HEADS + last] = NO_HEAD
     words[at] = (words[at] as number) - 1
   }
 
@@ -207,6 +218,7 @@ export class Inners {
     const at = (inner << INNER_BITS) & CHUNK_MASK
     const bounded = lower !== NO_SEPARATOR && upper !== NO_SEPARATOR
     words[at] = separators.length + (bounded ? BOUNDED : 0)
+    words.fill(NO_HEAD, at + HEADS, at + SEPARATORS)
     words.set(separators, at + SEPARATORS)
     words.set(children, at + CHILDREN)
     if (bounded) this.#setPrefix(inner, this.#separators.sharedSize(lower, upper))

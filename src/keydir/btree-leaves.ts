@@ -1,24 +1,24 @@
 /**
  * The leaves of the B+tree, each of 128 words:
  *
- *     0      count of entries; top bit: bounded
- *     1      prefix size
- *     2      next leaf in key order, or 0; in a free leaf, the next free one
- *     3      previous leaf, or 0
- *     4…     heads: of each key, the four bytes behind the prefix
- *     66…    entries, in key order
+ *     0…     62 slots of two words, in key order: the head of a key, and its entry
+ *     124    NO_HEAD, as in the slots behind the last entry; it ends the search
+ *     125    count of entries (15 bits); bit 15: bounded; prefix size << 16
+ *     126    next leaf in key order, or 0; in a free leaf, the next free one
+ *     127    previous leaf, or 0
  *
  * Invariants
  * - All keys of a leaf share its first `prefix size` bytes. In a bounded leaf, which has a fence on either
- *   side, the fences share them too, and so does every key that a descent brings here. An unbounded leaf, the first
- *   or the last one, has to check a key for them.
- * - Heads are sorted as their keys are, so only where a head is equal need a key be looked at.
+ *   side, the fences share them too, and so does every key that a descent brings here. An unbounded leaf, the
+ *   first or the last one, has to check a key for them.
+ * - A head is the 31 bits of a key behind the prefix. Heads are sorted as their keys are, so only where a head
+ *   is equal need a key be looked at.
  */
 
 import { Arena, CHUNK_MASK } from './arena.ts'
 import type { Entries } from './entries.ts'
 import { FreeLists } from './free-lists.ts'
-import { endOfTies, firstNotBelow } from './heads.ts'
+import { countBelow, endOfTies, NO_HEAD } from './heads.ts'
 import type { ChunkSource, Entry } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
@@ -26,18 +26,25 @@ import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
 const LEAF_BITS = 7
 const LEAF_WORDS = 1 << LEAF_BITS
 
-const STATE = 0
-const PREFIX = 1
-const NEXT = 2
-const PREVIOUS = 3
-const HEADS = 4
+const SLOT_WORDS = 2
+const ENTRY = 1
+const END = 124
+const STATE = 125
+const NEXT = 126
+const PREVIOUS = 127
 
 /** How many entries a leaf can hold. */
-export const LEAF_CAPACITY = (LEAF_WORDS - HEADS) / 2
+export const LEAF_CAPACITY = END / SLOT_WORDS
 
-const ENTRIES = HEADS + LEAF_CAPACITY
-const BOUNDED = 0x80000000
-const COUNT_MASK = 0x7fffffff
+const COUNT_MASK = 0x7fff
+const BOUNDED = 0x8000
+const PREFIX_SHIFT = 16
+
+/** A search first finds one of eight groups of slots, then one of the eight slots of a group. */
+const GROUP_SLOTS = 8
+const GROUP_WORDS = GROUP_SLOTS * SLOT_WORDS
+const GROUP_END = (GROUP_SLOTS - 1) * SLOT_WORDS
+
 const SIZE_CLASS = 1
 
 /** The number of a leaf: its position divided by its words. */
@@ -90,7 +97,10 @@ export class Leaves {
   /** Makes an empty, unbounded leaf. */
   create(): Leaf {
     const position = this.#free.take(SIZE_CLASS) || this.arena.reserve(LEAF_WORDS)
-    this.arena.chunkAt(position).fill(0, position & CHUNK_MASK, (position & CHUNK_MASK) + HEADS)
+    const at = position & CHUNK_MASK
+    const words = this.arena.chunkAt(position)
+    for (let slot = at; slot <= at + END; slot += SLOT_WORDS) words[slot] = NO_HEAD
+    words.fill(0, at + STATE, at + LEAF_WORDS)
     return position >>> LEAF_BITS
   }
 
@@ -134,41 +144,43 @@ export class Leaves {
 
   /** The entry at a place of a leaf. */
   entry(leaf: Leaf, index: number): Entry {
-    return this.#get(leaf, ENTRIES + index)
+    return this.#get(leaf, index * SLOT_WORDS + ENTRY)
   }
 
   /** Replaces the entry at a place by another of the same key. */
   setEntry(leaf: Leaf, index: number, entry: Entry): void {
-    this.#set(leaf, ENTRIES + index, entry)
+    this.#set(leaf, index * SLOT_WORDS + ENTRY, entry)
   }
 
   /** Answers `index * 2`, where `index` is how many keys of the leaf are below `key`; plus 1 if the next one is `key`. */
   search(leaf: Leaf, key: SearchKey): number {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & CHUNK_MASK
-    const state = words[at] as number
+    const state = words[at + STATE] as number
     const count = state & COUNT_MASK
-    const prefix = words[at + PREFIX] as number
-    if (state < BOUNDED && prefix > 0) {
-      const first = words[at + ENTRIES] as number
+    const prefix = state >>> PREFIX_SHIFT
+    if ((state & BOUNDED) === 0 && prefix > 0) {
+      const first = words[at + ENTRY] as number
       if (this.#entries.sharedWithSearch(first, key) < prefix) {
         return this.#entries.compareSearch(first, key, 0) > 0 ? 0 : count << 1
       }
     }
     const head = key.head(prefix)
-    const heads = at + HEADS
-    const index = firstNotBelow(words, heads, count, head)
-    if (index === count || words[heads + index] !== head) return index << 1
+    const group = countBelow(words, at + GROUP_END, GROUP_WORDS, head)
+    const within = countBelow(words, at + group * GROUP_WORDS, SLOT_WORDS, head)
+    const index = group * GROUP_SLOTS + within
+    if (index >= count || words[at + index * SLOT_WORDS] !== head) return index << 1
 
     const from = prefix >>> 2
     let low = index
     let high = index + 1
-    if (high < count && words[heads + high] === head) {
-      high = endOfTies(words, heads, index, count, head)
+    if (high < count && words[at + high * SLOT_WORDS] === head) {
+      high = endOfTies(words, at, SLOT_WORDS, index, count)
     }
     while (low < high) {
       const middle = (low + high) >>> 1
-      const order = this.#entries.compareSearch(words[at + ENTRIES + middle] as number, key, from)
+      const entry = words[at + middle * SLOT_WORDS + ENTRY] as number
+      const order = this.#entries.compareSearch(entry, key, from)
       if (order === 0) return (middle << 1) | 1
       if (order < 0) low = middle + 1
       else high = middle
@@ -180,34 +192,28 @@ export class Leaves {
   insert(leaf: Leaf, index: number, key: SearchKey, entry: Entry): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & CHUNK_MASK
-    const state = words[at] as number
+    const unbounded = ((words[at + STATE] as number) & BOUNDED) === 0
+    if (unbounded) this.#admit(leaf, key)
+    const state = words[at + STATE] as number
     const count = state & COUNT_MASK
-    if (state < BOUNDED) this.#admit(leaf, key)
-    const heads = at + HEADS
-    const entries = at + ENTRIES
-    for (let i = count; i > index; i--) {
-      words[heads + i] = words[heads + i - 1] as number
-      words[entries + i] = words[entries + i - 1] as number
-    }
-    words[heads + index] = key.head(words[at + PREFIX] as number)
-    words[entries + index] = entry
-    words[at] = state + 1
-    // A prefix may have become longer than what the first keys of a leaf had in common with others.
-    if (state < BOUNDED && (count & (count + 1)) === 0) this.#settle(leaf)
+    const slot = at + index * SLOT_WORDS
+    for (let i = at + count * SLOT_WORDS + 1; i > slot + 1; i--) words[i] = words[i - 2] as number
+    words[slot] = key.head(state >>> PREFIX_SHIFT)
+    words[slot + ENTRY] = entry
+    words[at + STATE] = state + 1
+    // Once in a while, since the keys that made the prefix short may be gone.
+    if (unbounded && (count & (count + 1)) === 0) this.#settle(leaf)
   }
 
   /** Takes the entry at a place out of a leaf. */
   remove(leaf: Leaf, index: number): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & CHUNK_MASK
-    const last = this.count(leaf) - 1
-    const heads = at + HEADS
-    const entries = at + ENTRIES
-    for (let i = index; i < last; i++) {
-      words[heads + i] = words[heads + i + 1] as number
-      words[entries + i] = words[entries + i + 1] as number
-    }
-    words[at] = (words[at] as number) - 1
+    const state = words[at + STATE] as number
+    const last = at + ((state & COUNT_MASK) - 1) * SLOT_WORDS
+    for (let i = at + index * SLOT_WORDS; i < last; i++) words[i] = words[i + 2] as number
+    words[last] = NO_HEAD
+    words[at + STATE] = state - 1
   }
 
   /**
@@ -245,63 +251,68 @@ export class Leaves {
     this.#shorten(left, lower, upper)
     this.#copy(right, 0, left, leftCount, rightCount)
     this.#setCount(left, leftCount + rightCount)
-    this.#setCount(right, 0)
     this.#lengthen(left, lower, upper)
   }
 
-  /** Makes the prefix of a leaf that has one short enough for its new fences, and for what is moved in. */
+  /** Makes a prefix short enough for a leaf's new fences, and so for what is moved into it. */
   #shorten(leaf: Leaf, lower: Separator, upper: Separator): void {
     const bounded = lower !== NO_SEPARATOR && upper !== NO_SEPARATOR
     const prefix = bounded ? this.#separators.sharedSize(lower, upper) : 0
-    this.#set(leaf, STATE, this.count(leaf) + (bounded ? BOUNDED : 0))
-    if (prefix < this.#get(leaf, PREFIX)) this.#setPrefix(leaf, prefix)
+    const state = this.#get(leaf, STATE)
+    this.#set(leaf, STATE, bounded ? state | BOUNDED : state & ~BOUNDED)
+    if (prefix < this.#prefix(leaf)) this.#setPrefix(leaf, prefix)
   }
 
   /** Makes a prefix longer where that tells keys better apart. */
   #lengthen(leaf: Leaf, lower: Separator, upper: Separator): void {
-    if (this.#get(leaf, STATE) < BOUNDED) {
+    if ((this.#get(leaf, STATE) & BOUNDED) === 0) {
       this.#settle(leaf)
       return
     }
     const shared = this.#separators.sharedSize(lower, upper)
-    const gain = shared - this.#get(leaf, PREFIX)
+    const gain = shared - this.#prefix(leaf)
     // New heads cost a look at every key, so one byte more has to be worth it.
     if (gain > 1 || (gain === 1 && this.#hasTies(leaf))) this.#setPrefix(leaf, shared)
   }
 
   /** Gives an unbounded leaf the prefix that its keys share. */
   #settle(leaf: Leaf): void {
-    const count = this.count(leaf)
+    const last = this.count(leaf) - 1
     const shared =
-      count === 0 ? 0 : this.#entries.sharedSize(this.entry(leaf, 0), this.entry(leaf, count - 1))
-    if (shared !== this.#get(leaf, PREFIX)) this.#setPrefix(leaf, shared)
+      last < 0 ? 0 : this.#entries.sharedSize(this.entry(leaf, 0), this.entry(leaf, last))
+    if (shared !== this.#prefix(leaf)) this.#setPrefix(leaf, shared)
   }
 
   /** Shortens the prefix of an unbounded leaf to what a new key has of it. */
   #admit(leaf: Leaf, key: SearchKey): void {
-    const prefix = this.#get(leaf, PREFIX)
+    const prefix = this.#prefix(leaf)
     if (prefix === 0) return
     const shared =
       this.count(leaf) === 0 ? 0 : this.#entries.sharedWithSearch(this.entry(leaf, 0), key)
     if (shared < prefix) this.#setPrefix(leaf, shared)
   }
 
+  #prefix(leaf: Leaf): number {
+    return this.#get(leaf, STATE) >>> PREFIX_SHIFT
+  }
+
   #setPrefix(leaf: Leaf, prefix: number): void {
-    this.#set(leaf, PREFIX, prefix)
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & CHUNK_MASK
-    const count = this.count(leaf)
-    for (let i = 0; i < count; i++) {
-      words[at + HEADS + i] = this.#entries.headOf(words[at + ENTRIES + i] as number, prefix)
+    const state = words[at + STATE] as number
+    words[at + STATE] = (state & (COUNT_MASK | BOUNDED)) | (prefix << PREFIX_SHIFT)
+    const end = at + (state & COUNT_MASK) * SLOT_WORDS
+    for (let slot = at; slot < end; slot += SLOT_WORDS) {
+      words[slot] = this.#entries.headOf(words[slot + ENTRY] as number, prefix)
     }
   }
 
   #hasTies(leaf: Leaf): boolean {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
-    const heads = ((leaf << LEAF_BITS) & CHUNK_MASK) + HEADS
-    const count = this.count(leaf)
-    for (let i = 1; i < count; i++) {
-      if (words[heads + i] === words[heads + i - 1]) return true
+    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const end = at + this.count(leaf) * SLOT_WORDS
+    for (let slot = at + SLOT_WORDS; slot < end; slot += SLOT_WORDS) {
+      if (words[slot] === words[slot - SLOT_WORDS]) return true
     }
     return false
   }
@@ -310,32 +321,36 @@ export class Leaves {
   #shift(leaf: Leaf, from: number, distance: number): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & CHUNK_MASK
-    const count = this.count(leaf)
-    for (const array of [at + HEADS, at + ENTRIES]) {
-      words.copyWithin(array + from + distance, array + from, array + count)
-    }
+    const start = at + from * SLOT_WORDS
+    words.copyWithin(start + distance * SLOT_WORDS, start, at + this.count(leaf) * SLOT_WORDS)
   }
 
   /** Copies entries from one leaf into another; their heads too where both have one prefix. */
   #copy(source: Leaf, from: number, target: Leaf, to: number, count: number): void {
     const sourceWords = this.arena.chunkAt(source << LEAF_BITS)
     const targetWords = this.arena.chunkAt(target << LEAF_BITS)
-    const sourceAt = ((source << LEAF_BITS) & CHUNK_MASK) + from
-    const targetAt = ((target << LEAF_BITS) & CHUNK_MASK) + to
-    const prefix = this.#get(target, PREFIX)
-    const samePrefix = prefix === this.#get(source, PREFIX)
-    for (let i = 0; i < count; i++) {
-      const entry = sourceWords[sourceAt + ENTRIES + i] as number
-      targetWords[targetAt + ENTRIES + i] = entry
-      targetWords[targetAt + HEADS + i] = samePrefix
-        ? (sourceWords[sourceAt + HEADS + i] as number)
+    let slot = ((source << LEAF_BITS) & CHUNK_MASK) + from * SLOT_WORDS
+    let targetSlot = ((target << LEAF_BITS) & CHUNK_MASK) + to * SLOT_WORDS
+    const prefix = this.#prefix(target)
+    const samePrefix = prefix === this.#prefix(source)
+    for (let left = count; left > 0; left--) {
+      const entry = sourceWords[slot + ENTRY] as number
+      targetWords[targetSlot + ENTRY] = entry
+      targetWords[targetSlot] = samePrefix
+        ? (sourceWords[slot] as number)
         : this.#entries.headOf(entry, prefix)
+      slot += SLOT_WORDS
+      targetSlot += SLOT_WORDS
     }
   }
 
   #setCount(leaf: Leaf, count: number): void {
-    const bounded = this.#get(leaf, STATE) >= BOUNDED
-    this.#set(leaf, STATE, count + (bounded ? BOUNDED : 0))
+    const words = this.arena.chunkAt(leaf << LEAF_BITS)
+    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const state = words[at + STATE] as number
+    const end = at + (state & COUNT_MASK) * SLOT_WORDS
+    for (let slot = at + count * SLOT_WORDS; slot < end; slot += SLOT_WORDS) words[slot] = NO_HEAD
+    words[at + STATE] = (state & ~COUNT_MASK) | count
   }
 
   #get(leaf: Leaf, index: number): number {

@@ -1,4 +1,5 @@
 import { BTreeKeydir } from './btree.ts'
+import { HashKeydir } from './hash.ts'
 import type { ChunkSource, Keydir, KeydirKind } from './keydir.ts'
 
 /** Makes an empty keydir of a kind. */
@@ -6,6 +7,8 @@ export function createKeydir(kind: KeydirKind): Keydir {
   switch (kind) {
     case 'btree':
       return new BTreeKeydir()
+    case 'hash':
+      return new HashKeydir()
     default:
       throw new RangeError(`There is no keydir of kind ${kind}`)
   }
@@ -23,6 +26,8 @@ export function restoreKeydir(kind: KeydirKind, meta: unknown, source: ChunkSour
   switch (kind) {
     case 'btree':
       return BTreeKeydir.restore(meta, source)
+    case 'hash':
+      return HashKeydir.restore(meta, source)
     default:
       throw new RangeError(`A keydir of kind ${kind} cannot be restored`)
   }

@@ -24,6 +24,7 @@
 
 import { Arena, CHUNK_MASK, CHUNK_SIZE } from './arena.ts'
 import { FreeLists } from './free-lists.ts'
+import type { KeyHash } from './key-hash.ts'
 import {
   compareKeys,
   equalKeys,
@@ -362,10 +363,15 @@ export class Entries {
     return sharedSize(words, at, this.keySizeOf(entry), key.words, 0, key.size)
   }
 
-  /** The four bytes of the key behind its first `prefix` ones; see {@link keyHead}. */
+  /** The bits of the key behind its first `prefix` ones; see {@link keyHead}. */
   headOf(entry: Entry, prefix: number): number {
     const words = this.arena.chunkAt(entry)
     return keyHead(words, (entry & CHUNK_MASK) + KEY, this.keySizeOf(entry), prefix)
+  }
+
+  /** Hashes the entry's key. */
+  hash(entry: Entry, hash: KeyHash): void {
+    hash.compute(this.arena.chunkAt(entry), (entry & CHUNK_MASK) + KEY, this.keySizeOf(entry))
   }
 
   /** Makes the entry's key the one searched for. */

@@ -77,17 +77,18 @@ export function sharedSize(
 }
 
 /**
- * The head of a key: the four bytes behind its first `prefix` bytes, as a number that sorts as they do.
- * Bytes behind the key's end count as zeros, so equal heads do not mean equal keys.
+ * The head of a key: the first 31 of the 32 bits behind its first `prefix` bytes, as a number that sorts
+ * as they do. Bytes behind the key's end count as zeros, so equal heads do not mean equal keys. One bit
+ * less lets the difference of two heads be a 32-bit integer, whose sign a search can use without a branch.
  */
 export function keyHead(words: Uint32Array, at: number, size: number, prefix: number): number {
   const first = prefix >>> 2
   const count = (size + 3) >>> 2
   const high = first < count ? bigEndian(words[at + first] as number) : 0
   const shift = (prefix & 3) * 8
-  if (shift === 0) return high
+  if (shift === 0) return high >>> 1
   const low = first + 1 < count ? bigEndian(words[at + first + 1] as number) : 0
-  return ((high << shift) | (low >>> (32 - shift))) >>> 0
+  return ((high << shift) | (low >>> (32 - shift))) >>> 1
 }
 
 /** Compares two keys that need not lie in words: negative, zero or positive. */

@@ -1,0 +1,279 @@
+/**
+ * The pages of the hash keydir, each of 1,024 words: a header and 63 buckets of 16 words.
+ *
+ *     header   0   count of entries in this page
+ *              1   depth: how many bits of the hash all keys of the page share
+ *              2   the next page of an overflow chain, or 0; in a free page, the next free one
+ *     bucket   0…  twelve tags of one byte, 0 where the slot is free
+ *              3   overflows: how many entries passed this full bucket on their way to another
+ *              4…  twelve entries
+ *
+ * An entry lies in the first bucket from its home on, going round, that had a free slot. A search goes on
+ * only behind a bucket that was overflown, and a removal takes back what its entry overflowed; so
+ * there are no tombstones. A bucket takes 64 bytes, about one line of the processor's cache.
+ *
+ * Invariants
+ * - Tags are 1 to 255, from bits of the hash that choose neither page nor bucket.
+ * - In a page that has a next one, each bucket has one overflow more, so that a search comes to its end.
+ */
+
+import { Arena, CHUNK_MASK } from './arena.ts'
+import type { Entries } from './entries.ts'
+import { FreeLists } from './free-lists.ts'
+import type { KeyHash } from './key-hash.ts'
+import { type ChunkSource, type Entry, NO_ENTRY } from './keydir.ts'
+import type { SearchKey } from './search-key.ts'
+
+const PAGE_BITS = 10
+const PAGE_WORDS = 1 << PAGE_BITS
+
+const COUNT = 0
+const DEPTH = 1
+const NEXT = 2
+const BUCKETS = 16
+
+const BUCKET_BITS = 4
+const BUCKET_COUNT = (PAGE_WORDS - BUCKETS) >>> BUCKET_BITS
+const BUCKET_SLOTS = 12
+const OVERFLOWS = 3
+const SLOTS = 4
+
+/** How many entries a page can hold. */
+export const PAGE_CAPACITY = BUCKET_COUNT * BUCKET_SLOTS
+
+const SIZE_CLASS = 1
+const LOW_BITS = 0x01010101
+const HIGH_BITS = 0x80808080
+
+/** The number of a page: its position divided by its words. */
+export type Page = number
+
+/** Stands for the page behind the last one of a chain. */
+const NO_PAGE = 0
+
+/** What `HashPages` needs beside its arena to be restored; plain JSON. */
+export interface HashPagesMeta {
+  readonly used: number
+  readonly free: readonly (readonly number[])[]
+}
+
+/** The pages of an extendible hash table: small open-addressing tables of entries. */
+export class HashPages {
+  readonly arena: Arena
+  readonly #entries: Entries
+  readonly #free: FreeLists
+
+  constructor(entries: Entries, arena?: Arena, free?: FreeLists) {
+    this.arena = arena ?? new Arena()
+    this.#entries = entries
+    this.#free = free ?? new FreeLists(this.arena, NEXT)
+  }
+
+  /** Restores pages without touching a chunk; throws a RangeError on a meta that cannot be. */
+  static restore(entries: Entries, meta: unknown, arena: number, source: ChunkSource): HashPages {
+    const { used, free } = (meta ?? {}) as Record<string, unknown>
+    const restored = Arena.restore(used, arena, source)
+    if (restored.used % PAGE_WORDS !== 0) throw new RangeError('A page is cut short')
+    return new HashPages(entries, restored, FreeLists.restore(restored, NEXT, free))
+  }
+
+  /** What `restore` needs beside the arena. */
+  meta(): HashPagesMeta {
+    return { used: this.arena.used, free: this.#free.image() }
+  }
+
+  /** How many pages there are, free ones included. */
+  get pageCount(): number {
+    return this.arena.used / PAGE_WORDS
+  }
+
+  /** Makes an empty page. Only the first one of all is number 0, so it is in no chain. */
+  create(depth: number): Page {
+    const position = this.#free.take(SIZE_CLASS) || this.arena.reserve(PAGE_WORDS)
+    this.#clear(position >>> PAGE_BITS, depth)
+    return position >>> PAGE_BITS
+  }
+
+  /** How many bits of the hash the keys of a page share. */
+  depth(page: Page): number {
+    return this.#get(page, DEPTH)
+  }
+
+  /** How many entries a page has, those of its chain not included. */
+  count(page: Page): number {
+    return this.#get(page, COUNT)
+  }
+
+  /** The entry of the key, whose hash is `low`, in a page or its chain; {@link NO_ENTRY} if there is none. */
+  find(page: Page, key: SearchKey, low: number): Entry {
+    const words = this.arena.chunkAt(page << PAGE_BITS)
+    const base = ((page << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+    const pattern = tagPattern(low)
+    let bucket = homeBucket(low)
+    for (let probes = 0; probes < BUCKET_COUNT; probes++) {
+      const at = base + (bucket << BUCKET_BITS)
+      for (let group = 0; group < BUCKET_SLOTS; group += 4) {
+        let matches = zeroBytes((words[at + (group >>> 2)] as number) ^ pattern)
+        while (matches !== 0) {
+          const slot = group + (ctz(matches) >>> 3)
+          const entry = words[at + SLOTS + slot] as number
+          // A match can be false: two tags may be equal, and a byte above a true one may only seem so.
+          if (entry !== NO_ENTRY && this.#entries.equalsSearch(entry, key)) return entry
+          matches &= matches - 1
+        }
+      }
+      if (words[at + OVERFLOWS] === 0) return NO_ENTRY
+      bucket = bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1
+    }
+    const next = this.#get(page, NEXT)
+    return next === NO_PAGE ? NO_ENTRY : this.find(next, key, low)
+  }
+
+  /** Adds an entry to a page, or to its chain where the page is full. */
+  insert(page: Page, entry: Entry, low: number): void {
+    if (this.count(page) === PAGE_CAPACITY) {
+      this.insert(this.#nextOrNew(page), entry, low)
+      return
+    }
+    const words = this.arena.chunkAt(page << PAGE_BITS)
+    const base = ((page << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+    for (let bucket = homeBucket(low); ; bucket = bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1) {
+      const at = base + (bucket << BUCKET_BITS)
+      for (let group = 0; group < BUCKET_SLOTS; group += 4) {
+        const tags = words[at + (group >>> 2)] as number
+        const vacant = zeroBytes(tags)
+        if (vacant !== 0) {
+          const shift = ctz(vacant) & ~7
+          words[at + (group >>> 2)] = tags | ((tagPattern(low) & 0xff) << shift)
+          words[at + SLOTS + group + (shift >>> 3)] = entry
+          this.#set(page, COUNT, this.count(page) + 1)
+          return
+        }
+      }
+      words[at + OVERFLOWS] = (words[at + OVERFLOWS] as number) + 1
+    }
+  }
+
+  /** Puts `replacement` in the place of an entry of the same key; {@link NO_ENTRY} removes it. Answers whether it was there. */
+  replace(page: Page, entry: Entry, low: number, replacement: Entry): boolean {
+    const words = this.arena.chunkAt(page << PAGE_BITS)
+    const base = ((page << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+    const home = homeBucket(low)
+    let bucket = home
+    for (let probes = 0; probes < BUCKET_COUNT; probes++) {
+      const at = base + (bucket << BUCKET_BITS)
+      for (let slot = 0; slot < BUCKET_SLOTS; slot++) {
+        if (words[at + SLOTS + slot] !== entry) continue
+        words[at + SLOTS + slot] = replacement
+        if (replacement === NO_ENTRY) {
+          const tags = at + (slot >>> 2)
+          words[tags] = (words[tags] as number) & ~(0xff << ((slot & 3) * 8))
+          this.#set(page, COUNT, this.count(page) - 1)
+          this.#takeBack(words, base, home, bucket)
+        }
+        return true
+      }
+      if (words[at + OVERFLOWS] === 0) return false
+      bucket = bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1
+    }
+    const next = this.#get(page, NEXT)
+    return next !== NO_PAGE && this.replace(next, entry, low, replacement)
+  }
+
+  /**
+   * Splits a page, with its chain, by the next bit of the hash: entries for which `upper` says so go to a
+   * new page, which is answered. `hash` is left with the hash of some entry.
+   */
+  split(page: Page, hash: KeyHash, upper: (high: number) => boolean): Page {
+    const depth = this.depth(page) + 1
+    const entries = this.#takeAll(page)
+    const fresh = this.create(depth)
+    this.#clear(page, depth)
+    for (const entry of entries) {
+      this.#entries.hash(entry, hash)
+      this.insert(upper(hash.high) ? fresh : page, entry, hash.low)
+    }
+    return fresh
+  }
+
+  /** The entries of a page and its chain, of which only the page itself is kept. */
+  #takeAll(page: Page): Entry[] {
+    const entries: Entry[] = []
+    for (let each = page; ; ) {
+      const words = this.arena.chunkAt(each << PAGE_BITS)
+      const base = ((each << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+      for (let bucket = 0; bucket < BUCKET_COUNT; bucket++) {
+        const slots = base + (bucket << BUCKET_BITS) + SLOTS
+        for (let slot = 0; slot < BUCKET_SLOTS; slot++) {
+          const entry = words[slots + slot] as number
+          if (entry !== NO_ENTRY) entries.push(entry)
+        }
+      }
+      const next = this.#get(each, NEXT)
+      if (each !== page) this.#free.give(SIZE_CLASS, (each << PAGE_BITS) >>> 0)
+      if (next === NO_PAGE) return entries
+      each = next
+    }
+  }
+
+  /** Takes back the overflows of an entry that lay in `bucket` and had its home in `home`. */
+  #takeBack(words: Uint32Array, base: number, home: number, bucket: number): void {
+    for (let each = home; each !== bucket; each = each + 1 === BUCKET_COUNT ? 0 : each + 1) {
+      const overflows = base + (each << BUCKET_BITS) + OVERFLOWS
+      words[overflows] = (words[overflows] as number) - 1
+    }
+  }
+
+  /** The next page of a full page's chain. */
+  #nextOrNew(page: Page): Page {
+    const next = this.#get(page, NEXT)
+    if (next !== NO_PAGE) return next
+    const fresh = this.create(this.depth(page))
+    this.#set(page, NEXT, fresh)
+    const words = this.arena.chunkAt(page << PAGE_BITS)
+    const base = ((page << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+    for (let bucket = 0; bucket < BUCKET_COUNT; bucket++) {
+      const overflows = base + (bucket << BUCKET_BITS) + OVERFLOWS
+      words[overflows] = (words[overflows] as number) + 1
+    }
+    return fresh
+  }
+
+  #clear(page: Page, depth: number): void {
+    const words = this.arena.chunkAt(page << PAGE_BITS)
+    const at = (page << PAGE_BITS) & CHUNK_MASK
+    words.fill(0, at, at + PAGE_WORDS)
+    words[at + DEPTH] = depth
+  }
+
+  #get(page: Page, index: number): number {
+    return this.arena.chunkAt(page << PAGE_BITS)[
+      ((page << PAGE_BITS) & CHUNK_MASK) + index
+    ] as number
+  }
+
+  #set(page: Page, index: number, value: number): void {
+    this.arena.chunkAt(page << PAGE_BITS)[((page << PAGE_BITS) & CHUNK_MASK) + index] = value
+  }
+}
+
+/** The tag of a hash, in all four bytes of a word. */
+function tagPattern(low: number): number {
+  const tag = low & 0xff
+  return Math.imul(tag === 0 ? 1 : tag, LOW_BITS)
+}
+
+/** The bucket where a search begins. */
+function homeBucket(low: number): number {
+  return ((low >>> 16) * BUCKET_COUNT) >>> 16
+}
+
+/** The high bit of each byte of `word` that is zero; bytes above the lowest such one may be marked too. */
+function zeroBytes(word: number): number {
+  return (word - LOW_BITS) & ~word & HIGH_BITS
+}
+
+/** How many zero bits lie below the lowest one bit. */
+function ctz(bits: number): number {
+  return 31 - Math.clz32(bits & -bits)
+}

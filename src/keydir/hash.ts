@@ -1,0 +1,245 @@
+/**
+ * The hash keydir: an extendible hash table off the JavaScript heap.
+ *
+ * A directory of 2^depth page numbers is indexed by the first bits of a hash; a page (hash-pages.ts) that
+ * gets too full is split in two by one more bit, and the directory doubles when a page needs a bit that it does not
+ * have. So no insert ever rehashes more than one page.
+ *
+ * With an even hash all pages would fill up, and split, at about the same time, and the table would be half
+ * empty just after. So the hash is bent before its first bits are taken: the pages at one end of the
+ * directory get twice the keys of those at the other end, and at any time pages of every fill are there.
+ * (Martin's spiral storage, 1979, does so for other reasons.)
+ *
+ * Invariants
+ * - All directory places that share a page's `depth` first bits hold that page.
+ * - The directory has at most 16 places a page, so that keys with equal hashes cannot blow it up: where
+ *   it may not double, a page grows a chain.
+ */
+
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { Arena, CHUNK_MASK, CHUNK_SIZE } from './arena.ts'
+import { Entries } from './entries.ts'
+import { HashCursor } from './hash-cursor.ts'
+import { HashPages, PAGE_CAPACITY, type Page } from './hash-pages.ts'
+import { KeyHash } from './key-hash.ts'
+import {
+  type ChunkSource,
+  type Entry,
+  type Keydir,
+  type KeydirCursor,
+  type KeydirImage,
+  type KeyRange,
+  NO_ENTRY,
+} from './keydir.ts'
+import { SearchKey } from './search-key.ts'
+
+/** A page is split when it has this many entries. Fuller pages make probes longer, emptier ones waste. */
+const SPLIT_COUNT = Math.floor(PAGE_CAPACITY * 0.9)
+
+const DEPTH_LIMIT = 26
+const PLACES_PER_PAGE = 16
+const CHUNK_WORDS = CHUNK_SIZE / 4
+
+const ENTRIES_ARENA = 0
+const PAGES_ARENA = 1
+const DIRECTORY_ARENA = 2
+
+/** The keydir with the fastest point reads; see the top of this file. Its cursors sort when they are created. */
+export class HashKeydir implements Keydir {
+  readonly kind = 'hash'
+  readonly ordered = false
+  readonly entries: Entries
+  readonly #pages: HashPages
+  readonly #directory: Arena
+  readonly #hash: KeyHash
+  readonly #key = new SearchKey()
+  /** How many bits of the hash the directory is indexed by; at least 1. */
+  #depth: number
+  /** Whether the key and its hash are those of the last search, which found nothing. */
+  #missed = false
+
+  /** Makes an empty keydir, or one around what was restored. */
+  constructor(
+    entries = new Entries(),
+    hash = new KeyHash(randomBytes(4).readInt32LE(), randomBytes(4).readInt32LE()),
+    pages = new HashPages(entries),
+    directory?: Arena,
+    depth = 1,
+  ) {
+    this.entries = entries
+    this.#hash = hash
+    this.#pages = pages
+    this.#directory = directory ?? new Arena()
+    this.#depth = depth
+    if (directory === undefined) {
+      this.#directory.reserve(2)
+      const page = pages.create(0)
+      this.#setPage(0, page)
+      this.#setPage(1, page)
+    }
+  }
+
+  /**
+   * Restores a keydir from its image, without touching a chunk.
+   *
+   * @throws RangeError where `meta` could not have come from `image()`
+   */
+  static restore(meta: unknown, source: ChunkSource): HashKeydir {
+    const image = (meta ?? {}) as Record<string, unknown>
+    const entries = Entries.restore(image.entries, ENTRIES_ARENA, source)
+    const pages = HashPages.restore(entries, image.pages, PAGES_ARENA, source)
+    const { depth, seeds } = image
+    if (!Number.isInteger(depth) || (depth as number) < 1 || (depth as number) > DEPTH_LIMIT) {
+      throw new RangeError(`A directory cannot be indexed by ${String(depth)} bits`)
+    }
+    const [seedA, seedB] = Array.isArray(seeds) ? seeds : []
+    if (!Number.isInteger(seedA) || !Number.isInteger(seedB)) {
+      throw new RangeError('A hash needs two seeds')
+    }
+    const directory = Arena.restore(2 ** (depth as number), DIRECTORY_ARENA, source)
+    return new HashKeydir(entries, new KeyHash(seedA, seedB), pages, directory, depth as number)
+  }
+
+  get size(): number {
+    return this.entries.count
+  }
+
+  get byteSize(): number {
+    return this.entries.byteSize + this.#pages.arena.byteSize + this.#directory.byteSize
+  }
+
+  find(key: Uint8Array, keySize: number): Entry {
+    const own = this.#key
+    own.set(key, keySize)
+    const hash = this.#hash
+    hash.compute(own.words, 0, keySize)
+    const entry = this.#pages.find(this.#pageOf(hash.high), own, hash.low)
+    this.#missed = entry === NO_ENTRY
+    return entry
+  }
+
+  insert(
+    key: Uint8Array,
+    keySize: number,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    if (!this.#missed || !this.#key.holds(key, keySize)) {
+      assert(this.find(key, keySize) === NO_ENTRY, 'The key to insert is there')
+    }
+    this.#missed = false
+    const hash = this.#hash
+    const { high, low } = hash
+    let page = this.#pageOf(high)
+    while (this.#pages.count(page) >= SPLIT_COUNT && this.#split(page, high)) {
+      page = this.#pageOf(high)
+    }
+    const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
+    this.#pages.insert(page, entry, low)
+    return entry
+  }
+
+  update(
+    entry: Entry,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    if (this.entries.expires(entry) === expiresAtMs > 0) {
+      this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
+      return entry
+    }
+    this.entries.readSearch(entry, this.#key)
+    const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
+    this.#replace(entry, moved)
+    return moved
+  }
+
+  remove(entry: Entry): void {
+    this.#replace(entry, NO_ENTRY)
+  }
+
+  /**
+   * A cursor over the keys that are in `range` now; what is added later it does not see.
+   * It looks at all entries and sorts those in the range: O(n), and O(m log m) for m keys in it.
+   */
+  cursor(range: KeyRange): KeydirCursor {
+    return new HashCursor(this.entries, range)
+  }
+
+  image(): KeydirImage {
+    return {
+      meta: {
+        depth: this.#depth,
+        seeds: this.#hash.seeds,
+        entries: this.entries.meta(),
+        pages: this.#pages.meta(),
+      },
+      arenas: [this.entries.arena.image(), this.#pages.arena.image(), this.#directory.image()],
+    }
+  }
+
+  #pageOf(high: number): Page {
+    return this.#pageAt(bend(high) >>> (32 - this.#depth))
+  }
+
+  #pageAt(place: number): Page {
+    return this.#directory.chunkAt(place)[place & CHUNK_MASK] as number
+  }
+
+  #setPage(place: number, page: Page): void {
+    this.#directory.chunkAt(place)[place & CHUNK_MASK] = page
+  }
+
+  #replace(entry: Entry, replacement: Entry): void {
+    this.#missed = false
+    this.entries.hash(entry, this.#hash)
+    const page = this.#pageOf(this.#hash.high)
+    const known = this.#pages.replace(page, entry, this.#hash.low, replacement)
+    assert(known, 'The entry is not in the keydir')
+    this.entries.free(entry)
+  }
+
+  /** Splits the page of a hash; answers false where the directory would get too large for it. */
+  #split(page: Page, high: number): boolean {
+    const depth = this.#pages.depth(page)
+    if (depth === this.#depth && !this.#double()) return false
+    const shift = 31 - depth
+    const fresh = this.#pages.split(page, this.#hash, (each) => ((bend(each) >>> shift) & 1) === 1)
+    // The places of the page that have a one as the next bit: the upper half of a run.
+    const count = 2 ** (this.#depth - depth - 1)
+    const first = ((bend(high) >>> shift) | 1) * count
+    for (let place = first; place < first + count; place++) this.#setPage(place, fresh)
+    return true
+  }
+
+  /** Doubles the directory; answers false where that would make it too large. */
+  #double(): boolean {
+    const length = 2 ** this.#depth
+    if (this.#depth === DEPTH_LIMIT || length * 2 > this.#pages.pageCount * PLACES_PER_PAGE) {
+      return false
+    }
+    for (let left = length; left > 0; left -= CHUNK_WORDS) {
+      this.#directory.reserve(Math.min(left, CHUNK_WORDS))
+    }
+    for (let place = length - 1; place >= 0; place--) {
+      const page = this.#pageAt(place)
+      this.#setPage(place * 2 + 1, page)
+      this.#setPage(place * 2, page)
+    }
+    this.#depth++
+    return true
+  }
+}
+
+/** Bends a hash so that small results are twice as dense as large ones: x goes to x (2 + x) / 3 of the range. */
+function bend(high: number): number {
+  const x = high >>> 0
+  return (x * (2 + x / 2 ** 32) * (1 / 3)) >>> 0
+}
