@@ -1,8 +1,8 @@
 /**
  * The inner nodes of the B+tree, each of 512 words:
  *
- *     0      count of separators; top bit: bounded
- *     1      prefix size; in a free node, the next free one
+ *     0      count of separators (15 bits); bit 15: bounded; prefix size << 16
+ *     1      in a free node, the next free one
  *     2…     191 places for heads, of which 159 are used: of each separator, the 31 bits behind the prefix
  *     193…   159 separators, in key order
  *     352…   160 children; on the lowest level they are leaves
@@ -20,11 +20,13 @@ import type { ChunkSource } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
 
+const IN_CHUNK = CHUNK_MASK
+
 const INNER_BITS = 9
 const INNER_WORDS = 1 << INNER_BITS
 
 const STATE = 0
-const PREFIX = 1
+const NEXT_FREE = 1
 const HEADS = 2
 
 /** A search finds one of three blocks, then one of eight groups in it, then one of eight heads. */
@@ -37,8 +39,9 @@ export const INNER_CAPACITY = Math.floor((INNER_WORDS - HEADS - HEAD_PLACES - 1)
 
 const SEPARATORS = HEADS + HEAD_PLACES
 const CHILDREN = SEPARATORS + INNER_CAPACITY
-const BOUNDED = 0x80000000
-const COUNT_MASK = 0x7fffffff
+const COUNT_MASK = 0x7fff
+const BOUNDED = 0x8000
+const PREFIX_SHIFT = 16
 const SIZE_CLASS = 1
 
 /** The number of an inner node: its position divided by its words. */
@@ -62,7 +65,7 @@ export class Inners {
   constructor(separators: Separators, arena?: Arena, free?: FreeLists) {
     this.arena = arena ?? new Arena()
     this.#separators = separators
-    this.#free = free ?? new FreeLists(this.arena, PREFIX)
+    this.#free = free ?? new FreeLists(this.arena, NEXT_FREE)
   }
 
   /** Restores nodes without touching a chunk; throws a RangeError on a meta that cannot be. */
@@ -75,7 +78,7 @@ export class Inners {
     const { used, free } = (meta ?? {}) as Record<string, unknown>
     const restored = Arena.restore(used, arena, source)
     if (restored.used % INNER_WORDS !== 0) throw new RangeError('An inner node is cut short')
-    return new Inners(separators, restored, FreeLists.restore(restored, PREFIX, free))
+    return new Inners(separators, restored, FreeLists.restore(restored, NEXT_FREE, free))
   }
 
   /** What `restore` needs beside the arena. */
@@ -119,61 +122,48 @@ export class Inners {
   /** The place of the child that holds `key`: how many separators are not above it. */
   search(inner: Inner, key: SearchKey): number {
     const words = this.arena.chunkAt(inner << INNER_BITS)
-    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const at = (inner << INNER_BITS) & IN_CHUNK
     const state = words[at] as number
-    const count = state & COUNT_MASK
-    const prefix = words[at + PREFIX] as number
-    if (state < BOUNDED && prefix > 0) {
-      const first = words[at + SEPARATORS] as number
-      if (this.#separators.sharedWithSearch(first, key) < prefix) {
-        return this.#separators.compareSearch(first, key, 0) > 0 ? 0 : count
-      }
+    if ((state & BOUNDED) === 0 && state >>> PREFIX_SHIFT > 0) {
+      const outside = this.#searchOutside(inner, key)
+      if (outside >= 0) return outside
     }
-    const head = key.head(prefix)
+    const head = key.head(state >>> PREFIX_SHIFT)
     const heads = at + HEADS
     const block =
       (((words[heads + BLOCK - 1] as number) - head) >>> 31) +
       (((words[heads + 2 * BLOCK - 1] as number) - head) >>> 31)
-    let low = block * BLOCK
-    low += GROUP * countBelow(words, heads + low + GROUP - 1, GROUP, head)
-    low += countBelow(words, heads + low, 1, head)
-    if (low >= count || words[heads + low] !== head) return low
-
-    const from = prefix >>> 2
-    let high = endOfTies(words, heads, 1, low, count)
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      const separator = words[at + SEPARATORS + middle] as number
-      if (this.#separators.compareSearch(separator, key, from) <= 0) low = middle + 1
-      else high = middle
-    }
-    return low
+    let place = heads + block * BLOCK
+    place += GROUP * countBelow(words, place + GROUP - 1, GROUP, head)
+    place += countBelow(words, place, 1, head)
+    return words[place] === head ? this.#searchTies(inner, place - heads, key) : place - heads
   }
 
   /** Adds a separator at a place of a node that has room, and a child just behind it. */
   insert(inner: Inner, index: number, separator: Separator, child: Child): void {
     const words = this.arena.chunkAt(inner << INNER_BITS)
-    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const at = (inner << INNER_BITS) & IN_CHUNK
+    const unbounded = ((words[at] as number) & BOUNDED) === 0
+    if (unbounded) this.#admit(inner, separator)
     const state = words[at] as number
     const count = state & COUNT_MASK
-    if (state < BOUNDED) this.#admit(inner, separator)
     for (let i = count; i > index; i--) {
       words[at + HEADS + i] = words[at + HEADS + i - 1] as number
       words[at + SEPARATORS + i] = words[at + SEPARATORS + i - 1] as number
       words[at + CHILDREN + i + 1] = words[at + CHILDREN + i] as number
     }
-    words[at + HEADS + index] = this.#separators.headOf(separator, words[at + PREFIX] as number)
+    words[at + HEADS + index] = this.#separators.headOf(separator, state >>> PREFIX_SHIFT)
     words[at + SEPARATORS + index] = separator
     words[at + CHILDREN + index + 1] = child
     words[at] = state + 1
     // Once in a while, since the separators that made the prefix short may be gone.
-    if (state < BOUNDED && (count & (count + 1)) === 0) this.#settle(inner)
+    if (unbounded && (count & (count + 1)) === 0) this.#settle(inner)
   }
 
   /** Replaces the separator at a place of a node; the old one is not freed. */
   replace(inner: Inner, index: number, separator: Separator): void {
-    if (this.#get(inner, STATE) < BOUNDED) this.#admit(inner, separator)
-    const head = this.#separators.headOf(separator, this.#get(inner, PREFIX))
+    if ((this.#get(inner, STATE) & BOUNDED) === 0) this.#admit(inner, separator)
+    const head = this.#separators.headOf(separator, this.#get(inner, STATE) >>> PREFIX_SHIFT)
     this.#set(inner, HEADS + index, head)
     this.#set(inner, SEPARATORS + index, separator)
   }
@@ -181,7 +171,7 @@ export class Inners {
   /** Takes a separator and the child behind it out of a node; neither is freed. */
   remove(inner: Inner, index: number): void {
     const words = this.arena.chunkAt(inner << INNER_BITS)
-    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const at = (inner << INNER_BITS) & IN_CHUNK
     const last = this.count(inner) - 1
     for (let i = index; i < last; i++) {
       words[at + HEADS + i] = words[at + HEADS + i + 1] as number
@@ -195,14 +185,14 @@ export class Inners {
   /** A copy of a node's separators. */
   separatorsOf(inner: Inner): Separator[] {
     const words = this.arena.chunkAt(inner << INNER_BITS)
-    const at = ((inner << INNER_BITS) & CHUNK_MASK) + SEPARATORS
+    const at = ((inner << INNER_BITS) & IN_CHUNK) + SEPARATORS
     return Array.from(words.subarray(at, at + this.count(inner)))
   }
 
   /** A copy of a node's children. */
   childrenOf(inner: Inner): Child[] {
     const words = this.arena.chunkAt(inner << INNER_BITS)
-    const at = ((inner << INNER_BITS) & CHUNK_MASK) + CHILDREN
+    const at = ((inner << INNER_BITS) & IN_CHUNK) + CHILDREN
     return Array.from(words.subarray(at, at + this.count(inner) + 1))
   }
 
@@ -215,7 +205,7 @@ export class Inners {
     upper: Separator,
   ): void {
     const words = this.arena.chunkAt(inner << INNER_BITS)
-    const at = (inner << INNER_BITS) & CHUNK_MASK
+    const at = (inner << INNER_BITS) & IN_CHUNK
     const bounded = lower !== NO_SEPARATOR && upper !== NO_SEPARATOR
     words[at] = separators.length + (bounded ? BOUNDED : 0)
     words.fill(NO_HEAD, at + HEADS, at + SEPARATORS)
@@ -223,6 +213,33 @@ export class Inners {
     words.set(children, at + CHILDREN)
     if (bounded) this.#setPrefix(inner, this.#separators.sharedSize(lower, upper))
     else this.#settle(inner)
+  }
+
+  /** The place of a key's child if the key does not have an unbounded node's prefix, else -1. */
+  #searchOutside(inner: Inner, key: SearchKey): number {
+    const state = this.#get(inner, STATE)
+    const first = this.separator(inner, 0)
+    if (this.#separators.sharedWithSearch(first, key) >= state >>> PREFIX_SHIFT) return -1
+    return this.#separators.compareSearch(first, key, 0) > 0 ? 0 : state & COUNT_MASK
+  }
+
+  /** Finishes a search among the separators from `index` on that have the head of the key. */
+  #searchTies(inner: Inner, index: number, key: SearchKey): number {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const at = (inner << INNER_BITS) & IN_CHUNK
+    const state = words[at] as number
+    const count = state & COUNT_MASK
+    if (index >= count) return count
+    let low = index
+    let high = endOfTies(words, at + HEADS, 1, index, count)
+    const from = (state >>> PREFIX_SHIFT) >>> 2
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const separator = words[at + SEPARATORS + middle] as number
+      if (this.#separators.compareSearch(separator, key, from) <= 0) low = middle + 1
+      else high = middle
+    }
+    return low
   }
 
   /** Gives an unbounded node the prefix that its separators share. */
@@ -235,14 +252,15 @@ export class Inners {
   /** Shortens the prefix of an unbounded node to what a new separator has of it. */
   #admit(inner: Inner, separator: Separator): void {
     const shared = this.#separators.sharedSize(this.separator(inner, 0), separator)
-    if (shared < this.#get(inner, PREFIX)) this.#setPrefix(inner, shared)
+    if (shared < this.#get(inner, STATE) >>> PREFIX_SHIFT) this.#setPrefix(inner, shared)
   }
 
   #setPrefix(inner: Inner, prefix: number): void {
     const words = this.arena.chunkAt(inner << INNER_BITS)
-    const at = (inner << INNER_BITS) & CHUNK_MASK
-    const count = this.count(inner)
-    words[at + PREFIX] = prefix
+    const at = (inner << INNER_BITS) & IN_CHUNK
+    const state = words[at] as number
+    const count = state & COUNT_MASK
+    words[at] = (state & (COUNT_MASK | BOUNDED)) | (prefix << PREFIX_SHIFT)
     for (let i = 0; i < count; i++) {
       words[at + HEADS + i] = this.#separators.headOf(words[at + SEPARATORS + i] as number, prefix)
     }
@@ -250,11 +268,11 @@ export class Inners {
 
   #get(inner: Inner, index: number): number {
     return this.arena.chunkAt(inner << INNER_BITS)[
-      ((inner << INNER_BITS) & CHUNK_MASK) + index
+      ((inner << INNER_BITS) & IN_CHUNK) + index
     ] as number
   }
 
   #set(inner: Inner, index: number, value: number): void {
-    this.arena.chunkAt(inner << INNER_BITS)[((inner << INNER_BITS) & CHUNK_MASK) + index] = value
+    this.arena.chunkAt(inner << INNER_BITS)[((inner << INNER_BITS) & IN_CHUNK) + index] = value
   }
 }

@@ -23,6 +23,8 @@ import type { ChunkSource, Entry } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
 
+const IN_CHUNK = CHUNK_MASK
+
 const LEAF_BITS = 7
 const LEAF_WORDS = 1 << LEAF_BITS
 
@@ -97,7 +99,7 @@ export class Leaves {
   /** Makes an empty, unbounded leaf. */
   create(): Leaf {
     const position = this.#free.take(SIZE_CLASS) || this.arena.reserve(LEAF_WORDS)
-    const at = position & CHUNK_MASK
+    const at = position & IN_CHUNK
     const words = this.arena.chunkAt(position)
     for (let slot = at; slot <= at + END; slot += SLOT_WORDS) words[slot] = NO_HEAD
     words.fill(0, at + STATE, at + LEAF_WORDS)
@@ -155,43 +157,26 @@ export class Leaves {
   /** Answers `index * 2`, where `index` is how many keys of the leaf are below `key`; plus 1 if the next one is `key`. */
   search(leaf: Leaf, key: SearchKey): number {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
-    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
     const state = words[at + STATE] as number
-    const count = state & COUNT_MASK
-    const prefix = state >>> PREFIX_SHIFT
-    if ((state & BOUNDED) === 0 && prefix > 0) {
-      const first = words[at + ENTRY] as number
-      if (this.#entries.sharedWithSearch(first, key) < prefix) {
-        return this.#entries.compareSearch(first, key, 0) > 0 ? 0 : count << 1
-      }
+    if ((state & BOUNDED) === 0 && state >>> PREFIX_SHIFT > 0) {
+      const outside = this.#searchOutside(leaf, key)
+      if (outside >= 0) return outside
     }
-    const head = key.head(prefix)
-    const group = countBelow(words, at + GROUP_END, GROUP_WORDS, head)
-    const within = countBelow(words, at + group * GROUP_WORDS, SLOT_WORDS, head)
-    const index = group * GROUP_SLOTS + within
-    if (index >= count || words[at + index * SLOT_WORDS] !== head) return index << 1
-
-    const from = prefix >>> 2
-    let low = index
-    let high = index + 1
-    if (high < count && words[at + high * SLOT_WORDS] === head) {
-      high = endOfTies(words, at, SLOT_WORDS, index, count)
-    }
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      const entry = words[at + middle * SLOT_WORDS + ENTRY] as number
-      const order = this.#entries.compareSearch(entry, key, from)
-      if (order === 0) return (middle << 1) | 1
-      if (order < 0) low = middle + 1
-      else high = middle
-    }
-    return low << 1
+    const head = key.head(state >>> PREFIX_SHIFT)
+    let slot = at + GROUP_WORDS * countBelow(words, at + GROUP_END, GROUP_WORDS, head)
+    slot += SLOT_WORDS * countBelow(words, slot, SLOT_WORDS, head)
+    // Slots have two words, so this is the index times two.
+    const place = slot - at
+    if (words[slot] !== head || place >= (state & COUNT_MASK) << 1) return place
+    if (this.#entries.equalsSearch(words[slot + ENTRY] as number, key)) return place | 1
+    return this.#searchTies(leaf, place >>> 1, key)
   }
 
   /** Adds `entry`, whose key is `key`, at a place of a leaf that has room. */
   insert(leaf: Leaf, index: number, key: SearchKey, entry: Entry): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
-    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
     const unbounded = ((words[at + STATE] as number) & BOUNDED) === 0
     if (unbounded) this.#admit(leaf, key)
     const state = words[at + STATE] as number
@@ -208,7 +193,7 @@ export class Leaves {
   /** Takes the entry at a place out of a leaf. */
   remove(leaf: Leaf, index: number): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
-    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
     const state = words[at + STATE] as number
     const last = at + ((state & COUNT_MASK) - 1) * SLOT_WORDS
     for (let i = at + index * SLOT_WORDS; i < last; i++) words[i] = words[i + 2] as number
@@ -252,6 +237,33 @@ export class Leaves {
     this.#copy(right, 0, left, leftCount, rightCount)
     this.#setCount(left, leftCount + rightCount)
     this.#lengthen(left, lower, upper)
+  }
+
+  /** What a search answers for a key that does not have an unbounded leaf's prefix; -1 if it has. */
+  #searchOutside(leaf: Leaf, key: SearchKey): number {
+    const state = this.#get(leaf, STATE)
+    const first = this.entry(leaf, 0)
+    if (this.#entries.sharedWithSearch(first, key) >= state >>> PREFIX_SHIFT) return -1
+    return this.#entries.compareSearch(first, key, 0) > 0 ? 0 : (state & COUNT_MASK) << 1
+  }
+
+  /** Finishes a search among the entries from `index` on that have the head of the key. */
+  #searchTies(leaf: Leaf, index: number, key: SearchKey): number {
+    const words = this.arena.chunkAt(leaf << LEAF_BITS)
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
+    const state = words[at + STATE] as number
+    const from = (state >>> PREFIX_SHIFT) >>> 2
+    let low = index
+    let high = endOfTies(words, at, SLOT_WORDS, index, state & COUNT_MASK)
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const entry = words[at + middle * SLOT_WORDS + ENTRY] as number
+      const order = this.#entries.compareSearch(entry, key, from)
+      if (order === 0) return (middle << 1) | 1
+      if (order < 0) low = middle + 1
+      else high = middle
+    }
+    return low << 1
   }
 
   /** Makes a prefix short enough for a leaf's new fences, and so for what is moved into it. */
@@ -298,7 +310,7 @@ export class Leaves {
 
   #setPrefix(leaf: Leaf, prefix: number): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
-    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
     const state = words[at + STATE] as number
     words[at + STATE] = (state & (COUNT_MASK | BOUNDED)) | (prefix << PREFIX_SHIFT)
     const end = at + (state & COUNT_MASK) * SLOT_WORDS
@@ -309,7 +321,7 @@ export class Leaves {
 
   #hasTies(leaf: Leaf): boolean {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
-    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
     const end = at + this.count(leaf) * SLOT_WORDS
     for (let slot = at + SLOT_WORDS; slot < end; slot += SLOT_WORDS) {
       if (words[slot] === words[slot - SLOT_WORDS]) return true
@@ -320,7 +332,7 @@ export class Leaves {
   /** Moves the entries of a leaf from place `from` on by `distance` places. */
   #shift(leaf: Leaf, from: number, distance: number): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
-    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
     const start = at + from * SLOT_WORDS
     words.copyWithin(start + distance * SLOT_WORDS, start, at + this.count(leaf) * SLOT_WORDS)
   }
@@ -329,8 +341,8 @@ export class Leaves {
   #copy(source: Leaf, from: number, target: Leaf, to: number, count: number): void {
     const sourceWords = this.arena.chunkAt(source << LEAF_BITS)
     const targetWords = this.arena.chunkAt(target << LEAF_BITS)
-    let slot = ((source << LEAF_BITS) & CHUNK_MASK) + from * SLOT_WORDS
-    let targetSlot = ((target << LEAF_BITS) & CHUNK_MASK) + to * SLOT_WORDS
+    let slot = ((source << LEAF_BITS) & IN_CHUNK) + from * SLOT_WORDS
+    let targetSlot = ((target << LEAF_BITS) & IN_CHUNK) + to * SLOT_WORDS
     const prefix = this.#prefix(target)
     const samePrefix = prefix === this.#prefix(source)
     for (let left = count; left > 0; left--) {
@@ -346,7 +358,7 @@ export class Leaves {
 
   #setCount(leaf: Leaf, count: number): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
-    const at = (leaf << LEAF_BITS) & CHUNK_MASK
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
     const state = words[at + STATE] as number
     const end = at + (state & COUNT_MASK) * SLOT_WORDS
     for (let slot = at + count * SLOT_WORDS; slot < end; slot += SLOT_WORDS) words[slot] = NO_HEAD
@@ -354,12 +366,10 @@ export class Leaves {
   }
 
   #get(leaf: Leaf, index: number): number {
-    return this.arena.chunkAt(leaf << LEAF_BITS)[
-      ((leaf << LEAF_BITS) & CHUNK_MASK) + index
-    ] as number
+    return this.arena.chunkAt(leaf << LEAF_BITS)[((leaf << LEAF_BITS) & IN_CHUNK) + index] as number
   }
 
   #set(leaf: Leaf, index: number, value: number): void {
-    this.arena.chunkAt(leaf << LEAF_BITS)[((leaf << LEAF_BITS) & CHUNK_MASK) + index] = value
+    this.arena.chunkAt(leaf << LEAF_BITS)[((leaf << LEAF_BITS) & IN_CHUNK) + index] = value
   }
 }

@@ -65,13 +65,13 @@ export class BTreeKeydir implements Keydir {
   /** How many levels of inner nodes there are; without any the root is a leaf. */
   #height: number
 
-  // The way of the last search: a node and the place of its child on each level, then the leaf.
+  // Where the last search ended: the leaf, what it answered, and whether both still hold.
+  #leaf: Leaf = NO_LEAF
+  #place = 0
+  #remembered = false
+  // The way to that leaf, a node and the place of its child on each level; only a split or a merge needs it.
   readonly #wayNode = new Int32Array(HEIGHT_LIMIT)
   readonly #wayIndex = new Int32Array(HEIGHT_LIMIT)
-  #leaf: Leaf = NO_LEAF
-  #index = 0
-  #found = false
-  #remembered = false
 
   /** Makes an empty keydir, or one around what was restored. */
   constructor(
@@ -130,7 +130,8 @@ export class BTreeKeydir implements Keydir {
   find(key: Uint8Array, keySize: number): Entry {
     this.#key.set(key, keySize)
     this.#search()
-    return this.#found ? this.leaves.entry(this.#leaf, this.#index) : NO_ENTRY
+    const place = this.#place
+    return (place & 1) === 1 ? this.leaves.entry(this.#leaf, place >>> 1) : NO_ENTRY
   }
 
   insert(
@@ -146,11 +147,11 @@ export class BTreeKeydir implements Keydir {
       this.#key.set(key, keySize)
       this.#search()
     }
-    assert(!this.#found, 'The key to insert is there')
+    assert((this.#place & 1) === 0, 'The key to insert is there')
     const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
     this.#remembered = false
     if (this.leaves.count(this.#leaf) < LEAF_CAPACITY) {
-      this.leaves.insert(this.#leaf, this.#index, this.#key, entry)
+      this.leaves.insert(this.#leaf, this.index, this.#key, entry)
     } else {
       this.#insertIntoFull(entry)
     }
@@ -171,7 +172,7 @@ export class BTreeKeydir implements Keydir {
     }
     this.#searchEntry(entry)
     const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
-    this.leaves.setEntry(this.#leaf, this.#index, moved)
+    this.leaves.setEntry(this.#leaf, this.index, moved)
     this.entries.free(entry)
     return moved
   }
@@ -180,7 +181,7 @@ export class BTreeKeydir implements Keydir {
     this.#searchEntry(entry)
     this.#remembered = false
     const leaf = this.#leaf
-    this.leaves.remove(leaf, this.#index)
+    this.leaves.remove(leaf, this.index)
     this.entries.free(entry)
     if (this.#height > 0 && this.leaves.count(leaf) < LEAF_LEAST) this.#refillLeaf()
   }
@@ -212,7 +213,7 @@ export class BTreeKeydir implements Keydir {
   seek(key: Uint8Array, keySize: number): boolean {
     this.#key.set(key, keySize)
     this.#search()
-    return this.#found
+    return (this.#place & 1) === 1
   }
 
   /** Where the last `seek` ended. */
@@ -222,7 +223,7 @@ export class BTreeKeydir implements Keydir {
 
   /** Where in the leaf the last `seek` ended. */
   get index(): number {
-    return this.#index
+    return this.#place >>> 1
   }
 
   /** The first leaf, or the last one. */
@@ -234,64 +235,69 @@ export class BTreeKeydir implements Keydir {
     return node
   }
 
-  /** Finds the place of the searched key, and remembers the way. */
+  /** Finds the place of the searched key, and remembers it. */
   #search(): void {
     const key = this.#key
     const inners = this.#inners
-    const height = this.#height
     let node = this.#root
-    for (let level = 0; level < height; level++) {
-      const index = inners.search(node, key)
-      this.#wayNode[level] = node
-      this.#wayIndex[level] = index
-      node = inners.child(node, index)
+    for (let level = this.#height; level > 0; level--) {
+      node = inners.child(node, inners.search(node, key))
     }
-    const place = this.leaves.search(node, key)
+    this.#place = this.leaves.search(node, key)
     this.#leaf = node
-    this.#index = place >>> 1
-    this.#found = (place & 1) === 1
     this.#remembered = true
   }
 
   /** Finds the place of an entry that is there. */
   #searchEntry(entry: Entry): void {
-    if (this.#remembered && this.#found && this.leaves.entry(this.#leaf, this.#index) === entry) {
-      return
-    }
+    if (this.#remembered && this.#isAt(entry)) return
     this.entries.readSearch(entry, this.#key)
     this.#search()
-    assert(
-      this.#found && this.leaves.entry(this.#leaf, this.#index) === entry,
-      'The entry is not in the keydir',
-    )
+    assert(this.#isAt(entry), 'The entry is not in the keydir')
+  }
+
+  #isAt(entry: Entry): boolean {
+    return (this.#place & 1) === 1 && this.leaves.entry(this.#leaf, this.index) === entry
+  }
+
+  /** Descends to the remembered leaf once more, and notes the way. */
+  #findWay(): void {
+    let node = this.#root
+    for (let level = 0; level < this.#height; level++) {
+      const index = this.#inners.search(node, this.#key)
+      this.#wayNode[level] = node
+      this.#wayIndex[level] = index
+      node = this.#inners.child(node, index)
+    }
   }
 
   #node(level: number): number {
     return this.#wayNode[level] as number
   }
 
-  #place(level: number): number {
+  #childPlace(level: number): number {
     return this.#wayIndex[level] as number
   }
 
   /** The separator before child `index` of the node at `level`; it bounds the child from below. */
   #lowerFence(level: number, index: number): Separator {
     if (index > 0) return this.#inners.separator(this.#node(level), index - 1)
-    return level === 0 ? NO_SEPARATOR : this.#lowerFence(level - 1, this.#place(level - 1))
+    return level === 0 ? NO_SEPARATOR : this.#lowerFence(level - 1, this.#childPlace(level - 1))
   }
 
   /** The separator behind child `index` of the node at `level`; it bounds the child from above. */
   #upperFence(level: number, index: number): Separator {
     const node = this.#node(level)
     if (index < this.#inners.count(node)) return this.#inners.separator(node, index)
-    return level === 0 ? NO_SEPARATOR : this.#upperFence(level - 1, this.#place(level - 1))
+    return level === 0 ? NO_SEPARATOR : this.#upperFence(level - 1, this.#childPlace(level - 1))
   }
 
   /** Inserts at the remembered place, whose leaf has no room. */
   #insertIntoFull(entry: Entry): void {
+    this.#findWay()
     const leaf = this.#leaf
-    const atEnd = this.#index === LEAF_CAPACITY && this.leaves.next(leaf) === NO_LEAF
-    const atStart = this.#index === 0 && this.leaves.previous(leaf) === NO_LEAF
+    const atEnd = this.index === LEAF_CAPACITY && this.leaves.next(leaf) === NO_LEAF
+    const atStart = this.index === 0 && this.leaves.previous(leaf) === NO_LEAF
     if (!atEnd && !atStart && this.#height > 0 && this.#share(entry)) return
     this.#splitLeaf(entry, atEnd ? LEAF_CAPACITY : atStart ? 0 : LEAF_CAPACITY >>> 1)
   }
@@ -300,7 +306,7 @@ export class BTreeKeydir implements Keydir {
   #share(entry: Entry): boolean {
     const level = this.#height - 1
     const parent = this.#node(level)
-    const place = this.#place(level)
+    const place = this.#childPlace(level)
     const leaves = this.leaves
     const before = place > 0 ? leaves.count(this.#inners.child(parent, place - 1)) : LEAF_CAPACITY
     const behind =
@@ -343,8 +349,8 @@ export class BTreeKeydir implements Keydir {
     const right = leaves.create()
     leaves.chain(left, right)
     const level = this.#height - 1
-    const lower = level < 0 ? NO_SEPARATOR : this.#lowerFence(level, this.#place(level))
-    const upper = level < 0 ? NO_SEPARATOR : this.#upperFence(level, this.#place(level))
+    const lower = level < 0 ? NO_SEPARATOR : this.#lowerFence(level, this.#childPlace(level))
+    const upper = level < 0 ? NO_SEPARATOR : this.#upperFence(level, this.#childPlace(level))
     const before = leftCount === 0 ? entry : leaves.entry(left, leftCount - 1)
     const behind = leftCount === LEAF_CAPACITY ? entry : leaves.entry(left, leftCount)
     const middle = this.#separate(before, behind)
@@ -375,7 +381,7 @@ export class BTreeKeydir implements Keydir {
       return
     }
     const left = this.#node(level)
-    const place = this.#place(level)
+    const place = this.#childPlace(level)
     if (inners.count(left) < INNER_CAPACITY) {
       inners.insert(left, place, separator, child)
       return
@@ -385,8 +391,10 @@ export class BTreeKeydir implements Keydir {
     const children = inners.childrenOf(left)
     separators.splice(place, 0, separator)
     children.splice(place + 1, 0, child)
-    const lower = level === 0 ? NO_SEPARATOR : this.#lowerFence(level - 1, this.#place(level - 1))
-    const upper = level === 0 ? NO_SEPARATOR : this.#upperFence(level - 1, this.#place(level - 1))
+    const lower =
+      level === 0 ? NO_SEPARATOR : this.#lowerFence(level - 1, this.#childPlace(level - 1))
+    const upper =
+      level === 0 ? NO_SEPARATOR : this.#upperFence(level - 1, this.#childPlace(level - 1))
     // As with leaves, ascending and descending inserts leave full nodes.
     let middle = separators.length >>> 1
     if (place === INNER_CAPACITY && upper === NO_SEPARATOR) middle = INNER_CAPACITY - 1
@@ -415,9 +423,10 @@ export class BTreeKeydir implements Keydir {
 
   /** Merges the leaf on the way, which has few entries left, with a neighbour, or evens the two out. */
   #refillLeaf(): void {
+    this.#findWay()
     const level = this.#height - 1
     const parent = this.#node(level)
-    const left = Math.max(this.#place(level) - 1, 0)
+    const left = Math.max(this.#childPlace(level) - 1, 0)
     const leftLeaf = this.#inners.child(parent, left)
     const rightLeaf = this.#inners.child(parent, left + 1)
     if (this.leaves.count(leftLeaf) + this.leaves.count(rightLeaf) > LEAF_MERGED) {
@@ -448,7 +457,7 @@ export class BTreeKeydir implements Keydir {
     if (inners.count(node) >= INNER_LEAST) return
 
     const parent = this.#node(level - 1)
-    const place = Math.max(this.#place(level - 1) - 1, 0)
+    const place = Math.max(this.#childPlace(level - 1) - 1, 0)
     const left = inners.child(parent, place)
     const right = inners.child(parent, place + 1)
     const between = inners.separator(parent, place)

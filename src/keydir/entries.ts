@@ -36,6 +36,8 @@ import {
 import type { ChunkSource, Entry } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 
+const IN_CHUNK = CHUNK_MASK
+
 const OFFSET = 1
 const SIZE = 2
 const SEQUENCE_LOW = 3
@@ -158,7 +160,7 @@ export class Entries {
     let entry = this.#free.take(wordCount)
     if (entry === 0) entry = this.arena.reserve(wordCount)
     const words = this.arena.chunkAt(entry)
-    const at = entry & CHUNK_MASK
+    const at = entry & IN_CHUNK
     words[at] = segment
     words[at + OFFSET] = offset
     words[at + SIZE] = size
@@ -186,7 +188,7 @@ export class Entries {
     expiresAtMs: number,
   ): void {
     const words = this.arena.chunkAt(entry)
-    const at = entry & CHUNK_MASK
+    const at = entry & IN_CHUNK
     const keySize = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
     words[at] = expiresAtMs > 0 ? segment | EXPIRES : segment
     words[at + OFFSET] = offset
@@ -199,7 +201,7 @@ export class Entries {
   /** Frees a live entry. Its number may be given to another one at once, or when nothing is pinned. */
   free(entry: Entry): void {
     const words = this.arena.chunkAt(entry)
-    const at = entry & CHUNK_MASK
+    const at = entry & IN_CHUNK
     this.#count--
     if (this.expires(entry)) this.#expiringCount--
     words[at] = (words[at] as number) & EXPIRES
@@ -225,7 +227,7 @@ export class Entries {
     // The count bounds the walk, should an image have lied about the first one.
     for (; this.#limboCount > 0 && entry !== 0; this.#limboCount--) {
       const words = this.arena.chunkAt(entry)
-      const at = entry & CHUNK_MASK
+      const at = entry & IN_CHUNK
       const next = words[at + OFFSET] as number
       this.#free.give(blockWords(words, at), entry)
       entry = next
@@ -257,7 +259,7 @@ export class Entries {
   /** The record's sequence. */
   sequenceOf(entry: Entry): number {
     const words = this.arena.chunkAt(entry)
-    const at = entry & CHUNK_MASK
+    const at = entry & IN_CHUNK
     const high = (words[at + SEQUENCE_HIGH] as number) & SEQUENCE_HIGH_MASK
     return high * WORD_RANGE + (words[at + SEQUENCE_LOW] as number)
   }
@@ -270,7 +272,7 @@ export class Entries {
   /** When the record expires, in milliseconds since 1970; 0 where it does not. */
   expiresAtOf(entry: Entry): number {
     const words = this.arena.chunkAt(entry)
-    const at = entry & CHUNK_MASK
+    const at = entry & IN_CHUNK
     if ((words[at] as number) < EXPIRES) return 0
     const expiryAt = at + blockWords(words, at) - EXPIRY_WORDS
     return (words[expiryAt + 1] as number) * WORD_RANGE + (words[expiryAt] as number)
@@ -284,14 +286,14 @@ export class Entries {
   /** The key as a view, valid until the entry is freed, or until nothing is pinned any more. */
   keyView(entry: Entry): Uint8Array {
     const bytes = this.arena.bytesAt(entry)
-    const start = ((entry & CHUNK_MASK) + KEY) * 4
+    const start = ((entry & IN_CHUNK) + KEY) * 4
     return bytes.subarray(start, start + this.keySizeOf(entry))
   }
 
   /** Copies the key into `target` from position `at` on, and answers its size. */
   copyKey(entry: Entry, target: Uint8Array, at: number): number {
     const bytes = this.arena.bytesAt(entry)
-    const start = ((entry & CHUNK_MASK) + KEY) * 4
+    const start = ((entry & IN_CHUNK) + KEY) * 4
     const size = this.keySizeOf(entry)
     for (let i = 0; i < size; i++) target[at + i] = bytes[start + i] as number
     return size
@@ -302,7 +304,7 @@ export class Entries {
     const size = this.keySizeOf(entry)
     if (size !== keySize) return false
     const bytes = this.arena.bytesAt(entry)
-    const start = ((entry & CHUNK_MASK) + KEY) * 4
+    const start = ((entry & IN_CHUNK) + KEY) * 4
     for (let i = 0; i < size; i++) {
       if (bytes[start + i] !== key[i]) return false
     }
@@ -312,7 +314,7 @@ export class Entries {
   /** Compares the entry's key with the first `keySize` bytes of `key`: negative, zero or positive. */
   compareKey(entry: Entry, key: Uint8Array, keySize: number): number {
     const bytes = this.arena.bytesAt(entry)
-    const start = ((entry & CHUNK_MASK) + KEY) * 4
+    const start = ((entry & IN_CHUNK) + KEY) * 4
     const size = this.keySizeOf(entry)
     const shorter = Math.min(size, keySize)
     for (let i = 0; i < shorter; i++) {
@@ -325,7 +327,7 @@ export class Entries {
   /** Whether the entry's key is the one that is searched for. */
   equalsSearch(entry: Entry, key: SearchKey): boolean {
     const words = this.arena.chunkAt(entry)
-    const at = entry & CHUNK_MASK
+    const at = entry & IN_CHUNK
     const size = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
     return equalKeys(words, at + KEY, size, key.words, 0, key.size)
   }
@@ -333,7 +335,7 @@ export class Entries {
   /** Compares the entry's key with the one searched for; the first `from` words are known to be equal. */
   compareSearch(entry: Entry, key: SearchKey, from: number): number {
     const words = this.arena.chunkAt(entry)
-    const at = entry & CHUNK_MASK
+    const at = entry & IN_CHUNK
     const size = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
     return compareKeys(words, at + KEY, size, key.words, 0, key.size, from)
   }
@@ -342,8 +344,8 @@ export class Entries {
   compare(a: Entry, b: Entry): number {
     const aWords = this.arena.chunkAt(a)
     const bWords = this.arena.chunkAt(b)
-    const aAt = (a & CHUNK_MASK) + KEY
-    const bAt = (b & CHUNK_MASK) + KEY
+    const aAt = (a & IN_CHUNK) + KEY
+    const bAt = (b & IN_CHUNK) + KEY
     return compareKeys(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b), 0)
   }
 
@@ -351,32 +353,32 @@ export class Entries {
   sharedSize(a: Entry, b: Entry): number {
     const aWords = this.arena.chunkAt(a)
     const bWords = this.arena.chunkAt(b)
-    const aAt = (a & CHUNK_MASK) + KEY
-    const bAt = (b & CHUNK_MASK) + KEY
+    const aAt = (a & IN_CHUNK) + KEY
+    const bAt = (b & IN_CHUNK) + KEY
     return sharedSize(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b))
   }
 
   /** How many bytes the entry's key shares with the one searched for, from their start. */
   sharedWithSearch(entry: Entry, key: SearchKey): number {
     const words = this.arena.chunkAt(entry)
-    const at = (entry & CHUNK_MASK) + KEY
+    const at = (entry & IN_CHUNK) + KEY
     return sharedSize(words, at, this.keySizeOf(entry), key.words, 0, key.size)
   }
 
   /** The bits of the key behind its first `prefix` ones; see {@link keyHead}. */
   headOf(entry: Entry, prefix: number): number {
     const words = this.arena.chunkAt(entry)
-    return keyHead(words, (entry & CHUNK_MASK) + KEY, this.keySizeOf(entry), prefix)
+    return keyHead(words, (entry & IN_CHUNK) + KEY, this.keySizeOf(entry), prefix)
   }
 
   /** Hashes the entry's key. */
   hash(entry: Entry, hash: KeyHash): void {
-    hash.compute(this.arena.chunkAt(entry), (entry & CHUNK_MASK) + KEY, this.keySizeOf(entry))
+    hash.compute(this.arena.chunkAt(entry), (entry & IN_CHUNK) + KEY, this.keySizeOf(entry))
   }
 
   /** Makes the entry's key the one searched for. */
   readSearch(entry: Entry, key: SearchKey): void {
-    key.setWords(this.arena.chunkAt(entry), (entry & CHUNK_MASK) + KEY, this.keySizeOf(entry))
+    key.setWords(this.arena.chunkAt(entry), (entry & IN_CHUNK) + KEY, this.keySizeOf(entry))
   }
 
   /**
@@ -389,7 +391,7 @@ export class Entries {
     for (let left = limit; left > 0; ) {
       if (at >= this.arena.used) return -1
       const words = this.arena.chunkAt(at)
-      const offset = at & CHUNK_MASK
+      const offset = at & IN_CHUNK
       const count = blockWords(words, offset)
       if (count === 0) {
         at = at - offset + CHUNK_WORDS
@@ -403,7 +405,7 @@ export class Entries {
   }
 
   #word(entry: Entry, index: number): number {
-    return this.arena.chunkAt(entry)[(entry & CHUNK_MASK) + index] as number
+    return this.arena.chunkAt(entry)[(entry & IN_CHUNK) + index] as number
   }
 }
 

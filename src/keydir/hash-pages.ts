@@ -24,6 +24,8 @@ import type { KeyHash } from './key-hash.ts'
 import { type ChunkSource, type Entry, NO_ENTRY } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 
+const IN_CHUNK = CHUNK_MASK
+
 const PAGE_BITS = 10
 const PAGE_WORDS = 1 << PAGE_BITS
 
@@ -107,7 +109,7 @@ export class HashPages {
   /** The entry of the key, whose hash is `low`, in a page or its chain; {@link NO_ENTRY} if there is none. */
   find(page: Page, key: SearchKey, low: number): Entry {
     const words = this.arena.chunkAt(page << PAGE_BITS)
-    const base = ((page << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+    const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
     const pattern = tagPattern(low)
     let bucket = homeBucket(low)
     for (let probes = 0; probes < BUCKET_COUNT; probes++) {
@@ -136,7 +138,7 @@ export class HashPages {
       return
     }
     const words = this.arena.chunkAt(page << PAGE_BITS)
-    const base = ((page << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+    const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
     for (let bucket = homeBucket(low); ; bucket = bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1) {
       const at = base + (bucket << BUCKET_BITS)
       for (let group = 0; group < BUCKET_SLOTS; group += 4) {
@@ -157,7 +159,7 @@ export class HashPages {
   /** Puts `replacement` in the place of an entry of the same key; {@link NO_ENTRY} removes it. Answers whether it was there. */
   replace(page: Page, entry: Entry, low: number, replacement: Entry): boolean {
     const words = this.arena.chunkAt(page << PAGE_BITS)
-    const base = ((page << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+    const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
     const home = homeBucket(low)
     let bucket = home
     for (let probes = 0; probes < BUCKET_COUNT; probes++) {
@@ -201,7 +203,7 @@ export class HashPages {
     const entries: Entry[] = []
     for (let each = page; ; ) {
       const words = this.arena.chunkAt(each << PAGE_BITS)
-      const base = ((each << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+      const base = ((each << PAGE_BITS) & IN_CHUNK) + BUCKETS
       for (let bucket = 0; bucket < BUCKET_COUNT; bucket++) {
         const slots = base + (bucket << BUCKET_BITS) + SLOTS
         for (let slot = 0; slot < BUCKET_SLOTS; slot++) {
@@ -231,7 +233,7 @@ export class HashPages {
     const fresh = this.create(this.depth(page))
     this.#set(page, NEXT, fresh)
     const words = this.arena.chunkAt(page << PAGE_BITS)
-    const base = ((page << PAGE_BITS) & CHUNK_MASK) + BUCKETS
+    const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
     for (let bucket = 0; bucket < BUCKET_COUNT; bucket++) {
       const overflows = base + (bucket << BUCKET_BITS) + OVERFLOWS
       words[overflows] = (words[overflows] as number) + 1
@@ -241,19 +243,17 @@ export class HashPages {
 
   #clear(page: Page, depth: number): void {
     const words = this.arena.chunkAt(page << PAGE_BITS)
-    const at = (page << PAGE_BITS) & CHUNK_MASK
+    const at = (page << PAGE_BITS) & IN_CHUNK
     words.fill(0, at, at + PAGE_WORDS)
     words[at + DEPTH] = depth
   }
 
   #get(page: Page, index: number): number {
-    return this.arena.chunkAt(page << PAGE_BITS)[
-      ((page << PAGE_BITS) & CHUNK_MASK) + index
-    ] as number
+    return this.arena.chunkAt(page << PAGE_BITS)[((page << PAGE_BITS) & IN_CHUNK) + index] as number
   }
 
   #set(page: Page, index: number, value: number): void {
-    this.arena.chunkAt(page << PAGE_BITS)[((page << PAGE_BITS) & CHUNK_MASK) + index] = value
+    this.arena.chunkAt(page << PAGE_BITS)[((page << PAGE_BITS) & IN_CHUNK) + index] = value
   }
 }
 

@@ -34,6 +34,8 @@ import {
 } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 
+const IN_CHUNK = CHUNK_MASK
+
 /** A page is split when it has this many entries. Fuller pages make probes longer, emptier ones waste. */
 const SPLIT_COUNT = Math.floor(PAGE_CAPACITY * 0.9)
 
@@ -190,11 +192,11 @@ export class HashKeydir implements Keydir {
   }
 
   #pageAt(place: number): Page {
-    return this.#directory.chunkAt(place)[place & CHUNK_MASK] as number
+    return this.#directory.chunkAt(place)[place & IN_CHUNK] as number
   }
 
   #setPage(place: number, page: Page): void {
-    this.#directory.chunkAt(place)[place & CHUNK_MASK] = page
+    this.#directory.chunkAt(place)[place & IN_CHUNK] = page
   }
 
   #replace(entry: Entry, replacement: Entry): void {

@@ -10,8 +10,11 @@
  * bounds by construction, and `as number` says so; there is no other use of it.
  */
 
+// Not exported itself: an export is read from its module's cell each time, a constant is folded (measured).
+const littleEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
+
 /** Whether this machine puts the low byte of a word first. */
-export const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
+export const LITTLE_ENDIAN = littleEndian
 
 /** How many words a key of `size` bytes takes. */
 export function keyWords(size: number): number {
@@ -103,6 +106,6 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
 
 /** A word's bytes, the first in memory as the highest. */
 export function bigEndian(word: number): number {
-  if (!LITTLE_ENDIAN) return word
+  if (!littleEndian) return word
   return ((word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0
 }

@@ -1,5 +1,6 @@
-import { equalKeys, keyHead, LITTLE_ENDIAN } from './key-words.ts'
+import { equalKeys, LITTLE_ENDIAN } from './key-words.ts'
 
+const littleEndian = LITTLE_ENDIAN
 const FIRST_CAPACITY = 32
 
 /**
@@ -19,7 +20,7 @@ export class SearchKey {
     if (keySize + 8 > this.bytes.length) this.#grow(keySize + 8)
     const words = this.words
     const whole = keySize >>> 2
-    if (LITTLE_ENDIAN && whole < 16) {
+    if (littleEndian && whole < 16) {
       // Packing words by hand beats a subarray and a set for short keys (measured, bench/keydir.js).
       let at = 0
       for (let i = 0; i < whole; i++) {
@@ -65,9 +66,16 @@ export class SearchKey {
     return equalKeys(this.words, 0, this.size, other.words, 0, other.size)
   }
 
-  /** The four bytes behind the first `prefix` ones, as {@link keyHead}; `prefix` is at most the size. */
+  /** The head behind the first `prefix` bytes, as `keyHead`; `prefix` is at most the size. */
   head(prefix: number): number {
-    return keyHead(this.words, 0, this.size, prefix)
+    const bytes = this.bytes
+    return (
+      (((bytes[prefix] as number) << 24) |
+        ((bytes[prefix + 1] as number) << 16) |
+        ((bytes[prefix + 2] as number) << 8) |
+        (bytes[prefix + 3] as number)) >>>
+      1
+    )
   }
 
   #grow(size: number): void {

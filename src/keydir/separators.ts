@@ -4,6 +4,8 @@ import { compareKeys, keyHead, keyWords, sharedSize } from './key-words.ts'
 import type { ChunkSource } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 
+const IN_CHUNK = CHUNK_MASK
+
 const KEY = 1
 
 /** The number of a separator; {@link NO_SEPARATOR} where a node has no neighbour on that side. */
@@ -51,7 +53,7 @@ export class Separators {
     let separator = this.#free.take(KEY + count)
     if (separator === 0) separator = this.arena.reserve(KEY + count)
     const words = this.arena.chunkAt(separator)
-    const at = separator & CHUNK_MASK
+    const at = separator & IN_CHUNK
     words[at] = size
     words[at + count] = 0
     const bytes = this.arena.bytesAt(separator)
@@ -63,14 +65,14 @@ export class Separators {
 
   /** Frees a separator. */
   free(separator: Separator): void {
-    const size = this.arena.chunkAt(separator)[separator & CHUNK_MASK] as number
+    const size = this.arena.chunkAt(separator)[separator & IN_CHUNK] as number
     this.#free.give(KEY + keyWords(size), separator)
   }
 
   /** Compares a separator with the key searched for; the first `from` words are known to be equal. */
   compareSearch(separator: Separator, key: SearchKey, from: number): number {
     const words = this.arena.chunkAt(separator)
-    const at = separator & CHUNK_MASK
+    const at = separator & IN_CHUNK
     return compareKeys(words, at + KEY, words[at] as number, key.words, 0, key.size, from)
   }
 
@@ -78,8 +80,8 @@ export class Separators {
   sharedSize(a: Separator, b: Separator): number {
     const aWords = this.arena.chunkAt(a)
     const bWords = this.arena.chunkAt(b)
-    const aAt = a & CHUNK_MASK
-    const bAt = b & CHUNK_MASK
+    const aAt = a & IN_CHUNK
+    const bAt = b & IN_CHUNK
     const aSize = aWords[aAt] as number
     return sharedSize(aWords, aAt + KEY, aSize, bWords, bAt + KEY, bWords[bAt] as number)
   }
@@ -87,14 +89,14 @@ export class Separators {
   /** How many bytes a separator shares with the key searched for, from their start. */
   sharedWithSearch(separator: Separator, key: SearchKey): number {
     const words = this.arena.chunkAt(separator)
-    const at = separator & CHUNK_MASK
+    const at = separator & IN_CHUNK
     return sharedSize(words, at + KEY, words[at] as number, key.words, 0, key.size)
   }
 
   /** The four bytes behind the first `prefix` ones; see {@link keyHead}. */
   headOf(separator: Separator, prefix: number): number {
     const words = this.arena.chunkAt(separator)
-    const at = separator & CHUNK_MASK
+    const at = separator & IN_CHUNK
     return keyHead(words, at + KEY, words[at] as number, prefix)
   }
 }
