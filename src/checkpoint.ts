@@ -11,18 +11,25 @@ import { CorruptionError, StoreError } from './errors.ts'
 import {
   CHECKPOINT_HEAD_SIZE,
   type CheckpointSummary,
-  checkpointHeadSize,
   type ChunkPlace,
+  checkpointHeadSize,
   decodeCheckpointHead,
   encodeCheckpointHead,
 } from './format/checkpoint.ts'
 import { checksum } from './format/checksum.ts'
 import { storeSeed } from './format/file-header.ts'
 import { CHECKPOINT_NAME, temporaryName } from './format/names.ts'
-import { errorCode, type FileDescriptor, readFully, removeIfThere, writeFully } from './io/files.ts'
+import {
+  errorCode,
+  type FileDescriptor,
+  type Files,
+  readFully,
+  removeIfThere,
+  writeFully,
+} from './io/files.ts'
 import { restoreKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
-import { readFileHeader, type Segment } from './segment/segment.ts'
+import { readFileHeader, type Segment, type SegmentHome } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 
 /** A keydir as of a position in the tail. */
@@ -104,7 +111,7 @@ export function loadCheckpoint(
     throw error
   }
   try {
-    const head = readHead(segments, file, path)
+    const head = readHead(segments.home, file, path)
     if (head === undefined || head.summary.kind !== kind || !fits(head.summary, segments, tail)) {
       files.close(file)
       return undefined
@@ -132,12 +139,33 @@ export function loadCheckpoint(
   }
 }
 
+/** Reads a whole checkpoint; where it is damaged, answers about where. */
+export function verifyCheckpoint(
+  files: Files,
+  path: string,
+  storeId: Uint8Array,
+): number | undefined {
+  const file = files.open(path, 'read')
+  try {
+    const head = readHead({ files, storeId }, file, path)
+    if (head === undefined) return 0
+    for (const { offset, size, crc } of head.chunks) {
+      const bytes = Buffer.allocUnsafe(size)
+      const read = readFully(files, file, bytes, size, offset)
+      if (read < size || checksum(bytes, 0, size, storeSeed(storeId)) !== crc) return offset
+    }
+    return undefined
+  } finally {
+    files.close(file)
+  }
+}
+
 function readHead(
-  segments: Segments,
+  home: Pick<SegmentHome, 'files' | 'storeId'>,
   file: FileDescriptor,
   path: string,
 ): { summary: CheckpointSummary; chunks: ChunkPlace[] } | undefined {
-  const { files, storeId } = segments.home
+  const { files, storeId } = home
   const fileSize = files.size(file)
   const start = Buffer.alloc(CHECKPOINT_HEAD_SIZE)
   if (readFully(files, file, start, start.length, 0) < start.length) return undefined

@@ -23,8 +23,8 @@ import {
   BATCH_END_SIZE,
   MAX_SEQUENCE,
   type Page,
-  pageOf,
   PUT,
+  pageOf,
   RecordFields,
   recordSize,
   splitChecksum,
@@ -36,14 +36,14 @@ import {
   writeRecordHeader,
   writeSequence,
 } from './format/record.ts'
-import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
+import { type Entry, type Keydir, type KeyRange, NO_ENTRY } from './keydir/keydir.ts'
 import type { SyncPolicy } from './options.ts'
 import { type Recovered, reloadKeydir } from './recovery.ts'
 import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 import { STAGE_SIZE, Writer } from './segment/writer.ts'
 import { UndoLog } from './undo.ts'
-import { Views } from './snapshot.ts'
+import { type Found, type View, ViewCursor, Views } from './view.ts'
 
 /** What the engine needs to be told. */
 export interface EngineOptions {
@@ -68,7 +68,6 @@ export interface EngineListener {
 
 /** Keys and values as bytes. */
 export class Engine {
-  readonly segments: Segments
   readonly views: Views
   readonly durability: Durability
   readonly options: EngineOptions
@@ -83,6 +82,11 @@ export class Engine {
   readonly #seed: number
   readonly #listener: EngineListener
   readonly #undo = new UndoLog()
+  #segments: Segments
+  /** What a read-only store stood on before it was loaded anew; views may still look there. */
+  readonly #stale: Segments[] = []
+  /** Segments that are not of the set any more, and the id of the first view that cannot look into them. */
+  #retired: { readonly segment: Segment; readonly viewId: number }[] = []
   #keydir: Keydir
   #writer: Writer | undefined
   #nextSequence: number
@@ -90,7 +94,7 @@ export class Engine {
   #flushPlanned = false
 
   constructor(recovered: Recovered, options: EngineOptions, listener: EngineListener) {
-    this.segments = recovered.segments
+    this.#segments = recovered.segments
     this.options = options
     this.views = new Views(recovered.keydir)
     this.#keydir = recovered.keydir
@@ -106,6 +110,10 @@ export class Engine {
     if (!options.readOnly) this.#writer = new Writer(this.segments, options.maxSegmentBytes)
   }
 
+  get segments(): Segments {
+    return this.#segments
+  }
+
   get keydir(): Keydir {
     return this.#keydir
   }
@@ -119,6 +127,36 @@ export class Engine {
   lookup(): Entry {
     const entry = this.#find()
     return entry === NO_ENTRY || !this.#hasExpired(entry) ? entry : NO_ENTRY
+  }
+
+  /** Finds the key in `this.key` as a view sees it. */
+  findIn(view: View, found: Found): boolean {
+    try {
+      return this.views.find(view, this.key.bytes, this.key.size, found)
+    } catch (error) {
+      this.reload(error)
+      return this.views.find(view, this.key.bytes, this.key.size, found)
+    }
+  }
+
+  /** A cursor over a range of a view. */
+  cursor(view: View, range: KeyRange): ViewCursor {
+    try {
+      return new ViewCursor(this.views, view, range)
+    } catch (error) {
+      this.reload(error)
+      return new ViewCursor(this.views, view, range)
+    }
+  }
+
+  /** The cursor's next entry. */
+  advance(cursor: ViewCursor): Entry {
+    try {
+      return cursor.next()
+    } catch (error) {
+      this.reload(error)
+      return cursor.next()
+    }
   }
 
   /**
@@ -159,16 +197,7 @@ export class Engine {
     const entry = this.#find()
     const sequence = this.#takeSequence()
     const { page, stagedSize: at, offset } = writer
-    const keyAt = writeRecordHeader(
-      page.view,
-      at,
-      PUT,
-      0,
-      key.size,
-      size,
-      sequence,
-      expiresAtMs,
-    )
+    const keyAt = writeRecordHeader(page.view, at, PUT, 0, key.size, size, sequence, expiresAtMs)
     copyShort(key.bytes, key.size, page.bytes, keyAt)
     const valueAt = keyAt + key.size
     if (typeof value === 'string') page.bytes.write(value, valueAt, 'utf8')
@@ -234,6 +263,29 @@ export class Engine {
     this.#applyRemove(entry, view, view.length)
   }
 
+  /** Visits entries of the keydir from `place` on; see `Entries.walk`. */
+  walk(place: number, limit: number, visit: (entry: Entry) => void): number {
+    try {
+      return this.#keydir.entries.walk(place, limit, visit)
+    } catch (error) {
+      this.reload(error)
+      return 0
+    }
+  }
+
+  /** Points a key to the copy of its record, or counts the copy as dead where the key has a newer record. */
+  repoint(segment: Segment, offset: number, fields: RecordFields, page: Page): void {
+    const { size, sequence, expiresAtMs, keySize } = fields
+    const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
+    const entry = this.#findKey(key, keySize)
+    const { entries } = this.#keydir
+    if (entry !== NO_ENTRY && entries.sequenceOf(entry) === sequence) {
+      this.#keydir.update(entry, segment.id, offset, size, sequence, expiresAtMs)
+    } else {
+      segment.usage.kill(size)
+    }
+  }
+
   /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
   flush(): void {
     const error = this.#flush()
@@ -271,10 +323,42 @@ export class Engine {
     this.#listener.reloaded(error)
   }
 
-  /** Takes what a read-only store found anew. */
-  replace(keydir: Keydir): void {
-    this.#keydir = keydir
-    this.views.replaceKeydir(keydir)
+  /** Takes what a read-only store loaded anew. */
+  replace(recovered: Recovered): void {
+    this.#stale.push(this.segments)
+    this.#segments = recovered.segments
+    this.#keydir = recovered.keydir
+    this.#nextSequence = recovered.nextSequence
+    this.views.replaceKeydir(recovered.keydir)
+  }
+
+  /** Takes note of the sequences that a read-only store has seen. */
+  advanceSequence(): void {
+    this.#nextSequence = Math.max(this.#nextSequence, this.segments.nextSequence)
+  }
+
+  /** Takes a segment out of the set; it is closed once no view may look into it. */
+  retire(segment: Segment): void {
+    this.segments.retire(segment)
+    this.#retired.push({ segment, viewId: this.views.nextId })
+  }
+
+  /** Closes the retired segments that no view can look into any more, and answers them. */
+  releaseRetired(): Segment[] {
+    const oldest = this.views.oldestOpenId
+    const released = this.#retired.filter(({ viewId }) => viewId <= oldest)
+    if (released.length === 0) return []
+    this.#retired = this.#retired.filter(({ viewId }) => viewId > oldest)
+    return released.map(({ segment }) => {
+      this.segments.drop(segment)
+      segment.close()
+      return segment
+    })
+  }
+
+  /** Closes every file. */
+  close(): void {
+    for (const segments of [...this.#stale, this.segments]) segments.close()
   }
 
   #find(): Entry {
@@ -408,16 +492,7 @@ export class Engine {
     const { offset, segment } = writer
     this.#writeThrough(writer, [head.bytes, bytes])
     segment.usage.add(PUT, total, sequence, expiresAtMs)
-    this.#applyPut(
-      entry,
-      key.bytes,
-      key.size,
-      segment.id,
-      offset,
-      total,
-      sequence,
-      expiresAtMs,
-    )
+    this.#applyPut(entry, key.bytes, key.size, segment.id, offset, total, sequence, expiresAtMs)
     return this.#settled(1, total)
   }
 
@@ -580,7 +655,8 @@ export class Engine {
 
 function copyShort(source: Uint8Array, size: number, target: Uint8Array, at: number): void {
   // A call into the runtime costs more than a short loop (measured, bench/engine.js).
-  if (size <= 64) for (let index = 0; index < size; index++) target[at + index] = source[index] as number
+  if (size <= 64)
+    for (let index = 0; index < size; index++) target[at + index] = source[index] as number
   else target.set(size === source.length ? source : source.subarray(0, size), at)
 }
 

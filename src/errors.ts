@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'FIRKIN_WRITE_FAILED'
   /** A file could not be read, for a reason that is not damage. */
   | 'FIRKIN_READ_FAILED'
+  /** The operating system refused something else than reading or writing records. */
+  | 'FIRKIN_IO_FAILED'
   /** A merge was asked for while one was running. */
   | 'FIRKIN_MERGE_RUNNING'
   /** A merge could not finish; the store is as it was before it. */

@@ -2,7 +2,7 @@ import { encodeKey, type Key } from './encoding.ts'
 import type { KeyRange } from './keydir/keydir.ts'
 import { checkInteger, checkNames, checkObject } from './options.ts'
 
-/** Which keys, in which order, and how many. Bounds are keys, or the empty string for no bound. */
+/** Which keys, in which order, and how many. A bound need not be a key of the store. */
 export interface RangeOptions {
   /** Only keys above this one. */
   readonly gt?: Key
@@ -85,7 +85,7 @@ function bound(key: Key | undefined, name: string): Buffer | undefined {
   if (typeof key !== 'string' && !(key instanceof Uint8Array)) {
     throw new TypeError(`Option ${name} must be a string or a Uint8Array`)
   }
-  return key.length === 0 ? undefined : encodeKey(key)
+  return encodeKey(key)
 }
 
 /** The first key behind all that begin with `prefix`; `undefined` where there is none. */

@@ -18,14 +18,15 @@ import { join } from 'node:path'
 import { loadCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, STORE_ID_SIZE, storeSeed } from './format/file-header.ts'
-import { decodeManifest, type Manifest, type SealedSegment } from './format/manifest.ts'
+import { decodeManifest, type Manifest } from './format/manifest.ts'
 import { MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import type { Page } from './format/record.ts'
-import { errorCode, type Files, readFully, readWhole } from './io/files.ts'
+import { type Files, readFully, readWhole } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Replay } from './replay.ts'
+import { openSealed, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import { findRecord, type ScanEnd } from './segment/scan.ts'
 import { readFileHeader, Segment, type SegmentHome } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
@@ -138,7 +139,8 @@ export function reloadKeydir(
   for (const segment of segments.tail) {
     segment.usage.setFigures(new SegmentUsage())
     const scan = replay.replay(segment, FILE_HEADER_SIZE, segment.writtenSize)
-    if (scan.faultAt !== undefined) throw new CorruptionError(scan.fault, segment.path, scan.faultAt)
+    if (scan.faultAt !== undefined)
+      throw new CorruptionError(scan.fault, segment.path, scan.faultAt)
   }
   if (segments.active !== undefined) replay.replayStage(segments.active, stage, stagedSize)
   replay.dropAbsences()
@@ -217,28 +219,8 @@ async function createStore(
   }
 }
 
-/** Opens a segment that the manifest lists. */
-function openSealed(home: SegmentHome, sealed: SealedSegment, mapping: boolean): Segment {
-  const { path, file, size } = openSegmentFile(home, sealed.id)
-  try {
-    const header = readHeader(home, file, path, sealed.id)
-    if (header === 'short' || size !== sealed.size) {
-      throw new CorruptionError(
-        `The file has ${size} bytes; the manifest says ${sealed.size}`,
-        path,
-        Math.min(size, sealed.size),
-      )
-    }
-    const usage = new SegmentUsage(sealed)
-    const { origin } = sealed
-    return new Segment(home, sealed.id, origin, file, usage, mapping ? sealed.size : 0)
-  } catch (error) {
-    home.files.close(file)
-    throw error
-  }
-}
-
-interface OpenTail {
+/** The tail as it was found. */
+export interface OpenTail {
   /** Oldest first; each still counts as empty. */
   readonly segments: Segment[]
   /** The names of segments that have an id of the tail but are not of it: a merge left them. */
@@ -246,7 +228,7 @@ interface OpenTail {
 }
 
 /** Opens the appended segments that the manifest does not list. */
-function openTail(
+export function openTail(
   home: SegmentHome,
   manifest: Manifest,
   names: readonly string[],
@@ -272,7 +254,7 @@ function openTail(
         )
       }
       const blank = isBlank(files, file, size) && !(isFirst && manifest.tailSize > 0)
-      const header = blank ? 'short' : readHeader(home, file, path, id)
+      const header = blank ? 'short' : readSegmentHeader(home, file, path, id)
       if (header !== 'short' && header.origin === 'merged') {
         tail.strangers.push(segmentName(id))
         files.close(file)
@@ -305,11 +287,7 @@ interface Load {
 }
 
 /** Loads what the sealed segments hold, and as much of the tail as the checkpoint knows. */
-function loadKeydir(
-  segments: Segments,
-  tail: readonly Segment[],
-  kind: KeydirKind,
-): Load {
+function loadKeydir(segments: Segments, tail: readonly Segment[], kind: KeydirKind): Load {
   const checkpoint = loadCheckpoint(segments, tail, kind)
   if (checkpoint !== undefined) {
     const replay = new Replay(checkpoint.keydir, segments)
@@ -424,30 +402,6 @@ function endsAsClosed(segments: Segments): boolean {
   const { tail } = segments
   if (tailSize === 0) return tail.length === 0
   return tail.length === 1 && tail[0]?.id === tailId && tail[0].writtenSize === tailSize
-}
-
-function openSegmentFile(
-  home: SegmentHome,
-  id: number,
-  toWrite = false,
-): { path: string; file: number; size: number } {
-  const path = join(home.directory, segmentName(id))
-  try {
-    const file = home.files.open(path, toWrite ? 'write' : 'read')
-    return { path, file, size: home.files.size(file) }
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') {
-      throw new CorruptionError('The segment is missing', path, 0, { cause: error })
-    }
-    throw new StoreError('FIRKIN_READ_FAILED', `Cannot open ${path}`, { cause: error })
-  }
-}
-
-function readHeader(home: SegmentHome, file: number, path: string, id: number) {
-  const bytes = Buffer.alloc(FILE_HEADER_SIZE)
-  const read = readFully(home.files, file, bytes, FILE_HEADER_SIZE, 0)
-  const expected = { storeId: home.storeId, fileId: id }
-  return readFileHeader(bytes.subarray(0, read), path, 'segment', expected)
 }
 
 /** Whether a file's header was never written: it is cut short or all zeros. */

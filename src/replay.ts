@@ -9,15 +9,18 @@
  * - Every put that is not in the keydir afterwards is counted as dead in its segment.
  */
 
-import { CorruptionError } from './errors.ts'
+import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
-import { readHint } from './format/hint.ts'
+import { HintDecoder } from './format/hint.ts'
 import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from './format/record.ts'
-import { readWhole } from './io/files.ts'
+import { errorCode, readWhole } from './io/files.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { type ScanEnd, scanSegment } from './segment/scan.ts'
 import { readFileHeader, type Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
+
+/** Told of a change of the keydir before it is made. */
+export type ChangeListener = (entry: Entry, key: Uint8Array, keySize: number) => void
 
 /** Fills a keydir. */
 export class Replay {
@@ -25,11 +28,14 @@ export class Replay {
   /** How many records were applied. */
   recordCount = 0
   readonly #segments: Segments
+  readonly #beforeChange: ChangeListener
   #mayHaveAbsences = false
 
-  constructor(keydir: Keydir, segments: Segments) {
+  /** @param beforeChange told of each change before it is made; the entry is the key's, or none */
+  constructor(keydir: Keydir, segments: Segments, beforeChange: ChangeListener = () => {}) {
     this.keydir = keydir
     this.#segments = segments
+    this.#beforeChange = beforeChange
   }
 
   /**
@@ -50,17 +56,19 @@ export class Replay {
     const { sequence, keySize, size } = fields
     const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
     const entry = keydir.find(key, keySize)
+    if (entry !== NO_ENTRY && entries.sequenceOf(entry) > sequence) {
+      if (fields.kind === PUT) segment.usage.kill(size)
+      return
+    }
+    this.#beforeChange(entry, key, keySize)
     if (fields.kind === PUT) {
       if (entry === NO_ENTRY) {
         keydir.insert(key, keySize, segment.id, offset, size, sequence, fields.expiresAtMs)
-      } else if (entries.sequenceOf(entry) > sequence) {
-        segment.usage.kill(size)
       } else {
         this.#kill(entry)
         keydir.update(entry, segment.id, offset, size, sequence, fields.expiresAtMs)
       }
     } else if (fields.kind === TOMBSTONE) {
-      if (entry !== NO_ENTRY && entries.sequenceOf(entry) > sequence) return
       if (entry !== NO_ENTRY) this.#kill(entry)
       if (keepAbsence) {
         this.#mayHaveAbsences = true
@@ -75,13 +83,15 @@ export class Replay {
   /**
    * Loads sealed segments, from their hints where these are sound. Answers those without a sound hint.
    *
+   * @param keepAbsences whether older records of a tombstone's key may come from elsewhere
    * @throws {@link CorruptionError} where a segment without a hint is damaged
    */
-  loadSealed(sealed: readonly Segment[]): Segment[] {
+  loadSealed(sealed: readonly Segment[], keepAbsences = false): Segment[] {
     const oldestFirst = [...sealed].sort((a, b) => a.usage.minSequence - b.usage.minSequence)
     const unhinted: Segment[] = []
     for (const [index, segment] of oldestFirst.entries()) {
-      const next = oldestFirst[index + 1]?.usage.minSequence ?? Number.POSITIVE_INFINITY
+      const following = oldestFirst[index + 1]?.usage.minSequence ?? Number.POSITIVE_INFINITY
+      const next = keepAbsences ? 0 : following
       if (this.#loadHint(segment, next)) continue
       unhinted.push(segment)
       this.#loadByScan(segment, FILE_HEADER_SIZE, next)
@@ -152,21 +162,20 @@ export class Replay {
         fileId: segment.id,
       })
       if (header === 'short') return false
+      const decoder = HintDecoder.open(hint, storeId, usage.size)
+      if (decoder === undefined) return false
       let putBytes = 0
-      const sound = readHint(hint, storeId, usage.size, (fields, page, offset) => {
+      const { fields, page } = decoder
+      while (decoder.next()) {
         if (fields.kind === PUT) putBytes += fields.size
-        this.apply(fields, page, segment, offset, fields.sequence > olderUpTo)
-      })
-      // What is neither put nor tombstone is a batch end.
-      if (sound) {
-        usage.deadBytes += usage.size - FILE_HEADER_SIZE - usage.tombstoneBytes - putBytes
+        this.apply(fields, page, segment, decoder.offset, fields.sequence > olderUpTo)
       }
-      return sound
+      // What is neither put nor tombstone is a batch end.
+      usage.deadBytes += usage.size - FILE_HEADER_SIZE - usage.tombstoneBytes - putBytes
+      return true
     } catch (error) {
       // A hint is a shortcut: whatever is wrong with it, the segment itself tells the same.
-      if (error instanceof CorruptionError || (error as { code?: string }).code !== undefined) {
-        return false
-      }
+      if (error instanceof StoreError || errorCode(error) !== undefined) return false
       throw error
     }
   }

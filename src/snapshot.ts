@@ -1,276 +1,101 @@
+import type { Key } from './encoding.ts'
+import type { Engine } from './engine.ts'
+import { StoreError } from './errors.ts'
+import { NO_ENTRY } from './keydir/keydir.ts'
+import type { KeyEncoding } from './options.ts'
+import { type RangeOptions, resolveRange } from './range.ts'
+import type { View } from './view.ts'
+import { type KeyOf, RangeIterator, type ViewReader } from './view-reader.ts'
+
 /**
- * Views: the store as of a moment, for snapshots and iterators.
+ * The store as of the moment at which the snapshot was made, whatever is written, deleted or merged since. While
+ * it is open, what it shows is kept in memory and on disk; close it when it is done with.
  *
- * The keydir shows the present. While views are open, each change first saves what it replaces in the *layer* of
- * the newest view: the old location, or an absence where the key was not there. A view looks in its own layer,
- * then in those of the newer views, oldest first, then in the keydir; the first that knows the key is right.
- *
- * Invariants
- * - A key is saved in a layer once: by the first change after the view was opened.
- * - When a view closes, what its layer knows goes to the next older view, unless that one knows better.
- * - A segment that a layer may point into is not deleted: see `oldestOpenId`.
+ * @example
+ * using snapshot = store.snapshot()
+ * for (const [key, value] of snapshot.entries({ prefix: 'user:' })) console.log(key, value)
  */
-
-import { createKeydir } from './keydir/create.ts'
-import { type Entry, type Keydir, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir/keydir.ts'
-
-/** The store as of the moment at which the view was opened. */
-export interface View {
-  readonly id: number
-  /** The moment, by the store's clock: what had expired then is not there. */
-  readonly nowMs: number
-}
-
-interface OpenView extends View {
-  /** What changed since this view was opened and before the next newer one was. */
-  layer: Keydir | undefined
-}
-
-/** An entry, and the keydir that holds it. */
-export interface Found {
-  keydir: Keydir
-  entry: Entry
-}
-
-/** The open views of a store. */
-export class Views {
-  /** Goes up whenever the keydir or a layer changes while views are open. */
-  version = 0
-  #keydir: Keydir
-  #nextId = 1
-  /** Oldest first. */
-  readonly #open: OpenView[] = []
-
-  constructor(keydir: Keydir) {
-    this.#keydir = keydir
-  }
-
-  get openCount(): number {
-    return this.#open.length
-  }
-
-  /** The id of the oldest open view; infinite where none is open. */
-  get oldestOpenId(): number {
-    return this.#open[0]?.id ?? Number.POSITIVE_INFINITY
-  }
-
-  /** The id that the next view gets. */
-  get nextId(): number {
-    return this.#nextId
-  }
-
-  /** Opens a view of the present. */
-  open(nowMs: number): View {
-    const view: OpenView = { id: this.#nextId++, nowMs, layer: undefined }
-    this.#open.push(view)
-    this.#keydir.entries.pin()
-    return view
-  }
-
-  /** Closes a view; idempotent. */
-  close(view: View): void {
-    const place = this.#open.findIndex((open) => open.id === view.id)
-    if (place === -1) return
-    const [closed] = this.#open.splice(place, 1)
-    this.#keydir.entries.unpin()
-    const older = this.#open[place - 1]
-    if (older !== undefined && closed?.layer !== undefined) {
-      this.version++
-      if (older.layer === undefined) older.layer = closed.layer
-      else addMissing(older.layer, closed.layer)
-    }
-  }
-
-  /** Saves what a change is about to replace; `entry` is the key's entry in the keydir, or none. */
-  save(entry: Entry, key: Uint8Array, keySize: number): void {
-    const newest = this.#open.at(-1)
-    if (newest === undefined) return
-    this.version++
-    newest.layer ??= createKeydir('btree')
-    if (newest.layer.find(key, keySize) !== NO_ENTRY) return
-    const { entries } = this.#keydir
-    if (entry === NO_ENTRY) newest.layer.insert(key, keySize, 1, 0, 0, 0, 0)
-    else copyEntry(this.#keydir, entry, newest.layer, key, keySize)
-  }
-
-  /** Takes another keydir with the same content: the one before was rebuilt. */
-  replaceKeydir(keydir: Keydir): void {
-    this.#keydir = keydir
-    this.version++
-    for (let count = 0; count < this.#open.length; count++) keydir.entries.pin()
-  }
-
-  /** Finds a key as the view sees it. Expiry is not looked at. */
-  find(view: View, key: Uint8Array, keySize: number, found: Found): boolean {
-    for (const open of this.#open) {
-      if (open.id < view.id || open.layer === undefined) continue
-      const entry = open.layer.find(key, keySize)
-      if (entry === NO_ENTRY) continue
-      found.keydir = open.layer
-      found.entry = entry
-      return open.layer.entries.sizeOf(entry) > 0
-    }
-    found.keydir = this.#keydir
-    found.entry = this.#keydir.find(key, keySize)
-    return found.entry !== NO_ENTRY
-  }
-
-  /** The keydirs that a view looks through, in order; valid while `version` stays. */
-  sources(view: View): Keydir[] {
-    const sources: Keydir[] = []
-    for (const open of this.#open) {
-      if (open.id >= view.id && open.layer !== undefined) sources.push(open.layer)
-    }
-    sources.push(this.#keydir)
-    return sources
-  }
-}
-
-/** Walks the keys of a range as a view sees them, in order. */
-export class ViewCursor {
-  /** The keydir of the entry that `next` gave last. */
-  keydir: Keydir
-  readonly #views: Views
+export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
+  readonly #engine: Engine
+  readonly #reader: ViewReader<V>
   readonly #view: View
-  readonly #range: KeyRange
-  #version = -1
-  #sources: Source[] = []
-  #last: Found | undefined
+  readonly #assertStoreOpen: () => void
+  #closed = false
 
-  constructor(views: Views, view: View, range: KeyRange) {
-    this.#views = views
-    this.#view = view
-    this.#range = range
-    this.#reseat()
-    this.keydir = (this.#sources.at(-1) as Source).keydir
+  /** @internal Made by `store.snapshot()`. */
+  constructor(engine: Engine, reader: ViewReader<V>, assertStoreOpen: () => void) {
+    this.#engine = engine
+    this.#reader = reader
+    this.#assertStoreOpen = assertStoreOpen
+    this.#view = engine.views.open(engine.options.clock())
   }
 
-  /** The next entry, of `this.keydir`, or {@link NO_ENTRY} at the end. */
-  next(): Entry {
-    for (;;) {
-      if (this.#version !== this.#views.version) this.#reseat()
-      const entry = this.#sources.length === 1 ? this.#nextAlone() : this.#nextOfAll()
-      if (entry === NO_ENTRY) return NO_ENTRY
-      const { entries } = this.keydir
-      if (entries.sizeOf(entry) === 0) continue
-      const expiresAtMs = entries.expiresAtOf(entry)
-      if (expiresAtMs === 0 || expiresAtMs > this.#view.nowMs) return entry
-    }
+  /** The value that a key had. A copy that the caller owns. @throws {@link StoreError} FIRKIN_CLOSED */
+  get(key: Key): V | undefined {
+    this.#assertOpen()
+    return this.#reader.get(this.#view, key)
   }
 
-  #nextAlone(): Entry {
-    const source = this.#sources[0] as Source
-    const entry = source.take()
-    if (entry !== NO_ENTRY) this.#remember(source.keydir, entry)
-    return entry
+  /** The values of many keys, in their order. */
+  getMany(keys: Iterable<Key>): (V | undefined)[] {
+    return Array.from(keys, (key) => this.get(key))
   }
 
-  /** The lowest head of all; the first source that has it is right, the others step over it. */
-  #nextOfAll(): Entry {
-    let best: Source | undefined
-    for (const source of this.#sources) {
-      if (source.head === NO_ENTRY) continue
-      if (best === undefined || this.#compare(source, best) < 0) best = source
-    }
-    if (best === undefined) return NO_ENTRY
-    const { keydir, head } = best
-    for (const source of this.#sources) {
-      if (source !== best && source.head !== NO_ENTRY && this.#compare(source, best) === 0) {
-        source.take()
-      }
-    }
-    best.take()
-    this.#remember(keydir, head)
-    return head
+  /** Whether a key was there. */
+  has(key: Key): boolean {
+    this.#assertOpen()
+    return this.#reader.has(this.#view, key)
   }
 
-  #compare(left: Source, right: Source): number {
-    const key = right.keydir.entries.keyView(right.head)
-    const order = left.keydir.entries.compareKey(left.head, key, key.length)
-    return this.#range.reverse ? -order : order
+  /** The entries of a range, in key order. */
+  entries(range?: RangeOptions): RangeIterator<[KeyOf<E>, V]> {
+    return this.#iterate(range, 'entry')
   }
 
-  #remember(keydir: Keydir, entry: Entry): void {
-    this.keydir = keydir
-    this.#last ??= { keydir, entry }
-    this.#last.keydir = keydir
-    this.#last.entry = entry
+  /** The keys of a range, in order. */
+  keys(range?: RangeOptions): RangeIterator<KeyOf<E>> {
+    return this.#iterate(range, 'key')
   }
 
-  /** Finds its place again after a change. */
-  #reseat(): void {
-    this.#version = this.#views.version
-    const cursors = new Map(this.#sources.map((source) => [source.keydir, source.cursor]))
-    const last = this.#last
-    const key = last?.keydir.entries.keyView(last.entry)
-    this.#sources = this.#views.sources(this.#view).map((keydir) => {
-      const cursor = cursors.get(keydir) ?? keydir.cursor(this.#range)
-      if (key !== undefined) cursor.seekBeyond(key, key.length)
-      return new Source(keydir, cursor)
-    })
-    if (key === undefined && cursors.size > 0) {
-      // Nothing was given yet, but heads were taken: begin anew.
-      this.#sources = this.#sources.map(
-        ({ keydir }) => new Source(keydir, keydir.cursor(this.#range)),
-      )
-    }
-    if (this.#sources.length > 1) for (const source of this.#sources) source.fill()
-  }
-}
-
-/** One keydir that is walked, with the entry that comes next once it was looked at. */
-class Source {
-  readonly keydir: Keydir
-  readonly cursor: KeydirCursor
-  head: Entry = NO_ENTRY
-  #filled = false
-
-  constructor(keydir: Keydir, cursor: KeydirCursor) {
-    this.keydir = keydir
-    this.cursor = cursor
+  /** The values of a range, in key order. */
+  values(range?: RangeOptions): RangeIterator<V> {
+    return this.#iterate(range, 'value')
   }
 
-  /** Looks at the next entry. */
-  fill(): void {
-    this.head = this.cursor.next()
-    this.#filled = true
+  /** How many keys a range had; looks at each. */
+  count(range?: RangeOptions): number {
+    this.#assertOpen()
+    const resolved = resolveRange(range)
+    const cursor = this.#engine.cursor(this.#view, resolved)
+    let count = 0
+    while (count < resolved.limit && this.#engine.advance(cursor) !== NO_ENTRY) count++
+    return count
   }
 
-  /** Gives the next entry and steps over it. */
-  take(): Entry {
-    if (!this.#filled) return this.cursor.next()
-    const { head } = this
-    this.head = this.cursor.next()
-    return head
+  [Symbol.iterator](): RangeIterator<[KeyOf<E>, V]> {
+    return this.entries()
   }
-}
 
-function copyEntry(
-  from: Keydir,
-  entry: Entry,
-  to: Keydir,
-  key: Uint8Array,
-  keySize: number,
-): void {
-  const { entries } = from
-  to.insert(
-    key,
-    keySize,
-    entries.segmentOf(entry),
-    entries.offsetOf(entry),
-    entries.sizeOf(entry),
-    entries.sequenceOf(entry),
-    entries.expiresAtOf(entry),
-  )
-}
-
-/** Adds to `target` what only `source` knows. */
-function addMissing(target: Keydir, source: Keydir): void {
-  const walk = (entry: Entry): void => {
-    const key = source.entries.keyView(entry)
-    if (target.find(key, key.length) === NO_ENTRY) {
-      copyEntry(source, entry, target, key, key.length)
-    }
+  /** Lets go of what the snapshot shows; idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#engine.views.close(this.#view)
   }
-  for (let place = 0; place !== -1; ) place = source.entries.walk(place, 1024, walk)
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  #iterate<T>(range: RangeOptions | undefined, part: 'key' | 'value' | 'entry'): RangeIterator<T> {
+    this.#assertOpen()
+    const assertOpen = () => this.#assertOpen()
+    const resolved = resolveRange(range)
+    return new RangeIterator(this.#engine, this.#reader, this.#view, resolved, part, assertOpen)
+  }
+
+  #assertOpen(): void {
+    this.#assertStoreOpen()
+    if (this.#closed) throw new StoreError('FIRKIN_CLOSED', 'The snapshot is closed')
+  }
 }

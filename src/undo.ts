@@ -1,10 +1,4 @@
-import {
-  BATCH_END,
-  BATCH_END_SIZE,
-  MIN_RECORD_SIZE,
-  PUT,
-  RecordFields,
-} from './format/record.ts'
+import { BATCH_END, BATCH_END_SIZE, MIN_RECORD_SIZE, PUT, RecordFields } from './format/record.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import type { Segments } from './segment/segments.ts'
 import { STAGE_SIZE, type Writer } from './segment/writer.ts'

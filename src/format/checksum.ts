@@ -1,5 +1,5 @@
-import { buf as crc32Short } from 'crc-32'
 import { crc32 as crc32Long } from 'node:zlib'
+import crc32Package from 'crc-32'
 
 /** From this many bytes on, the native checksum wins (measured, bench/checksum.js). */
 const LONG_SIZE = 300
@@ -11,5 +11,5 @@ const LONG_SIZE = 300
  */
 export function checksum(bytes: Uint8Array, start: number, end: number, seed: number): number {
   const part = bytes.subarray(start, end)
-  return end - start < LONG_SIZE ? crc32Short(part, seed) >>> 0 : crc32Long(part, seed)
+  return end - start < LONG_SIZE ? crc32Package.buf(part, seed) >>> 0 : crc32Long(part, seed)
 }

@@ -13,8 +13,8 @@
  * Invariant: a file whose header does not match its name and its store is never read further.
  */
 
-import { checksum } from './checksum.ts'
 import { viewOf } from './bytes.ts'
+import { checksum } from './checksum.ts'
 
 /** The format that this version writes, and the only one that it reads. */
 export const FORMAT_VERSION = 1

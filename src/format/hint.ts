@@ -57,31 +57,45 @@ export class HintEncoder {
   }
 }
 
-/**
- * Reads a whole hint, whose file header the caller has read, and gives each entry to `visit`. The fields'
- * `size` is the record's, `keyAt` lies in the hint.
- *
- * @returns whether the hint is sound and of a segment of `segmentSize` bytes; nothing is visited where not
- */
-export function readHint(
-  file: Buffer,
-  storeId: Uint8Array,
-  segmentSize: number,
-  visit: (fields: RecordFields, page: Page, offset: number) => void,
-): boolean {
-  if (file.length < ENTRIES_AT) return false
-  const page = pageOf(file)
-  if (page.view.getUint32(SEGMENT_SIZE_AT, true) !== segmentSize) return false
-  const expected = hintChecksum(file, file.length, storeSeed(storeId))
-  if (page.view.getUint32(CRC_AT, true) !== expected) return false
-  const fields = new RecordFields()
-  const count = page.view.getUint32(COUNT_AT, true)
-  for (let at = ENTRIES_AT, read = 0; read < count; read++) {
-    fields.readHeader(page, at, file.length)
-    visit(fields, page, page.view.getUint32(at, true))
-    at = fields.valueAt
+/** Reads the entries of a hint, one after the other. */
+export class HintDecoder {
+  /** The entry that was read last; `size` is the record's, `keyAt` lies in `page`. */
+  readonly fields = new RecordFields()
+  readonly page: Page
+  /** Where the record begins in the segment. */
+  offset = 0
+  #at = ENTRIES_AT
+  #left: number
+
+  private constructor(page: Page) {
+    this.page = page
+    this.#left = page.view.getUint32(COUNT_AT, true)
   }
-  return true
+
+  /**
+   * Begins to read a whole hint, whose file header the caller has read.
+   *
+   * @returns `undefined` where the hint is damaged, or not of a segment of `segmentSize` bytes
+   */
+  static open(file: Uint8Array, storeId: Uint8Array, segmentSize: number): HintDecoder | undefined {
+    if (file.length < ENTRIES_AT) return undefined
+    const page = pageOf(Buffer.from(file.buffer, file.byteOffset, file.byteLength))
+    if (page.view.getUint32(SEGMENT_SIZE_AT, true) !== segmentSize) return undefined
+    const expected = hintChecksum(file, file.length, storeSeed(storeId))
+    return page.view.getUint32(CRC_AT, true) === expected ? new HintDecoder(page) : undefined
+  }
+
+  /** Reads the next entry; false at the end. */
+  next(): boolean {
+    if (this.#left === 0) return false
+    this.#left--
+    const { fields, page } = this
+    // The checksum vouches that an encoder wrote this.
+    fields.readHeader(page, this.#at, page.bytes.length)
+    this.offset = page.view.getUint32(this.#at, true)
+    this.#at = fields.valueAt
+    return true
+  }
 }
 
 function hintChecksum(bytes: Uint8Array, size: number, seed: number): number {

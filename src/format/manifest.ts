@@ -18,10 +18,10 @@
  * - Every file of the store's own names that is neither listed nor in the tail is a leftover.
  */
 
+import type { KeydirKind } from '../keydir/keydir.ts'
 import { readUint48, UINT48_SIZE, viewOf, writeUint48 } from './bytes.ts'
 import { checksum } from './checksum.ts'
 import { encodeFileHeader, FILE_HEADER_SIZE, type Origin, storeSeed } from './file-header.ts'
-import type { KeydirKind } from '../keydir/keydir.ts'
 
 /** What a segment holds, counted once when it is sealed; it never changes. */
 export interface SegmentFigures {

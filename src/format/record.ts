@@ -165,16 +165,7 @@ export function writeBatchEnd(
   sequence: number,
   seed: number,
 ): number {
-  const valueAt = writeRecordHeader(
-    page.view,
-    at,
-    BATCH_END,
-    0,
-    0,
-    BATCH_COUNT_SIZE,
-    sequence,
-    0,
-  )
+  const valueAt = writeRecordHeader(page.view, at, BATCH_END, 0, 0, BATCH_COUNT_SIZE, sequence, 0)
   page.view.setUint32(valueAt, count, true)
   writeChecksum(page, at, valueAt + BATCH_COUNT_SIZE, seed)
   return valueAt + BATCH_COUNT_SIZE

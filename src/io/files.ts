@@ -22,13 +22,7 @@ export interface Files {
   open(path: string, mode: OpenMode): FileDescriptor
   close(file: FileDescriptor): void
   /** Reads up to `size` bytes at `position` into `target` at `at`; answers how many there were. */
-  read(
-    file: FileDescriptor,
-    target: Uint8Array,
-    at: number,
-    size: number,
-    position: number,
-  ): number
+  read(file: FileDescriptor, target: Uint8Array, at: number, size: number, position: number): number
   /** Writes up to `size` bytes of `source` from `at`, at `position`; answers how many were taken. */
   write(
     file: FileDescriptor,

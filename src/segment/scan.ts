@@ -25,8 +25,12 @@ import { type FileDescriptor, type Files, readFully } from '../io/files.ts'
 /** How much of a file is read at once. */
 const WINDOW_SIZE = 1024 * 1024
 
-/** Called for each record; `fields.keyAt` and `valueAt` lie in `page`, the record began at `offset`. */
-export type RecordVisitor = (fields: RecordFields, page: Page, offset: number) => void
+/**
+ * Called for each record; `fields.keyAt` and `valueAt` lie in `page`, the record began at `offset`. Where it
+ * answers `false` the scan ends behind the record.
+ */
+// biome-ignore lint/suspicious/noConfusingVoidType: a visitor that never ends the scan answers nothing.
+export type RecordVisitor = (fields: RecordFields, page: Page, offset: number) => void | false
 
 /** Which part of a file is scanned, and what its records must be like. */
 export interface ScanOptions {
@@ -44,6 +48,8 @@ export interface ScanOptions {
    * `'loose'` gives each record as it comes, for a sealed segment, where every batch is known to be whole.
    */
   readonly batches: 'whole' | 'loose'
+  /** A window over the same file to go on with; a new one where it is missing. */
+  readonly window?: Window
 }
 
 /** How a scan ended. */
@@ -99,7 +105,7 @@ export class Window {
 /** Scans the records of a segment. Records of a batch are visited once the batch is known to be whole. */
 export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd {
   const { from, to, seed } = options
-  const window = new Window(options.files, options.file, to)
+  const window = options.window ?? new Window(options.files, options.file, to)
   const fields = new RecordFields()
   const batch = new PendingBatch()
   let at = from
@@ -140,15 +146,16 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
       end = at + size
       maxSequence = Math.max(maxSequence, sequence)
       // A batch end counts too: it takes room.
-      visit(fields, window.page, at)
+      if (visit(fields, window.page, at) === false) return stop(undefined, '')
     } else if (options.batches === 'whole' && (fields.flags & IN_BATCH) !== 0) {
       batch.add(window.page, place, fields, at)
     } else if (batch.count > 0) {
       return stop(at, 'A batch has no end')
     } else {
-      visit(fields, window.page, at)
+      const goOn = visit(fields, window.page, at)
       end = at + size
       maxSequence = Math.max(maxSequence, sequence)
+      if (goOn === false) return stop(undefined, '')
     }
     at += size
   }

@@ -15,12 +15,7 @@
 
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
-import {
-  encodeManifest,
-  type Manifest,
-  type SealedSegment,
-  type SegmentFigures,
-} from '../format/manifest.ts'
+import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
 import { removeIfThere, writeFully } from '../io/files.ts'
 import { Segment, type SegmentHome, type SegmentOrigin } from './segment.ts'
@@ -127,12 +122,26 @@ export class Segments {
     this.#syncedSizes.delete(segment)
   }
 
+  /** Takes over the set that another process has installed: what is not of the tail any more is sealed. */
+  adopt(manifest: Manifest, arrived: readonly Segment[], tail: readonly Segment[]): void {
+    this.#installed = manifest
+    for (const segment of arrived) this.addSealed(segment)
+    const sealed = this.#tail.filter((segment) => segment.id < manifest.tailId)
+    for (const segment of sealed) this.#tail.splice(this.#tail.indexOf(segment), 1)
+    for (const segment of tail) this.addToTail(segment, 0)
+  }
+
   /** Gives out an id that was never used. */
   takeId(): number {
     if (this.#nextId > MAX_SEGMENT_ID) {
       throw new StoreError('FIRKIN_WRITE_FAILED', 'All segment ids are used up')
     }
     return this.#nextId++
+  }
+
+  /** The id that `takeId` gives next. */
+  get nextId(): number {
+    return this.#nextId
   }
 
   /** Higher than the sequence of every record that was ever written. */
@@ -193,13 +202,21 @@ export class Segments {
     const last = this.active
     const sealed = this.#tail.filter((segment) => segment !== last && !this.#isDirty(segment))
     if (last === undefined || sealed.length === 0 || this.#isUnsynced(last)) return []
-    await this.commit((installed) => ({
-      tailId: last.id,
-      tailSize: this.#syncedSizes.get(last) ?? 0,
-      segments: [...installed.segments, ...sealed.map(describe)],
-    }))
+    await this.commit((installed) => {
+      // A commit before this one may have listed some of them.
+      const added = sealed.filter((segment) => segment.id >= installed.tailId)
+      return {
+        tailId: last.id,
+        tailSize: this.#syncedSizes.get(last) ?? installed.tailSize,
+        segments: [
+          ...installed.segments,
+          ...added.map((segment) => segment.usage.seal(segment.id, segment.origin)),
+        ],
+      }
+    })
     for (const segment of sealed) {
-      this.#tail.splice(this.#tail.indexOf(segment), 1)
+      const place = this.#tail.indexOf(segment)
+      if (place !== -1) this.#tail.splice(place, 1)
       this.#syncedSizes.delete(segment)
     }
     return sealed
@@ -263,19 +280,4 @@ export class Segments {
     this.#installed = manifest
     await files.syncDirectoryLater(directory)
   }
-}
-
-/** A segment as the manifest lists it. */
-export function describe(segment: Segment): SealedSegment {
-  const { usage } = segment
-  const figures: SegmentFigures = {
-    size: usage.size,
-    putCount: usage.putCount,
-    tombstoneCount: usage.tombstoneCount,
-    tombstoneBytes: usage.tombstoneBytes,
-    minSequence: usage.minSequence,
-    maxSequence: usage.maxSequence,
-    lastExpiryMs: usage.lastExpiryMs,
-  }
-  return { id: segment.id, origin: segment.origin, ...figures }
 }

@@ -1,5 +1,5 @@
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
-import type { SegmentFigures } from '../format/manifest.ts'
+import type { SealedSegment, SegmentFigures } from '../format/manifest.ts'
 import { PUT, type RecordKind, TOMBSTONE } from '../format/record.ts'
 
 /**
@@ -78,5 +78,20 @@ export class SegmentUsage implements SegmentFigures {
   setDead(dead: { readonly deadPutCount: number; readonly deadBytes: number }): void {
     this.deadPutCount = dead.deadPutCount
     this.deadBytes = dead.deadBytes
+  }
+
+  /** The figures as the manifest lists them. */
+  seal(id: number, origin: SealedSegment['origin']): SealedSegment {
+    return {
+      id,
+      origin,
+      size: this.size,
+      putCount: this.putCount,
+      tombstoneCount: this.tombstoneCount,
+      tombstoneBytes: this.tombstoneBytes,
+      minSequence: this.minSequence,
+      maxSequence: this.maxSequence,
+      lastExpiryMs: this.lastExpiryMs,
+    }
   }
 }

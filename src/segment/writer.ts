@@ -58,9 +58,7 @@ export class Writer {
   fits(size: number): boolean {
     const segment = this.#segment
     return (
-      segment !== undefined &&
-      this.stagedSize + size <= STAGE_SIZE &&
-      this.#hasRoom(segment, size)
+      segment !== undefined && this.stagedSize + size <= STAGE_SIZE && this.#hasRoom(segment, size)
     )
   }
 
@@ -94,7 +92,13 @@ export class Writer {
     const size = this.stagedSize
     try {
       this.#cut()
-      writeFully(this.#segments.home.files, segment.file, this.page.bytes, size, segment.writtenSize)
+      writeFully(
+        this.#segments.home.files,
+        segment.file,
+        this.page.bytes,
+        size,
+        segment.writtenSize,
+      )
       segment.writtenSize += size
     } catch (error) {
       this.#mustCut = true

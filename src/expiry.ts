@@ -1,0 +1,53 @@
+import type { Engine } from './engine.ts'
+import type { Entry } from './keydir/keydir.ts'
+
+/** How long one round may hold the main thread, in milliseconds. */
+const ROUND_MS = 4
+/** How many entries are walked between two looks at the clock. */
+const WALK_ENTRIES = 1024
+
+/**
+ * Forgets expired keys without anyone reading them: every round walks on through the keydir for a few
+ * milliseconds, and begins anew at its end. Their records are dead then, and a merge gives the space back.
+ */
+export class Sweeper {
+  /** How many keys were forgotten. */
+  expiredCount = 0
+  readonly #engine: Engine
+  readonly #onError: (error: unknown) => void
+  readonly #timer: NodeJS.Timeout
+  #place = 0
+
+  constructor(engine: Engine, intervalMs: number, onError: (error: unknown) => void) {
+    this.#engine = engine
+    this.#onError = onError
+    this.#timer = setInterval(() => this.#round(), intervalMs)
+    this.#timer.unref()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  #round(): void {
+    const engine = this.#engine
+    try {
+      const endsAt = performance.now() + ROUND_MS
+      const nowMs = engine.options.clock()
+      while (engine.keydir.entries.expiringCount > 0 && performance.now() < endsAt) {
+        const next = engine.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, nowMs))
+        this.#place = Math.max(next, 0)
+        if (next === -1) return
+      }
+    } catch (error) {
+      this.#onError(error)
+    }
+  }
+
+  #look(entry: Entry, nowMs: number): void {
+    const expiresAtMs = this.#engine.keydir.entries.expiresAtOf(entry)
+    if (expiresAtMs === 0 || expiresAtMs > nowMs) return
+    this.#engine.expire(entry)
+    this.expiredCount++
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * A read-only store that catches up with its writer.
+ *
+ * 1. Replay what was appended to the segments that are known; their files stay readable after a merge.
+ * 2. Where the manifest is another one: load the segments that came, by sequence, as recovery does.
+ * 3. Forget the keys that still point into segments that went: they were deleted, or have expired.
+ *
+ * Where that cannot be done, because the writer took a failed write back that had been seen, all is loaded anew.
+ */
+
+import type { Engine } from './engine.ts'
+import { CorruptionError } from './errors.ts'
+import { FILE_HEADER_SIZE } from './format/file-header.ts'
+import type { Manifest } from './format/manifest.ts'
+import { parseName } from './format/names.ts'
+import type { Entry } from './keydir/keydir.ts'
+import { openTail, type RecoveryOptions, readManifest, recover } from './recovery.ts'
+import { Replay } from './replay.ts'
+import { openSealed } from './segment/open.ts'
+import type { Segment } from './segment/segment.ts'
+
+/** How often a set of segments that changes under the reader's hands is looked at again. */
+const MAX_ATTEMPTS = 10
+
+/** Catches a read-only engine up with its writer. */
+export class Follower {
+  readonly #engine: Engine
+  readonly #options: RecoveryOptions
+  readonly #timer: NodeJS.Timeout | undefined
+  #refreshing: Promise<boolean> | undefined
+
+  constructor(
+    engine: Engine,
+    options: RecoveryOptions,
+    intervalMs: number,
+    onError: (error: unknown) => void,
+  ) {
+    this.#engine = engine
+    this.#options = options
+    if (intervalMs > 0) {
+      this.#timer = setInterval(() => this.refresh().catch(onError), intervalMs)
+      this.#timer.unref()
+    }
+  }
+
+  /** Resolves once all that the writer had handed to the operating system is seen; whether anything was new. */
+  refresh(): Promise<boolean> {
+    this.#refreshing ??= this.#refresh().finally(() => {
+      this.#refreshing = undefined
+    })
+    return this.#refreshing
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#refreshing?.catch(() => undefined)
+  }
+
+  async #refresh(): Promise<boolean> {
+    const before = this.#engine.nextSequence
+    for (let attempt = 1; ; attempt++) {
+      try {
+        if (!this.#catchUp()) await this.#reload()
+        return this.#engine.nextSequence !== before
+      } catch (error) {
+        // A merge may have replaced the set between our look at the manifest and at the files.
+        if (!(error instanceof CorruptionError) || attempt === MAX_ATTEMPTS) throw error
+      }
+    }
+  }
+
+  /** @returns whether it could be done in this way */
+  #catchUp(): boolean {
+    const engine = this.#engine
+    const { segments } = engine
+    const { files, directory } = segments.home
+    const manifest = readManifest(files, directory)
+    if (manifest === undefined) throw new CorruptionError('The manifest is missing', directory, 0)
+    const names = files.list(directory) ?? []
+    const replay = new Replay(engine.keydir, segments, (entry, key, keySize) =>
+      engine.views.save(entry, key, keySize),
+    )
+    for (const segment of segments.tail) {
+      const size = files.size(segment.file)
+      if (size < segment.writtenSize) return false
+      if (!extend(replay, segment, size)) return false
+    }
+    const isNewSet = manifest.generation !== segments.manifest.generation
+    const arrived: Segment[] = []
+    if (isNewSet) {
+      for (const sealed of manifest.segments) {
+        if (segments.find(sealed.id) === undefined) {
+          arrived.push(openSealed(segments.home, sealed, this.#options.mapping))
+        }
+      }
+    }
+    const known = names.filter((name) => {
+      const parsed = parseName(name)
+      return parsed.type !== 'segment' || segments.find(parsed.id) === undefined
+    })
+    const tail = openTail(segments.home, { ...manifest, tailSize: 0 }, known, this.#options)
+    segments.adopt(manifest, arrived, tail.segments)
+    if (arrived.length > 0) replay.loadSealed(arrived, true)
+    for (const segment of tail.segments) {
+      const size = segment.writtenSize
+      segment.writtenSize = FILE_HEADER_SIZE
+      if (segment.usage.size > 0) extend(replay, segment, size)
+    }
+    replay.dropAbsences()
+    if (isNewSet) this.#forgetGone(manifest)
+    engine.advanceSequence()
+    return true
+  }
+
+  /** Forgets the segments that the writer retired, and the keys that still point there. */
+  #forgetGone(manifest: Manifest): void {
+    const engine = this.#engine
+    const { segments } = engine
+    const listed = new Set(manifest.segments.map(({ id }) => id))
+    const gone = segments.all.filter(
+      (segment) => !listed.has(segment.id) && !segments.tail.includes(segment),
+    )
+    if (gone.length === 0) return
+    const ids = new Set(gone.map((segment) => segment.id))
+    const visit = (entry: Entry): void => {
+      if (ids.has(engine.keydir.entries.segmentOf(entry))) engine.expire(entry)
+    }
+    for (let place = 0; place !== -1; ) place = engine.walk(place, 4096, visit)
+    for (const segment of gone) engine.retire(segment)
+    engine.releaseRetired()
+  }
+
+  async #reload(): Promise<void> {
+    const { files, directory } = this.#engine.segments.home
+    this.#engine.replace(await recover(files, directory, this.#options))
+  }
+}
+
+/** Replays what was appended to a segment of the tail; false where what was there before has changed. */
+function extend(replay: Replay, segment: Segment, size: number): boolean {
+  if (size === segment.writtenSize) return true
+  const scan = replay.replay(segment, segment.writtenSize, size)
+  const grew = scan.end > segment.writtenSize
+  segment.writtenSize = scan.end
+  // What is not whole yet may be on its way; it is looked at again the next time.
+  return grew || scan.faultAt !== undefined
+}

@@ -1,0 +1,24 @@
+export type { BackupReport } from './backup.ts'
+export type { BatchOperation, WriteBatch } from './batch.ts'
+export type { Key } from './encoding.ts'
+export { CorruptionError, type ErrorCode, StoreError } from './errors.ts'
+export type { KeydirKind } from './keydir/keydir.ts'
+export type { MergeCallOptions, MergeProgress, MergeReport } from './merge/merge.ts'
+export type { MergePlan, PlanEntry, PlanReason } from './merge/plan.ts'
+export type {
+  KeyEncoding,
+  MergeOptions,
+  RecoveryMode,
+  StoreOptions,
+  SyncOption,
+  ValueCodec,
+  ValueEncoding,
+} from './options.ts'
+export type { PutOptions } from './put-options.ts'
+export type { RangeOptions } from './range.ts'
+export type { RecoveryReport, TornTail } from './recovery.ts'
+export type { Snapshot } from './snapshot.ts'
+export type { SegmentStats, StoreStats } from './stats.ts'
+export { type MergeEvent, open, type Store, type StoreEvents } from './store.ts'
+export type { Finding, VerifyReport } from './verify.ts'
+export type { KeyOf, RangeIterator } from './view-reader.ts'

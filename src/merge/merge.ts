@@ -1,0 +1,406 @@
+/**
+ * Merge rewrites sealed segments, so that only live records remain.
+ *
+ * 1. Plan. Choose segments by what they give back (plan.ts).
+ * 2. Mark. Walk the keydir in slices, and note which records of the chosen segments are live.
+ * 3. Copy. Write them to new segments, on another thread (copy.ts).
+ * 4. Commit. Replace the manifest: from here on the new segments are of the store, and the old ones are not.
+ * 5. Repoint. In slices: a key whose entry still has the copied record's sequence points to the copy.
+ * 6. Retire. Close and delete the old segments, once no view may look into them.
+ *
+ * A record that was dead when it was marked stays dead, so marking may take its time. A crash before step 4
+ * leaves files that are of no store; one after it leaves old segments that are of none.
+ *
+ * Invariants
+ * - Nothing is deleted before the manifest that does without it is durable.
+ * - Between steps 4 and 6 the keydir may point into segments that are not of the set, but still open.
+ */
+
+import { setImmediate } from 'node:timers/promises'
+import { removeCheckpoint } from '../checkpoint.ts'
+import type { Engine } from '../engine.ts'
+import { StoreError } from '../errors.ts'
+import { HintDecoder } from '../format/hint.ts'
+import { PUT } from '../format/record.ts'
+import { removeIfThere } from '../io/files.ts'
+import type { Entry } from '../keydir/keydir.ts'
+import { checkNames, checkObject, type MergePolicy, type ResolvedOptions } from '../options.ts'
+import { openSealed } from '../segment/open.ts'
+import type { Segment } from '../segment/segment.ts'
+import type { CopyJob, CopyProgress, CopyTarget } from './copy.ts'
+import { Offsets } from './offsets.ts'
+import { type MergePlan, type PlanEntry, planAll, planAutomatic } from './plan.ts'
+import type { Labour } from './thread.ts'
+
+/** Options of one call of `store.merge`. */
+export interface MergeCallOptions {
+  /**
+   * Only says what would be done.
+   * @defaultValue false
+   */
+  readonly dryRun?: boolean
+  /** Ends the merge before its commit; the store is then as it was. */
+  readonly signal?: AbortSignal
+  /** Called about every mebibyte that is read. */
+  readonly onProgress?: (progress: MergeProgress) => void
+}
+
+/** How far a merge has come, in bytes. */
+export interface MergeProgress extends CopyProgress {
+  /** What is to be read in all. */
+  readonly bytesTotal: number
+}
+
+/** What a merge did, or with `dryRun` would do. */
+export interface MergeReport {
+  readonly dryRun: boolean
+  /** Each segment that goes, and why. */
+  readonly segments: readonly PlanEntry[]
+  /** The ids of the segments that came. */
+  readonly created: readonly number[]
+  readonly bytesRead: number
+  readonly bytesWritten: number
+  /** Bytes on disk before less after; with `dryRun` as estimated. */
+  readonly bytesGained: number
+  readonly durationMs: number
+}
+
+/** What a merger tells. */
+export interface MergeListener {
+  started(plan: MergePlan): void
+  progressed(progress: MergeProgress): void
+  finished(report: MergeReport): void
+  failed(error: StoreError): void
+}
+
+/** How long the main thread is held at once, in milliseconds. */
+const SLICE_MS = 2
+/** How many entries are walked in one step. */
+const WALK_ENTRIES = 512
+/** How many steps are made between two looks at the clock. */
+const STEPS_PER_LOOK = 16
+
+/** Merges one store. One merge runs at a time. */
+export class Merger {
+  readonly #engine: Engine
+  readonly #policy: MergePolicy
+  readonly #maxSegmentBytes: number
+  readonly #mapping: boolean
+  readonly #labour: Labour
+  readonly #listener: MergeListener
+  #running: Promise<unknown> | undefined
+  #abort: AbortController | undefined
+
+  constructor(
+    engine: Engine,
+    options: Pick<ResolvedOptions<unknown>, 'merge' | 'maxSegmentBytes' | 'mapping'>,
+    labour: Labour,
+    listener: MergeListener,
+  ) {
+    this.#engine = engine
+    this.#policy = options.merge
+    this.#maxSegmentBytes = options.maxSegmentBytes
+    this.#mapping = options.mapping
+    this.#labour = labour
+    this.#listener = listener
+  }
+
+  get running(): boolean {
+    return this.#running !== undefined
+  }
+
+  /**
+   * Merges all that has anything to give back, the active segment included.
+   *
+   * @throws {@link StoreError} FIRKIN_MERGE_RUNNING, FIRKIN_MERGE_FAILED
+   */
+  async merge(options: MergeCallOptions = {}): Promise<MergeReport> {
+    checkObject(options, 'Merge options')
+    checkNames(options, ['dryRun', 'signal', 'onProgress'], 'merge option')
+    if (options.dryRun === true) return dryRun(planAll(this.#figures(true), this.#now()))
+    if (this.#running !== undefined) {
+      throw new StoreError('FIRKIN_MERGE_RUNNING', 'A merge is running')
+    }
+    return await this.#exclusively(async (signal) => {
+      const engine = this.#engine
+      engine.rotate()
+      await engine.durability.sync()
+      await engine.segments.seal()
+      return await this.#run(planAll(this.#figures(false), this.#now()), signal, options.onProgress)
+    }, options.signal)
+  }
+
+  /** Merges if that is worth it now. */
+  consider(): void {
+    this.releaseRetired()
+    if (!this.#policy.automatic || this.#running !== undefined || !this.#isInWindow()) return
+    const plan = planAutomatic(this.#figures(false), this.#policy, this.#now())
+    if (plan.inputs.length + plan.expired.length === 0) return
+    this.#exclusively((signal) => this.#run(plan, signal, undefined)).catch((error: unknown) => {
+      if (error instanceof StoreError) this.#listener.failed(error)
+    })
+  }
+
+  /** Ends a merge that runs, and resolves when it is over. */
+  async stop(): Promise<void> {
+    this.#abort?.abort(new StoreError('FIRKIN_CLOSED', 'The store is being closed'))
+    await this.#running?.catch(() => undefined)
+    this.releaseRetired()
+  }
+
+  /** Deletes retired segments that no view can look into any more. */
+  releaseRetired(): void {
+    for (const segment of this.#engine.releaseRetired()) this.#removeFiles(segment)
+  }
+
+  async #exclusively<T>(
+    work: (signal: AbortSignal) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    signal?.throwIfAborted()
+    const abort = new AbortController()
+    const both = signal === undefined ? abort.signal : AbortSignal.any([abort.signal, signal])
+    this.#abort = abort
+    const running = work(both)
+    this.#running = running
+    try {
+      return await running
+    } catch (error) {
+      if (error instanceof StoreError || error === both.reason) throw error
+      throw new StoreError('FIRKIN_MERGE_FAILED', 'The merge failed; nothing was changed', {
+        cause: error,
+      })
+    } finally {
+      this.#running = undefined
+      this.#abort = undefined
+    }
+  }
+
+  async #run(
+    plan: MergePlan,
+    signal: AbortSignal,
+    onProgress: ((progress: MergeProgress) => void) | undefined,
+  ): Promise<MergeReport> {
+    const beganAt = performance.now()
+    const { segments } = this.#engine
+    this.#listener.started(plan)
+    const inputs = plan.inputs.map(({ id }) => segments.get(id))
+    const going = [...inputs, ...plan.expired.map(({ id }) => segments.get(id))]
+    const live = await this.#mark(inputs, going, signal)
+    const bytesTotal = sumOfSizes(inputs)
+    let progress: MergeProgress = { bytesRead: 0, bytesWritten: 0, bytesTotal }
+    const targets = await this.#copy(plan, inputs, live, signal, (copied) => {
+      progress = { ...copied, bytesTotal }
+      this.#listener.progressed(progress)
+      onProgress?.(progress)
+    })
+    await this.#commit(going, targets)
+    const bytesWritten = targets.reduce((sum, { sealed }) => sum + sealed.size, 0)
+    const report: MergeReport = {
+      dryRun: false,
+      segments: [...plan.inputs, ...plan.expired],
+      created: targets.map(({ sealed }) => sealed.id),
+      bytesRead: bytesTotal,
+      bytesWritten,
+      bytesGained: sumOfSizes(going) - bytesWritten,
+      durationMs: performance.now() - beganAt,
+    }
+    this.#listener.finished(report)
+    return report
+  }
+
+  /** Notes the live records of `inputs`, and forgets the keys that have expired in any segment that goes. */
+  async #mark(
+    inputs: readonly Segment[],
+    going: readonly Segment[],
+    signal: AbortSignal,
+  ): Promise<Map<number, Uint32Array>> {
+    const offsets = new Map(inputs.map((segment) => [segment.id, new Offsets()]))
+    const goingIds = new Set(going.map((segment) => segment.id))
+    const nowMs = this.#now()
+    await this.#walk((entry) => {
+      const { entries } = this.#engine.keydir
+      const id = entries.segmentOf(entry)
+      if (!goingIds.has(id)) return
+      const expiresAtMs = entries.expiresAtOf(entry)
+      const list = offsets.get(id)
+      if (list === undefined || (expiresAtMs !== 0 && expiresAtMs <= nowMs)) {
+        this.#engine.expire(entry)
+      } else {
+        list.add(entries.offsetOf(entry))
+      }
+    }, signal)
+    return new Map([...offsets].map(([id, list]) => [id, list.sorted()]))
+  }
+
+  async #copy(
+    plan: MergePlan,
+    inputs: readonly Segment[],
+    live: ReadonlyMap<number, Uint32Array>,
+    signal: AbortSignal,
+    onProgress: (progress: CopyProgress) => void,
+  ): Promise<readonly CopyTarget[]> {
+    if (inputs.length === 0) return []
+    const { segments } = this.#engine
+    const { directory, storeId } = segments.home
+    const job: CopyJob = {
+      directory,
+      storeId,
+      sources: inputs.map(({ id, usage }) => ({
+        id,
+        size: usage.size,
+        live: live.get(id) ?? new Uint32Array(0),
+      })),
+      // Two targets in a row hold more than one segment's worth, so that these are enough.
+      targetIds: Array.from({ length: 2 * inputs.length + 1 }, () => segments.takeId()),
+      maxSegmentBytes: this.#maxSegmentBytes,
+      dropBelow: plan.dropBelow,
+      maxBytesPerSecond: this.#policy.maxBytesPerSecond,
+    }
+    return await this.#labour.copy(job, onProgress, signal)
+  }
+
+  async #commit(going: readonly Segment[], targets: readonly CopyTarget[]): Promise<void> {
+    const { segments } = this.#engine
+    const goingIds = new Set(going.map((segment) => segment.id))
+    const opened: Segment[] = []
+    try {
+      for (const { sealed } of targets)
+        opened.push(openSealed(segments.home, sealed, this.#mapping))
+      // The new names survive a power loss before the manifest that lists them does.
+      await segments.home.files.syncDirectoryLater(segments.home.directory)
+      await segments.commit((installed) => ({
+        segments: [
+          ...installed.segments.filter((sealed) => !goingIds.has(sealed.id)),
+          ...targets.map(({ sealed }) => sealed),
+        ],
+      }))
+    } catch (error) {
+      for (const segment of opened) {
+        segment.close()
+        this.#removeFiles(segment)
+      }
+      throw error
+    }
+    for (const segment of opened) segments.addSealed(segment)
+    for (const segment of going) segments.retire(segment)
+    for (const [index, target] of targets.entries()) {
+      const segment = opened[index]
+      if (segment !== undefined) await this.#repoint(segment, target)
+    }
+    for (const segment of going) this.#engine.retire(segment)
+    removeCheckpoint(segments)
+    this.releaseRetired()
+  }
+
+  /** Points the keys of a target's puts to it, unless they have a newer record by now. */
+  async #repoint(segment: Segment, target: CopyTarget): Promise<void> {
+    const engine = this.#engine
+    const { keydir } = engine
+    const decoder = HintDecoder.open(target.hint, engine.segments.home.storeId, segment.usage.size)
+    if (decoder === undefined) throw new Error('A merge made a hint that cannot be read')
+    const slice = new Slice()
+    while (decoder.next()) {
+      const { fields, page, offset } = decoder
+      if (fields.kind === PUT) engine.repoint(segment, offset, fields, page)
+      if (slice.isOver()) {
+        await slice.next()
+        // A keydir that was loaded anew meanwhile knows where everything is.
+        if (engine.keydir !== keydir) return
+      }
+    }
+  }
+
+  /** Visits every entry of the keydir, in slices; what is changed meanwhile may be visited or not. */
+  async #walk(visit: (entry: Entry) => void, signal: AbortSignal): Promise<void> {
+    const slice = new Slice()
+    let keydir = this.#engine.keydir
+    for (let place = 0; place !== -1; ) {
+      signal.throwIfAborted()
+      if (this.#engine.keydir !== keydir) {
+        // It was loaded anew: begin again. What was noted before is still right, and noted again.
+        keydir = this.#engine.keydir
+        place = 0
+      }
+      place = this.#engine.walk(place, WALK_ENTRIES, visit)
+      if (slice.isOver()) await slice.next()
+    }
+  }
+
+  #figures(withActive: boolean) {
+    const { segments } = this.#engine
+    const listed = new Set(segments.listed)
+    return segments.all.map((segment) => ({
+      id: segment.id,
+      size: segment.usage.size,
+      putCount: segment.usage.putCount,
+      deadPutCount: segment.usage.deadPutCount,
+      deadBytes: segment.usage.deadBytes,
+      tombstoneBytes: segment.usage.tombstoneBytes,
+      minSequence: segment.usage.minSequence,
+      maxSequence: segment.usage.maxSequence,
+      lastExpiryMs: segment.usage.lastExpiryMs,
+      sealed: withActive || listed.has(segment),
+    }))
+  }
+
+  #isInWindow(): boolean {
+    const { window } = this.#policy
+    if (window === undefined) return true
+    const [from, to] = window
+    const hour = new Date(this.#now()).getHours()
+    return from <= to ? hour >= from && hour < to : hour >= from || hour < to
+  }
+
+  #now(): number {
+    return this.#engine.options.clock()
+  }
+
+  #removeFiles(segment: Segment): void {
+    const { segments } = this.#engine
+    try {
+      removeIfThere(segments.home.files, segment.hintPath)
+      removeIfThere(segments.home.files, segment.path)
+    } catch (error) {
+      // It is of no store any more: the next open tries again.
+      this.#listener.failed(
+        new StoreError('FIRKIN_MERGE_FAILED', `Cannot remove ${segment.path}`, { cause: error }),
+      )
+    }
+  }
+}
+
+/** Work on the main thread in small pieces, so that nothing else waits long. */
+class Slice {
+  #beganAt = performance.now()
+  #steps = 0
+
+  isOver(): boolean {
+    return ++this.#steps % STEPS_PER_LOOK === 0 && performance.now() - this.#beganAt > SLICE_MS
+  }
+
+  async next(): Promise<void> {
+    await setImmediate()
+    this.#beganAt = performance.now()
+  }
+}
+
+function dryRun(plan: MergePlan): MergeReport {
+  const segments = [...plan.inputs, ...plan.expired]
+  const bytesRead = plan.inputs.reduce((sum, { bytes }) => sum + bytes, 0)
+  const bytesGained = segments.reduce((sum, { gainBytes }) => sum + gainBytes, 0)
+  const bytesGone = segments.reduce((sum, { bytes }) => sum + bytes, 0)
+  return {
+    dryRun: true,
+    segments,
+    created: [],
+    bytesRead,
+    bytesWritten: bytesGone - bytesGained,
+    bytesGained,
+    durationMs: 0,
+  }
+}
+
+function sumOfSizes(segments: readonly Segment[]): number {
+  return segments.reduce((sum, segment) => sum + segment.usage.size, 0)
+}

@@ -1,0 +1,231 @@
+/**
+ * Which segments a merge rewrites, and what it may drop. Pure: figures in, plan out.
+ *
+ * What counts as gained by rewriting a segment is its dead bytes, and its tombstones where none is needed any
+ * more. A tombstone is needed while a segment outside the merge may hold an older put of its key; such a put is
+ * dead, so that only segments with dead puts, a lower bound of whose sequences is below the tombstone's, *block* it.
+ * The same holds for a put that has expired: it hides what is older.
+ *
+ * Invariants
+ * - The active segment is never chosen.
+ * - A segment is dropped unread only when all its puts have expired and nothing blocks its newest record.
+ */
+
+import type { MergePolicy } from '../options.ts'
+
+/** What the plan needs to know of a segment. */
+export interface PlannedSegment {
+  readonly id: number
+  readonly size: number
+  readonly putCount: number
+  readonly deadPutCount: number
+  readonly deadBytes: number
+  readonly tombstoneBytes: number
+  readonly minSequence: number
+  readonly maxSequence: number
+  /** 0 where a put never expires, or there is none. */
+  readonly lastExpiryMs: number
+  /** Whether it may be chosen. */
+  readonly sealed: boolean
+}
+
+/** Why a segment is part of a plan. */
+export type PlanReason =
+  | 'asked'
+  | 'dead ratio'
+  | 'dead bytes'
+  | 'rides along'
+  | 'small'
+  | 'blocks tombstones'
+  | 'expired'
+
+/** A segment of a plan. */
+export interface PlanEntry {
+  readonly id: number
+  readonly reason: PlanReason
+  /** The segment's size in bytes. */
+  readonly bytes: number
+  /** How many bytes the merge is expected to give back. */
+  readonly gainBytes: number
+}
+
+/** What a merge is to do. */
+export interface MergePlan {
+  /** Segments to be rewritten. */
+  readonly inputs: readonly PlanEntry[]
+  /** Segments to be deleted unread. */
+  readonly expired: readonly PlanEntry[]
+  /** Tombstones, and expired puts, below this sequence are needed no more. */
+  readonly dropBelow: number
+}
+
+/** So many small segments are folded together. */
+const SMALL_COUNT = 8
+
+/** Chooses what to merge by itself; the plan is empty where nothing is worth it. */
+export function planAutomatic(
+  segments: readonly PlannedSegment[],
+  policy: MergePolicy,
+  nowMs: number,
+): MergePlan {
+  const sealed = segments.filter((segment) => segment.sealed)
+  const expired = chooseExpired(segments, [], nowMs)
+  const left = sealed.filter((segment) => !expired.includes(segment))
+  const chosen = new Map<PlannedSegment, PlanReason>()
+
+  for (const segment of left) {
+    const reason = trigger(segment, policy)
+    if (reason !== undefined) chosen.set(segment, reason)
+  }
+  const totalDead = left.reduce((sum, segment) => sum + segment.deadBytes, 0)
+  const mayRide = chosen.size > 0 || totalDead >= policy.triggerDeadBytes
+  if (mayRide) {
+    for (const segment of left) {
+      if (chosen.has(segment) || !ridesAlong(segment, policy)) continue
+      chosen.set(segment, chosen.size === 0 ? 'dead bytes' : 'rides along')
+    }
+  }
+  const small = left.filter(
+    (segment) => segment.size < policy.smallSegmentBytes && !chosen.has(segment),
+  )
+  if (small.length >= SMALL_COUNT || (chosen.size > 0 && small.length > 0)) {
+    for (const segment of small) chosen.set(segment, 'small')
+  }
+  if (chosen.size === 0) {
+    for (const segment of chooseForTombstones(segments, left, policy)) {
+      chosen.set(segment, 'blocks tombstones')
+    }
+  }
+  return finish(segments, capInput(chosen, policy), expired)
+}
+
+/** Chooses every sealed segment that has anything to give back, or all that are small. */
+export function planAll(segments: readonly PlannedSegment[], nowMs: number): MergePlan {
+  const sealed = segments.filter((segment) => segment.sealed)
+  const expired = chooseExpired(segments, sealed, nowMs)
+  const left = sealed.filter((segment) => !expired.includes(segment))
+  const worthwhile = left.filter(
+    (segment) => segment.deadBytes > 0 || segment.tombstoneBytes > 0 || isExpired(segment, nowMs),
+  )
+  return finish(segments, new Map(worthwhile.map((segment) => [segment, 'asked'])), expired)
+}
+
+function trigger(segment: PlannedSegment, policy: MergePolicy): PlanReason | undefined {
+  if (segment.deadBytes >= policy.triggerDeadRatio * segment.size) return 'dead ratio'
+  return undefined
+}
+
+function ridesAlong(segment: PlannedSegment, policy: MergePolicy): boolean {
+  return (
+    segment.deadBytes >= policy.thresholdDeadRatio * segment.size ||
+    segment.deadBytes >= policy.thresholdDeadBytes
+  )
+}
+
+/**
+ * Segments that consist of tombstones for the most part, with those that block them, where that gives back at
+ * least the threshold's share of what it reads: so tombstones cannot pile up for ever behind one old segment.
+ */
+function chooseForTombstones(
+  all: readonly PlannedSegment[],
+  sealed: readonly PlannedSegment[],
+  policy: MergePolicy,
+): PlannedSegment[] {
+  const heavy = sealed.filter(
+    (segment) =>
+      segment.deadBytes + segment.tombstoneBytes >= policy.triggerDeadRatio * segment.size,
+  )
+  if (heavy.length === 0) return []
+  const newest = Math.max(...heavy.map((segment) => segment.maxSequence))
+  const blockers = sealed.filter(
+    (segment) =>
+      !heavy.includes(segment) && segment.deadPutCount > 0 && segment.minSequence < newest,
+  )
+  const chosen = [...heavy, ...blockers]
+  if (newest >= blockingSequence(all, chosen)) return []
+  const bytes = sumOf(chosen, (segment) => segment.size)
+  const gain = sumOf(chosen, (segment) => segment.deadBytes + segment.tombstoneBytes)
+  return gain >= policy.thresholdDeadRatio * bytes && bytes <= policy.maxInputBytes ? chosen : []
+}
+
+/** The wholly expired segments that nothing blocks, given what else is merged. */
+function chooseExpired(
+  all: readonly PlannedSegment[],
+  merged: readonly PlannedSegment[],
+  nowMs: number,
+): PlannedSegment[] {
+  let expired = all.filter((segment) => segment.sealed && isExpired(segment, nowMs))
+  for (;;) {
+    const blocking = blockingSequence(all, [...expired, ...merged])
+    const free = expired.filter((segment) => segment.maxSequence < blocking)
+    if (free.length === expired.length) return expired
+    expired = free
+  }
+}
+
+function isExpired(segment: PlannedSegment, nowMs: number): boolean {
+  return segment.putCount > 0 && segment.lastExpiryMs !== 0 && segment.lastExpiryMs <= nowMs
+}
+
+/** The lowest sequence that a segment which stays, and has dead puts, may hold. */
+function blockingSequence(
+  all: readonly PlannedSegment[],
+  going: readonly PlannedSegment[],
+): number {
+  let lowest = Number.POSITIVE_INFINITY
+  for (const segment of all) {
+    if (segment.deadPutCount > 0 && !going.includes(segment)) {
+      lowest = Math.min(lowest, segment.minSequence)
+    }
+  }
+  return lowest
+}
+
+/** Takes the segments that give back the largest share first, up to the cap; one is always taken. */
+function capInput(
+  chosen: ReadonlyMap<PlannedSegment, PlanReason>,
+  policy: MergePolicy,
+): Map<PlannedSegment, PlanReason> {
+  const byGain = [...chosen].sort(
+    ([a], [b]) => b.deadBytes / b.size - a.deadBytes / a.size || a.id - b.id,
+  )
+  const taken = new Map<PlannedSegment, PlanReason>()
+  let bytes = 0
+  for (const [segment, reason] of byGain) {
+    if (taken.size > 0 && bytes + segment.size > policy.maxInputBytes) continue
+    taken.set(segment, reason)
+    bytes += segment.size
+  }
+  return taken
+}
+
+function finish(
+  all: readonly PlannedSegment[],
+  chosen: ReadonlyMap<PlannedSegment, PlanReason>,
+  expired: readonly PlannedSegment[],
+): MergePlan {
+  const dropBelow = blockingSequence(all, [...chosen.keys(), ...expired])
+  const entry = (segment: PlannedSegment, reason: PlanReason, gainBytes: number): PlanEntry => ({
+    id: segment.id,
+    reason,
+    bytes: segment.size,
+    gainBytes,
+  })
+  return {
+    inputs: [...chosen]
+      .sort(([a], [b]) => a.minSequence - b.minSequence)
+      .map(([segment, reason]) => {
+        const tombstones = segment.maxSequence < dropBelow ? segment.tombstoneBytes : 0
+        return entry(segment, reason, segment.deadBytes + tombstones)
+      }),
+    expired: expired.map((segment) => entry(segment, 'expired', segment.size)),
+    dropBelow,
+  }
+}
+
+function sumOf(
+  segments: readonly PlannedSegment[],
+  figure: (segment: PlannedSegment) => number,
+): number {
+  return segments.reduce((sum, segment) => sum + figure(segment), 0)
+}

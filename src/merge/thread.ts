@@ -1,0 +1,66 @@
+import { Worker } from 'node:worker_threads'
+import type { HintJob } from '../segment/hint-file.ts'
+import type { CopyJob, CopyProgress, CopyTarget } from './copy.ts'
+
+/** What the merge thread is to do. */
+export type ThreadTask =
+  | { readonly kind: 'copy'; readonly job: CopyJob; readonly cancelled: SharedArrayBuffer }
+  | { readonly kind: 'hint'; readonly job: HintJob }
+
+/** What the merge thread says. */
+export type ThreadMessage =
+  | { readonly kind: 'progress'; readonly progress: CopyProgress }
+  | { readonly kind: 'done'; readonly targets: readonly CopyTarget[] }
+
+/** Runs the heavy part of a merge, and the making of hints; on a thread, or in a test on this one. */
+export interface Labour {
+  /** Copies; rejects with the signal's reason where that fires first, and leaves no files then. */
+  copy(
+    job: CopyJob,
+    onProgress: (progress: CopyProgress) => void,
+    signal: AbortSignal,
+  ): Promise<readonly CopyTarget[]>
+  /** Makes the hint of a sealed segment. */
+  hint(job: HintJob): Promise<void>
+}
+
+/** Does it on a thread of its own, which ends with the task. */
+export const threadLabour: Labour = {
+  async copy(job, onProgress, signal) {
+    const cancelled = new SharedArrayBuffer(4)
+    const cancel = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1)
+    signal.addEventListener('abort', cancel, { once: true })
+    try {
+      signal.throwIfAborted()
+      const targets = await run({ kind: 'copy', job, cancelled }, onProgress)
+      if (signal.aborted && targets.length === 0) signal.throwIfAborted()
+      return targets
+    } finally {
+      signal.removeEventListener('abort', cancel)
+    }
+  },
+  async hint(job) {
+    await run({ kind: 'hint', job }, () => {})
+  },
+}
+
+function run(
+  task: ThreadTask,
+  onProgress: (progress: CopyProgress) => void,
+): Promise<readonly CopyTarget[]> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(workerFile(), { workerData: task, name: 'firkin-merge' })
+    worker.on('message', (message: ThreadMessage) => {
+      if (message.kind === 'progress') onProgress(message.progress)
+      else resolve(message.targets)
+    })
+    worker.on('error', reject)
+    worker.on('exit', (code) => reject(new Error(`The merge thread ended with code ${code}`)))
+  })
+}
+
+/** A thread cannot load TypeScript on Node 20: run from source, it is taken from the build. */
+function workerFile(): URL {
+  const source = import.meta.url.endsWith('.ts')
+  return new URL(source ? '../../dist/src/merge/worker.js' : './worker.js', import.meta.url)
+}

@@ -1,0 +1,52 @@
+import { MAX_UINT48 } from './format/bytes.ts'
+import { checkNames, checkObject } from './options.ts'
+
+/** How long a put lives. At most one of the two; without either, the store's `ttlMs` counts. */
+export interface PutOptions {
+  /** How long from now, in milliseconds, from 1; `Infinity` is for ever. */
+  readonly ttlMs?: number
+  /** Until when, in milliseconds since 1970; `Infinity` is for ever. What is past is not there. */
+  readonly expiresAt?: number | Date
+}
+
+/**
+ * When a put expires, in milliseconds since 1970; 0 is never.
+ *
+ * @throws TypeError, RangeError
+ */
+export function expiresAt(
+  options: PutOptions | undefined,
+  storeTtlMs: number,
+  clock: () => number,
+): number {
+  if (options === undefined) return storeTtlMs === 0 ? 0 : fromNow(storeTtlMs, clock)
+  checkObject(options, 'Put options')
+  checkNames(options, ['ttlMs', 'expiresAt'], 'put option')
+  const { ttlMs, expiresAt: until } = options
+  if (ttlMs !== undefined && until !== undefined) {
+    throw new TypeError('Options ttlMs and expiresAt exclude each other')
+  }
+  if (until !== undefined) return checkMoment(until instanceof Date ? until.getTime() : until)
+  if (ttlMs === undefined) return storeTtlMs === 0 ? 0 : fromNow(storeTtlMs, clock)
+  if (typeof ttlMs !== 'number' || Number.isNaN(ttlMs)) {
+    throw new TypeError(`Option ttlMs is ${String(ttlMs)}; it must be a number`)
+  }
+  if (ttlMs < 1) throw new RangeError(`Option ttlMs is ${ttlMs}; the least is 1`)
+  return ttlMs === Number.POSITIVE_INFINITY ? 0 : fromNow(ttlMs, clock)
+}
+
+function fromNow(ttlMs: number, clock: () => number): number {
+  return checkMoment(Math.ceil(clock() + ttlMs))
+}
+
+function checkMoment(momentMs: unknown): number {
+  if (typeof momentMs !== 'number' || Number.isNaN(momentMs)) {
+    throw new TypeError(`Option expiresAt is ${String(momentMs)}; it must be a Date or a number`)
+  }
+  if (momentMs === Number.POSITIVE_INFINITY) return 0
+  if (momentMs > MAX_UINT48) {
+    throw new RangeError(`Option expiresAt is ${momentMs}; the limit is ${MAX_UINT48}`)
+  }
+  // 0 on disk is never; what expired at the epoch or before has expired at its first millisecond too.
+  return Math.max(1, Math.floor(momentMs))
+}

@@ -1,0 +1,64 @@
+import { join } from 'node:path'
+import { CorruptionError } from '../errors.ts'
+import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
+import { HintEncoder } from '../format/hint.ts'
+import { hintName, segmentName, temporaryName } from '../format/names.ts'
+import { BATCH_END, keyOffset } from '../format/record.ts'
+import { type Files, removeIfThere, writeFully } from '../io/files.ts'
+import { scanSegment } from './scan.ts'
+
+/** A sealed segment that wants a hint; plain data, so that it can be sent to another thread. */
+export interface HintJob {
+  readonly directory: string
+  readonly storeId: Uint8Array
+  readonly id: number
+  readonly origin: 'appended' | 'merged'
+  readonly size: number
+}
+
+/**
+ * Makes the hint of a sealed segment from the segment.
+ *
+ * @throws CorruptionError where the segment is damaged
+ */
+export function buildHint(files: Files, job: HintJob): void {
+  const path = join(job.directory, segmentName(job.id))
+  const file = files.open(path, 'read')
+  try {
+    const encoder = new HintEncoder()
+    const scan = scanSegment(
+      {
+        files,
+        file,
+        from: FILE_HEADER_SIZE,
+        to: job.size,
+        seed: storeSeed(job.storeId),
+        ascending: job.origin === 'appended',
+        batches: 'loose',
+      },
+      (fields, page, offset) => {
+        if (fields.kind === BATCH_END) return
+        encoder.add(page, fields.keyAt - keyOffset(fields.flags), fields, offset)
+      },
+    )
+    if (scan.faultAt !== undefined) throw new CorruptionError(scan.fault, path, scan.faultAt)
+    const hint = encoder.finish(job.storeId, job.id, job.origin, job.size)
+    writeHintFile(files, job.directory, job.id, hint)
+  } finally {
+    files.close(file)
+  }
+}
+
+/** Writes a hint under its name, whole or not at all. */
+export function writeHintFile(files: Files, directory: string, id: number, hint: Uint8Array): void {
+  const temporary = join(directory, temporaryName(hintName(id), 0))
+  removeIfThere(files, temporary)
+  const file = files.open(temporary, 'create')
+  try {
+    writeFully(files, file, hint, hint.length, 0)
+    files.sync(file)
+  } finally {
+    files.close(file)
+  }
+  files.rename(temporary, join(directory, hintName(id)))
+}

@@ -1,0 +1,616 @@
+/**
+ * The store: the public face of the engine, and its conductor.
+ *
+ * put:   encode -> engine (stage, keydir) -> group -> durability
+ * get:   encode -> engine (keydir, locate, verify) -> decode
+ * open:  lock -> recovery -> engine -> expiry, merge or follower begin
+ * close: these end -> write -> sync -> seal -> checkpoint -> manifest -> unlock
+ *
+ * Keys and values are encoded and checked here and nowhere below; what is below knows bytes.
+ */
+
+import { EventEmitter } from 'node:events'
+import { resolve } from 'node:path'
+import { type BackupReport, backUp } from './backup.ts'
+import { type BatchOperation, WriteBatch } from './batch.ts'
+import { writeCheckpoint } from './checkpoint.ts'
+import { decodeValue, encodeValue, type Key, valueSize } from './encoding.ts'
+import { Engine } from './engine.ts'
+import { CorruptionError, StoreError } from './errors.ts'
+import { Sweeper } from './expiry.ts'
+import { Follower } from './follower.ts'
+import { errorCode, type Files, removeIfThere, systemFiles } from './io/files.ts'
+import { type Lock, takeLock } from './io/lock.ts'
+import { mappingAvailable } from './io/mapping.ts'
+import { NO_ENTRY } from './keydir/keydir.ts'
+import {
+  type MergeCallOptions,
+  type MergeProgress,
+  type MergeReport,
+  Merger,
+} from './merge/merge.ts'
+import type { MergePlan } from './merge/plan.ts'
+import { type Labour, threadLabour } from './merge/thread.ts'
+import {
+  type KeyEncoding,
+  type ResolvedOptions,
+  resolveOptions,
+  type StoreOptions,
+} from './options.ts'
+import { expiresAt, type PutOptions } from './put-options.ts'
+import { isUnbounded, type RangeOptions, resolveRange } from './range.ts'
+import { type Recovered, type RecoveryReport, recover } from './recovery.ts'
+import { Snapshot } from './snapshot.ts'
+import { type StoreStats, segmentStats } from './stats.ts'
+import { type VerifyReport, verifyDirectory } from './verify.ts'
+import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
+
+/** What a store stands on beside its options; tests put others in their place. */
+export interface Environment {
+  readonly files: Files
+  readonly labour: Labour
+}
+
+/** What a store tells, by event. */
+export interface StoreEvents {
+  /** Opening has found something to tell; it is told in the turn after `open` resolved. */
+  recover: [report: RecoveryReport]
+  /** A new segment was begun. */
+  rotate: [event: { readonly segment: number }]
+  /** A merge began, goes on, or is over. */
+  merge: [event: MergeEvent]
+  /** Something failed that no caller waits for. Without a listener it is a warning of the process. */
+  error: [error: Error]
+}
+
+/** What happens in a merge. */
+export type MergeEvent =
+  | { readonly phase: 'start'; readonly plan: MergePlan }
+  | ({ readonly phase: 'progress' } & MergeProgress)
+  | ({ readonly phase: 'end' } & MergeReport)
+
+/** How often merging is considered, in milliseconds. */
+const MERGE_LOOK_MS = 1000
+/** How often a read-only open tries again when a merge changes the set of segments meanwhile. */
+const MAX_OPEN_ATTEMPTS = 10
+
+/** `clear` goes in batches of about this size. */
+const CLEAR_BATCH_SIZE = 128 * 1024
+
+const systemEnvironment: Environment = { files: systemFiles, labour: threadLabour }
+
+/**
+ * Opens the store in a directory, and creates it where there is none.
+ *
+ * @throws TypeError, RangeError for wrong options
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND, FIRKIN_VERSION,
+ * FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED
+ * @throws {@link CorruptionError} for damage that is no torn tail
+ */
+export async function open<V = Buffer, E extends KeyEncoding = 'utf8'>(
+  directory: string,
+  options?: StoreOptions<V, E>,
+): Promise<Store<V, E>> {
+  return await Store.open(directory, options, systemEnvironment)
+}
+
+/**
+ * An open directory of keys and values.
+ *
+ * Keys are strings, stored as UTF-8, or bytes, 1 to 65,535 of them; values up to 1 GiB. Reading is synchronous.
+ * A write is visible at once; its promise settles when it is as durable as the option `sync` promises. Writes
+ * of one turn of the event loop are written together.
+ *
+ * @example
+ * await using store = await open<User>('./users', { valueEncoding: 'json' })
+ * await store.put('user:7', { name: 'Ada' })
+ * store.get('user:7')?.name
+ */
+export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
+  /** The path of the store's directory. */
+  readonly directory: string
+  readonly #options: ResolvedOptions<V>
+  readonly #engine: Engine
+  readonly #reader: ViewReader<V>
+  readonly #recovery: RecoveryReport
+  readonly #lock: Lock | undefined
+  readonly #merger: Merger | undefined
+  readonly #sweeper: Sweeper | undefined
+  readonly #follower: Follower | undefined
+  readonly #mergeTimer: NodeJS.Timeout | undefined
+  readonly #events = new EventEmitter<StoreEvents>()
+  readonly #mergeTotals = { count: 0, bytesRead: 0, bytesGained: 0 }
+  #hints: Promise<void> = Promise.resolve()
+  #closing: Promise<void> | undefined
+
+  /** Does no I/O; use {@link open}. */
+  private constructor(
+    directory: string,
+    options: ResolvedOptions<V>,
+    recovered: Recovered,
+    lock: Lock | undefined,
+    { labour }: Environment,
+  ) {
+    this.directory = directory
+    this.#options = options
+    this.#lock = lock
+    this.#recovery = recovered.report
+    this.#engine = new Engine(recovered, options, {
+      synced: () => this.#seal(labour),
+      rotated: (segment) => this.#events.emit('rotate', { segment: segment.id }),
+      failed: (error) => this.#tell(error),
+      reloaded: (cause) => {
+        this.#tell(new StoreError('FIRKIN_CORRUPT', 'The checkpoint was damaged', { cause }))
+      },
+    })
+    this.#reader = new ViewReader(this.#engine, options)
+    if (options.readOnly) {
+      this.#follower = new Follower(this.#engine, options, options.followMs, (error) =>
+        this.#tell(error),
+      )
+    } else {
+      this.#sweeper = new Sweeper(this.#engine, options.expiryIntervalMs, (error) =>
+        this.#tell(error),
+      )
+      this.#merger = new Merger(this.#engine, options, labour, {
+        started: (plan) => this.#events.emit('merge', { phase: 'start', plan }),
+        progressed: (progress) => this.#events.emit('merge', { phase: 'progress', ...progress }),
+        finished: (report) => this.#mergeFinished(report),
+        failed: (error) => this.#tell(error),
+      })
+      const merger = this.#merger
+      this.#mergeTimer = setInterval(() => merger.consider(), MERGE_LOOK_MS)
+      this.#mergeTimer.unref()
+      this.#makeHints(recovered.report.unhinted, labour)
+    }
+    setImmediate(() => this.#events.emit('recover', recovered.report))
+  }
+
+  /** @internal As {@link open}, on another environment. */
+  static async open<V = Buffer, E extends KeyEncoding = 'utf8'>(
+    directory: string,
+    input: StoreOptions<V, E> | undefined,
+    environment: Environment,
+  ): Promise<Store<V, E>> {
+    if (typeof directory !== 'string' || directory === '') {
+      throw new TypeError('The directory must be a path')
+    }
+    const options = resolveOptions(input)
+    const path = resolve(directory)
+    const { files } = environment
+    const lock = prepare(files, path, options)
+    try {
+      const recovered = await recoverSteadily(files, path, options)
+      return new Store<V, E>(path, options, recovered, lock, environment)
+    } catch (error) {
+      lock?.release()
+      throw asStoreError(error, `Cannot open the store in ${path}`)
+    }
+  }
+
+  /** Whether `close` has been called. */
+  get closed(): boolean {
+    return this.#closing !== undefined
+  }
+
+  /**
+   * The value of a key, or `undefined` where it is not there. A copy that the caller owns.
+   *
+   * @throws {@link CorruptionError} where the record does not match its checksum
+   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_FAILED
+   */
+  get(key: Key): V | undefined {
+    if (this.#closing !== undefined) throw closedError()
+    const engine = this.#engine
+    engine.key.encode(key)
+    const entry = engine.lookup()
+    if (entry === NO_ENTRY) return undefined
+    engine.read(engine.keydir, entry)
+    return decodeValue(
+      this.#options.valueEncoding,
+      engine.page.bytes,
+      engine.valueAt,
+      engine.valueEnd,
+    )
+  }
+
+  /** The values of many keys, in their order; see {@link get}. */
+  getMany(keys: Iterable<Key>): (V | undefined)[] {
+    return Array.from(keys, (key) => this.get(key))
+  }
+
+  /** Whether a key is there; no file is read. */
+  has(key: Key): boolean {
+    this.#assertOpen()
+    this.#engine.key.encode(key)
+    return this.#engine.lookup() !== NO_ENTRY
+  }
+
+  /**
+   * Puts a value under a key. Visible at once; the promise settles when the value is as durable as `sync`
+   * promises. The value's bytes are copied before this returns.
+   *
+   * @throws TypeError, RangeError
+   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED
+   */
+  put(key: Key, value: V, options?: PutOptions): Promise<void> {
+    return this.#put(key, value, options).promise
+  }
+
+  /** As {@link put}; on return as durable as `sync` promises, and at least with the operating system. */
+  putSync(key: Key, value: V, options?: PutOptions): void {
+    this.#engine.settleNow(this.#put(key, value, options))
+  }
+
+  /** Removes a key; whether it was there. Settles as {@link put} does. */
+  delete(key: Key): Promise<boolean> {
+    const group = this.#delete(key)
+    return group === undefined ? Promise.resolve(false) : group.promise.then(() => true)
+  }
+
+  /** As {@link delete}; on return as durable as `sync` promises. */
+  deleteSync(key: Key): boolean {
+    const group = this.#delete(key)
+    if (group === undefined) return false
+    this.#engine.settleNow(group)
+    return true
+  }
+
+  /** A batch to be filled and committed, or one that is filled from a list and still to be committed. */
+  batch(operations?: Iterable<BatchOperation<V>>): WriteBatch<V> {
+    this.#assertOpen()
+    const { valueEncoding, ttlMs } = this.#options
+    const batch = new WriteBatch<V>({
+      engine: this.#engine,
+      valueEncoding,
+      ttlMs,
+      assertOpen: () => this.#assertOpen(),
+    })
+    for (const operation of operations ?? []) batch.add(operation)
+    return batch
+  }
+
+  /** The entries of a range in key order, as of now whatever is written meanwhile. */
+  entries(range?: RangeOptions): RangeIterator<[KeyOf<E>, V]> {
+    return this.#iterate(range, 'entry')
+  }
+
+  /** The keys of a range, in order; no file is read. */
+  keys(range?: RangeOptions): RangeIterator<KeyOf<E>> {
+    return this.#iterate(range, 'key')
+  }
+
+  /** The values of a range, in key order. */
+  values(range?: RangeOptions): RangeIterator<V> {
+    return this.#iterate(range, 'value')
+  }
+
+  [Symbol.iterator](): RangeIterator<[KeyOf<E>, V]> {
+    return this.entries()
+  }
+
+  /** How many keys a range has; at once for all keys of a store without expiry, otherwise it looks at each. */
+  count(range?: RangeOptions): number {
+    this.#assertOpen()
+    const { keydir } = this.#engine
+    const resolved = resolveRange(range)
+    if (isUnbounded(resolved) && keydir.entries.expiringCount === 0) {
+      return Math.min(keydir.size, resolved.limit)
+    }
+    using snapshot = this.snapshot()
+    return snapshot.count(range)
+  }
+
+  /** The store as of now; to be closed when it is done with. */
+  snapshot(): Snapshot<V, E> {
+    this.#assertOpen()
+    return new Snapshot<V, E>(this.#engine, this.#reader, () => this.#assertOpen())
+  }
+
+  /**
+   * Removes the keys of a range, all of them without one; resolves to how many. The keys are those of the
+   * moment of the call; they go in batches, so that a crash may leave the later ones.
+   */
+  async clear(range?: RangeOptions): Promise<number> {
+    this.#assertWritable()
+    let count = 0
+    let batch = this.batch()
+    for (const key of new RangeIterator<Buffer>(
+      this.#engine,
+      new ViewReader(this.#engine, { keyEncoding: 'buffer', valueEncoding: 'buffer' }),
+      undefined,
+      resolveRange(range),
+      'key',
+      () => this.#assertOpen(),
+    )) {
+      count++
+      batch.delete(key)
+      if (batch.byteSize < CLEAR_BATCH_SIZE) continue
+      await batch.commit()
+      batch = this.batch()
+    }
+    await batch.commit()
+    return count
+  }
+
+  /**
+   * Merges all that has anything to give back, the active segment included; resolves when the space is free.
+   *
+   * @throws {@link StoreError} FIRKIN_MERGE_RUNNING, FIRKIN_MERGE_FAILED, FIRKIN_READ_ONLY
+   */
+  async merge(options?: MergeCallOptions): Promise<MergeReport> {
+    this.#assertOpen()
+    if (this.#merger === undefined) throw readOnlyError()
+    return await this.#merger.merge(options)
+  }
+
+  /** Resolves once all that was written before survives a power loss. */
+  async sync(): Promise<void> {
+    this.#assertWritable()
+    this.#engine.flush()
+    await this.#engine.durability.sync()
+  }
+
+  /** The store's figures; takes a time in the number of segments. */
+  stats(): StoreStats {
+    this.#assertOpen()
+    const engine = this.#engine
+    const { segments, keydir } = engine
+    const { active } = segments
+    const each = segments.all.map((segment) => segmentStats(segment, segment === active))
+    const total = (figure: 'bytes' | 'liveBytes' | 'deadBytes' | 'tombstoneBytes'): number =>
+      each.reduce((sum, segment) => sum + segment[figure], 0)
+    return {
+      keys: keydir.size,
+      keydir: { kind: keydir.kind, bytes: keydir.byteSize },
+      bytes: total('bytes'),
+      liveBytes: total('liveBytes'),
+      deadBytes: total('deadBytes'),
+      tombstoneBytes: total('tombstoneBytes'),
+      segments: each,
+      nextSequence: engine.nextSequence,
+      openViews: engine.views.openCount,
+      expiredKeys: this.#sweeper?.expiredCount ?? 0,
+      merge: { running: this.#merger?.running ?? false, ...this.#mergeTotals },
+      mapping: mappingAvailable && this.#options.mapping,
+      recovery: this.#recovery,
+    }
+  }
+
+  /** Reads every byte of every file, and says what is wrong. */
+  async verify(): Promise<VerifyReport> {
+    this.#assertOpen()
+    this.#engine.flush()
+    return await verifyDirectory(this.#engine.segments.home.files, this.directory, { live: true })
+  }
+
+  /**
+   * Copies the store, as of now, into a directory that is empty or does not exist, while writes go on. Segments
+   * that do not change any more are linked where the file system allows it.
+   *
+   * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
+   */
+  async backup(directory: string): Promise<BackupReport> {
+    this.#assertWritable()
+    return await backUp(this.#engine, resolve(directory))
+  }
+
+  /** Of a read-only store: sees what its writer has written; resolves to whether anything was new. */
+  async refresh(): Promise<boolean> {
+    this.#assertOpen()
+    if (this.#follower === undefined) {
+      throw new TypeError('Only a store that was opened with readOnly can be refreshed')
+    }
+    return await this.#follower.refresh()
+  }
+
+  /** Calls `listener` at each event. */
+  on<N extends keyof StoreEvents>(name: N, listener: (...args: StoreEvents[N]) => void): this {
+    this.#events.on(name, listener as never)
+    return this
+  }
+
+  /** Calls `listener` at the next event. */
+  once<N extends keyof StoreEvents>(name: N, listener: (...args: StoreEvents[N]) => void): this {
+    this.#events.once(name, listener as never)
+    return this
+  }
+
+  /** Calls `listener` no more. */
+  off<N extends keyof StoreEvents>(name: N, listener: (...args: StoreEvents[N]) => void): this {
+    this.#events.off(name, listener as never)
+    return this
+  }
+
+  /**
+   * Ends merging, writes and syncs what is staged, writes a checkpoint, and gives up the lock. Idempotent: each
+   * call gets the same promise. Where it rejects the store is closed all the same.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #put(key: Key, value: V, options: PutOptions | undefined) {
+    this.#assertOpen()
+    const engine = this.#engine
+    const { valueEncoding, ttlMs, clock } = this.#options
+    const encoded = encodeValue(valueEncoding, value)
+    const size = valueSize(encoded)
+    const expiresAtMs = expiresAt(options, ttlMs, clock)
+    engine.key.encode(key)
+    return engine.put(encoded, size, expiresAtMs)
+  }
+
+  #delete(key: Key) {
+    this.#assertOpen()
+    this.#engine.key.encode(key)
+    return this.#engine.remove()
+  }
+
+  #iterate<T>(range: RangeOptions | undefined, part: 'key' | 'value' | 'entry'): RangeIterator<T> {
+    this.#assertOpen()
+    const resolved = resolveRange(range)
+    const assertOpen = () => this.#assertOpen()
+    return new RangeIterator(this.#engine, this.#reader, undefined, resolved, part, assertOpen)
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#mergeTimer)
+    this.#sweeper?.stop()
+    await this.#follower?.stop()
+    await this.#merger?.stop()
+    try {
+      if (!this.#options.readOnly) await this.#finish()
+    } finally {
+      this.#engine.close()
+      this.#lock?.release()
+    }
+  }
+
+  /** Leaves the directory so that the next open has nothing to do. */
+  async #finish(): Promise<void> {
+    const engine = this.#engine
+    const { segments, durability } = engine
+    engine.flush()
+    await durability.stop()
+    await durability.sync()
+    await segments.seal()
+    await this.#hints
+    if (this.#options.checkpoint) await this.#checkpoint()
+    const { active } = segments
+    await segments.commit(() => ({
+      tailId: active?.id ?? segments.manifest.tailId,
+      tailSize: active?.writtenSize ?? segments.manifest.tailSize,
+      nextSequence: engine.nextSequence,
+      keydirKind: engine.keydir.kind,
+      closed: true,
+    }))
+  }
+
+  /** A checkpoint is a shortcut: where it cannot be written, the next open takes longer. */
+  async #checkpoint(): Promise<void> {
+    const engine = this.#engine
+    try {
+      await writeCheckpoint(engine.segments, engine.keydir, engine.nextSequence)
+    } catch (error) {
+      this.#tell(asStoreError(error, 'The checkpoint cannot be written'))
+    }
+  }
+
+  /** Lists what a sync has made durable, and gives it hints. */
+  #seal(labour: Labour): void {
+    const { segments } = this.#engine
+    if (!segments.sealPending || this.#closing !== undefined) return
+    segments.seal().then(
+      (sealed) => {
+        this.#makeHints(
+          sealed.map((segment) => segment.id),
+          labour,
+        )
+        if (this.#closing === undefined) this.#merger?.consider()
+      },
+      // Nothing that was promised depends on it; the next sync tries again.
+      (error) => this.#tell(asStoreError(error, 'The manifest cannot be replaced')),
+    )
+  }
+
+  /** Makes hints in the background, one after the other. */
+  #makeHints(ids: readonly number[], labour: Labour): void {
+    for (const id of ids) {
+      this.#hints = this.#hints.then(async () => {
+        const { segments } = this.#engine
+        const segment = segments.find(id)
+        if (segment === undefined || this.#closing !== undefined) return
+        const { directory, storeId } = segments.home
+        const { origin, usage } = segment
+        try {
+          await labour.hint({ directory, storeId, id, origin, size: usage.size })
+          // A merge may have deleted the segment while its hint was made.
+          if (segments.find(id) !== segment) removeIfThere(segments.home.files, segment.hintPath)
+        } catch (error) {
+          // A merge may have deleted the segment meanwhile.
+          if (segments.find(id) !== segment) return
+          this.#tell(asStoreError(error, `The hint of segment ${id} cannot be made`))
+        }
+      })
+    }
+  }
+
+  #mergeFinished(report: MergeReport): void {
+    this.#mergeTotals.count++
+    this.#mergeTotals.bytesRead += report.bytesRead
+    this.#mergeTotals.bytesGained += report.bytesGained
+    this.#events.emit('merge', { phase: 'end', ...report })
+  }
+
+  #tell(error: unknown): void {
+    const told = asStoreError(error, 'Work in the background failed')
+    if (this.#events.listenerCount('error') > 0) this.#events.emit('error', told)
+    else process.emitWarning(told)
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw closedError()
+  }
+
+  #assertWritable(): void {
+    this.#assertOpen()
+    if (this.#options.readOnly) throw readOnlyError()
+  }
+}
+
+/** Makes the directory ready and takes its lock. */
+function prepare(
+  files: Files,
+  directory: string,
+  options: ResolvedOptions<unknown>,
+): Lock | undefined {
+  if (options.readOnly) return undefined
+  try {
+    if (options.createIfMissing) files.makeDirectory(directory)
+    else if (files.list(directory) === undefined) {
+      throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${directory}`)
+    }
+  } catch (error) {
+    throw asStoreError(error, `Cannot make the directory ${directory}`)
+  }
+  return options.lock ? takeLock(directory) : undefined
+}
+
+/** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */
+async function recoverSteadily(
+  files: Files,
+  directory: string,
+  options: ResolvedOptions<unknown>,
+): Promise<Recovered> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await recover(files, directory, options)
+    } catch (error) {
+      const mayPass = options.readOnly && error instanceof CorruptionError
+      if (!mayPass || attempt === MAX_OPEN_ATTEMPTS) throw error
+    }
+  }
+}
+
+function asStoreError(error: unknown, message: string): Error {
+  if (error instanceof StoreError || error instanceof TypeError || error instanceof RangeError) {
+    return error
+  }
+  if (errorCode(error) === undefined) return error instanceof Error ? error : new Error(message)
+  const reason = error instanceof Error ? `: ${error.message}` : ''
+  return new StoreError('FIRKIN_IO_FAILED', message + reason, { cause: error })
+}
+
+function closedError(): StoreError {
+  return new StoreError('FIRKIN_CLOSED', 'The store is closed')
+}
+
+function readOnlyError(): StoreError {
+  return new StoreError('FIRKIN_READ_ONLY', 'The store was opened with readOnly')
+}

@@ -1,0 +1,385 @@
+/**
+ * Verification: every byte of every file of a store, by reading them all. It needs no keydir, so that it serves
+ * an open store and a directory alike. Nothing is changed.
+ */
+
+import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { verifyCheckpoint } from './checkpoint.ts'
+import { CorruptionError, StoreError } from './errors.ts'
+import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
+import { HintEncoder } from './format/hint.ts'
+import type { Manifest, SealedSegment } from './format/manifest.ts'
+import { CHECKPOINT_NAME, hintName, parseName, segmentName } from './format/names.ts'
+import { BATCH_END, keyOffset } from './format/record.ts'
+import { type Files, readWhole } from './io/files.ts'
+import { readManifest } from './recovery.ts'
+import { openSegmentFile, readSegmentHeader } from './segment/open.ts'
+import { findRecord, type ScanEnd, scanSegment, Window } from './segment/scan.ts'
+import { SegmentUsage } from './segment/usage.ts'
+
+/** Something that is not as it should be. */
+export interface Finding {
+  readonly severity: /** Bytes are wrong: data is lost, or would be. */
+    | 'damage'
+    /** A shortcut is unusable or a file is left over: nothing is lost, the next open mends it. */
+    | 'notice'
+  /** The path of the file. */
+  readonly file: string
+  /** Where in the file, in bytes. */
+  readonly offset: number
+  readonly message: string
+}
+
+/** What verification found. */
+export interface VerifyReport {
+  /** Whether there is no damage. */
+  readonly ok: boolean
+  readonly findings: readonly Finding[]
+  readonly segments: number
+  readonly records: number
+  readonly bytes: number
+}
+
+/** How far a verification has come, in bytes of segments. */
+export interface VerifyProgress {
+  readonly bytesRead: number
+  readonly bytesTotal: number
+}
+
+/** How much is read before other work gets its turn. */
+const STEP_SIZE = 4 * 1024 * 1024
+
+/** What a verification is told. */
+export interface VerifyOptions {
+  /**
+   * Whether the store is open for writing, so that files come and go: what is left over is not looked for.
+   * @defaultValue false
+   */
+  readonly live?: boolean
+  readonly onProgress?: (progress: VerifyProgress) => void
+}
+
+/**
+ * Reads all files of the store in a directory.
+ *
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_READ_FAILED
+ */
+export async function verifyDirectory(
+  files: Files,
+  directory: string,
+  options: VerifyOptions = {},
+): Promise<VerifyReport> {
+  return await new Verifier(files, directory, options).run()
+}
+
+class Verifier {
+  readonly #files: Files
+  readonly #directory: string
+  readonly #options: VerifyOptions
+  readonly #findings: Finding[] = []
+  #records = 0
+  #bytesRead = 0
+  #bytesTotal = 0
+
+  constructor(files: Files, directory: string, options: VerifyOptions) {
+    this.#files = files
+    this.#directory = directory
+    this.#options = options
+  }
+
+  async run(): Promise<VerifyReport> {
+    const names = this.#files.list(this.#directory)
+    if (names === undefined) {
+      throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${this.#directory}`)
+    }
+    const manifest = this.#guard(() => readManifest(this.#files, this.#directory))
+    if (manifest === undefined) {
+      if (
+        this.#findings.length === 0 &&
+        !names.some((name) => parseName(name).type === 'segment')
+      ) {
+        throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${this.#directory}`)
+      }
+      if (this.#findings.length === 0) this.#damage('MANIFEST', 0, 'The manifest is missing')
+      return this.#report(0)
+    }
+    const tailIds = this.#tailIds(names, manifest)
+    this.#bytesTotal = manifest.segments.reduce((sum, { size }) => sum + size, 0)
+    for (const sealed of manifest.segments) await this.#verifySealed(sealed, manifest)
+    for (const [index, id] of tailIds.entries()) {
+      await this.#verifyTail(id, manifest, index === tailIds.length - 1)
+    }
+    this.#verifyCheckpoint(names, manifest)
+    if (this.#options.live !== true) this.#findStrays(names, manifest, tailIds)
+    return this.#report(manifest.segments.length + tailIds.length)
+  }
+
+  #report(segments: number): VerifyReport {
+    return {
+      ok: this.#findings.every(({ severity }) => severity !== 'damage'),
+      findings: this.#findings,
+      segments,
+      records: this.#records,
+      bytes: this.#bytesRead,
+    }
+  }
+
+  async #verifySealed(sealed: SealedSegment, manifest: Manifest): Promise<void> {
+    const path = this.#path(segmentName(sealed.id))
+    const opened = this.#open(sealed.id, manifest)
+    if (opened === undefined) return
+    try {
+      const { file, size, origin } = opened
+      if (size !== sealed.size) {
+        const message = `The file has ${size} bytes; the manifest says ${sealed.size}`
+        this.#add('damage', path, Math.min(size, sealed.size), message)
+      }
+      if (origin !== sealed.origin) {
+        this.#add('damage', path, 0, `The segment is ${origin}; the manifest says ${sealed.origin}`)
+      }
+      const usage = new SegmentUsage()
+      const hint = new HintEncoder()
+      const to = Math.min(size, sealed.size)
+      const whole = await this.#scanAll(file, path, to, manifest, origin, usage, hint)
+      if (!whole) return
+      const counted = usage.seal(sealed.id, sealed.origin)
+      for (const name of Object.keys(counted) as (keyof SealedSegment)[]) {
+        if (counted[name] === sealed[name]) continue
+        const message = `The manifest says ${name} ${sealed[name]}; it is ${counted[name]}`
+        this.#add('damage', this.#path('MANIFEST'), 0, message)
+      }
+      this.#verifyHint(sealed, manifest, hint)
+    } finally {
+      this.#files.close(opened.file)
+    }
+  }
+
+  /** Verifies a segment of the tail; where it is torn that is a notice, for the next open cuts it. */
+  async #verifyTail(id: number, manifest: Manifest, isLast: boolean): Promise<void> {
+    const path = this.#path(segmentName(id))
+    const opened = this.#open(id, manifest)
+    if (opened === undefined) return
+    const { file, size } = opened
+    this.#bytesTotal += size
+    try {
+      const known = id === manifest.tailId ? manifest.tailSize : 0
+      if (size < known) {
+        const message = `The file has ${size} bytes; the manifest says ${known}`
+        this.#add('damage', path, size, message)
+      }
+      const usage = new SegmentUsage()
+      const end = await this.#scan(file, size, manifest, 'appended', usage, undefined)
+      this.#bytesRead += size
+      if (end.faultAt === undefined) return
+      const next = findRecord(
+        this.#scanOptions(file, end.faultAt + 1, size, manifest),
+        end.maxSequence,
+      )
+      const torn = isLast && next === undefined && end.end >= known
+      if (torn) this.#add('notice', path, end.end, `${size - end.end} bytes at the end are torn`)
+      else this.#add('damage', path, end.faultAt, end.fault)
+    } finally {
+      this.#files.close(file)
+    }
+  }
+
+  /** Scans to the end, past every damaged piece; whether there was none. */
+  async #scanAll(
+    file: number,
+    path: string,
+    to: number,
+    manifest: Manifest,
+    origin: 'appended' | 'merged',
+    usage: SegmentUsage,
+    hint: HintEncoder,
+  ): Promise<boolean> {
+    let from = FILE_HEADER_SIZE
+    let whole = true
+    while (from < to) {
+      const end = await this.#scan(file, to, manifest, origin, usage, hint, from)
+      if (end.faultAt === undefined) break
+      whole = false
+      this.#add('damage', path, end.faultAt, end.fault)
+      const next = findRecord(this.#scanOptions(file, end.faultAt + 1, to, manifest), 0)
+      if (next === undefined) break
+      from = next
+    }
+    this.#bytesRead += to
+    return whole
+  }
+
+  async #scan(
+    file: number,
+    to: number,
+    manifest: Manifest,
+    origin: 'appended' | 'merged',
+    usage: SegmentUsage,
+    hint: HintEncoder | undefined,
+    start = FILE_HEADER_SIZE,
+  ): Promise<ScanEnd> {
+    const window = new Window(this.#files, file, to)
+    let from = start
+    let lastSequence = 0
+    for (;;) {
+      const options = {
+        ...this.#scanOptions(file, from, to, manifest),
+        ascending: origin === 'appended',
+        batches: origin === 'appended' ? 'whole' : 'loose',
+        window,
+      } as const
+      const end = scanSegment(options, (fields, page, offset) => {
+        this.#records++
+        usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
+        if (fields.kind !== BATCH_END) {
+          hint?.add(page, fields.keyAt - keyOffset(fields.flags), fields, offset)
+        }
+        return offset - from < STEP_SIZE ? undefined : false
+      })
+      if (end.faultAt !== undefined || end.end >= to || end.end === from) return end
+      if (origin === 'appended' && end.maxSequence <= lastSequence) {
+        return { ...end, faultAt: from, fault: 'Sequences do not ascend' }
+      }
+      lastSequence = end.maxSequence
+      from = end.end
+      this.#options.onProgress?.({
+        bytesRead: this.#bytesRead + from,
+        bytesTotal: this.#bytesTotal,
+      })
+      await setImmediate()
+    }
+  }
+
+  #verifyHint(sealed: SealedSegment, manifest: Manifest, expected: HintEncoder): void {
+    const path = this.#path(hintName(sealed.id))
+    const hint = this.#guard(() => readWhole(this.#files, path))
+    if (hint === undefined) {
+      this.#add('notice', path, 0, 'The hint is missing')
+      return
+    }
+    const { storeId } = manifest
+    const whole = expected.finish(storeId, sealed.id, sealed.origin, sealed.size)
+    const difference = firstDifference(hint, whole)
+    if (difference !== undefined) {
+      this.#add('notice', path, difference, 'The hint does not match its segment')
+    }
+  }
+
+  #verifyCheckpoint(names: readonly string[], manifest: Manifest): void {
+    if (!names.includes(CHECKPOINT_NAME)) return
+    const path = this.#path(CHECKPOINT_NAME)
+    const fault = this.#guard(() => verifyCheckpoint(this.#files, path, manifest.storeId))
+    if (fault !== undefined) this.#add('notice', path, fault, 'The checkpoint is damaged')
+  }
+
+  #findStrays(names: readonly string[], manifest: Manifest, tailIds: readonly number[]): void {
+    const ids = new Set([...manifest.segments.map(({ id }) => id), ...tailIds])
+    for (const name of names) {
+      const parsed = parseName(name)
+      const isStray =
+        parsed.type === 'temporary' ||
+        ((parsed.type === 'segment' || parsed.type === 'hint') && !ids.has(parsed.id))
+      if (isStray) this.#add('notice', this.#path(name), 0, 'The file is left over')
+    }
+  }
+
+  /** The ids of the segments behind the manifest's that were appended. */
+  #tailIds(names: readonly string[], manifest: Manifest): number[] {
+    const listed = new Set(manifest.segments.map(({ id }) => id))
+    const ids: number[] = []
+    for (const name of names) {
+      const parsed = parseName(name)
+      if (parsed.type !== 'segment' || parsed.id < manifest.tailId || listed.has(parsed.id))
+        continue
+      ids.push(parsed.id)
+    }
+    ids.sort((a, b) => a - b)
+    if (manifest.tailSize > 0 && ids[0] !== manifest.tailId) {
+      this.#damage(segmentName(manifest.tailId), 0, 'The segment is missing')
+    }
+    return ids.filter((id) => {
+      const file = this.#guard(() => openSegmentFile(this.#home(manifest), id))
+      if (file === undefined) return false
+      try {
+        const header = this.#guardQuietly(() =>
+          readSegmentHeader(this.#home(manifest), file.file, file.path, id),
+        )
+        return header === undefined || header === 'short' || header.origin === 'appended'
+      } finally {
+        this.#files.close(file.file)
+      }
+    })
+  }
+
+  #open(
+    id: number,
+    manifest: Manifest,
+  ): { file: number; size: number; origin: 'appended' | 'merged' } | undefined {
+    const home = this.#home(manifest)
+    const opened = this.#guard(() => openSegmentFile(home, id))
+    if (opened === undefined) return undefined
+    const { file, path, size } = opened
+    const header = this.#guard(() => readSegmentHeader(home, file, path, id))
+    if (header === undefined || header === 'short' || header.origin === 'none') {
+      if (header === 'short') this.#add('damage', path, size, 'The file ends inside its header')
+      this.#files.close(file)
+      return undefined
+    }
+    return { file, size, origin: header.origin }
+  }
+
+  #home(manifest: Manifest) {
+    return { files: this.#files, directory: this.#directory, storeId: manifest.storeId }
+  }
+
+  #scanOptions(file: number, from: number, to: number, manifest: Manifest) {
+    return {
+      files: this.#files,
+      file,
+      from,
+      to,
+      seed: storeSeed(manifest.storeId),
+      ascending: false,
+      batches: 'loose',
+    } as const
+  }
+
+  /** Runs `read`; damage that it finds is noted, and nothing answered then. */
+  #guard<T>(read: () => T): T | undefined {
+    try {
+      return read()
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      this.#add('damage', error.file, error.offset, error.message)
+      return undefined
+    }
+  }
+
+  /** As `#guard`, for what is read once more later. */
+  #guardQuietly<T>(read: () => T): T | undefined {
+    try {
+      return read()
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      return undefined
+    }
+  }
+
+  #damage(name: string, offset: number, message: string): void {
+    this.#add('damage', this.#path(name), offset, message)
+  }
+
+  #add(severity: Finding['severity'], file: string, offset: number, message: string): void {
+    this.#findings.push({ severity, file, offset, message })
+  }
+
+  #path(name: string): string {
+    return join(this.#directory, name)
+  }
+}
+
+function firstDifference(left: Uint8Array, right: Uint8Array): number | undefined {
+  const size = Math.min(left.length, right.length)
+  for (let at = 0; at < size; at++) if (left[at] !== right[at]) return at
+  return left.length === right.length ? undefined : size
+}

@@ -1,0 +1,145 @@
+/** Reading through a view: what iterators and snapshots share. */
+
+import { decodeValue, type Key } from './encoding.ts'
+import type { Engine } from './engine.ts'
+import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
+import type { KeyEncoding, ValueEncoding } from './options.ts'
+import type { ResolvedRange } from './range.ts'
+import type { Found, View, ViewCursor } from './view.ts'
+
+/** How keys and values leave a store. */
+export interface Encodings<V> {
+  readonly keyEncoding: KeyEncoding
+  readonly valueEncoding: ValueEncoding<V>
+}
+
+/** Which half of an entry is wanted. */
+export type Part = 'key' | 'value' | 'entry'
+
+/** The type of a store's keys as iterators give them. */
+export type KeyOf<E extends KeyEncoding> = E extends 'buffer' ? Buffer : string
+
+/** Reads entries of one engine. */
+export class ViewReader<V> {
+  readonly #engine: Engine
+  readonly #encodings: Encodings<V>
+  readonly #found: Found
+
+  constructor(engine: Engine, encodings: Encodings<V>) {
+    this.#engine = engine
+    this.#encodings = encodings
+    this.#found = { keydir: engine.keydir, entry: NO_ENTRY }
+  }
+
+  /** The value that a view shows for a key. */
+  get(view: View, key: Key): V | undefined {
+    const found = this.#find(view, key)
+    return found === undefined ? undefined : this.value(found.keydir, found.entry)
+  }
+
+  has(view: View, key: Key): boolean {
+    return this.#find(view, key) !== undefined
+  }
+
+  /** The value of an entry; the record is read and verified. */
+  value(keydir: Keydir, entry: Entry): V {
+    const engine = this.#engine
+    engine.read(keydir, entry)
+    return decodeValue(
+      this.#encodings.valueEncoding,
+      engine.page.bytes,
+      engine.valueAt,
+      engine.valueEnd,
+    )
+  }
+
+  /** The key of an entry, in memory of its own. */
+  key(keydir: Keydir, entry: Entry): string | Buffer {
+    const view = keydir.entries.keyView(entry)
+    if (this.#encodings.keyEncoding === 'buffer') return Buffer.from(view)
+    return Buffer.from(view.buffer, view.byteOffset, view.length).toString('utf8')
+  }
+
+  part(part: Part, keydir: Keydir, entry: Entry): unknown {
+    if (part === 'key') return this.key(keydir, entry)
+    if (part === 'value') return this.value(keydir, entry)
+    return [this.key(keydir, entry), this.value(keydir, entry)]
+  }
+
+  #find(view: View, key: Key): Found | undefined {
+    const engine = this.#engine
+    const found = this.#found
+    engine.key.encode(key)
+    if (!engine.findIn(view, found)) return undefined
+    const expiresAtMs = found.keydir.entries.expiresAtOf(found.entry)
+    return expiresAtMs !== 0 && expiresAtMs <= view.nowMs ? undefined : found
+  }
+}
+
+/**
+ * Iterates over a range of a view. `return`, and the end, close the view where it is the iterator's own;
+ * so does the garbage collector, for an iterator that was left half-way.
+ */
+export class RangeIterator<T> implements IterableIterator<T> {
+  readonly #engine: Engine
+  readonly #reader: ViewReader<unknown>
+  readonly #view: View
+  readonly #ownsView: boolean
+  readonly #part: Part
+  readonly #assertOpen: () => void
+  readonly #cursor: ViewCursor
+  #left: number
+  #done = false
+
+  constructor(
+    engine: Engine,
+    reader: ViewReader<unknown>,
+    view: View | undefined,
+    range: ResolvedRange,
+    part: Part,
+    assertOpen: () => void,
+  ) {
+    this.#engine = engine
+    this.#reader = reader
+    this.#ownsView = view === undefined
+    this.#view = view ?? engine.views.open(engine.options.clock())
+    this.#part = part
+    this.#left = range.limit
+    this.#assertOpen = assertOpen
+    this.#cursor = engine.cursor(this.#view, range)
+    if (this.#ownsView) abandoned.register(this, { engine, view: this.#view }, this)
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<T> {
+    if (this.#done) return { done: true, value: undefined }
+    this.#assertOpen()
+    const entry = this.#left > 0 ? this.#engine.advance(this.#cursor) : NO_ENTRY
+    if (entry === NO_ENTRY) return this.return()
+    this.#left--
+    // Safety: whoever makes the iterator ties T to the part and the encodings.
+    return { done: false, value: this.#reader.part(this.#part, this.#cursor.keydir, entry) as T }
+  }
+
+  return(): IteratorResult<T> {
+    if (!this.#done) {
+      this.#done = true
+      if (this.#ownsView) {
+        this.#engine.views.close(this.#view)
+        abandoned.unregister(this)
+      }
+    }
+    return { done: true, value: undefined }
+  }
+
+  [Symbol.dispose](): void {
+    this.return()
+  }
+}
+
+const abandoned = new FinalizationRegistry<{ engine: Engine; view: View }>(({ engine, view }) =>
+  engine.views.close(view),
+)
