@@ -109,26 +109,18 @@ export class HashPages {
   /** The entry of the key, whose hash is `low`, in a page or its chain; {@link NO_ENTRY} if there is none. */
   find(page: Page, key: SearchKey, low: number): Entry {
     const words = this.arena.chunkAt(page << PAGE_BITS)
-    const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
-    const pattern = tagPattern(low)
-    let bucket = homeBucket(low)
-    for (let probes = 0; probes < BUCKET_COUNT; probes++) {
-      const at = base + (bucket << BUCKET_BITS)
-      for (let group = 0; group < BUCKET_SLOTS; group += 4) {
-        let matches = zeroBytes((words[at + (group >>> 2)] as number) ^ pattern)
-        while (matches !== 0) {
-          const slot = group + (ctz(matches) >>> 3)
-          const entry = words[at + SLOTS + slot] as number
-          // A match can be false: two tags may be equal, and a byte above a true one may only seem so.
-          if (entry !== NO_ENTRY && this.#entries.equalsSearch(entry, key)) return entry
-          matches &= matches - 1
-        }
-      }
-      if (words[at + OVERFLOWS] === 0) return NO_ENTRY
-      bucket = bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1
+    const bucket = homeBucket(low)
+    const at = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS + (bucket << BUCKET_BITS)
+    // All twelve tags make one number, so that no branch depends on where in the bucket a match is: it
+    // would be guessed wrong, and keep the processor from starting on the next search (measured, bench/keydir.js).
+    let matches = matchingSlots(words, at, tagPattern(low))
+    while (matches !== 0) {
+      const entry = words[at + SLOTS + firstSlot(matches)] as number
+      // A match can be false: tags may be equal, and a tag above a true match may only seem so.
+      if (entry !== NO_ENTRY && this.#entries.equalsSearch(entry, key)) return entry
+      matches &= matches - 1
     }
-    const next = this.#get(page, NEXT)
-    return next === NO_PAGE ? NO_ENTRY : this.find(next, key, low)
+    return words[at + OVERFLOWS] === 0 ? NO_ENTRY : this.#findBehind(page, bucket, key, low)
   }
 
   /** Adds an entry to a page, or to its chain where the page is full. */
@@ -139,18 +131,16 @@ export class HashPages {
     }
     const words = this.arena.chunkAt(page << PAGE_BITS)
     const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
-    for (let bucket = homeBucket(low); ; bucket = bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1) {
+    for (let bucket = homeBucket(low); ; bucket = following(bucket)) {
       const at = base + (bucket << BUCKET_BITS)
-      for (let group = 0; group < BUCKET_SLOTS; group += 4) {
-        const tags = words[at + (group >>> 2)] as number
-        const vacant = zeroBytes(tags)
-        if (vacant !== 0) {
-          const shift = ctz(vacant) & ~7
-          words[at + (group >>> 2)] = tags | ((tagPattern(low) & 0xff) << shift)
-          words[at + SLOTS + group + (shift >>> 3)] = entry
-          this.#set(page, COUNT, this.count(page) + 1)
-          return
-        }
+      const vacant = matchingSlots(words, at, 0)
+      if (vacant !== 0) {
+        const slot = firstSlot(vacant)
+        const tags = at + (slot >>> 2)
+        words[tags] = (words[tags] as number) | (tagOf(low) << ((slot & 3) * 8))
+        words[at + SLOTS + slot] = entry
+        this.#set(page, COUNT, this.count(page) + 1)
+        return
       }
       words[at + OVERFLOWS] = (words[at + OVERFLOWS] as number) + 1
     }
@@ -176,7 +166,7 @@ export class HashPages {
         return true
       }
       if (words[at + OVERFLOWS] === 0) return false
-      bucket = bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1
+      bucket = following(bucket)
     }
     const next = this.#get(page, NEXT)
     return next !== NO_PAGE && this.replace(next, entry, low, replacement)
@@ -196,6 +186,25 @@ export class HashPages {
       this.insert(upper(hash.high) ? fresh : page, entry, hash.low)
     }
     return fresh
+  }
+
+  /** Goes on with a search behind the key's first bucket, which was overflown. */
+  #findBehind(page: Page, home: number, key: SearchKey, low: number): Entry {
+    const words = this.arena.chunkAt(page << PAGE_BITS)
+    const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
+    const pattern = tagPattern(low)
+    for (let bucket = following(home); bucket !== home; bucket = following(bucket)) {
+      const at = base + (bucket << BUCKET_BITS)
+      let matches = matchingSlots(words, at, pattern)
+      while (matches !== 0) {
+        const entry = words[at + SLOTS + firstSlot(matches)] as number
+        if (entry !== NO_ENTRY && this.#entries.equalsSearch(entry, key)) return entry
+        matches &= matches - 1
+      }
+      if (words[at + OVERFLOWS] === 0) return NO_ENTRY
+    }
+    const next = this.#get(page, NEXT)
+    return next === NO_PAGE ? NO_ENTRY : this.find(next, key, low)
   }
 
   /** The entries of a page and its chain, of which only the page itself is kept. */
@@ -220,7 +229,7 @@ export class HashPages {
 
   /** Takes back the overflows of an entry that lay in `bucket` and had its home in `home`. */
   #takeBack(words: Uint32Array, base: number, home: number, bucket: number): void {
-    for (let each = home; each !== bucket; each = each + 1 === BUCKET_COUNT ? 0 : each + 1) {
+    for (let each = home; each !== bucket; each = following(each)) {
       const overflows = base + (each << BUCKET_BITS) + OVERFLOWS
       words[overflows] = (words[overflows] as number) - 1
     }
@@ -257,10 +266,19 @@ export class HashPages {
   }
 }
 
+function tagOf(low: number): number {
+  const tag = low & 0xff
+  return tag === 0 ? 1 : tag
+}
+
 /** The tag of a hash, in all four bytes of a word. */
 function tagPattern(low: number): number {
-  const tag = low & 0xff
-  return Math.imul(tag === 0 ? 1 : tag, LOW_BITS)
+  return Math.imul(tagOf(low), LOW_BITS)
+}
+
+/** The bucket behind another, going round. */
+function following(bucket: number): number {
+  return bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1
 }
 
 /** The bucket where a search begins. */
@@ -268,12 +286,25 @@ function homeBucket(low: number): number {
   return ((low >>> 16) * BUCKET_COUNT) >>> 16
 }
 
+/**
+ * The slots of a bucket whose tag is the one repeated in `pattern`, as bits: slot `4 * i + j` is bit `8 * j + i`.
+ * The first of the slots that share an `i` is right, those above it may be marked in error.
+ */
+function matchingSlots(words: Uint32Array, at: number, pattern: number): number {
+  return (
+    (zeroBytes((words[at] as number) ^ pattern) >>> 7) |
+    (zeroBytes((words[at + 1] as number) ^ pattern) >>> 6) |
+    (zeroBytes((words[at + 2] as number) ^ pattern) >>> 5)
+  )
+}
+
+/** The first of the slots that `matchingSlots` answered. */
+function firstSlot(slots: number): number {
+  const bit = 31 - Math.clz32(slots & -slots)
+  return (bit & 7) * 4 + (bit >>> 3)
+}
+
 /** The high bit of each byte of `word` that is zero; bytes above the lowest such one may be marked too. */
 function zeroBytes(word: number): number {
   return (word - LOW_BITS) & ~word & HIGH_BITS
-}
-
-/** How many zero bits lie below the lowest one bit. */
-function ctz(bits: number): number {
-  return 31 - Math.clz32(bits & -bits)
 }

@@ -240,8 +240,11 @@ export class HashKeydir implements Keydir {
   }
 }
 
-/** Bends a hash so that small results are twice as dense as large ones: x goes to x (2 + x) / 3 of the range. */
+/**
+ * Bends a hash so that small results are more often than large ones, by 5 to 3 at the ends: a part x of
+ * the range goes to (3 x + x²) / 4. Integers only, since this is on the way of every search.
+ */
 function bend(high: number): number {
-  const x = high >>> 0
-  return (x * (2 + x / 2 ** 32) * (1 / 3)) >>> 0
+  const half = high >>> 16
+  return (high >>> 1) + (high >>> 2) + (Math.imul(half, half) >>> 2)
 }

@@ -36,14 +36,14 @@ export class KeyHash {
       const word = words[i] as number
       a = Math.imul(a ^ word, MULTIPLIER_A)
       a ^= a >>> 15
-      b = Math.imul((b + ((word << 16) | (word >>> 16))) | 0, MULTIPLIER_B)
+      b = Math.imul(b ^ ((word << 16) | (word >>> 16)), MULTIPLIER_B)
       b ^= b >>> 13
     }
     let high = (a + ((b << 15) | (b >>> 17))) | 0
     high = Math.imul(high ^ (high >>> 16), MULTIPLIER_B)
     high = Math.imul(high ^ (high >>> 13), MULTIPLIER_C)
     high ^= high >>> 16
-    let low = Math.imul((b ^ high) | 0, MULTIPLIER_A)
+    let low = Math.imul(b ^ high, MULTIPLIER_A)
     low ^= low >>> 15
     this.high = high
     this.low = low
