@@ -27,9 +27,10 @@ import type { Entry } from '../keydir/keydir.ts'
 import { checkNames, checkObject, type MergePolicy, type ResolvedOptions } from '../options.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
-import type { CopyJob, CopyProgress, CopyTarget } from './copy.ts'
+import type { CopyJob, CopyProgress } from './copy.ts'
 import { Offsets } from './offsets.ts'
 import { type MergePlan, type PlanEntry, planAll, planAutomatic } from './plan.ts'
+import type { CopyTarget } from './targets.ts'
 import type { Labour } from './thread.ts'
 
 /** Options of one call of `store.merge`. */

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { HintJob } from '../segment/hint-file.ts'
-import type { CopyJob, CopyProgress, CopyTarget } from './copy.ts'
+import type { CopyJob, CopyProgress } from './copy.ts'
+import type { CopyTarget } from './targets.ts'
 
 /** What the merge thread is to do. */
 export type ThreadTask =
