@@ -17,6 +17,7 @@ export type {
 export type { PutOptions } from './put-options.ts'
 export type { RangeOptions } from './range.ts'
 export type { RecoveryReport, TornTail } from './recovery.ts'
+export type { DamagedRange, LossReport, LostKey } from './salvage.ts'
 export type { Snapshot } from './snapshot.ts'
 export type { SegmentStats, StoreStats } from './stats.ts'
 export { type MergeEvent, open, type Store, type StoreEvents } from './store.ts'

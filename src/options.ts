@@ -298,6 +298,9 @@ export function resolveOptions<V, E extends KeyEncoding>(
   if (options.follow !== false && !options.readOnly) {
     throw new TypeError('Option follow needs readOnly')
   }
+  if (options.recovery === 'salvage' && options.readOnly) {
+    throw new TypeError("Option recovery 'salvage' writes; it excludes readOnly")
+  }
   checkInteger(options.syncIntervalMs, 1, MAX_DELAY_MS, 'syncIntervalMs')
   checkInteger(options.ttlMs, 0, Number.MAX_SAFE_INTEGER, 'ttlMs')
   checkInteger(options.maxSegmentBytes, 64 * KIB, GIB, 'maxSegmentBytes')

@@ -18,17 +18,19 @@ import { join } from 'node:path'
 import { loadCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, STORE_ID_SIZE, storeSeed } from './format/file-header.ts'
-import { decodeManifest, type Manifest } from './format/manifest.ts'
+import type { Manifest } from './format/manifest.ts'
 import { MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import type { Page } from './format/record.ts'
-import { type Files, readFully, readWhole } from './io/files.ts'
+import { type Files, readFully } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
+import { readManifest } from './manifest-file.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Replay } from './replay.ts'
+import { type LossReport, salvageStore } from './salvage.ts'
 import { openSealed, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import { findRecord, type ScanEnd } from './segment/scan.ts'
-import { readFileHeader, Segment, type SegmentHome } from './segment/segment.ts'
+import { Segment, type SegmentHome } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
 
@@ -54,6 +56,8 @@ export interface RecoveryReport {
   readonly unhinted: readonly number[]
   /** How many records were read from the tail. */
   readonly replayedCount: number
+  /** With `recovery: 'salvage'`: what is missing; `undefined` where nothing was damaged. */
+  readonly lost: LossReport | undefined
 }
 
 /** What an open store stands on. */
@@ -82,6 +86,7 @@ export async function recover(
   directory: string,
   options: RecoveryOptions,
 ): Promise<Recovered> {
+  const lost = options.recovery === 'salvage' ? await salvage(files, directory, options) : undefined
   const names = files.list(directory) ?? []
   const manifest = readManifest(files, directory)
   if (manifest === undefined) return createStore(files, directory, names, options)
@@ -107,6 +112,7 @@ export async function recover(
       leftovers,
       unhinted: load.unhinted.map((segment) => segment.id),
       replayedCount: load.replay.recordCount - load.loadedCount,
+      lost,
     }
     if (!options.readOnly) {
       if (torn.length > 0) cutTail(segments, torn)
@@ -149,25 +155,17 @@ export function reloadKeydir(
 
 const NOTHING_DEAD = { deadPutCount: 0, deadBytes: 0 }
 
-/**
- * Reads the manifest of a directory; `undefined` where there is none.
- *
- * @throws {@link CorruptionError}
- * @throws {@link StoreError} FIRKIN_VERSION
- */
-export function readManifest(files: Files, directory: string): Manifest | undefined {
-  const path = join(directory, MANIFEST_NAME)
-  const bytes = readWhole(files, path)
-  if (bytes === undefined) return undefined
-  const header = readFileHeader(bytes, path, 'manifest', {})
-  if (header === 'short') {
-    throw new CorruptionError('The file ends inside its header', path, bytes.length)
-  }
-  const manifest = decodeManifest(bytes, header.storeId, header.fileId)
-  if (typeof manifest === 'number') {
-    throw new CorruptionError('The manifest does not match its checksum', path, manifest)
-  }
-  return manifest
+/** Mends a store that there is; a new one has nothing to mend. */
+async function salvage(
+  files: Files,
+  directory: string,
+  { maxSegmentBytes }: RecoveryOptions,
+): Promise<LossReport | undefined> {
+  const names = files.list(directory) ?? []
+  if (!names.some((name) => ['manifest', 'segment'].includes(parseName(name).type)))
+    return undefined
+  const report = await salvageStore(files, directory, { maxSegmentBytes, dryRun: false })
+  return report.damaged.length > 0 || report.manifestRebuilt ? report : undefined
 }
 
 async function createStore(
@@ -215,6 +213,7 @@ async function createStore(
       leftovers: [],
       unhinted: [],
       replayedCount: 0,
+      lost: undefined,
     },
   }
 }

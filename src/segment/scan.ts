@@ -159,7 +159,7 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
     }
     at += size
   }
-  return batch.count > 0 ? stop(end, 'The last batch has no end') : stop(undefined, '')
+  return batch.count > 0 ? stop(at, 'The last batch has no end') : stop(undefined, '')
 }
 
 /**
