@@ -30,7 +30,7 @@ export const CHUNK_MASK = CHUNK_WORDS - 1
 const FIRST_CAPACITY = 1024
 
 /** The least number of words that a chunk grows by, once it has as many. */
-const LEAST_GROWTH = 32_768
+const LEAST_GROWTH = 16_384
 
 /** An arena grows by about its size divided by this. */
 const GROWTH_DIVISOR = 64

@@ -1,52 +1,39 @@
 import type { BTreeKeydir } from './btree.ts'
 import { type Leaf, NO_LEAF } from './btree-leaves.ts'
-import { compareBytes } from './key-words.ts'
-import { type Entry, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
+import { type Entry, type KeyRange, NO_ENTRY } from './keydir.ts'
+import { OrderedCursor } from './ordered-cursor.ts'
 
-/** Walks the leaves of a B+tree from one place to another; both are sought once, by the range's bounds. */
-export class BTreeCursor implements KeydirCursor {
+/** Walks the leaves of a B+tree. A gap is a leaf and how many of its entries are before. */
+export class BTreeCursor extends OrderedCursor {
   readonly #tree: BTreeKeydir
-  readonly #range: KeyRange
   #leaf: Leaf = NO_LEAF
   #index = 0
   #endLeaf: Leaf = NO_LEAF
   #endIndex = 0
-  #ended = false
 
   constructor(tree: BTreeKeydir, range: KeyRange) {
+    super(range)
     this.#tree = tree
-    this.#range = range
-    const { lower, upper } = range
-    if (lower !== undefined && upper !== undefined && compareBytes(lower, upper) > 0) {
-      this.#ended = true
-      return
-    }
-    this.#seekEnd()
-    this.#seekStart()
+    this.start()
   }
 
-  next(): Entry {
-    if (this.#ended) return NO_ENTRY
-    const entry = this.#range.reverse ? this.#previousEntry() : this.#nextEntry()
-    this.#ended = entry === NO_ENTRY
-    return entry
+  protected override seek(key: Uint8Array, behind: boolean): void {
+    const found = this.#tree.seek(key, key.length)
+    this.#leaf = this.#tree.leaf
+    this.#index = this.#tree.index + (found && behind ? 1 : 0)
   }
 
-  seekBeyond(key: Uint8Array, keySize: number): void {
-    const { lower, upper, reverse } = this.#range
-    const target = key.subarray(0, keySize)
-    // Beyond the far bound nothing is left; before the near one the range has its start.
-    const far = reverse ? lower : upper
-    const near = reverse ? upper : lower
-    const direction = reverse ? -1 : 1
-    this.#ended = far !== undefined && compareBytes(target, far) * direction >= 0
-    if (this.#ended) return
-    this.#seekEnd()
-    if (near !== undefined && compareBytes(target, near) * direction < 0) this.#seekStart()
-    else this.#seekBound(target, !reverse)
+  protected override seekEdge(last: boolean): void {
+    this.#leaf = this.#tree.edgeLeaf(last)
+    this.#index = last ? this.#tree.leaves.count(this.#leaf) : 0
   }
 
-  #nextEntry(): Entry {
+  protected override markEnd(): void {
+    this.#endLeaf = this.#leaf
+    this.#endIndex = this.#index
+  }
+
+  protected override stepForward(): Entry {
     const leaves = this.#tree.leaves
     while (this.#leaf !== this.#endLeaf || this.#index < this.#endIndex) {
       if (this.#index < leaves.count(this.#leaf)) return leaves.entry(this.#leaf, this.#index++)
@@ -57,7 +44,7 @@ export class BTreeCursor implements KeydirCursor {
     return NO_ENTRY
   }
 
-  #previousEntry(): Entry {
+  protected override stepBackward(): Entry {
     const leaves = this.#tree.leaves
     while (this.#leaf !== this.#endLeaf || this.#index > this.#endIndex) {
       if (this.#index > 0) return leaves.entry(this.#leaf, --this.#index)
@@ -66,44 +53,5 @@ export class BTreeCursor implements KeydirCursor {
       this.#index = leaves.count(this.#leaf)
     }
     return NO_ENTRY
-  }
-
-  #seekStart(): void {
-    const { lower, lowerInclusive, upper, upperInclusive, reverse } = this.#range
-    if (reverse) this.#seekUpper(upper, upperInclusive)
-    else this.#seekLower(lower, lowerInclusive)
-  }
-
-  #seekEnd(): void {
-    const { lower, lowerInclusive, upper, upperInclusive, reverse } = this.#range
-    if (reverse) this.#seekLower(lower, lowerInclusive)
-    else this.#seekUpper(upper, upperInclusive)
-    this.#endLeaf = this.#leaf
-    this.#endIndex = this.#index
-  }
-
-  #seekLower(bound: Uint8Array | undefined, inclusive: boolean): void {
-    if (bound === undefined) {
-      this.#leaf = this.#tree.edgeLeaf(false)
-      this.#index = 0
-    } else {
-      this.#seekBound(bound, !inclusive)
-    }
-  }
-
-  #seekUpper(bound: Uint8Array | undefined, inclusive: boolean): void {
-    if (bound === undefined) {
-      this.#leaf = this.#tree.edgeLeaf(true)
-      this.#index = this.#tree.leaves.count(this.#leaf)
-    } else {
-      this.#seekBound(bound, inclusive)
-    }
-  }
-
-  /** Stands before the first key that is not below `bound`, or behind that key where it is `bound`. */
-  #seekBound(bound: Uint8Array, behind: boolean): void {
-    const found = this.#tree.seek(bound, bound.length)
-    this.#leaf = this.#tree.leaf
-    this.#index = this.#tree.index + (found && behind ? 1 : 0)
   }
 }

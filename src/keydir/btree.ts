@@ -11,9 +11,9 @@
  * ascending and descending inserts leave full leaves.
  *
  * Invariants
- * - `find` remembers the way it took, until the tree's shape or a leaf changes; `insert`, `update` and
- *   `remove` of the same key go on from there.
- * - Only the root may have less than a quarter of what it can hold, and the leaf or the node at either edge.
+ * - A search remembers the place it came to, until a leaf changes; `insert`, `update` and `remove` of the
+ *   same key go on from there.
+ * - An inner node has at least two children, so that every leaf but a root has a neighbour under its parent.
  */
 
 import assert from 'node:assert/strict'
@@ -34,7 +34,7 @@ import { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, Separators } from './separators.ts'
 
 /** A neighbour that is less full than this takes entries from a full leaf. */
-const SHARE_BELOW = LEAF_CAPACITY - 8
+const SHARE_BELOW = LEAF_CAPACITY - 6
 const LEAF_LEAST = Math.floor(LEAF_CAPACITY / 4)
 const LEAF_MERGED = LEAF_CAPACITY - 8
 const INNER_LEAST = Math.floor(INNER_CAPACITY / 4)

@@ -1,6 +1,8 @@
+import { BPlusTreeKeydir } from './bplustree.ts'
 import { BTreeKeydir } from './btree.ts'
 import { HashKeydir } from './hash.ts'
 import type { ChunkSource, Keydir, KeydirKind } from './keydir.ts'
+import { SkiplistKeydir } from './skiplist.ts'
 
 /** Makes an empty keydir of a kind. */
 export function createKeydir(kind: KeydirKind): Keydir {
@@ -9,8 +11,12 @@ export function createKeydir(kind: KeydirKind): Keydir {
       return new BTreeKeydir()
     case 'hash':
       return new HashKeydir()
+    case 'skiplist':
+      return new SkiplistKeydir()
+    case 'bplustree':
+      return new BPlusTreeKeydir()
     default:
-      throw new RangeError(`There is no keydir of kind ${kind}`)
+      throw new RangeError(`There is no keydir of kind ${String(kind)}`)
   }
 }
 
@@ -28,6 +34,8 @@ export function restoreKeydir(kind: KeydirKind, meta: unknown, source: ChunkSour
       return BTreeKeydir.restore(meta, source)
     case 'hash':
       return HashKeydir.restore(meta, source)
+    case 'skiplist':
+      return SkiplistKeydir.restore(meta, source)
     default:
       throw new RangeError(`A keydir of kind ${kind} cannot be restored`)
   }

@@ -211,6 +211,7 @@ export class HashKeydir implements Keydir {
   /** Splits the page of a hash; answers false where the directory would get too large for it. */
   #split(page: Page, high: number): boolean {
     const depth = this.#pages.depth(page)
+    if (depth > this.#depth) throw new RangeError('A page is deeper than its directory')
     if (depth === this.#depth && !this.#double()) return false
     const shift = 31 - depth
     const fresh = this.#pages.split(page, this.#hash, (each) => ((bend(each) >>> shift) & 1) === 1)

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict'
+import sortedBTree from 'sorted-btree'
+import { Entries } from './entries.ts'
+import { compareBytes } from './key-words.ts'
+import { type Entry, type Keydir, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
+import { SearchKey } from './search-key.ts'
+
+// The package is CommonJS with a `default` export of its own, which an import from ESM does not unwrap.
+const BTree = sortedBTree.default
+
+/** Estimates of what a key costs on the JavaScript heap: a string's header, and a slot of a leaf two thirds full. */
+const STRING_HEADER_SIZE = 16
+const SLOT_SIZE = 24
+
+/**
+ * A keydir in the tree of the `sorted-btree` package, from keys as strings to entries.
+ *
+ * A string has one character for each byte, so that strings sort as unsigned bytes do. Keys and nodes lie on
+ * the JavaScript heap, and a key lies in its entry once more: this kind is for comparing, and
+ * for those who trust the package more. It has no image; `byteSize` is an estimate.
+ */
+export class BPlusTreeKeydir implements Keydir {
+  readonly kind = 'bplustree'
+  readonly ordered = true
+  readonly entries = new Entries()
+  readonly #tree = new BTree<string, Entry>(undefined, compareStrings)
+  readonly #key = new SearchKey()
+  #stringSize = 0
+
+  get size(): number {
+    return this.#tree.size
+  }
+
+  get byteSize(): number {
+    return this.entries.byteSize + this.#stringSize + this.#tree.size * SLOT_SIZE
+  }
+
+  find(key: Uint8Array, keySize: number): Entry {
+    return this.#tree.get(latin1(key, keySize)) ?? NO_ENTRY
+  }
+
+  insert(
+    key: Uint8Array,
+    keySize: number,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    this.#key.set(key, keySize)
+    const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
+    const added = this.#tree.set(latin1(key, keySize), entry)
+    assert(added, 'The key to insert is there')
+    this.#stringSize += STRING_HEADER_SIZE + keySize
+    return entry
+  }
+
+  update(
+    entry: Entry,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    if (this.entries.expires(entry) === expiresAtMs > 0) {
+      this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
+      return entry
+    }
+    this.entries.readSearch(entry, this.#key)
+    const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
+    const view = this.entries.keyView(entry)
+    this.#tree.set(latin1(view, view.length), moved)
+    this.entries.free(entry)
+    return moved
+  }
+
+  remove(entry: Entry): void {
+    const view = this.entries.keyView(entry)
+    const removed = this.#tree.delete(latin1(view, view.length))
+    assert(removed, 'The entry is not in the keydir')
+    this.#stringSize -= STRING_HEADER_SIZE + view.length
+    this.entries.free(entry)
+  }
+
+  cursor(range: KeyRange): KeydirCursor {
+    return new BPlusTreeCursor(this.#tree, range)
+  }
+
+  image(): undefined {
+    return undefined
+  }
+}
+
+/** Steps an iterator of the tree until it passes the range's far bound. */
+class BPlusTreeCursor implements KeydirCursor {
+  readonly #tree: InstanceType<typeof BTree<string, Entry>>
+  readonly #range: KeyRange
+  readonly #far: string | undefined
+  readonly #farInclusive: boolean
+  readonly #pair: (string | Entry)[] = []
+  #iterator: Iterator<unknown> | undefined
+  /** A key that the iterator may begin with but that is not to be given. */
+  #skipped: string | undefined
+
+  constructor(tree: InstanceType<typeof BTree<string, Entry>>, range: KeyRange) {
+    const { lower, lowerInclusive, upper, upperInclusive, reverse } = range
+    this.#tree = tree
+    this.#range = range
+    const far = reverse ? lower : upper
+    this.#far = far && latin1(far, far.length)
+    this.#farInclusive = reverse ? lowerInclusive : upperInclusive
+    const near = reverse ? upper : lower
+    if (near === undefined) this.#seek(undefined, true)
+    else this.#seek(latin1(near, near.length), reverse ? upperInclusive : lowerInclusive)
+  }
+
+  next(): Entry {
+    while (this.#iterator !== undefined && this.#iterator.next().done !== true) {
+      const key = this.#pair[0] as string
+      if (key === this.#skipped) continue
+      if (this.#isPast(key)) break
+      return this.#pair[1] as Entry
+    }
+    this.#iterator = undefined
+    return NO_ENTRY
+  }
+
+  seekBeyond(key: Uint8Array, keySize: number): void {
+    const { lower, lowerInclusive, upper, upperInclusive, reverse } = this.#range
+    const target = key.subarray(0, keySize)
+    const near = reverse ? upper : lower
+    if (near !== undefined && compareBytes(target, near) * (reverse ? -1 : 1) < 0) {
+      this.#seek(latin1(near, near.length), reverse ? upperInclusive : lowerInclusive)
+    } else {
+      this.#seek(latin1(target, target.length), false)
+    }
+  }
+
+  #seek(key: string | undefined, inclusive: boolean): void {
+    this.#skipped = inclusive ? undefined : key
+    this.#iterator = this.#range.reverse
+      ? this.#tree.entriesReversed(key, this.#pair)
+      : this.#tree.entries(key, this.#pair)
+  }
+
+  #isPast(key: string): boolean {
+    const far = this.#far
+    if (far === undefined) return false
+    if (key === far) return !this.#farInclusive
+    return this.#range.reverse ? key < far : key > far
+  }
+}
+
+function compareStrings(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+/** The first `size` bytes of a key, each as one character. */
+function latin1(key: Uint8Array, size: number): string {
+  return Buffer.prototype.latin1Slice.call(key, 0, size)
+}

@@ -1,0 +1,213 @@
+/**
+ * A keydir in a skip list off the JavaScript heap, after William Pugh, "Skip lists: a probabilistic alternative
+ * to balanced trees" (1990), with one tower in four on each next level.
+ *
+ * A search goes along a level as long as the next key is below the one it looks for, then one level down. It compares
+ * heads (towers.ts), and looks at a key only where the heads are equal.
+ *
+ * Invariants
+ * - `find` remembers the last tower before the key on each level, until the list changes; `insert`, `update`
+ *   and `remove` of the same key go on from there.
+ */
+
+import assert from 'node:assert/strict'
+import { Entries } from './entries.ts'
+import {
+  type ChunkSource,
+  type Entry,
+  type Keydir,
+  type KeydirCursor,
+  type KeydirImage,
+  type KeyRange,
+  NO_ENTRY,
+} from './keydir.ts'
+import { SearchKey } from './search-key.ts'
+import { SkiplistCursor } from './skiplist-cursor.ts'
+import { BASE, LEVEL_COUNT, type Tower, Towers } from './towers.ts'
+
+const ENTRIES_ARENA = 0
+const TOWERS_ARENA = 1
+
+/** An ordered keydir of own code; see the top of this file. */
+export class SkiplistKeydir implements Keydir {
+  readonly kind = 'skiplist'
+  readonly ordered = true
+  readonly entries: Entries
+  /** The towers, for the cursor. */
+  readonly towers: Towers
+  readonly #key = new SearchKey()
+
+  /** How many levels are in use. */
+  #height: number
+
+  /** The last tower before the searched key on each level in use. */
+  readonly #before = new Uint32Array(LEVEL_COUNT)
+  #found: Entry = NO_ENTRY
+  #remembered = false
+
+  /** Makes an empty keydir, or one around what was restored. */
+  constructor(entries = new Entries(), towers = new Towers(), height = 1) {
+    this.entries = entries
+    this.towers = towers
+    this.#height = height
+  }
+
+  /**
+   * Restores a keydir from its image, without touching a chunk.
+   *
+   * @throws RangeError where `meta` could not have come from `image()`
+   */
+  static restore(meta: unknown, source: ChunkSource): SkiplistKeydir {
+    const image = (meta ?? {}) as Record<string, unknown>
+    const entries = Entries.restore(image.entries, ENTRIES_ARENA, source)
+    const towers = Towers.restore(image.towers, TOWERS_ARENA, source)
+    const height = image.height as number
+    if (!Number.isInteger(height) || height < 1 || height > LEVEL_COUNT) {
+      throw new RangeError(`A skip list cannot have ${String(height)} levels`)
+    }
+    return new SkiplistKeydir(entries, towers, height)
+  }
+
+  get size(): number {
+    return this.entries.count
+  }
+
+  get byteSize(): number {
+    return this.entries.byteSize + this.towers.arena.byteSize
+  }
+
+  find(key: Uint8Array, keySize: number): Entry {
+    this.#key.set(key, keySize)
+    this.#search()
+    return this.#found
+  }
+
+  insert(
+    key: Uint8Array,
+    keySize: number,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    if (!this.#remembered || !this.#key.holds(key, keySize)) this.find(key, keySize)
+    assert(this.#found === NO_ENTRY, 'The key to insert is there')
+    this.#remembered = false
+    const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
+    const towers = this.towers
+    const before = this.#before
+    const height = randomHeight()
+    for (; this.#height < height; this.#height++) before[this.#height] = BASE
+    const tower = towers.create(entry, height)
+    const head = this.#key.head(0)
+    for (let level = 0; level < height; level++) {
+      const left = before[level] as number
+      towers.link(tower, level, towers.next(left, level), towers.nextHead(left, level))
+      towers.link(left, level, tower, head)
+    }
+    towers.setPrevious(tower, before[0] as number)
+    towers.setPrevious(towers.next(tower, 0), tower)
+    return entry
+  }
+
+  update(
+    entry: Entry,
+    segment: number,
+    offset: number,
+    size: number,
+    sequence: number,
+    expiresAtMs: number,
+  ): Entry {
+    if (this.entries.expires(entry) === expiresAtMs > 0) {
+      this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
+      return entry
+    }
+    this.#searchEntry(entry)
+    const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
+    this.towers.setEntry(this.towers.next(this.#before[0] as number, 0), moved)
+    this.#found = moved
+    this.entries.free(entry)
+    return moved
+  }
+
+  remove(entry: Entry): void {
+    this.#searchEntry(entry)
+    this.#remembered = false
+    const towers = this.towers
+    const tower = towers.next(this.#before[0] as number, 0)
+    towers.setPrevious(towers.next(tower, 0), towers.previous(tower))
+    let height = 0
+    for (; height < this.#height; height++) {
+      const left = this.#before[height] as number
+      if (towers.next(left, height) !== tower) break
+      towers.link(left, height, towers.next(tower, height), towers.nextHead(tower, height))
+    }
+    towers.free(tower, height)
+    this.entries.free(entry)
+  }
+
+  cursor(range: KeyRange): KeydirCursor {
+    return new SkiplistCursor(this, range)
+  }
+
+  image(): KeydirImage {
+    return {
+      meta: {
+        height: this.#height,
+        entries: this.entries.meta(),
+        towers: this.towers.meta(),
+      },
+      arenas: [this.entries.arena.image(), this.towers.arena.image()],
+    }
+  }
+
+  /** The last tower whose key is below `key`, or is `key` where `inclusive`. */
+  seek(key: Uint8Array, keySize: number, inclusive: boolean): Tower {
+    const found = this.find(key, keySize) !== NO_ENTRY
+    const before = this.#before[0] as number
+    return found && inclusive ? this.towers.next(before, 0) : before
+  }
+
+  #search(): void {
+    const { towers, entries } = this
+    const key = this.#key
+    const head = key.head(0)
+    this.#found = NO_ENTRY
+    let left: Tower = BASE
+    // A tower known not to be below the key; it is met again on the levels beneath.
+    let right: Tower = BASE
+    for (let level = this.#height - 1; level >= 0; level--) {
+      for (;;) {
+        const next = towers.next(left, level)
+        if (next === right) break
+        const nextHead = towers.nextHead(left, level)
+        if (nextHead >= head) {
+          const order = nextHead > head ? 1 : entries.compareSearch(towers.entry(next), key, 0)
+          if (order >= 0) {
+            right = next
+            if (order === 0) this.#found = towers.entry(next)
+            break
+          }
+        }
+        left = next
+      }
+      this.#before[level] = left
+    }
+    this.#remembered = true
+  }
+
+  /** Finds the place of an entry that is there. */
+  #searchEntry(entry: Entry): void {
+    if (this.#remembered && this.#found === entry) return
+    this.entries.readSearch(entry, this.#key)
+    this.#search()
+    assert(this.#found === entry, 'The entry is not in the keydir')
+  }
+}
+
+/** One level, and one more with a chance of one in four, again and again. */
+function randomHeight(): number {
+  const zeros = Math.clz32((Math.random() * 2 ** 32) >>> 0)
+  return Math.min(1 + (zeros >>> 1), LEVEL_COUNT)
+}
