@@ -5,8 +5,10 @@ import { compareBytes } from './key-words.ts'
 import { type Entry, type Keydir, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 
-// The package is CommonJS with a `default` export of its own, which an import from ESM does not unwrap.
-const BTree = sortedBTree.default
+// The package is CommonJS with a `default` export of its own: Node does not unwrap it, other loaders do.
+type BTreeClass = typeof sortedBTree.default
+const BTree: BTreeClass =
+  'default' in sortedBTree ? sortedBTree.default : (sortedBTree as unknown as BTreeClass)
 
 /** Estimates of what a key costs on the JavaScript heap: a string's header, and a slot of a leaf two thirds full. */
 const STRING_HEADER_SIZE = 16

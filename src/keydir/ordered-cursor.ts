@@ -8,10 +8,15 @@ import { type Entry, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir
  */
 export abstract class OrderedCursor implements KeydirCursor {
   readonly #range: KeyRange
+  /** Whether no key can be in the range; its end may then come before its start. */
+  readonly #empty: boolean
   #ended = false
 
   constructor(range: KeyRange) {
+    const { lower, lowerInclusive, upper, upperInclusive } = range
+    const order = lower === undefined || upper === undefined ? -1 : compareBytes(lower, upper)
     this.#range = range
+    this.#empty = order > 0 || (order === 0 && !(lowerInclusive && upperInclusive))
   }
 
   next(): Entry {
@@ -28,7 +33,8 @@ export abstract class OrderedCursor implements KeydirCursor {
     const far = reverse ? lower : upper
     const near = reverse ? upper : lower
     const direction = reverse ? -1 : 1
-    this.#ended = far !== undefined && compareBytes(target, far) * direction >= 0
+    const isPast = far !== undefined && compareBytes(target, far) * direction >= 0
+    this.#ended = this.#empty || isPast
     if (this.#ended) return
     this.#seekEnd()
     if (near !== undefined && compareBytes(target, near) * direction < 0) this.#seekStart()
@@ -52,8 +58,7 @@ export abstract class OrderedCursor implements KeydirCursor {
 
   /** Seeks the range's gaps; the constructor of a kind's cursor ends with it. */
   protected start(): void {
-    const { lower, upper } = this.#range
-    this.#ended = lower !== undefined && upper !== undefined && compareBytes(lower, upper) > 0
+    this.#ended = this.#empty
     if (this.#ended) return
     this.#seekEnd()
     this.#seekStart()
