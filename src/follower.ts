@@ -143,6 +143,8 @@ function extend(replay: Replay, segment: Segment, size: number): boolean {
   const scan = replay.replay(segment, segment.writtenSize, size)
   const grew = scan.end > segment.writtenSize
   segment.writtenSize = scan.end
-  // What is not whole yet may be on its way; it is looked at again the next time.
-  return grew || scan.faultAt !== undefined
+  if (grew || scan.faultAt === undefined) return true
+  // What is not whole may be on its way. Where a record follows it, it is the middle of one that took the place
+  // of what was seen before.
+  return replay.findBehind(segment, scan.faultAt, size) === undefined
 }

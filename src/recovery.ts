@@ -17,9 +17,9 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { loadCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
-import { FILE_HEADER_SIZE, STORE_ID_SIZE, storeSeed } from './format/file-header.ts'
+import { FILE_HEADER_SIZE, STORE_ID_SIZE } from './format/file-header.ts'
 import type { Manifest } from './format/manifest.ts'
-import { MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
+import { hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import type { Page } from './format/record.ts'
 import { type Files, readFully } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
@@ -29,7 +29,7 @@ import type { ResolvedOptions } from './options.ts'
 import { Replay } from './replay.ts'
 import { type LossReport, salvageStore } from './salvage.ts'
 import { openSealed, openSegmentFile, readSegmentHeader } from './segment/open.ts'
-import { findRecord, type ScanEnd } from './segment/scan.ts'
+import type { ScanEnd } from './segment/scan.ts'
 import { Segment, type SegmentHome } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
@@ -110,7 +110,7 @@ export async function recover(
       closed: manifest.closed && torn.length === 0 && endsAsClosed(segments),
       torn,
       leftovers,
-      unhinted: load.unhinted.map((segment) => segment.id),
+      unhinted: withoutHint(load, segments, names),
       replayedCount: load.replay.recordCount - load.loadedCount,
       lost,
     }
@@ -328,7 +328,7 @@ function replayTail(segments: Segments, load: Load, options: RecoveryOptions): T
     const scan = load.replay.replay(segment, from, fileSize)
     segment.writtenSize = Math.max(scan.end, from)
     if (scan.faultAt === undefined) continue
-    assertTorn(segments, segment, scan, fileSize)
+    assertTorn(segments, load.replay, segment, scan)
     torn.push({ file: segment.path, offset: scan.end, bytes: fileSize - scan.end })
   }
   const [first] = torn
@@ -339,23 +339,12 @@ function replayTail(segments: Segments, load: Load, options: RecoveryOptions): T
 }
 
 /** @throws {@link CorruptionError} where a fault in the tail cannot be a torn tail */
-function assertTorn(segments: Segments, segment: Segment, scan: ScanEnd, fileSize: number): void {
-  const { manifest, home } = segments
+function assertTorn(segments: Segments, replay: Replay, segment: Segment, scan: ScanEnd): void {
+  const { manifest } = segments
   const faultAt = scan.faultAt ?? scan.end
   const known = segment.id === manifest.tailId ? manifest.tailSize : 0
-  const next = findRecord(
-    {
-      files: home.files,
-      file: segment.file,
-      from: faultAt + 1,
-      to: fileSize,
-      seed: storeSeed(home.storeId),
-      ascending: true,
-      batches: 'loose',
-    },
-    scan.maxSequence,
-  )
-  if (scan.end < known || next !== undefined) {
+  const fileSize = segments.home.files.size(segment.file)
+  if (scan.end < known || replay.findBehind(segment, faultAt, fileSize) !== undefined) {
     throw new CorruptionError(scan.fault, segment.path, faultAt)
   }
 }
@@ -377,6 +366,14 @@ function cutTail(segments: Segments, torn: readonly TornTail[]): void {
     }
   }
   files.syncDirectory(directory)
+}
+
+/** The ids of sealed segments whose hint is not sound, as far as was looked, or is missing. */
+function withoutHint(load: Load, segments: Segments, names: readonly string[]): number[] {
+  const present = new Set(names)
+  return segments.listed
+    .filter((segment) => load.unhinted.includes(segment) || !present.has(hintName(segment.id)))
+    .map((segment) => segment.id)
 }
 
 /** The names of own files that belong to no segment of the store. */

@@ -15,7 +15,7 @@ import { HintDecoder } from './format/hint.ts'
 import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from './format/record.ts'
 import { errorCode, readWhole } from './io/files.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
-import { type ScanEnd, scanSegment } from './segment/scan.ts'
+import { findRecord, type ScanEnd, scanSegment } from './segment/scan.ts'
 import { readFileHeader, type Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 
@@ -123,6 +123,12 @@ export class Replay {
       usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
       this.apply(fields, page, segment, offset, false)
     })
+  }
+
+  /** Where in an appended segment the next record begins behind a fault; `undefined` where there is none. */
+  findBehind(segment: Segment, faultAt: number, to: number): number | undefined {
+    const options = this.#scanOptions(segment, faultAt + 1, to)
+    return findRecord(options, segment.usage.maxSequence)
   }
 
   /** Applies what is staged behind a segment, and counts it. */

@@ -477,6 +477,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const engine = this.#engine
     const { segments, durability } = engine
     engine.flush()
+    if (this.#isAsOpened()) return
     await durability.stop()
     await durability.sync()
     await segments.seal()
@@ -490,6 +491,18 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       keydirKind: engine.keydir.kind,
       closed: true,
     }))
+  }
+
+  /** Whether the directory already says all that closing would write. */
+  #isAsOpened(): boolean {
+    const { manifest, active } = this.#engine.segments
+    return (
+      this.#recovery.closed &&
+      (this.#recovery.source === 'checkpoint' || !this.#options.checkpoint) &&
+      manifest.closed &&
+      manifest.nextSequence === this.#engine.nextSequence &&
+      (active?.writtenSize ?? 0) === (active === undefined ? 0 : manifest.tailSize)
+    )
   }
 
   /** A checkpoint is a shortcut: where it cannot be written, the next open takes longer. */
