@@ -43,7 +43,7 @@ import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 import { STAGE_SIZE, Writer } from './segment/writer.ts'
 import { UndoLog } from './undo.ts'
-import { type Found, type View, ViewCursor, Views } from './view.ts'
+import { type Found, type Prefetch, type View, ViewCursor, Views } from './view.ts'
 
 /** What the engine needs to be told. */
 export interface EngineOptions {
@@ -92,6 +92,8 @@ export class Engine {
   #nextSequence: number
   #group: Group | undefined
   #flushPlanned = false
+  /** What `#touch` saw; kept so that looking is not optimised away. */
+  touched = 0
 
   constructor(recovered: Recovered, options: EngineOptions, listener: EngineListener) {
     this.#segments = recovered.segments
@@ -139,14 +141,33 @@ export class Engine {
     }
   }
 
-  /** A cursor over a range of a view. */
-  cursor(view: View, range: KeyRange): ViewCursor {
+  /** A cursor over a range of a view; `withValues` says that the records will be read. */
+  cursor(view: View, range: KeyRange, withValues: boolean): ViewCursor {
+    const prefetch: Prefetch = (keydir, entries, count) => {
+      if (withValues) this.#touch(keydir, entries, count)
+    }
     try {
-      return new ViewCursor(this.views, view, range)
+      return new ViewCursor(this.views, view, range, prefetch)
     } catch (error) {
       this.reload(error)
-      return new ViewCursor(this.views, view, range)
+      return new ViewCursor(this.views, view, range, prefetch)
     }
+  }
+
+  /**
+   * Looks at each record once, so that the processor fetches many from memory at a time and not one after the
+   * other (measured, bench `iterate`).
+   */
+  #touch(keydir: Keydir, entries: Uint32Array, count: number): void {
+    const { entries: all } = keydir
+    let sum = 0
+    for (let index = 0; index < count; index++) {
+      const entry = entries[index] as Entry
+      if (all.sizeOf(entry) === 0) continue
+      const segment = this.#segments.get(all.segmentOf(entry))
+      sum += segment.touch(all.offsetOf(entry), all.sizeOf(entry))
+    }
+    this.touched = sum
   }
 
   /** The cursor's next entry. */

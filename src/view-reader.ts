@@ -55,9 +55,10 @@ export class ViewReader<V> {
 
   /** The key of an entry, in memory of its own. */
   key(keydir: Keydir, entry: Entry): string | Buffer {
-    const view = keydir.entries.keyView(entry)
-    if (this.#encodings.keyEncoding === 'buffer') return Buffer.from(view)
-    return Buffer.from(view.buffer, view.byteOffset, view.length).toString('utf8')
+    const { entries } = keydir
+    return this.#encodings.keyEncoding === 'utf8'
+      ? entries.keyText(entry)
+      : Buffer.from(entries.keyView(entry))
   }
 
   part(part: Part, keydir: Keydir, entry: Entry): unknown {
@@ -106,7 +107,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     this.#part = part
     this.#left = range.limit
     this.#assertOpen = assertOpen
-    this.#cursor = engine.cursor(this.#view, range)
+    this.#cursor = engine.cursor(this.#view, range, part !== 'key')
     if (this.#ownsView) abandoned.register(this, { engine, view: this.#view }, this)
   }
 

@@ -131,21 +131,38 @@ export class Views {
   }
 }
 
-/** Walks the keys of a range as a view sees them, in order. */
+/** The most entries that a cursor takes ahead. */
+const MAX_AHEAD = 64
+
+/** Called with entries that are about to be given, so that reading them waits for memory only once. */
+export type Prefetch = (keydir: Keydir, entries: Uint32Array, count: number) => void
+
+/**
+ * Walks the keys of a range as a view sees them, in order.
+ *
+ * Where no layer is in the way it takes entries ahead, more and more of them, and has them prefetched; a change
+ * of the keydir makes it forget what it took and find its place again.
+ */
 export class ViewCursor {
   /** The keydir of the entry that `next` gave last. */
   keydir: Keydir
   readonly #views: Views
   readonly #view: View
   readonly #range: KeyRange
+  readonly #prefetch: Prefetch
+  readonly #ahead = new Uint32Array(MAX_AHEAD)
+  #aheadSize = 4
+  #aheadCount = 0
+  #aheadNext = 0
   #version = -1
   #sources: Source[] = []
   #last: Found | undefined
 
-  constructor(views: Views, view: View, range: KeyRange) {
+  constructor(views: Views, view: View, range: KeyRange, prefetch: Prefetch) {
     this.#views = views
     this.#view = view
     this.#range = range
+    this.#prefetch = prefetch
     this.#reseat()
     this.keydir = (this.#sources.at(-1) as Source).keydir
   }
@@ -165,9 +182,25 @@ export class ViewCursor {
 
   #nextAlone(): Entry {
     const source = this.#sources[0] as Source
-    const entry = source.take()
-    if (entry !== NO_ENTRY) this.#remember(source.keydir, entry)
+    if (this.#aheadNext === this.#aheadCount) this.#takeAhead(source)
+    if (this.#aheadCount === 0) return NO_ENTRY
+    const entry = this.#ahead[this.#aheadNext++] as Entry
+    this.#remember(source.keydir, entry)
     return entry
+  }
+
+  #takeAhead(source: Source): void {
+    const ahead = this.#ahead
+    let count = 0
+    while (count < this.#aheadSize) {
+      const entry = source.take()
+      if (entry === NO_ENTRY) break
+      ahead[count++] = entry
+    }
+    this.#aheadSize = Math.min(this.#aheadSize * 2, MAX_AHEAD)
+    this.#aheadCount = count
+    this.#aheadNext = 0
+    this.#prefetch(source.keydir, ahead, count)
   }
 
   /** The lowest head of all; the first source that has it is right, the others step over it. */
@@ -205,6 +238,8 @@ export class ViewCursor {
   /** Finds its place again after a change. */
   #reseat(): void {
     this.#version = this.#views.version
+    this.#aheadCount = 0
+    this.#aheadNext = 0
     const cursors = new Map(this.#sources.map((source) => [source.keydir, source.cursor]))
     const last = this.#last
     const key = last?.keydir.entries.keyView(last.entry)

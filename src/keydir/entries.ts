@@ -51,6 +51,10 @@ const KEY_SIZE_SHIFT = 16
 const SEQUENCE_HIGH_MASK = 0xffff
 const WORD_RANGE = 2 ** 32
 
+const { utf8Slice } = Buffer.prototype as unknown as {
+  utf8Slice(this: Uint8Array, start: number, end: number): string
+}
+
 const CHUNK_WORDS = CHUNK_SIZE / 4
 
 /** What `Entries` needs beside its arena to be restored; plain JSON. */
@@ -288,6 +292,13 @@ export class Entries {
     const bytes = this.arena.bytesAt(entry)
     const start = ((entry & IN_CHUNK) + KEY) * 4
     return bytes.subarray(start, start + this.keySizeOf(entry))
+  }
+
+  /** The key as text, read as UTF-8; nothing is made but the string (measured, bench `iterate`). */
+  keyText(entry: Entry): string {
+    const start = ((entry & IN_CHUNK) + KEY) * 4
+    // Safety: a Buffer's method, which takes any Uint8Array.
+    return utf8Slice.call(this.arena.bytesAt(entry), start, start + this.keySizeOf(entry))
   }
 
   /** Copies the key into `target` from position `at` on, and answers its size. */

@@ -122,6 +122,16 @@ export class Segment {
     return this.#locateElsewhere(offset, size)
   }
 
+  /** Looks at a record's bytes where they are mapped, so that they are at hand when they are read. */
+  touch(offset: number, size: number): number {
+    const { bytes } = this.#mapped
+    const end = offset + size - 1
+    if (end >= bytes.length || end >= this.writtenSize) return 0
+    return (
+      (bytes[offset] as number) + (bytes[offset + (size >> 1)] as number) + (bytes[end] as number)
+    )
+  }
+
   /** Closes the file; what was located before must not be read any more. */
   close(): void {
     if (this.#closed) return
