@@ -1,5 +1,5 @@
 /**
- * A consistent copy of a store, while it is written.
+ * A consistent copy of a store, while it is written, by its writer or beside it.
  *
  * 1. Make all that is written durable, and note which segments there are and how far the active one reaches.
  * 2. Give each segment that does not change a second name in the target; where that cannot be, copy it.
@@ -12,8 +12,24 @@ import { setImmediate } from 'node:timers/promises'
 import type { Engine } from './engine.ts'
 import { StoreError } from './errors.ts'
 import { hintName, segmentName } from './format/names.ts'
-import { errorCode, type Files, readFully, writeFully } from './io/files.ts'
+import { errorCode, type Files, readFully, removeIfThere, writeFully } from './io/files.ts'
+import { checkNames, checkObject } from './options.ts'
+import type { Segment } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
+
+/** Options of one call of `store.backup`. */
+export interface BackupOptions {
+  /** Ends the backup; what was made of it is removed. */
+  readonly signal?: AbortSignal
+  /** Called about every mebibyte that is copied, and after each segment. */
+  readonly onProgress?: (progress: BackupProgress) => void
+}
+
+/** How far a backup has come, in bytes of segments. */
+export interface BackupProgress {
+  readonly bytesDone: number
+  readonly bytesTotal: number
+}
 
 /** What a backup did. */
 export interface BackupReport {
@@ -27,106 +43,166 @@ export interface BackupReport {
 const COPY_SIZE = 1024 * 1024
 
 /**
- * Backs a store up into a directory that is empty or does not exist.
+ * Backs a store up into a directory that is empty or does not exist. Where that fails nothing of it is left.
  *
  * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
  */
-export async function backUp(engine: Engine, target: string): Promise<BackupReport> {
+export async function backUp(
+  engine: Engine,
+  target: string,
+  options: BackupOptions = {},
+): Promise<BackupReport> {
+  checkObject(options, 'Backup options')
+  checkNames(options, ['signal', 'onProgress'], 'backup option')
+  const { signal } = options
+  signal?.throwIfAborted()
   const { files } = engine.segments.home
   if ((files.list(target) ?? []).length > 0) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
   }
-  // A view keeps what a merge retires from being deleted.
+  // A view keeps what a merge retires from being closed.
   const view = engine.views.open(engine.options.clock())
+  const backup = new Backup(files, target, options)
   try {
     engine.flush()
     await engine.durability.sync()
-    return await copyStore(engine, files, target)
+    return await backup.make(engine)
   } catch (error) {
-    if (error instanceof StoreError) throw error
+    backup.discard()
+    if (error instanceof StoreError || signal?.aborted === true) throw error
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
   } finally {
     engine.views.close(view)
   }
 }
 
-async function copyStore(engine: Engine, files: Files, target: string): Promise<BackupReport> {
-  const { segments } = engine
-  const { home, active, manifest } = segments
-  const tail = segments.tail.map((segment) => ({ segment, size: segment.writtenSize }))
-  const listed = new Set(manifest.segments.map(({ id }) => id))
-  const sealed = segments.all.filter((segment) => listed.has(segment.id) || segment !== active)
-  const last = tail.at(-1)
-  const nextSequence = engine.nextSequence
-  const unlisted = tail.slice(0, -1).map(({ segment }) => segment)
-  let bytesLinked = 0
-  let bytesCopied = 0
+/** A backup that is being made. */
+class Backup {
+  readonly #files: Files
+  readonly #directory: string
+  readonly #options: BackupOptions
+  /** The paths of the files that were made so far. */
+  readonly #made: string[] = []
+  #bytesTotal = 0
+  #bytesLinked = 0
+  #bytesCopied = 0
 
-  files.makeDirectory(target)
-  for (const segment of sealed) {
-    const name = segmentName(segment.id)
-    if (tryLink(files, segment.path, join(target, name))) bytesLinked += segment.usage.size
-    else bytesCopied += await copyFile(files, segment.path, join(target, name), segment.usage.size)
-    tryLink(files, segment.hintPath, join(target, hintName(segment.id)))
+  constructor(files: Files, directory: string, options: BackupOptions) {
+    this.#files = files
+    this.#directory = directory
+    this.#options = options
   }
-  if (last !== undefined) {
-    const { segment, size } = last
-    bytesCopied += await copyFile(files, segment.path, join(target, segmentName(segment.id)), size)
-  }
-  const copy = new Segments(
-    { files, directory: target, storeId: home.storeId },
-    { ...manifest, nextSequence },
-    manifest.nextSegmentId,
-    0,
-  )
-  await copy.commit(() => ({
-    nextSegmentId: segments.nextId,
-    tailId: last?.segment.id ?? manifest.tailId,
-    tailSize: last?.size ?? 0,
-    closed: true,
-    segments: [
-      ...manifest.segments,
-      ...unlisted.map((segment) => segment.usage.seal(segment.id, segment.origin)),
-    ],
-  }))
-  return {
-    directory: target,
-    segments: sealed.length + (last === undefined ? 0 : 1),
-    bytesLinked,
-    bytesCopied,
-  }
-}
 
-/** Whether `to` now names the same file; not so across file systems, or where `from` is missing. */
-function tryLink(files: Files, from: string, to: string): boolean {
-  try {
-    files.link(from, to)
+  async make(engine: Engine): Promise<BackupReport> {
+    const { segments, nextSequence } = engine
+    const { manifest } = segments
+    const nextSegmentId = segments.nextId
+    // A store that is only read may end in a torn segment, with nothing behind it that counts.
+    const tail = segments.tail
+      .filter(({ writtenSize }) => writtenSize > 0)
+      .map((segment) => ({ segment, size: segment.writtenSize }))
+    const last = tail.at(-1)
+    const unchanging = [
+      ...segments.listed.map((segment) => ({ segment, size: segment.usage.size })),
+      ...tail.slice(0, -1),
+    ]
+    const unlisted = tail.slice(0, -1).map(({ segment }) => segment)
+    this.#bytesTotal = unchanging.reduce((sum, { size }) => sum + size, last?.size ?? 0)
+
+    this.#files.makeDirectory(this.#directory)
+    for (const { segment, size } of unchanging) {
+      if (!this.#link(segment, size)) await this.#copy(segment, size)
+    }
+    if (last !== undefined) await this.#copy(last.segment, last.size)
+    const copy = new Segments(
+      { files: this.#files, directory: this.#directory, storeId: segments.home.storeId },
+      { ...manifest, nextSequence },
+      nextSegmentId,
+      0,
+    )
+    await copy.commit(() => ({
+      tailId: last?.segment.id ?? manifest.tailId,
+      tailSize: last?.size ?? 0,
+      closed: true,
+      segments: [
+        ...manifest.segments,
+        ...unlisted.map((segment) => segment.usage.seal(segment.id, segment.origin)),
+      ],
+    }))
+    return {
+      directory: this.#directory,
+      segments: unchanging.length + (last === undefined ? 0 : 1),
+      bytesLinked: this.#bytesLinked,
+      bytesCopied: this.#bytesCopied,
+    }
+  }
+
+  /** Removes what was made, as far as it can be. */
+  discard(): void {
+    for (const path of this.#made) {
+      try {
+        removeIfThere(this.#files, path)
+      } catch {
+        // Why the backup failed is what the caller wants to hear; without a manifest it is no store anyway.
+      }
+    }
+  }
+
+  /** Whether the target now names the segment's file, and its hint; not so across file systems. */
+  #link(segment: Segment, size: number): boolean {
+    // What is behind a tear must not come along.
+    if (this.#files.size(segment.file) !== size) return false
+    if (!this.#tryLink(segment.path, segmentName(segment.id))) return false
+    this.#tryLink(segment.hintPath, hintName(segment.id))
+    this.#bytesLinked += size
+    this.#tell()
     return true
-  } catch (error) {
-    if (errorCode(error) === undefined || errorCode(error) === 'ENOSPC') throw error
-    return false
   }
-}
 
-async function copyFile(files: Files, from: string, to: string, size: number): Promise<number> {
-  const buffer = Buffer.allocUnsafeSlow(Math.min(COPY_SIZE, size))
-  const source = files.open(from, 'read')
-  try {
-    const target = files.open(to, 'create')
+  #tryLink(from: string, name: string): boolean {
+    const to = join(this.#directory, name)
+    try {
+      this.#files.link(from, to)
+      this.#made.push(to)
+      return true
+    } catch (error) {
+      if (errorCode(error) === undefined || errorCode(error) === 'ENOSPC') throw error
+      return false
+    }
+  }
+
+  /** Copies what the segment's file begins with; by its descriptor, for its name may be gone by a merge. */
+  async #copy(segment: Segment, size: number): Promise<void> {
+    const files = this.#files
+    const buffer = Buffer.allocUnsafeSlow(Math.min(COPY_SIZE, size))
+    const path = join(this.#directory, segmentName(segment.id))
+    const target = files.open(path, 'create')
+    this.#made.push(path)
     try {
       for (let at = 0; at < size; ) {
-        const read = readFully(files, source, buffer, Math.min(buffer.length, size - at), at)
-        if (read === 0) throw new StoreError('FIRKIN_READ_FAILED', `${from} ends before ${size}`)
+        const read = readFully(files, segment.file, buffer, Math.min(buffer.length, size - at), at)
+        if (read === 0) {
+          throw new StoreError('FIRKIN_READ_FAILED', `${segment.path} ends before ${size}`)
+        }
         writeFully(files, target, buffer, read, at)
         at += read
+        this.#bytesCopied += read
+        this.#tell()
         await setImmediate()
       }
       await files.syncLater(target)
     } finally {
       files.close(target)
     }
-  } finally {
-    files.close(source)
   }
-  return size
+
+  /** Tells how far it has come, and ends it where that is wished. */
+  #tell(): void {
+    const { signal, onProgress } = this.#options
+    signal?.throwIfAborted()
+    onProgress?.({
+      bytesDone: this.#bytesLinked + this.#bytesCopied,
+      bytesTotal: this.#bytesTotal,
+    })
+  }
 }

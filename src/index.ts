@@ -1,4 +1,4 @@
-export type { BackupReport } from './backup.ts'
+export type { BackupOptions, BackupProgress, BackupReport } from './backup.ts'
 export type { BatchOperation, WriteBatch } from './batch.ts'
 export type { Key } from './encoding.ts'
 export { CorruptionError, type ErrorCode, StoreError } from './errors.ts'
@@ -13,6 +13,8 @@ export type {
   SyncOption,
   ValueCodec,
   ValueEncoding,
+  ValueEncodingOf,
+  ValueInput,
 } from './options.ts'
 export type { PutOptions } from './put-options.ts'
 export type { RangeOptions } from './range.ts'

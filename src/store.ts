@@ -11,7 +11,7 @@
 
 import { EventEmitter } from 'node:events'
 import { resolve } from 'node:path'
-import { type BackupReport, backUp } from './backup.ts'
+import { type BackupOptions, type BackupReport, backUp } from './backup.ts'
 import { type BatchOperation, WriteBatch } from './batch.ts'
 import { writeCheckpoint } from './checkpoint.ts'
 import { decodeValue, encodeValue, type Key, valueSize } from './encoding.ts'
@@ -36,6 +36,7 @@ import {
   type ResolvedOptions,
   resolveOptions,
   type StoreOptions,
+  type ValueInput,
 } from './options.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 import { isUnbounded, type RangeOptions, resolveRange } from './range.ts'
@@ -79,6 +80,16 @@ const CLEAR_BATCH_SIZE = 128 * 1024
 
 const systemEnvironment: Environment = { files: systemFiles, labour: threadLabour }
 
+/** Opens a store of text; see the form with the general options. */
+export async function open<E extends KeyEncoding = 'utf8'>(
+  directory: string,
+  options: StoreOptions<string, E> & { readonly valueEncoding: 'utf8' },
+): Promise<Store<string, E>>
+/** Opens a store of JSON values; see the form with the general options. */
+export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
+  directory: string,
+  options: StoreOptions<V, E> & { readonly valueEncoding: 'json' },
+): Promise<Store<V, E>>
 /**
  * Opens the store in a directory, and creates it where there is none.
  *
@@ -88,6 +99,10 @@ const systemEnvironment: Environment = { files: systemFiles, labour: threadLabou
  * @throws {@link CorruptionError} for damage that is no torn tail
  */
 export async function open<V = Buffer, E extends KeyEncoding = 'utf8'>(
+  directory: string,
+  options?: StoreOptions<V, E>,
+): Promise<Store<V, E>>
+export async function open<V, E extends KeyEncoding>(
   directory: string,
   options?: StoreOptions<V, E>,
 ): Promise<Store<V, E>> {
@@ -233,12 +248,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    * @throws TypeError, RangeError
    * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED
    */
-  put(key: Key, value: V, options?: PutOptions): Promise<void> {
+  put(key: Key, value: ValueInput<V>, options?: PutOptions): Promise<void> {
     return this.#put(key, value, options).promise
   }
 
   /** As {@link put}; on return as durable as `sync` promises, and at least with the operating system. */
-  putSync(key: Key, value: V, options?: PutOptions): void {
+  putSync(key: Key, value: ValueInput<V>, options?: PutOptions): void {
     this.#engine.settleNow(this.#put(key, value, options))
   }
 
@@ -385,14 +400,15 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   /**
-   * Copies the store, as of now, into a directory that is empty or does not exist, while writes go on. Segments
-   * that do not change any more are linked where the file system allows it.
+   * Copies the store, as of now, into a directory that is empty or does not exist, while writes go on: by the
+   * writer, or by a read-only store beside it. Segments that do not change any more are linked where the file
+   * system allows it.
    *
    * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
    */
-  async backup(directory: string): Promise<BackupReport> {
-    this.#assertWritable()
-    return await backUp(this.#engine, resolve(directory))
+  async backup(directory: string, options?: BackupOptions): Promise<BackupReport> {
+    this.#assertOpen()
+    return await backUp(this.#engine, resolve(directory), options)
   }
 
   /** Of a read-only store: sees what its writer has written; resolves to whether anything was new. */
@@ -435,7 +451,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     await this.close()
   }
 
-  #put(key: Key, value: V, options: PutOptions | undefined) {
+  #put(key: Key, value: ValueInput<V>, options: PutOptions | undefined) {
     this.#assertOpen()
     const engine = this.#engine
     const { valueEncoding, ttlMs, clock } = this.#options
@@ -515,10 +531,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     }
   }
 
-  /** Lists what a sync has made durable, and gives it hints. */
+  /** Lists what a sync has made durable, and gives it hints; a read-only store leaves that to the writer. */
   #seal(labour: Labour): void {
     const { segments } = this.#engine
-    if (!segments.sealPending || this.#closing !== undefined) return
+    if (this.#options.readOnly || !segments.sealPending || this.#closing !== undefined) return
     segments.seal().then(
       (sealed) => {
         this.#makeHints(
