@@ -242,6 +242,20 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   /**
+   * When a key expires, in milliseconds since 1970; `Infinity` where it never does, and `undefined` where it is
+   * not there. No file is read.
+   */
+  expiresAt(key: Key): number | undefined {
+    this.#assertOpen()
+    const engine = this.#engine
+    engine.key.encode(key)
+    const entry = engine.lookup()
+    if (entry === NO_ENTRY) return undefined
+    const expiresAtMs = engine.keydir.entries.expiresAtOf(entry)
+    return expiresAtMs === 0 ? Number.POSITIVE_INFINITY : expiresAtMs
+  }
+
+  /**
    * Puts a value under a key. Visible at once; the promise settles when the value is as durable as `sync`
    * promises. The value's bytes are copied before this returns.
    *

@@ -17,8 +17,11 @@ export interface Lock {
 }
 
 interface FsNativeExtensions {
-  tryLock(file: number): boolean
+  tryLock(file: number, options?: { readonly shared: boolean }): boolean
 }
+
+/** A look at a lock holds it for an instant; who still holds it after so many milliseconds is a writer. */
+const LOOK_MS = 10
 
 /**
  * Takes the lock of a directory.
@@ -32,7 +35,7 @@ export function takeLock(directory: string): Lock {
   // Opened without truncation: what it says is the holder's until the lock is ours.
   const file = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
   try {
-    if (!tryLock(file)) {
+    if (!tryLock(file) && !tryLockLater(tryLock, file)) {
       const holder = fs.readFileSync(path, 'utf8').trim()
       throw new StoreError(
         'FIRKIN_LOCKED',
@@ -55,6 +58,34 @@ export function takeLock(directory: string): Lock {
       fs.closeSync(file)
     },
   }
+}
+
+/**
+ * Who holds the lock of a directory, as the holder has written it; `undefined` where nobody does, or where that
+ * cannot be found out. The lock is not taken.
+ */
+export function lockHolder(directory: string): string | undefined {
+  const path = join(directory, LOCK_NAME)
+  let file: number
+  try {
+    file = fs.openSync(path, 'r')
+  } catch {
+    return undefined
+  }
+  try {
+    // Readers share a lock, so that two looks do not see each other.
+    if (load(directory).tryLock(file, { shared: true })) return undefined
+    return fs.readFileSync(file, 'utf8').trim()
+  } catch {
+    return undefined
+  } finally {
+    fs.closeSync(file)
+  }
+}
+
+function tryLockLater(tryLock: FsNativeExtensions['tryLock'], file: number): boolean {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_MS)
+  return tryLock(file)
 }
 
 function load(directory: string): FsNativeExtensions {
