@@ -408,6 +408,29 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
       })
     })
 
+    describe('pins', () => {
+      it('keep the keys of removed entries readable, and their memory from being used again', () => {
+        const keydir = factory.create()
+        const entry = insert(keydir, bytes('first'))
+        const expiring = insert(keydir, bytes('other'), { expiresAtMs: 5 })
+        keydir.entries.pin()
+        keydir.entries.pin()
+
+        keydir.remove(entry)
+        keydir.remove(expiring)
+        keydir.entries.unpin()
+        const later = [insert(keydir, bytes('later')), insert(keydir, bytes('third'))]
+
+        expect(keydir.entries.isLive(entry)).toBe(false)
+        expect(text(keydir.entries.keyView(entry))).toBe('first')
+        expect(text(keydir.entries.keyView(expiring))).toBe('other')
+        expect(later).not.toContain(entry)
+        keydir.entries.unpin()
+        expect(insert(keydir, bytes('fifth'))).toBe(entry)
+        expect(insert(keydir, bytes('sixth'), { expiresAtMs: 6 })).toBe(expiring)
+      })
+    })
+
     describe('memory', () => {
       it('starts small', () => {
         expect(factory.create().byteSize).toBeLessThan(32_768)
@@ -439,7 +462,8 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
       })
 
       const limit = factory.memoryLimit
-      it.runIf(limit !== undefined)(`keeps within ${limit} bytes a key beyond its own`, () => {
+      if (limit === undefined) return
+      it(`keeps within ${limit} bytes a key beyond its own`, () => {
         const keydir = factory.create()
         const sequence = new KeySequence()
         const measured: Record<number, number> = {}
@@ -451,8 +475,8 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
           }
         }
 
-        expect(measured[100_000]).toBeLessThanOrEqual(limit as number)
-        expect(measured[1_000_000]).toBeLessThanOrEqual(limit as number)
+        expect(measured[100_000]).toBeLessThanOrEqual(limit)
+        expect(measured[1_000_000]).toBeLessThanOrEqual(limit)
       })
     })
 
@@ -603,12 +627,9 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(refused).toBeGreaterThan(20)
       })
 
-      it.each([undefined, null, 7, 'meta', [], {}])(
-        'are refused where their meta is %j',
-        (meta) => {
-          expect(() => restore(meta, () => new Uint8Array())).toThrow(RangeError)
-        },
-      )
+      it.each(['null', '7', '"meta"', '[]', '{}'])('are refused where their meta is %s', (json) => {
+        expect(() => restore(JSON.parse(json), () => new Uint8Array())).toThrow(RangeError)
+      })
 
       it('are refused on a machine of another byte order', () => {
         const { meta } = factory.create().image() as { meta: { entries: object } }

@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest'
+import { Entries } from '../../src/keydir/entries.ts'
+import type { Entry } from '../../src/keydir/keydir.ts'
+import { SearchKey } from '../../src/keydir/search-key.ts'
+import { bytes, text } from './model.ts'
+
+function allocate(entries: Entries, key: Uint8Array, expiresAtMs = 0): Entry {
+  const searched = new SearchKey()
+  searched.set(key, key.length)
+  return entries.allocate(searched, 1, 2, 3, 4, expiresAtMs)
+}
+
+function walked(entries: Entries, limit: number): string[] {
+  const keys: string[] = []
+  for (let position = 0; position >= 0; ) {
+    position = entries.walk(position, limit, (entry) => keys.push(text(entries.keyView(entry))))
+  }
+  return keys
+}
+
+describe('Entries', () => {
+  it('take 20 bytes beside the key, and 8 more for an expiry', () => {
+    const entries = new Entries()
+    const before = entries.arena.used
+
+    allocate(entries, bytes('sixteen bytes!!!'))
+    expect(entries.arena.used - before).toBe((20 + 16) / 4)
+    allocate(entries, bytes('sixteen bytes!!!'), 1)
+    expect(entries.arena.used - before).toBe((20 + 16) / 4 + (20 + 16 + 8) / 4)
+  })
+
+  it('never have the number 0', () => {
+    expect(allocate(new Entries(), bytes('a'))).toBeGreaterThan(0)
+  })
+
+  it('give the block of a freed entry to the next one of its size, expiring or not', () => {
+    const entries = new Entries()
+    const lasting = allocate(entries, bytes('a'.repeat(12)))
+    const expiring = allocate(entries, bytes('b'.repeat(4)), 1)
+
+    entries.free(lasting)
+    entries.free(expiring)
+
+    // Both are eight words, whatever they were before.
+    const reused = [
+      allocate(entries, bytes('c'.repeat(4)), 7),
+      allocate(entries, bytes('d'.repeat(9))),
+    ]
+    expect(new Set(reused)).toEqual(new Set([lasting, expiring]))
+    expect(entries.expiresAtOf(reused[0] as Entry)).toBe(7)
+    expect(entries.expiresAtOf(reused[1] as Entry)).toBe(0)
+    expect(walked(entries, 1).sort()).toEqual(['c'.repeat(4), 'd'.repeat(9)])
+  })
+
+  it('count what is live and what expires', () => {
+    const entries = new Entries()
+    const first = allocate(entries, bytes('a'), 5)
+    allocate(entries, bytes('b'), 6)
+    allocate(entries, bytes('c'))
+
+    entries.free(first)
+
+    expect([entries.count, entries.expiringCount]).toEqual([2, 1])
+  })
+
+  it('are walked across chunks whose ends are not used', () => {
+    const entries = new Entries()
+    const keys: string[] = []
+    for (let i = 0; i < 60; i++) {
+      const key = `${i}`.padEnd(40_000 + i * 311, 'x')
+      keys.push(key)
+      allocate(entries, bytes(key))
+    }
+
+    expect(entries.arena.chunkCount).toBeGreaterThan(2)
+    for (const limit of [1, 7, 1000]) expect(walked(entries, limit)).toEqual(keys)
+  })
+
+  it('are walked to an end at once where there are none', () => {
+    expect(new Entries().walk(0, 10, () => {})).toBe(-1)
+  })
+
+  it('compare with keys and with each other', () => {
+    const entries = new Entries()
+    const small = allocate(entries, bytes('ab'))
+    const large = allocate(entries, bytes('ab\0'))
+
+    expect(entries.compareKey(small, bytes('ab?'), 2)).toBe(0)
+    expect(entries.compareKey(small, bytes('ab\0'), 3)).toBeLessThan(0)
+    expect(entries.compareKey(large, bytes('aa\xff\xff'), 4)).toBeGreaterThan(0)
+    expect(entries.compare(small, large)).toBeLessThan(0)
+    expect(entries.compare(large, small)).toBeGreaterThan(0)
+    expect(entries.equalsKey(small, bytes('ab\0'), 2)).toBe(true)
+    expect(entries.equalsKey(small, bytes('ab\0'), 3)).toBe(false)
+    expect(entries.equalsKey(small, bytes('ac'), 2)).toBe(false)
+  })
+
+  it('copy their keys to a place of a buffer', () => {
+    const entries = new Entries()
+    const entry = allocate(entries, bytes('key'))
+    const target = bytes('------')
+
+    expect(entries.copyKey(entry, target, 2)).toBe(3)
+    expect(text(target)).toBe('--key-')
+  })
+
+  it('keep what was freed while pinned through an image', () => {
+    const entries = new Entries()
+    const first = allocate(entries, bytes('first'))
+    entries.pin()
+    entries.free(first)
+
+    const image = entries.arena.image().map((chunk) => chunk.slice())
+    const meta = JSON.parse(JSON.stringify(entries.meta()))
+    const restored = Entries.restore(meta, 0, (_, chunk) => image[chunk] as Uint8Array)
+
+    expect(allocate(restored, bytes('again'))).toBe(first)
+  })
+
+  it('end a walk over freed blocks that link in a ring', () => {
+    const entries = new Entries()
+    const blocks = ['first', 'other'].map((key) => allocate(entries, bytes(key)))
+    entries.pin()
+    for (const block of blocks) entries.free(block)
+    entries.arena.chunkAt(0)[(blocks[0] as Entry) + 1] = blocks[1] as Entry
+
+    entries.unpin()
+
+    expect(entries.count).toBe(0)
+  })
+})
