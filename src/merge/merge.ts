@@ -40,6 +40,12 @@ export interface MergeCallOptions {
    * @defaultValue false
    */
   readonly dryRun?: boolean
+  /**
+   * Whether only what the triggers and thresholds of the option `merge` choose is merged, as it would be by
+   * itself, and not all that has anything to give back.
+   * @defaultValue false
+   */
+  readonly byPolicy?: boolean
   /** Ends the merge before its commit; the store is then as it was. */
   readonly signal?: AbortSignal
   /** Called about every mebibyte that is read. */
@@ -117,17 +123,20 @@ export class Merger {
    */
   async merge(options: MergeCallOptions = {}): Promise<MergeReport> {
     checkObject(options, 'Merge options')
-    checkNames(options, ['dryRun', 'signal', 'onProgress'], 'merge option')
-    if (options.dryRun === true) return dryRun(planAll(this.#figures(true), this.#now()))
+    checkNames(options, ['dryRun', 'byPolicy', 'signal', 'onProgress'], 'merge option')
+    const before = this.#plan(options, true)
+    if (options.dryRun === true) return planned(before, true)
     if (this.#running !== undefined) {
       throw new StoreError('FIRKIN_MERGE_RUNNING', 'A merge is running')
     }
+    // The active segment is not ended for nothing.
+    if (isEmpty(before)) return planned(before, false)
     return await this.#exclusively(async (signal) => {
       const engine = this.#engine
       engine.rotate()
       await engine.durability.sync()
       await engine.segments.seal()
-      return await this.#run(planAll(this.#figures(false), this.#now()), signal, options.onProgress)
+      return await this.#run(this.#plan(options, false), signal, options.onProgress)
     }, options.signal)
   }
 
@@ -136,7 +145,7 @@ export class Merger {
     this.releaseRetired()
     if (!this.#policy.automatic || this.#running !== undefined || !this.#isInWindow()) return
     const plan = planAutomatic(this.#figures(false), this.#policy, this.#now())
-    if (plan.inputs.length + plan.expired.length === 0) return
+    if (isEmpty(plan)) return
     this.#exclusively((signal) => this.#run(plan, signal, undefined)).catch((error: unknown) => {
       if (error instanceof StoreError) this.#listener.failed(error)
     })
@@ -152,6 +161,13 @@ export class Merger {
   /** Deletes retired segments that no view can look into any more. */
   releaseRetired(): void {
     for (const segment of this.#engine.releaseRetired()) this.#removeFiles(segment)
+  }
+
+  #plan({ byPolicy = false }: MergeCallOptions, withActive: boolean): MergePlan {
+    const figures = this.#figures(withActive)
+    return byPolicy
+      ? planAutomatic(figures, this.#policy, this.#now())
+      : planAll(figures, this.#now())
   }
 
   async #exclusively<T>(
@@ -386,13 +402,18 @@ class Slice {
   }
 }
 
-function dryRun(plan: MergePlan): MergeReport {
+function isEmpty(plan: MergePlan): boolean {
+  return plan.inputs.length + plan.expired.length === 0
+}
+
+/** What a plan would do, or, where it is empty, has done. */
+function planned(plan: MergePlan, dryRun: boolean): MergeReport {
   const segments = [...plan.inputs, ...plan.expired]
   const bytesRead = plan.inputs.reduce((sum, { bytes }) => sum + bytes, 0)
   const bytesGained = segments.reduce((sum, { gainBytes }) => sum + gainBytes, 0)
   const bytesGone = segments.reduce((sum, { bytes }) => sum + bytes, 0)
   return {
-    dryRun: true,
+    dryRun,
     segments,
     created: [],
     bytesRead,
