@@ -10,7 +10,7 @@ import {
   TOMBSTONE,
   writeRecordHeader,
 } from './format/record.ts'
-import type { ValueEncoding } from './options.ts'
+import type { ValueEncoding, ValueInput } from './options.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 
 /** The most bytes that one batch may hold: 1 GiB. */
@@ -20,7 +20,7 @@ const INITIAL_SIZE = 4096
 
 /** One change of a batch, for {@link WriteBatch} made from a list. */
 export type BatchOperation<V> =
-  | ({ readonly type: 'put'; readonly key: Key; readonly value: V } & PutOptions)
+  | ({ readonly type: 'put'; readonly key: Key; readonly value: ValueInput<V> } & PutOptions)
   | { readonly type: 'delete'; readonly key: Key }
 
 /** What a batch needs of its store. */
@@ -67,7 +67,7 @@ export class WriteBatch<V> {
    * @throws TypeError, RangeError; the batch is as it was before
    * @throws {@link StoreError} FIRKIN_CLOSED once committed
    */
-  put(key: Key, value: V, options?: PutOptions): this {
+  put(key: Key, value: ValueInput<V>, options?: PutOptions): this {
     this.#assertUncommitted()
     const { valueEncoding, ttlMs, engine } = this.#home
     this.#key.encode(key)

@@ -1,5 +1,5 @@
 import { MAX_KEY_SIZE, MAX_VALUE_SIZE } from './format/record.ts'
-import type { ValueEncoding } from './options.ts'
+import type { ValueEncoding, ValueInput } from './options.ts'
 
 /** A key as the caller gives it. */
 export type Key = string | Uint8Array
@@ -65,7 +65,10 @@ export function encodeKey(key: Key): Buffer {
  *
  * @throws TypeError where the encoding does not take the value
  */
-export function encodeValue<V>(encoding: ValueEncoding<V>, value: V): Uint8Array | string {
+export function encodeValue<V>(
+  encoding: ValueEncoding<V>,
+  value: ValueInput<V>,
+): Uint8Array | string {
   switch (encoding) {
     case 'buffer':
       if (typeof value === 'string' || value instanceof Uint8Array) return value
@@ -79,7 +82,8 @@ export function encodeValue<V>(encoding: ValueEncoding<V>, value: V): Uint8Array
       return text
     }
     default: {
-      const encoded: unknown = encoding.encode(value)
+      // Safety: a codec of bytes may be given text; whether it takes it is the codec's.
+      const encoded: unknown = encoding.encode(value as V)
       if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
       throw new TypeError(`valueEncoding.encode answered ${describeType(encoded)}`)
     }

@@ -25,6 +25,16 @@ export interface ValueCodec<V> {
 /** How values are stored: as they are, as UTF-8 text, as JSON, or by one's own codec. */
 export type ValueEncoding<V> = 'buffer' | 'utf8' | 'json' | ValueCodec<V>
 
+/** The encodings that give values of type `V` back. */
+export type ValueEncodingOf<V> =
+  | 'json'
+  | ValueCodec<V>
+  | (Buffer extends V ? 'buffer' : never)
+  | (string extends V ? 'utf8' : never)
+
+/** What a store of `V` takes as a value: where values are bytes, any bytes, and text as UTF-8. */
+export type ValueInput<V> = V | (Buffer extends V ? Uint8Array | string : never)
+
 /** How keys are given back by iterators; either may be given as a key. */
 export type KeyEncoding = 'utf8' | 'buffer'
 
@@ -110,7 +120,7 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    * How values are stored and given back.
    * @defaultValue 'buffer'
    */
-  readonly valueEncoding?: ValueEncoding<V>
+  readonly valueEncoding?: ValueEncodingOf<V>
   /**
    * When writes are synced. More often is safer and slower.
    * @defaultValue 'interval'

@@ -1,0 +1,82 @@
+import { join } from 'node:path'
+import { describe, expect, expectTypeOf, it } from 'vitest'
+import { open, type Store, type StoreOptions } from '../src/index.ts'
+import { withDirectory } from './support/directory.ts'
+
+interface User {
+  readonly name: string
+}
+
+describe('the types of a store', () => {
+  it('are those of bytes by default, and text or any bytes may be put', async () => {
+    await withDirectory(async (directory) => {
+      await using store = await open(directory)
+
+      await store.put('text', 'é')
+      await store.put('bytes', new Uint8Array([1]))
+      await store.batch([{ type: 'put', key: 'batch', value: 'b' }]).commit()
+
+      expectTypeOf(store.get('text')).toEqualTypeOf<Buffer | undefined>()
+      expect(store.get('text')).toEqual(Buffer.from('é'))
+      expect(store.get('bytes')).toEqual(Buffer.from([1]))
+      expect(store.get('batch')).toEqual(Buffer.from('b'))
+    })
+  })
+
+  it('follow from valueEncoding and keyEncoding', async () => {
+    await withDirectory(async (directory) => {
+      await using store = await open(directory, { valueEncoding: 'utf8', keyEncoding: 'buffer' })
+
+      await store.put('key', 'value')
+
+      expectTypeOf(store).toEqualTypeOf<Store<string, 'buffer'>>()
+      expect([...store.entries()]).toEqual([[Buffer.from('key'), 'value']])
+    })
+  })
+
+  it('follow from a codec', async () => {
+    await withDirectory(async (directory) => {
+      await using store = await open(directory, {
+        valueEncoding: {
+          encode: (value: Date) => value.toISOString(),
+          decode: (bytes) => new Date(bytes.toString()),
+        },
+      })
+
+      await store.put('key', new Date(7))
+
+      expectTypeOf(store.get('key')).toEqualTypeOf<Date | undefined>()
+      expect(store.get('key')).toEqual(new Date(7))
+    })
+  })
+
+  it('are unknown for JSON, unless they are named', async () => {
+    await withDirectory(async (directory) => {
+      await using unnamed = await open(join(directory, 'a'), { valueEncoding: 'json' })
+      await using named = await open<User>(join(directory, 'b'), { valueEncoding: 'json' })
+
+      await named.put('key', { name: 'Ada' })
+
+      expectTypeOf(unnamed.get('key')).toEqualTypeOf<unknown>()
+      expectTypeOf(named.get('key')).toEqualTypeOf<User | undefined>()
+      expect(named.get('key')?.name).toBe('Ada')
+    })
+  })
+
+  it('refuse a value that the encoding does not take, as the store does', async () => {
+    await withDirectory(async (directory) => {
+      await using store = await open(directory, { valueEncoding: 'utf8' })
+
+      // @ts-expect-error Text is no bytes.
+      expect(() => store.put('key', new Uint8Array(1))).toThrow(TypeError)
+    })
+  })
+
+  it('refuse an encoding that does not give the type', () => {
+    // @ts-expect-error A user is no text.
+    expectTypeOf<{ valueEncoding: 'utf8' }>().toExtend<StoreOptions<User>>()
+    // @ts-expect-error A user is no bytes.
+    expectTypeOf<{ valueEncoding: 'buffer' }>().toExtend<StoreOptions<User>>()
+    expectTypeOf<{ valueEncoding: 'json' }>().toExtend<StoreOptions<User>>()
+  })
+})
