@@ -1,0 +1,33 @@
+/** Overwritten and deleted entries take room until a merge gives it back. It runs by itself, or when asked. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { open } from 'firkin'
+
+const directory = await mkdtemp(join(tmpdir(), 'firkin-'))
+const store = await open(directory, { maxSegmentBytes: 2 ** 20, merge: { automatic: false } })
+
+const value = Buffer.alloc(1000)
+for (let round = 0; round < 5; round++) {
+  for (let index = 0; index < 1000; index++) void store.put(`key:${index}`, value)
+  await store.sync()
+}
+
+const kilobytes = () => Math.round(store.stats().bytes / 1000)
+console.log('before:', kilobytes(), 'kB')
+
+// What would be gained, and where.
+const plan = await store.merge({ dryRun: true })
+console.log('to be gained:', Math.round(plan.bytesGained / 1000), 'kB')
+console.log(`segment ${plan.segments[0]?.id}: ${plan.segments[0]?.reason}`)
+
+store.on('merge', (event) => {
+  if (event.phase === 'end') console.log('merged', event.segments.length, 'segments')
+})
+await store.merge({ signal: AbortSignal.timeout(60_000) })
+console.log('after:', kilobytes(), 'kB')
+console.log('still there:', store.count())
+
+await store.close()
+await rm(directory, { recursive: true })
