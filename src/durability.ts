@@ -17,14 +17,19 @@ export class Group {
   writeCount = 0
   byteCount = 0
   #settled: PromiseWithResolvers<void> | undefined
+  #isResolved = false
 
   /** Settles with the group; made when it is first asked for. */
   get promise(): Promise<void> {
-    this.#settled ??= withResolvers()
+    if (this.#settled === undefined) {
+      this.#settled = withResolvers()
+      if (this.#isResolved) this.#settled.resolve()
+    }
     return this.#settled.promise
   }
 
   resolve(): void {
+    this.#isResolved = true
     this.#settled?.resolve()
   }
 

@@ -1,0 +1,88 @@
+import { hintName, segmentName } from '../../src/format/names.ts'
+import { readManifest } from '../../src/manifest-file.ts'
+import { verifyDirectory } from '../../src/verify.ts'
+import type { FaultyFiles } from '../support/faulty-files.ts'
+import { DIRECTORY, type Trial, type TrialStore } from './trial.ts'
+
+/** All that a store shows; each way of asking must show the same. */
+export function shownBy(store: TrialStore, keys: Iterable<string>): Map<string, string> {
+  const shown = new Map(store.entries())
+  const listed = [...shown.keys()]
+  const expected = [...listed].sort()
+  if (listed.join() !== expected.join()) throw new Error('The keys are out of order')
+  if (store.count() !== shown.size)
+    throw new Error(`${store.count()} keys are counted, not ${shown.size}`)
+  for (const key of new Set([...keys, ...listed])) {
+    if (store.get(key) !== shown.get(key)) throw new Error(`get and entries differ at ${key}`)
+    if (store.has(key) !== shown.has(key)) throw new Error(`has and entries differ at ${key}`)
+  }
+  return shown
+}
+
+/** Holds the figures of a store's segments against its keys. */
+export function assertFigures(store: TrialStore): void {
+  const { keys, segments } = store.stats()
+  const live = segments.reduce((sum, { livePuts }) => sum + livePuts, 0)
+  if (live !== keys) throw new Error(`${live} puts are counted as live; there are ${keys} keys`)
+  for (const { id, liveBytes, deadBytes, deadPuts } of segments) {
+    if (liveBytes < 0 || deadBytes < 0 || deadPuts < 0)
+      throw new Error(`Segment ${id} is miscounted`)
+  }
+}
+
+/** Fails where verification of an open store has anything to say. */
+export async function assertSilent(store: TrialStore): Promise<void> {
+  const { findings } = await store.verify()
+  if (findings.length > 0) throw new Error(`Verification found ${JSON.stringify(findings)}`)
+}
+
+/** Fails where a closed store's directory holds anything but what the store needs. */
+export async function assertTidy(files: FaultyFiles): Promise<void> {
+  const { findings } = await verifyDirectory(files, DIRECTORY)
+  if (findings.length > 0) throw new Error(`Verification found ${JSON.stringify(findings)}`)
+  const manifest = readManifest(files, DIRECTORY)
+  const names = new Set(files.list(DIRECTORY))
+  for (const { id } of manifest?.segments ?? []) {
+    names.delete(segmentName(id))
+    names.delete(hintName(id))
+  }
+  if (manifest !== undefined && manifest.tailSize > 0) names.delete(segmentName(manifest.tailId))
+  names.delete('MANIFEST')
+  names.delete('CHECKPOINT')
+  if (names.size > 0) throw new Error(`Left over: ${[...names].join(', ')}`)
+  if (files.openPaths.length > 0) throw new Error(`Left open: ${files.openPaths.join(', ')}`)
+}
+
+/**
+ * Opens what a crash has left, and holds it against the history: a state that keeps every promise, sound and
+ * tidy, which can be written and reopened twice more.
+ */
+export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable'): Promise<void> {
+  const { files, history } = trial
+  const keys = history.keys
+  await trial.open()
+  history.settleOn(shownBy(trial.store, keys), trial.nowMs, promise)
+  assertFigures(trial.store)
+  await trial.idle()
+  await assertSilent(trial.store)
+  await trial.close()
+  await assertTidy(files)
+  for (let round = 0; round < 2; round++) {
+    await trial.open()
+    history.settleOn(shownBy(trial.store, keys), trial.nowMs, 'durable')
+    assertFigures(trial.store)
+    const [first = 'first'] = keys
+    await trial.batch([
+      [`round ${round}`, 10],
+      [first, undefined],
+    ])
+    await trial.put(first, 100)
+    trial.deleteSync('two')
+    if (round === 1) await trial.store.merge()
+    await trial.idle()
+    history.settleOn(shownBy(trial.store, keys), trial.nowMs, 'settled')
+    await trial.close()
+    await assertTidy(files)
+  }
+  if (trial.errors.length > 0) throw trial.errors[0]
+}

@@ -1,0 +1,222 @@
+import { setImmediate } from 'node:timers/promises'
+import { StoreError } from '../../src/errors.ts'
+import type { StoreOptions } from '../../src/options.ts'
+import { Store } from '../../src/store.ts'
+import type { FaultyFiles } from '../support/faulty-files.ts'
+import { type Change, type Commit, History } from '../support/history.ts'
+import { inProcessLabour } from '../support/labour.ts'
+
+/** The store's directory on the faulty files. */
+export const DIRECTORY = '/disk/store'
+
+/** How many turns of the event loop without a call mean that nothing is going on. */
+const QUIET_TURNS = 8
+
+/** A put or delete of a batch. */
+export type BatchChange = readonly [key: string, size: number | undefined, ttlMs?: number]
+
+export type TrialStore = Store<string, 'utf8'>
+export type TrialOptions = StoreOptions<string, 'utf8'>
+
+/** A store on faulty files, with a history of what it was told. */
+export class Trial {
+  readonly files: FaultyFiles
+  readonly history: History
+  readonly options: TrialOptions
+  /** What the store told without being asked. */
+  readonly errors: Error[] = []
+  nowMs: number
+  #store: TrialStore | undefined
+
+  constructor(
+    files: FaultyFiles,
+    options: TrialOptions,
+    history = new History(),
+    nowMs = 1_000_000_000_000,
+  ) {
+    this.files = files
+    this.options = options
+    this.history = history
+    this.nowMs = nowMs
+  }
+
+  get store(): TrialStore {
+    if (this.#store === undefined) throw new Error('The store is not open')
+    return this.#store
+  }
+
+  get isOpen(): boolean {
+    return this.#store !== undefined
+  }
+
+  async open(options: TrialOptions = {}): Promise<TrialStore> {
+    const store = await Store.open<string, 'utf8'>(
+      DIRECTORY,
+      {
+        valueEncoding: 'utf8',
+        maxSegmentBytes: 64 * 1024,
+        lock: false,
+        mapping: false,
+        clock: () => this.nowMs,
+        ...this.options,
+        ...options,
+      },
+      { files: this.files, labour: inProcessLabour(this.files) },
+    )
+    store.on('error', (error) => this.errors.push(error))
+    this.#store = store
+    return store
+  }
+
+  /** Closes the store; everything is promised then. */
+  async close(): Promise<void> {
+    const { store } = this
+    this.#store = undefined
+    const durable = this.#promiseLater()
+    await store.close()
+    durable()
+  }
+
+  /** Stops the timers of a store whose process has ended. */
+  async abandon(): Promise<void> {
+    const store = this.#store
+    this.#store = undefined
+    await store?.close().catch(() => undefined)
+  }
+
+  put(key: string, size: number, ttlMs?: number): Promise<void> {
+    const commit = this.#begin([ttlMs === undefined ? [key, size] : [key, size, ttlMs]])
+    return this.#settle(commit, () => this.#put(commit))
+  }
+
+  putSync(key: string, size: number): void {
+    const commit = this.#begin([[key, size]])
+    this.#settleSync(commit, () => this.store.putSync(key, commit.changes[0]?.value ?? ''))
+  }
+
+  delete(key: string): Promise<void> {
+    const commit = this.#begin([[key, undefined]])
+    return this.#settle(commit, () => this.store.delete(key))
+  }
+
+  deleteSync(key: string): void {
+    const commit = this.#begin([[key, undefined]])
+    this.#settleSync(commit, () => this.store.deleteSync(key))
+  }
+
+  batch(changes: readonly BatchChange[]): Promise<void> {
+    const commit = this.#begin(changes)
+    return this.#settle(commit, () => this.#fill(commit).commit())
+  }
+
+  batchSync(changes: readonly BatchChange[]): void {
+    const commit = this.#begin(changes)
+    this.#settleSync(commit, () => this.#fill(commit).commitSync())
+  }
+
+  /** Clears the keys with a prefix; they are to fit one batch. */
+  async clear(prefix: string): Promise<void> {
+    const keys = [...this.store.keys({ prefix })]
+    const commit = this.#begin(keys.map((key) => [key, undefined]))
+    await this.#settle(commit, () => this.store.clear({ prefix }))
+  }
+
+  /** Makes everything durable; everything is promised then. */
+  async sync(): Promise<void> {
+    const durable = this.#promiseLater()
+    await this.store.sync()
+    durable()
+  }
+
+  /** Resolves when nothing goes on in the background any more. */
+  async idle(): Promise<void> {
+    for (let quiet = 0, calls = 0; quiet < QUIET_TURNS; quiet++) {
+      await setImmediate()
+      const busy = this.#store?.closed === false && this.#store.stats().merge.running
+      if (this.files.calls.length > calls || busy) quiet = 0
+      calls = this.files.calls.length
+    }
+  }
+
+  #put(commit: Commit): Promise<void> {
+    const [{ key, value, expiresAtMs } = EMPTY] = commit.changes
+    const options = expiresAtMs === 0 ? undefined : { expiresAt: expiresAtMs }
+    return this.store.put(key, value ?? '', options)
+  }
+
+  #fill(commit: Commit) {
+    const batch = this.store.batch()
+    for (const { key, value, expiresAtMs } of commit.changes) {
+      if (value === undefined) batch.delete(key)
+      else if (expiresAtMs === 0) batch.put(key, value)
+      else batch.put(key, value, { expiresAt: expiresAtMs })
+    }
+    return batch
+  }
+
+  #begin(changes: readonly BatchChange[]): Commit {
+    return this.history.begin((number) =>
+      changes.map(
+        ([key, size, ttlMs]): Change => ({
+          key,
+          value: size === undefined ? undefined : makeValue(number, key, size),
+          expiresAtMs: ttlMs === undefined ? 0 : this.nowMs + ttlMs,
+        }),
+      ),
+    )
+  }
+
+  async #settle(commit: Commit, write: () => Promise<unknown>): Promise<void> {
+    let answer: unknown
+    try {
+      answer = await write()
+    } catch (error) {
+      this.#fail(commit, error)
+      throw error
+    }
+    this.#succeed(commit, answer)
+  }
+
+  #settleSync(commit: Commit, write: () => unknown): void {
+    let answer: unknown
+    try {
+      answer = write()
+    } catch (error) {
+      this.#fail(commit, error)
+      throw error
+    }
+    this.#succeed(commit, answer)
+  }
+
+  #succeed(commit: Commit, answer: unknown): void {
+    if (this.files.crashed) return
+    // What removed nothing was no commit, and waited for nothing.
+    if (answer === false || answer === 0) commit.fate = 'failed'
+    else commit.fate = this.options.sync === 'always' ? 'durable' : 'settled'
+  }
+
+  /** After a crash, or once a sync has failed, nothing is known of a write. */
+  #fail(commit: Commit, error: unknown): void {
+    const isPoisoned = error instanceof StoreError && error.code === 'FIRKIN_POISONED'
+    if (!this.files.crashed && !isPoisoned) commit.fate = 'failed'
+  }
+
+  /** What makes all commits so far durable, if they have not failed and nothing has crashed. */
+  #promiseLater(): () => void {
+    const { commits } = this.history
+    const count = commits.length
+    return () => {
+      if (this.files.crashed) return
+      for (const commit of commits.slice(0, count)) {
+        if (commit.fate !== 'failed') commit.fate = 'durable'
+      }
+    }
+  }
+}
+
+const EMPTY: Change = { key: '', value: undefined, expiresAtMs: 0 }
+
+/** A value that says where it is from. */
+function makeValue(number: number, key: string, size: number): string {
+  return `${number}:${key}:`.padEnd(size, 'firkin-')
+}

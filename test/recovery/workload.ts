@@ -1,0 +1,186 @@
+import type { Trial } from './trial.ts'
+
+/** A step of the workload. */
+export interface Step {
+  readonly name: string
+  run(trial: Trial): Promise<void>
+}
+
+const KIB = 1024
+
+/** Where the workload backs its store up to. */
+export const BACKUP_DIRECTORY = '/disk/backup'
+
+/**
+ * Everything that writes: it opens a store, and leaves it closed. Segments are of 64 KiB, so that nine values of
+ * 7 KiB fill one.
+ */
+export const workload: readonly Step[] = [
+  {
+    name: 'create',
+    run: async (trial) => void (await trial.open()),
+  },
+  {
+    name: 'put',
+    async run(trial) {
+      for (const key of ['one', 'two', 'three']) await trial.put(key, 40)
+      await Promise.all(['four', 'five', 'six', 'one'].map((key) => trial.put(key, 700)))
+      trial.putSync('seven', 10)
+      trial.putSync('two', 60)
+    },
+  },
+  {
+    name: 'batch',
+    async run(trial) {
+      await trial.batch([
+        ['b1', 400],
+        ['b2', 400],
+        ['three', undefined],
+        ['b3', 400],
+      ])
+      const staged = trial.put('beside', 30)
+      trial.batchSync([
+        ['b1', undefined],
+        ['b4', 100],
+        ['b4', 90],
+      ])
+      await staged
+    },
+  },
+  {
+    name: 'delete',
+    async run(trial) {
+      await trial.delete('four')
+      trial.deleteSync('five')
+      await trial.delete('missing')
+      await Promise.all([trial.put('six', 20), trial.delete('six'), trial.put('eight', 20)])
+    },
+  },
+  {
+    name: 'rotation',
+    async run(trial) {
+      await Promise.all(range(20).map((index) => trial.put(`r${index}`, 7 * KIB)))
+      trial.putSync('r3', 7 * KIB)
+      await trial.idle()
+    },
+  },
+  {
+    name: 'large writes',
+    async run(trial) {
+      await trial.put('large', 260 * KIB)
+      await trial.batch(range(30).map((index) => [`g${index}`, 9 * KIB] as const))
+      trial.putSync('large', 300)
+      await trial.delete('g0')
+      await trial.idle()
+    },
+  },
+  {
+    name: 'automatic merge',
+    async run(trial) {
+      for (let round = 0; round < 3; round++) {
+        await Promise.all(range(12).map((index) => trial.put(`r${index + round}`, 6 * KIB)))
+        await trial.idle()
+      }
+      await trial.sync()
+      await trial.idle()
+    },
+  },
+  {
+    name: 'expiry',
+    async run(trial) {
+      await trial.put('six', 30)
+      await Promise.all(['one', 'six', 'r5', 'e1'].map((key) => trial.put(key, 200, 1000)))
+      await trial.batch([
+        ['e2', 200, 500],
+        ['b2', 200, 1000],
+      ])
+      trial.nowMs += 1000
+      await trial.put('e1', 20)
+      await trial.idle()
+    },
+  },
+  {
+    name: 'merge',
+    async run(trial) {
+      using snapshot = trial.store.snapshot()
+      await trial.delete('r7')
+      const merging = trial.store.merge()
+      await trial.put('during', 100)
+      await trial.put('r8', 100)
+      await merging
+      snapshot.get('r8')
+      await trial.put('after', 100)
+      await trial.idle()
+    },
+  },
+  {
+    name: 'expired segment',
+    async run(trial) {
+      await Promise.all(range(20).map((index) => trial.put(`x${index}`, 7 * KIB, 2000)))
+      await trial.sync()
+      trial.nowMs += 2000
+      await trial.put('x1', 10)
+      await trial.store.merge()
+      await trial.idle()
+    },
+  },
+  {
+    name: 'clear',
+    async run(trial) {
+      await trial.clear('g')
+      await trial.clear('nothing')
+      await trial.sync()
+      await trial.idle()
+    },
+  },
+  {
+    name: 'backup',
+    async run(trial) {
+      await trial.put('backed up', 100)
+      await trial.store.backup(BACKUP_DIRECTORY)
+      await trial.put('not backed up', 100)
+    },
+  },
+  {
+    name: 'close and reopen',
+    async run(trial) {
+      await trial.close()
+      await trial.open()
+      await trial.put('one', 90)
+      await trial.delete('two')
+      await Promise.all(range(10).map((index) => trial.put(`r${index}`, 7 * KIB)))
+      await trial.idle()
+      await trial.close()
+      await trial.open()
+      trial.store.get('r1')
+    },
+  },
+  {
+    name: 'merge of everything',
+    async run(trial) {
+      await trial.clear('')
+      await trial.store.merge()
+      await trial.put('last', 50)
+      await trial.store.merge()
+      await trial.idle()
+    },
+  },
+  {
+    name: 'close',
+    run: (trial) => trial.close(),
+  },
+]
+
+/** Runs steps until they end or the process crashes. */
+export async function runWorkload(trial: Trial, steps = workload): Promise<void> {
+  try {
+    for (const step of steps) await step.run(trial)
+  } catch (error) {
+    if (!trial.files.crashed) throw error
+  }
+  await trial.abandon()
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index)
+}

@@ -1,0 +1,330 @@
+/**
+ * A disk in memory, and what an operating system holds of it that has not been written back.
+ *
+ * A file consists of bytes that are durable, and of changes since, in the order in which they were made. A sync
+ * makes the changes durable that were made before it began. A directory is the same with names for bytes:
+ * a rename is one change, which happens or does not.
+ *
+ * A process crash loses nothing of this. A power loss leaves the durable part and whatever of the changes the
+ * operating system happened to have written back: see {@link FileLoss} and {@link EntryLoss}.
+ */
+
+import type { Random } from './random.ts'
+
+/** Disks write sectors whole or not at all. */
+export const SECTOR_SIZE = 512
+
+/**
+ * What a power loss leaves of a file's changes: none; all; those up to some moment, the last one cut at a
+ * sector's end; the file's new size with zeros behind some sector; or each sector as of a moment of its own.
+ */
+export type FileLoss = 'dropped' | 'kept' | 'cut' | 'zeroed' | 'scattered'
+
+/** What a power loss leaves of a directory's changes: none, all, or any of them without the others. */
+export type EntryLoss = 'dropped' | 'kept' | 'scattered'
+
+/** What a power loss leaves; of several ways for files each file draws one. */
+export interface PowerLoss {
+  readonly files: readonly FileLoss[]
+  readonly entries: EntryLoss
+}
+
+/** Bytes that grow. */
+class Contents {
+  size = 0
+  #bytes = Buffer.alloc(0)
+
+  get bytes(): Buffer {
+    return this.#bytes.subarray(0, this.size)
+  }
+
+  copy(): Contents {
+    const copy = new Contents()
+    copy.write(0, this.bytes)
+    return copy
+  }
+
+  write(at: number, source: Uint8Array): void {
+    this.#reserve(at + source.length)
+    this.#bytes.set(source, at)
+    this.size = Math.max(this.size, at + source.length)
+  }
+
+  /** What is gained is zero. */
+  resize(size: number): void {
+    this.#reserve(size)
+    if (size < this.size) this.#bytes.fill(0, size, this.size)
+    this.size = size
+  }
+
+  #reserve(size: number): void {
+    if (size <= this.#bytes.length) return
+    const grown = Buffer.alloc(Math.max(size, this.#bytes.length * 2))
+    this.bytes.copy(grown)
+    this.#bytes = grown
+  }
+}
+
+/** A write where it has bytes; a cut or an extension to `size` otherwise. */
+interface Change {
+  readonly at: number
+  readonly bytes: Uint8Array | undefined
+}
+
+/** A file, by whatever names it goes. */
+export class DiskFile {
+  /** As the running system sees it. */
+  readonly #current: Contents
+  readonly #durable: Contents
+  /** What is in `current` and may not be in `durable`. */
+  readonly #changes: Change[]
+  /** How many changes came before those. */
+  #settledCount = 0
+
+  constructor(current = new Contents(), durable = new Contents(), changes: Change[] = []) {
+    this.#current = current
+    this.#durable = durable
+    this.#changes = changes
+  }
+
+  get size(): number {
+    return this.#current.size
+  }
+
+  /** The bytes as the running system sees them; not to be changed. */
+  get bytes(): Buffer {
+    return this.#current.bytes
+  }
+
+  /** How many changes were ever made. */
+  get changeCount(): number {
+    return this.#settledCount + this.#changes.length
+  }
+
+  write(at: number, source: Uint8Array): void {
+    const bytes = Uint8Array.from(source)
+    this.#current.write(at, bytes)
+    this.#changes.push({ at, bytes })
+  }
+
+  truncate(size: number): void {
+    this.#current.resize(size)
+    this.#changes.push({ at: size, bytes: undefined })
+  }
+
+  /** Makes the changes up to this count durable. */
+  persist(changeCount: number): void {
+    for (const change of this.#settle(changeCount)) apply(change, this.#durable)
+  }
+
+  /**
+   * Forgets to write the changes up to this count, as operating systems do whose sync has failed: the running
+   * system goes on seeing them, and a later sync succeeds without them.
+   */
+  abandon(changeCount: number): void {
+    this.#settle(changeCount)
+  }
+
+  copy(): DiskFile {
+    const copy = new DiskFile(this.#current.copy(), this.#durable.copy(), [...this.#changes])
+    copy.#settledCount = this.#settledCount
+    return copy
+  }
+
+  afterPowerLoss(loss: FileLoss, random: Random): DiskFile {
+    const left = this.#left(loss, random)
+    return new DiskFile(left, left.copy())
+  }
+
+  #settle(changeCount: number): Change[] {
+    const settled = this.#changes.splice(0, Math.max(0, changeCount - this.#settledCount))
+    this.#settledCount += settled.length
+    return settled
+  }
+
+  #left(loss: FileLoss, random: Random): Contents {
+    const changes = this.#changes
+    const left = this.#durable.copy()
+    switch (loss) {
+      case 'dropped':
+        break
+      case 'kept':
+        for (const change of changes) apply(change, left)
+        break
+      case 'cut': {
+        const count = random.below(changes.length + 1)
+        for (const change of changes.slice(0, count)) apply(change, left)
+        const last = changes[count]
+        if (last?.bytes !== undefined) applyPart(last.at, last.bytes, left, random)
+        break
+      }
+      case 'zeroed': {
+        const durableSize = left.size
+        for (const change of changes) apply(change, left)
+        const sectors = Math.floor(Math.max(0, left.size - durableSize) / SECTOR_SIZE)
+        const from = sectorEnd(durableSize) + random.below(sectors + 1) * SECTOR_SIZE
+        if (from < left.size) left.bytes.fill(0, from)
+        break
+      }
+      case 'scattered':
+        this.#scatter(left, random)
+        break
+    }
+    return left
+  }
+
+  #scatter(left: Contents, random: Random): void {
+    const sized = left.copy()
+    for (const change of this.#changes.slice(0, random.below(this.#changes.length + 1))) {
+      apply(change, sized)
+    }
+    left.resize(sized.size)
+    for (let from = 0; from < left.size; from += SECTOR_SIZE) {
+      const to = Math.min(from + SECTOR_SIZE, left.size)
+      const seen = this.#durable.copy()
+      for (const change of this.#changes.slice(0, random.below(this.#changes.length + 1))) {
+        apply(change, seen)
+      }
+      seen.resize(Math.max(seen.size, to))
+      left.write(from, seen.bytes.subarray(from, to))
+    }
+  }
+}
+
+/** The names of a directory. */
+export class DiskDirectory {
+  /** As the running system sees them. */
+  readonly entries: Map<string, DiskFile>
+  readonly #durable: Map<string, DiskFile>
+  readonly #changes: EntryChange[]
+  #settledCount = 0
+
+  constructor(
+    entries = new Map<string, DiskFile>(),
+    durable = new Map<string, DiskFile>(),
+    changes: EntryChange[] = [],
+  ) {
+    this.entries = entries
+    this.#durable = durable
+    this.#changes = changes
+  }
+
+  get changeCount(): number {
+    return this.#settledCount + this.#changes.length
+  }
+
+  /** Lets names name files, or nothing, in one step. */
+  change(...change: EntryChange): void {
+    this.#changes.push(change)
+    applyEntries(change, this.entries)
+  }
+
+  /** Makes the changes up to this count durable. */
+  persist(changeCount: number): void {
+    const settled = this.#changes.splice(0, Math.max(0, changeCount - this.#settledCount))
+    this.#settledCount += settled.length
+    for (const change of settled) applyEntries(change, this.#durable)
+  }
+
+  copy(file: (original: DiskFile) => DiskFile): DiskDirectory {
+    const copyAll = (entries: Map<string, DiskFile>) =>
+      new Map([...entries].map(([name, original]) => [name, file(original)]))
+    const changes = this.#changes.map((change) =>
+      change.map(([name, original]): EntryChange[number] => [name, original && file(original)]),
+    )
+    const copy = new DiskDirectory(copyAll(this.entries), copyAll(this.#durable), changes)
+    copy.#settledCount = this.#settledCount
+    return copy
+  }
+
+  afterPowerLoss(
+    loss: EntryLoss,
+    random: Random,
+    file: (original: DiskFile) => DiskFile,
+  ): DiskDirectory {
+    const left = new Map(this.#durable)
+    for (const change of this.#changes) {
+      const survives = loss === 'scattered' ? random.chance(0.5) : loss === 'kept'
+      if (survives) applyEntries(change, left)
+    }
+    const entries = new Map([...left].map(([name, original]) => [name, file(original)]))
+    return new DiskDirectory(entries, new Map(entries))
+  }
+}
+
+/** Names and what they name from now on. */
+type EntryChange = (readonly [name: string, file: DiskFile | undefined])[]
+
+/** All directories, by path. */
+export class Disk {
+  readonly directories: Map<string, DiskDirectory>
+
+  constructor(directories = new Map<string, DiskDirectory>()) {
+    this.directories = directories
+  }
+
+  /** The bytes that files take, each counted once. */
+  get usedSize(): number {
+    const files = new Set<DiskFile>()
+    for (const { entries } of this.directories.values()) {
+      for (const file of entries.values()) files.add(file)
+    }
+    let size = 0
+    for (const file of files) size += file.size
+    return size
+  }
+
+  /** The same disk once more, to go on in another way. */
+  copy(): Disk {
+    const file = once((original) => original.copy())
+    return this.#map((directory) => directory.copy(file))
+  }
+
+  afterPowerLoss({ files, entries }: PowerLoss, random: Random): Disk {
+    const file = once((original) => original.afterPowerLoss(random.pick(files), random))
+    return this.#map((directory) => directory.afterPowerLoss(entries, random, file))
+  }
+
+  #map(change: (directory: DiskDirectory) => DiskDirectory): Disk {
+    return new Disk(
+      new Map([...this.directories].map(([path, directory]) => [path, change(directory)])),
+    )
+  }
+}
+
+function apply({ at, bytes }: Change, contents: Contents): void {
+  if (bytes === undefined) contents.resize(at)
+  else contents.write(at, bytes)
+}
+
+/** Writes as much of `bytes` as ends with a sector. */
+function applyPart(at: number, bytes: Uint8Array, contents: Contents, random: Random): void {
+  const first = sectorEnd(at + 1)
+  const sectors = Math.max(0, Math.ceil((at + bytes.length - first) / SECTOR_SIZE))
+  const end = first + random.below(sectors + 1) * SECTOR_SIZE
+  if (end < at + bytes.length) contents.write(at, bytes.subarray(0, end - at))
+}
+
+function applyEntries(change: EntryChange, entries: Map<string, DiskFile>): void {
+  for (const [name, file] of change) {
+    if (file === undefined) entries.delete(name)
+    else entries.set(name, file)
+  }
+}
+
+function sectorEnd(offset: number): number {
+  return Math.ceil(offset / SECTOR_SIZE) * SECTOR_SIZE
+}
+
+/** Copies each file once, however many names it has. */
+function once(copy: (file: DiskFile) => DiskFile): (file: DiskFile) => DiskFile {
+  const copies = new Map<DiskFile, DiskFile>()
+  return (file) => {
+    let made = copies.get(file)
+    if (made === undefined) {
+      made = copy(file)
+      copies.set(file, made)
+    }
+    return made
+  }
+}

@@ -1,0 +1,367 @@
+/**
+ * Files in memory that fail on demand: what a storage engine is tested against.
+ *
+ * 1. Every call is recorded, and has a number.
+ * 2. `fail` lets a call fail: the nth of a kind, once or from then on.
+ * 3. `crashAt` ends the process at a call: that one and all later ones throw, and nothing changes any more.
+ * 4. `restart` is the same machine with a new process. `afterPowerLoss` is the machine after its power was cut.
+ *
+ * All that is left to chance follows from one seed.
+ */
+
+import { basename, dirname } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import type { FileDescriptor, Files, OpenMode } from '../../src/io/files.ts'
+import { Disk, DiskDirectory, DiskFile, type PowerLoss } from './disk.ts'
+import { Random } from './random.ts'
+
+/** What is asked of the operating system; the kinds of calls that can fail. */
+export type CallKind =
+  | 'open'
+  | 'close'
+  | 'read'
+  | 'write'
+  | 'truncate'
+  | 'sync'
+  | 'syncDirectory'
+  | 'size'
+  | 'rename'
+  | 'remove'
+  | 'link'
+  | 'list'
+  | 'makeDirectory'
+
+/** The operating system's reasons to fail; `'SHORT'` takes or gives fewer bytes than asked for, and no error. */
+export type FaultCode = 'ENOSPC' | 'EIO' | 'EMFILE' | 'EACCES' | 'EDQUOT' | 'SHORT'
+
+/** A call as it was asked for. */
+export interface Call {
+  /** From 1 on. */
+  readonly number: number
+  readonly kind: CallKind
+  readonly path: string
+}
+
+/** Which call fails, and how. */
+export interface Fault {
+  /** Only calls of these kinds; any where it is missing. */
+  readonly kinds?: readonly CallKind[]
+  /** Only calls on paths that match. */
+  readonly path?: RegExp
+  /** The nth of the calls that match from now on, beginning with 1. */
+  readonly nth: number
+  readonly code: FaultCode
+  /** Whether all later ones fail too. @defaultValue false */
+  readonly lasting?: boolean
+}
+
+/** Thrown by every call from a crash on. */
+export class CrashError extends Error {
+  readonly code = 'ECRASHED'
+
+  constructor() {
+    super('The process has crashed')
+    this.name = 'CrashError'
+  }
+}
+
+interface OpenFile {
+  readonly file: DiskFile
+  readonly path: string
+  readonly mode: OpenMode
+}
+
+/** A background sync takes up to so many turns of the event loop. */
+const MAX_SYNC_TURNS = 3
+
+/** An operating system in memory. */
+export class FaultyFiles implements Files {
+  /** Every call so far. */
+  readonly calls: Call[] = []
+  /** The number of the call at which the process ends; 0 for none. */
+  crashAt = 0
+  /** How many bytes fit on the disk. */
+  capacity = Number.POSITIVE_INFINITY
+
+  readonly #disk: Disk
+  readonly #random: Random
+  readonly #open = new Map<FileDescriptor, OpenFile>()
+  #nextDescriptor = 3
+  #crashed = false
+  #faults: { readonly fault: Fault; left: number }[] = []
+  #faultCount = 0
+
+  constructor(seed: number, disk = new Disk()) {
+    this.#random = new Random(seed)
+    this.#disk = disk
+  }
+
+  /** Whether the process has ended. */
+  get crashed(): boolean {
+    return this.#crashed
+  }
+
+  /** How many calls were made to fail. */
+  get faultCount(): number {
+    return this.#faultCount
+  }
+
+  /** The paths of the files that are open. */
+  get openPaths(): string[] {
+    return [...this.#open.values()].map(({ path }) => path)
+  }
+
+  /** The bytes that all files take. */
+  get usedSize(): number {
+    return this.#disk.usedSize
+  }
+
+  /** Lets a call fail. */
+  fail(fault: Fault): void {
+    this.#faults.push({ fault, left: fault.nth })
+  }
+
+  /** Lets calls succeed again. */
+  heal(): void {
+    this.#faults = []
+    this.capacity = Number.POSITIVE_INFINITY
+  }
+
+  /** Ends the process now. */
+  crash(): void {
+    this.#crashed = true
+  }
+
+  /** The same machine with a new process; this one stays as it is. */
+  restart(seed: number): FaultyFiles {
+    return new FaultyFiles(seed, this.#disk.copy())
+  }
+
+  /** The machine with a new process after its power was cut; this one stays as it is. */
+  afterPowerLoss(loss: PowerLoss, seed: number): FaultyFiles {
+    return new FaultyFiles(seed, this.#disk.afterPowerLoss(loss, new Random(seed)))
+  }
+
+  /** The bytes of a file, past the engine and past all faults; `undefined` where there is none. */
+  peek(path: string): Buffer | undefined {
+    const file = this.#disk.directories.get(dirname(path))?.entries.get(basename(path))
+    return file === undefined ? undefined : Buffer.from(file.bytes)
+  }
+
+  /** Puts bytes into a file, or removes it, past the engine and durably. */
+  poke(path: string, bytes: Uint8Array | undefined): void {
+    const directory = this.#directory(path, 'open')
+    const file = bytes === undefined ? undefined : new DiskFile()
+    if (bytes !== undefined) file?.write(0, bytes)
+    file?.persist(file.changeCount)
+    directory.change([basename(path), file])
+    directory.persist(directory.changeCount)
+  }
+
+  open(path: string, mode: OpenMode): FileDescriptor {
+    this.#call('open', path)
+    const directory = this.#directory(path, 'open')
+    const name = basename(path)
+    let file = directory.entries.get(name)
+    if (mode === 'create') {
+      if (file !== undefined) throw systemError('EEXIST', 'open', path)
+      file = new DiskFile()
+      directory.change([name, file])
+    }
+    if (file === undefined) throw systemError('ENOENT', 'open', path)
+    const descriptor = this.#nextDescriptor++
+    this.#open.set(descriptor, { file, path, mode })
+    return descriptor
+  }
+
+  close(descriptor: FileDescriptor): void {
+    const { path } = this.#get(descriptor, 'close')
+    // A close that fails has closed the file all the same.
+    if (!this.#crashed) this.#open.delete(descriptor)
+    this.#call('close', path)
+  }
+
+  read(
+    descriptor: FileDescriptor,
+    target: Uint8Array,
+    at: number,
+    size: number,
+    position: number,
+  ): number {
+    const { file, path } = this.#get(descriptor, 'read')
+    const short = this.#call('read', path)
+    const there = Math.max(0, Math.min(size, file.size - position))
+    const taken = short && there > 1 ? 1 + this.#random.below(there - 1) : there
+    target.set(file.bytes.subarray(position, position + taken), at)
+    return taken
+  }
+
+  write(
+    descriptor: FileDescriptor,
+    source: Uint8Array,
+    at: number,
+    size: number,
+    position: number,
+  ): number {
+    const { file, path, mode } = this.#get(descriptor, 'write')
+    if (mode === 'read') throw systemError('EBADF', 'write', path)
+    const part = (): Uint8Array => source.subarray(at, at + this.#random.below(size))
+    const short = this.#call('write', path, () => file.write(position, part()))
+    let taken = short && size > 1 ? 1 + this.#random.below(size - 1) : size
+    if (position + taken > file.size && this.capacity !== Number.POSITIVE_INFINITY) {
+      const room = this.capacity - this.usedSize
+      taken = Math.min(taken, file.size - position + Math.max(0, room))
+      if (taken <= 0) throw systemError('ENOSPC', 'write', path)
+    }
+    file.write(position, source.subarray(at, at + taken))
+    return taken
+  }
+
+  truncate(descriptor: FileDescriptor, size: number): void {
+    const { file, path, mode } = this.#get(descriptor, 'truncate')
+    if (mode === 'read') throw systemError('EINVAL', 'truncate', path)
+    this.#call('truncate', path)
+    file.truncate(size)
+  }
+
+  sync(descriptor: FileDescriptor): void {
+    const { file, path } = this.#get(descriptor, 'sync')
+    const count = file.changeCount
+    try {
+      this.#call('sync', path)
+    } catch (error) {
+      if (!this.#crashed) file.abandon(count)
+      throw error
+    }
+    file.persist(count)
+  }
+
+  async syncLater(descriptor: FileDescriptor): Promise<void> {
+    const { file, path } = this.#get(descriptor, 'sync')
+    const count = file.changeCount
+    try {
+      this.#call('sync', path)
+      await this.#passTime()
+    } catch (error) {
+      if (!this.#crashed) file.abandon(count)
+      throw error
+    }
+    file.persist(count)
+  }
+
+  syncDirectory(path: string): void {
+    this.#call('syncDirectory', path)
+    const directory = this.#at(path, 'syncDirectory')
+    directory.persist(directory.changeCount)
+  }
+
+  async syncDirectoryLater(path: string): Promise<void> {
+    this.#call('syncDirectory', path)
+    const directory = this.#at(path, 'syncDirectory')
+    const count = directory.changeCount
+    await this.#passTime()
+    directory.persist(count)
+  }
+
+  size(descriptor: FileDescriptor): number {
+    const { file, path } = this.#get(descriptor, 'size')
+    this.#call('size', path)
+    return file.size
+  }
+
+  rename(from: string, to: string): void {
+    this.#call('rename', to)
+    if (dirname(from) !== dirname(to)) throw systemError('EXDEV', 'rename', from)
+    const directory = this.#directory(from, 'rename')
+    const file = directory.entries.get(basename(from))
+    if (file === undefined) throw systemError('ENOENT', 'rename', from)
+    directory.change([basename(from), undefined], [basename(to), file])
+  }
+
+  remove(path: string): void {
+    this.#call('remove', path)
+    const directory = this.#directory(path, 'remove')
+    if (!directory.entries.has(basename(path))) throw systemError('ENOENT', 'remove', path)
+    directory.change([basename(path), undefined])
+  }
+
+  link(from: string, to: string): void {
+    this.#call('link', to)
+    const file = this.#directory(from, 'link').entries.get(basename(from))
+    const target = this.#directory(to, 'link')
+    if (file === undefined) throw systemError('ENOENT', 'link', from)
+    if (target.entries.has(basename(to))) throw systemError('EEXIST', 'link', to)
+    target.change([basename(to), file])
+  }
+
+  list(path: string): string[] | undefined {
+    this.#call('list', path)
+    const directory = this.#disk.directories.get(path)
+    return directory === undefined ? undefined : [...directory.entries.keys()]
+  }
+
+  makeDirectory(path: string): void {
+    this.#call('makeDirectory', path)
+    const { directories } = this.#disk
+    for (let made = path; !directories.has(made); made = dirname(made)) {
+      directories.set(made, new DiskDirectory())
+    }
+  }
+
+  /**
+   * Records a call, and lets it fail if it is to.
+   *
+   * @param beforeCrash what of the call happens where the process ends in it
+   * @returns whether it is to be short
+   */
+  #call(kind: CallKind, path: string, beforeCrash?: () => void): boolean {
+    if (this.#crashed) throw new CrashError()
+    const call: Call = { number: this.calls.length + 1, kind, path }
+    this.calls.push(call)
+    if (call.number === this.crashAt) {
+      beforeCrash?.()
+      this.#crashed = true
+      throw new CrashError()
+    }
+    let short = false
+    for (const planned of this.#faults) {
+      const { fault } = planned
+      if (!(fault.kinds?.includes(kind) ?? true) || !(fault.path?.test(path) ?? true)) continue
+      planned.left--
+      if (planned.left > 0 || (planned.left < 0 && fault.lasting !== true)) continue
+      if (fault.code === 'SHORT' && kind !== 'write' && kind !== 'read') continue
+      this.#faultCount++
+      if (fault.code !== 'SHORT') throw systemError(fault.code, kind, path)
+      short = true
+    }
+    return short
+  }
+
+  async #passTime(): Promise<void> {
+    for (let turns = 1 + this.#random.below(MAX_SYNC_TURNS); turns > 0; turns--) {
+      await setImmediate()
+      if (this.#crashed) throw new CrashError()
+    }
+  }
+
+  #get(descriptor: FileDescriptor, kind: CallKind): OpenFile {
+    if (this.#crashed) throw new CrashError()
+    const open = this.#open.get(descriptor)
+    if (open === undefined) throw systemError('EBADF', kind, `descriptor ${descriptor}`)
+    return open
+  }
+
+  #at(path: string, kind: CallKind): DiskDirectory {
+    const directory = this.#disk.directories.get(path)
+    if (directory === undefined) throw systemError('ENOENT', kind, path)
+    return directory
+  }
+
+  #directory(path: string, kind: CallKind): DiskDirectory {
+    return this.#at(dirname(path), kind)
+  }
+}
+
+function systemError(code: string, kind: CallKind, path: string): Error {
+  return Object.assign(new Error(`${code}: ${kind} '${path}'`), { code, syscall: kind, path })
+}

@@ -1,0 +1,128 @@
+/**
+ * What a store was told, and which states it may show after a crash.
+ *
+ * A *commit* is a single write or a batch. A store that was reopened must show the state after some number of
+ * commits: at least up to the last one that was promised, and none that failed.
+ */
+
+/** A key's new value; none where it is removed. */
+export interface Change {
+  readonly key: string
+  readonly value: string | undefined
+  /** 0 where it does not expire. */
+  readonly expiresAtMs: number
+}
+
+/** How far a commit got: begun; settled, so that it survives a crash; durable; or failed, so that it never was. */
+export type Fate = 'begun' | 'settled' | 'durable' | 'failed'
+
+/** Changes that are made together. */
+export interface Commit {
+  readonly number: number
+  readonly changes: readonly Change[]
+  fate: Fate
+}
+
+/** All commits of a store, in order. */
+export class History {
+  readonly commits: Commit[] = []
+  #nextNumber = 1
+
+  /** A copy that goes on by itself. */
+  copy(): History {
+    const copy = new History()
+    for (const commit of this.commits) copy.commits.push({ ...commit })
+    copy.#nextNumber = this.#nextNumber
+    return copy
+  }
+
+  /** Takes note of a commit that is about to be made; `changes` are told its number, which is never given twice. */
+  begin(changes: (number: number) => readonly Change[]): Commit {
+    const number = this.#nextNumber++
+    const commit: Commit = { number, changes: changes(number), fate: 'begun' }
+    this.commits.push(commit)
+    return commit
+  }
+
+  /** Every key that was ever touched. */
+  get keys(): Set<string> {
+    return new Set(this.commits.flatMap(({ changes }) => changes.map(({ key }) => key)))
+  }
+
+  /** What a store shows that holds everything that did not fail. */
+  state(nowMs: number): Map<string, string> {
+    const entries = new Map<string, Change>()
+    for (const { changes, fate } of this.commits) {
+      if (fate !== 'failed') for (const change of changes) entries.set(change.key, change)
+    }
+    const shown = new Map<string, string>()
+    for (const [key, change] of entries) {
+      const value = valueAt(change, nowMs)
+      if (value !== undefined) shown.set(key, value)
+    }
+    return shown
+  }
+
+  /**
+   * Finds the last number of commits after which a store shows `found`, of those that keep every promise, and
+   * forgets the commits behind it.
+   *
+   * @param promise how far a commit must have got to be promised
+   * @throws Error that says what is wrong where there is none
+   */
+  settleOn(
+    found: ReadonlyMap<string, string>,
+    nowMs: number,
+    promise: 'settled' | 'durable',
+  ): void {
+    const real = this.commits.filter(({ fate }) => fate !== 'failed')
+    const isPromised = ({ fate }: Commit): boolean =>
+      fate === 'durable' || (promise === 'settled' && fate === 'settled')
+    const promised = real.findLastIndex(isPromised) + 1
+    const wrong = new Set(found.keys())
+    let closest: string[] | undefined
+    let matched: number | undefined
+    for (let count = 0; count <= real.length; count++) {
+      if (count > 0) {
+        for (const change of real[count - 1]?.changes ?? []) {
+          if (valueAt(change, nowMs) === found.get(change.key)) wrong.delete(change.key)
+          else wrong.add(change.key)
+        }
+      }
+      if (count < promised) continue
+      if (wrong.size === 0) matched = count
+      if (closest === undefined || wrong.size < closest.length) closest = [...wrong]
+    }
+    if (matched === undefined) throw new Error(this.#explain(real, promised, found, closest ?? []))
+    this.commits.splice(0, Number.POSITIVE_INFINITY, ...real.slice(0, matched))
+    // What came through lies on disk, or in what the operating system holds.
+    for (const commit of this.commits) if (commit.fate !== 'durable') commit.fate = promise
+  }
+
+  #explain(
+    real: readonly Commit[],
+    promised: number,
+    found: ReadonlyMap<string, string>,
+    wrong: readonly string[],
+  ): string {
+    const lines = wrong.slice(0, 5).map((key) => {
+      const told = real.filter(({ changes }) => changes.some((change) => change.key === key))
+      const numbers = told.map(({ number, fate }) => `${number} (${fate})`).join(', ')
+      return `  ${key}: shows ${brief(found.get(key))}; was written by commits ${numbers}`
+    })
+    const last = real[promised - 1]?.number ?? 0
+    return [
+      `The store shows no state of commits ${last} (the last one promised) to ${real.at(-1)?.number ?? 0}.`,
+      `At the closest ${wrong.length} keys are wrong:`,
+      ...lines,
+    ].join('\n')
+  }
+}
+
+function valueAt({ value, expiresAtMs }: Change, nowMs: number): string | undefined {
+  return expiresAtMs !== 0 && expiresAtMs <= nowMs ? undefined : value
+}
+
+function brief(value: string | undefined): string {
+  return value === undefined ? 'nothing' : `'${value.slice(0, 24)}' (${value.length} bytes)`
+}
