@@ -7,7 +7,7 @@
  */
 
 import { join } from 'node:path'
-import { CorruptionError, StoreError } from './errors.ts'
+import { StoreError } from './errors.ts'
 import {
   CHECKPOINT_HEAD_SIZE,
   type CheckpointSummary,
@@ -110,15 +110,17 @@ export function loadCheckpoint(
     if (errorCode(error) !== undefined) return undefined
     throw error
   }
+  let source: ChunkReader | undefined
   try {
     const head = readHead(segments.home, file, path)
     if (head === undefined || head.summary.kind !== kind || !fits(head.summary, segments, tail)) {
       files.close(file)
       return undefined
     }
-    const source = new ChunkReader(segments, file, head.summary.arenas, head.chunks)
+    const reader = new ChunkReader(segments, file, head.summary.arenas, head.chunks)
+    source = reader
     const { summary } = head
-    const keydir = restoreKeydir(kind, summary.keydir, (arena, chunk) => source.read(arena, chunk))
+    const keydir = restoreKeydir(kind, summary.keydir, (arena, chunk) => reader.read(arena, chunk))
     for (const known of summary.segments) {
       const segment = segments.find(known.id)
       if (segment === undefined) continue
@@ -132,7 +134,8 @@ export function loadCheckpoint(
     }
   } catch (error) {
     // A checkpoint is a shortcut: whatever is wrong with it, hints and segments tell the same.
-    files.close(file)
+    if (source === undefined) files.close(file)
+    else source.close()
     if (error instanceof StoreError || error instanceof RangeError) return undefined
     if (errorCode(error) !== undefined) return undefined
     throw error
@@ -195,13 +198,14 @@ function fits(summary: CheckpointSummary, segments: Segments, tail: readonly Seg
   )
 }
 
-/** Reads and verifies chunks as they are asked for; closes the file with the last one. */
+/** Reads and verifies chunks as they are asked for; closes the file with the last one, or with the store. */
 class ChunkReader {
   readonly #segments: Segments
   readonly #file: FileDescriptor
   readonly #firstOfArena: number[] = []
   readonly #chunks: readonly ChunkPlace[]
   #unread: number
+  #closed = false
 
   constructor(
     segments: Segments,
@@ -218,7 +222,14 @@ class ChunkReader {
       this.#firstOfArena.push(first)
       first += count
     }
-    if (this.#unread === 0) segments.home.files.close(file)
+    if (this.#unread === 0) this.close()
+    else segments.closeAlong(this)
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#segments.home.files.close(this.#file)
   }
 
   read(arena: number, chunk: number): Uint8Array {
@@ -234,7 +245,7 @@ class ChunkReader {
     }
     const sound = checksum(bytes, 0, bytes.length, storeSeed(storeId)) === place.crc
     if (read < place.size || !sound) throw new DamagedCheckpoint('A chunk is damaged')
-    if (--this.#unread === 0) files.close(this.#file)
+    if (--this.#unread === 0) this.close()
     return bytes
   }
 }

@@ -39,6 +39,8 @@ export class Segments {
   readonly #retired = new Set<Segment>()
   #directoryDirty = false
   #commits: Promise<void> = Promise.resolve()
+  /** What else holds files open as long as the store is. */
+  readonly #companions: { close(): void }[] = []
 
   /** @param mappingSize how far the mapping of an active segment reaches; 0 for no mappings */
   constructor(home: SegmentHome, installed: Manifest, nextId: number, mappingSize: number) {
@@ -233,8 +235,14 @@ export class Segments {
     return done
   }
 
+  /** Closes `companion` with the segments; its `close` must be idempotent. */
+  closeAlong(companion: { close(): void }): void {
+    this.#companions.push(companion)
+  }
+
   /** Closes every file. */
   close(): void {
+    for (const companion of this.#companions) companion.close()
     for (const segment of this.#byId.values()) segment.close()
   }
 
