@@ -121,7 +121,7 @@ export class WriteBatch<V> {
 
   /** As {@link commit}; on return as durable as `sync` promises. */
   commitSync(): void {
-    this.#home.engine.settleNow(this.#commit())
+    this.#home.engine.commits.settleNow(this.#commit())
   }
 
   #commit() {

@@ -3,8 +3,7 @@
  *
  * put:  reserve room -> find the key -> save the old location for open views -> stage the record -> keydir
  * get:  find the key -> locate the record -> verify it
- * A group that was staged is written at the end of the current turn, when the stage is full, or when a caller
- * waits for it.
+ * What is staged is written by group-commit.ts.
  *
  * Invariants
  * - Staging a record and changing the keydir are one step: nothing runs between them.
@@ -14,7 +13,7 @@
  */
 
 import { DamagedCheckpoint } from './checkpoint.ts'
-import { Durability, Group } from './durability.ts'
+import { Durability, type Group } from './durability.ts'
 import { KeyBuffer } from './encoding.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { storeSeed } from './format/file-header.ts'
@@ -36,12 +35,13 @@ import {
   writeRecordHeader,
   writeSequence,
 } from './format/record.ts'
+import { GroupCommit } from './group-commit.ts'
 import { type Entry, type Keydir, type KeyRange, NO_ENTRY } from './keydir/keydir.ts'
 import type { SyncPolicy } from './options.ts'
 import { type Recovered, reloadKeydir } from './recovery.ts'
 import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
-import { STAGE_SIZE, Writer } from './segment/writer.ts'
+import { STAGE_SIZE, type Writer } from './segment/writer.ts'
 import { UndoLog } from './undo.ts'
 import { type Found, type Prefetch, type View, ViewCursor, Views } from './view.ts'
 
@@ -59,7 +59,7 @@ export interface EngineListener {
   /** All that was written before is durable. */
   synced(): void
   /** A new segment was begun. */
-  rotated(segment: Segment): void
+  rotated(segmentId: number): void
   /** Something failed that no caller waits for. */
   failed(error: StoreError): void
   /** The checkpoint was damaged; the keydir was loaded anew. */
@@ -88,10 +88,8 @@ export class Engine {
   /** Segments that are not of the set any more, and the id of the first view that cannot look into them. */
   #retired: { readonly segment: Segment; readonly viewId: number }[] = []
   #keydir: Keydir
-  #writer: Writer | undefined
+  #commits: GroupCommit | undefined
   #nextSequence: number
-  #group: Group | undefined
-  #flushPlanned = false
   /** What `#touch` saw; kept so that looking is not optimised away. */
   touched = 0
 
@@ -109,11 +107,23 @@ export class Engine {
       () => listener.synced(),
       (error) => listener.failed(error),
     )
-    if (!options.readOnly) this.#writer = new Writer(this.segments, options.maxSegmentBytes)
+    if (options.readOnly) return
+    this.#commits = new GroupCommit(this.segments, options.maxSegmentBytes, this.durability, {
+      rotated: (segmentId) => listener.rotated(segmentId),
+      undo: (stagedSize) => this.#undoGroup(stagedSize),
+    })
   }
 
   get segments(): Segments {
     return this.#segments
+  }
+
+  /** Where writes go. @throws {@link StoreError} FIRKIN_READ_ONLY */
+  get commits(): GroupCommit {
+    if (this.#commits === undefined) {
+      throw new StoreError('FIRKIN_READ_ONLY', 'The store was opened with readOnly')
+    }
+    return this.#commits
   }
 
   get keydir(): Keydir {
@@ -214,7 +224,7 @@ export class Engine {
     const { key } = this
     const total = recordSize(key.size, size, expiresAtMs !== 0)
     if (total > STAGE_SIZE) return this.#putLarge(value, expiresAtMs, total)
-    const writer = this.#reserve(total)
+    const writer = this.commits.reserve(total)
     const entry = this.#find()
     const sequence = this.#takeSequence()
     const { page, stagedSize: at, offset } = writer
@@ -234,10 +244,10 @@ export class Engine {
    */
   remove(): Group | undefined {
     const { key } = this
-    this.#writable()
+    const { commits } = this
     if (this.lookup() === NO_ENTRY) return undefined
     const size = recordSize(key.size, 0, false)
-    const writer = this.#reserve(size)
+    const writer = commits.reserve(size)
     // Making room may have taken back a group that could not be written, and the key with it.
     const entry = this.lookup()
     if (entry === NO_ENTRY) return undefined
@@ -249,7 +259,7 @@ export class Engine {
     this.#undo.remember(writer.stagedCount, this.#keydir, entry)
     writer.stage(TOMBSTONE, size, sequence, 0)
     this.#applyRemove(entry, key.bytes, key.size)
-    return this.#joinGroup(1, size)
+    return this.commits.join(1, size)
   }
 
   /**
@@ -257,15 +267,11 @@ export class Engine {
    * The page is the engine's to change.
    */
   commitBatch(page: Page, size: number, count: number): Group {
-    if (count === 0) {
-      const empty = new Group()
-      empty.resolve()
-      return this.#group ?? empty
-    }
+    if (count === 0) return this.commits.current()
     const total = size + BATCH_END_SIZE
     if (this.#nextSequence + count >= MAX_SEQUENCE) throw sequencesUsedUp()
     if (total > STAGE_SIZE) return this.#commitLargeBatch(page, size, count)
-    const writer = this.#reserve(total)
+    const writer = this.commits.reserve(total)
     const { stagedSize: start, offset } = writer
     const stage = writer.page
     page.bytes.copy(stage.bytes, start, 0, size)
@@ -275,7 +281,7 @@ export class Engine {
     writeBatchEnd(stage, start + size, count, sequence, this.#seed)
     this.#undo.remember(writer.stagedCount, this.#keydir, NO_ENTRY)
     writer.stage(BATCH_END, BATCH_END_SIZE, sequence, 0)
-    return this.#joinGroup(count, total)
+    return this.commits.join(count, total)
   }
 
   /** Removes an entry that has expired, without a tombstone: whoever reads its record sees the same. */
@@ -307,38 +313,19 @@ export class Engine {
     }
   }
 
-  /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
-  flush(): void {
-    const error = this.#flush()
-    if (error !== undefined) throw error
-  }
-
-  /**
-   * Writes what is staged and settles `group`, which the caller was just given.
-   *
-   * @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED
-   */
-  settleNow(group: Group): void {
-    if (group !== this.#group) return
-    this.#group = undefined
-    const error = this.#write(group)
-    if (error !== undefined) throw error
-    this.durability.settleNow(group)
-  }
-
   /** Begins a new segment, so that the active one can be merged; false where it is empty. */
   rotate(): boolean {
     const { active } = this.segments
-    this.flush()
+    this.commits.flush()
     if (active === undefined || active.usage.maxSequence === 0) return false
-    this.#rotate()
+    this.commits.rotate()
     return true
   }
 
   /** Loads the keydir anew after it was found to be damaged. @throws `error` where it was something else */
   reload(error: unknown): void {
     if (!(error instanceof DamagedCheckpoint)) throw error
-    const staged = this.#writer ?? { page: this.page, stagedSize: 0 }
+    const staged = this.#commits?.writer ?? { page: this.page, stagedSize: 0 }
     this.#keydir = reloadKeydir(this.segments, this.#keydir.kind, staged.page, staged.stagedSize)
     this.views.replaceKeydir(this.#keydir)
     this.#listener.reloaded(error)
@@ -399,35 +386,10 @@ export class Engine {
     return expiresAtMs !== 0 && expiresAtMs <= this.options.clock()
   }
 
-  /** Makes room for a record or batch of `size` bytes, which is at most the stage's. */
-  #reserve(size: number): Writer {
-    const writer = this.#writable()
-    if (!writer.fits(size)) {
-      // Where this write fails, its own callers are told; the record at hand was not part of it.
-      this.#flush()
-      if (writer.needsRotation(size)) this.#rotate()
-    }
-    return writer
-  }
-
-  #writable(): Writer {
-    this.durability.assertSound()
-    if (this.#writer === undefined) {
-      throw new StoreError('FIRKIN_READ_ONLY', 'The store was opened with readOnly')
-    }
-    return this.#writer
-  }
-
-  #rotate(): void {
-    const writer = this.#writable()
-    const { active } = this.segments
-    try {
-      writer.rotate()
-    } catch (error) {
-      throw writeFailed(error)
-    }
-    this.#listener.rotated(writer.segment)
-    if (active !== undefined) this.durability.request()
+  /** Puts the keydir back to what it was before the group that is staged. */
+  #undoGroup(stagedSize: number): void {
+    const { writer } = this.commits
+    this.#undo.rollBack(this.#keydir, this.segments, writer, stagedSize)
   }
 
   #takeSequence(): number {
@@ -448,7 +410,7 @@ export class Engine {
     const segment = writer.segment.id
     writer.stage(PUT, size, sequence, expiresAtMs)
     this.#applyPut(entry, key.bytes, key.size, segment, offset, size, sequence, expiresAtMs)
-    return this.#joinGroup(1, size)
+    return this.commits.join(1, size)
   }
 
   #applyPut(
@@ -493,7 +455,7 @@ export class Engine {
   /** A record larger than the stage is written at once, and applied when that has worked. */
   #putLarge(value: Uint8Array | string, expiresAtMs: number, total: number): Group {
     const { key } = this
-    const writer = this.#reserveLarge(total)
+    const writer = this.commits.reserveLarge(total)
     const entry = this.#find()
     const bytes = typeof value === 'string' ? Buffer.from(value) : value
     const sequence = this.#takeSequence()
@@ -511,15 +473,15 @@ export class Engine {
     head.bytes.set(key.bytes.subarray(0, key.size), keyAt)
     head.view.setUint32(0, splitChecksum(head.bytes, bytes, this.#seed), true)
     const { offset, segment } = writer
-    this.#writeThrough(writer, [head.bytes, bytes])
+    this.commits.writeThrough([head.bytes, bytes])
     segment.usage.add(PUT, total, sequence, expiresAtMs)
     this.#applyPut(entry, key.bytes, key.size, segment.id, offset, total, sequence, expiresAtMs)
-    return this.#settled(1, total)
+    return this.commits.join(1, total)
   }
 
   #commitLargeBatch(page: Page, size: number, count: number): Group {
     const total = size + BATCH_END_SIZE
-    const writer = this.#reserveLarge(total)
+    const writer = this.commits.reserveLarge(total)
     const { offset, segment } = writer
     const firstSequence = this.#nextSequence
     this.#sealBatch(page, 0, size, count)
@@ -527,37 +489,12 @@ export class Engine {
     const sequence = firstSequence + count
     this.#nextSequence = sequence + 1
     writeBatchEnd(end, 0, count, sequence, this.#seed)
-    this.#writeThrough(writer, [page.bytes.subarray(0, size), end.bytes])
+    this.commits.writeThrough([page.bytes.subarray(0, size), end.bytes])
     const keydir = this.#keydir
     this.#applyBatch(page, 0, size, offset, undefined)
     // A keydir that was loaded anew meanwhile has counted the whole batch.
     if (this.#keydir === keydir) segment.usage.add(BATCH_END, BATCH_END_SIZE, sequence, 0)
-    return this.#settled(count, total)
-  }
-
-  #reserveLarge(total: number): Writer {
-    const writer = this.#writable()
-    this.#flush()
-    if (writer.needsRotation(total)) this.#rotate()
-    return writer
-  }
-
-  #writeThrough(writer: Writer, pieces: readonly Uint8Array[]): void {
-    try {
-      writer.writeThrough(pieces)
-    } catch (error) {
-      throw writeFailed(error)
-    }
-  }
-
-  #settled(writeCount: number, byteCount: number): Group {
-    const group = new Group()
-    group.writeCount = writeCount
-    group.byteCount = byteCount
-    // Whoever made the write asks for its promise, or settles it at once, in this turn.
-    this.#group = group
-    this.#planFlush()
-    return group
+    return this.commits.join(count, total)
   }
 
   /** Gives a batch's members their sequences and checksums. */
@@ -586,7 +523,7 @@ export class Engine {
     stagedBy: Writer | undefined,
   ): void {
     const fields = new RecordFields()
-    const segment = this.#writable().segment
+    const segment = this.commits.writer.segment
     const keydir = this.#keydir
     for (let at = start; at < start + size; at += fields.size) {
       if (stagedBy === undefined && this.#keydir !== keydir) return
@@ -626,52 +563,6 @@ export class Engine {
       return this.#keydir.find(key, keySize)
     }
   }
-
-  #joinGroup(writeCount: number, byteCount: number): Group {
-    let group = this.#group
-    if (group === undefined) {
-      group = new Group()
-      this.#group = group
-      this.#planFlush()
-    }
-    group.writeCount += writeCount
-    group.byteCount += byteCount
-    return group
-  }
-
-  #planFlush(): void {
-    if (this.#flushPlanned) return
-    this.#flushPlanned = true
-    queueMicrotask(() => {
-      this.#flushPlanned = false
-      this.#flush()
-    })
-  }
-
-  /** Writes the group that is staged, and settles it; answers why it failed. */
-  #flush(): StoreError | undefined {
-    const group = this.#group
-    if (group === undefined) return undefined
-    this.#group = undefined
-    const error = this.#write(group)
-    if (error === undefined) this.durability.settle(group)
-    return error
-  }
-
-  #write(group: Group): StoreError | undefined {
-    const writer = this.#writer
-    if (writer === undefined) return undefined
-    const { stagedSize } = writer
-    try {
-      writer.flush()
-    } catch (error) {
-      const failure = writeFailed(error)
-      this.#undo.rollBack(this.#keydir, this.segments, writer, stagedSize)
-      group.reject(failure)
-      return failure
-    }
-    return undefined
-  }
 }
 
 function copyShort(source: Uint8Array, size: number, target: Uint8Array, at: number): void {
@@ -679,14 +570,6 @@ function copyShort(source: Uint8Array, size: number, target: Uint8Array, at: num
   if (size <= 64)
     for (let index = 0; index < size; index++) target[at + index] = source[index] as number
   else target.set(size === source.length ? source : source.subarray(0, size), at)
-}
-
-function writeFailed(cause: unknown): StoreError {
-  if (cause instanceof StoreError) return cause
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new StoreError('FIRKIN_WRITE_FAILED', `The write failed and was undone: ${reason}`, {
-    cause,
-  })
 }
 
 function sequencesUsedUp(): StoreError {

@@ -152,7 +152,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#recovery = recovered.report
     this.#engine = new Engine(recovered, options, {
       synced: () => this.#seal(labour),
-      rotated: (segment) => this.#events.emit('rotate', { segment: segment.id }),
+      rotated: (segment) => this.#events.emit('rotate', { segment }),
       failed: (error) => this.#tell(error),
       reloaded: (cause) => {
         this.#tell(new StoreError('FIRKIN_CORRUPT', 'The checkpoint was damaged', { cause }))
@@ -268,7 +268,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /** As {@link put}; on return as durable as `sync` promises, and at least with the operating system. */
   putSync(key: Key, value: ValueInput<V>, options?: PutOptions): void {
-    this.#engine.settleNow(this.#put(key, value, options))
+    this.#engine.commits.settleNow(this.#put(key, value, options))
   }
 
   /** Removes a key; whether it was there. Settles as {@link put} does. */
@@ -281,7 +281,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   deleteSync(key: Key): boolean {
     const group = this.#delete(key)
     if (group === undefined) return false
-    this.#engine.settleNow(group)
+    this.#engine.commits.settleNow(group)
     return true
   }
 
@@ -376,7 +376,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Resolves once all that was written before survives a power loss. */
   async sync(): Promise<void> {
     this.#assertWritable()
-    this.#engine.flush()
+    this.#engine.commits.flush()
     await this.#engine.durability.sync()
   }
 
@@ -409,7 +409,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Reads every byte of every file, and says what is wrong. */
   async verify(): Promise<VerifyReport> {
     this.#assertOpen()
-    this.#engine.flush()
+    if (!this.#options.readOnly) this.#engine.commits.flush()
     return await verifyDirectory(this.#engine.segments.home.files, this.directory, { live: true })
   }
 
@@ -506,7 +506,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   async #finish(): Promise<void> {
     const engine = this.#engine
     const { segments, durability } = engine
-    engine.flush()
+    engine.commits.flush()
     if (this.#isAsOpened()) return
     await durability.stop()
     await durability.sync()

@@ -1,0 +1,171 @@
+/**
+ * Group commit: the writes of one turn of the event loop go to the operating system together.
+ *
+ * reserve -> (the engine stages a record) -> join -> ... -> flush, when the turn ends, the stage is full or a
+ * caller waits -> settle, as durable as was promised
+ *
+ * Invariant: a group is written whole or not at all; where it is not, its owner undoes what it did in memory
+ * before anyone is told.
+ */
+
+import { type Durability, Group } from './durability.ts'
+import { StoreError } from './errors.ts'
+import type { Segments } from './segment/segments.ts'
+import { Writer } from './segment/writer.ts'
+
+/** What the owner of a group is told. */
+export interface GroupListener {
+  /** A new segment was begun. */
+  rotated(segmentId: number): void
+  /** The group that was staged, so many bytes, could not be written: undo it. */
+  undo(stagedSize: number): void
+}
+
+/** Gathers writes into groups. */
+export class GroupCommit {
+  readonly writer: Writer
+  readonly #segments: Segments
+  readonly #durability: Durability
+  readonly #listener: GroupListener
+  #group: Group | undefined
+  #flushPlanned = false
+
+  constructor(
+    segments: Segments,
+    maxSegmentBytes: number,
+    durability: Durability,
+    listener: GroupListener,
+  ) {
+    this.writer = new Writer(segments, maxSegmentBytes)
+    this.#segments = segments
+    this.#durability = durability
+    this.#listener = listener
+  }
+
+  /**
+   * Makes room for a record or batch of `size` bytes, which is at most the stage's.
+   *
+   * @throws {@link StoreError} FIRKIN_POISONED; FIRKIN_WRITE_FAILED where a new segment cannot be begun
+   */
+  reserve(size: number): Writer {
+    const { writer } = this
+    this.#durability.assertSound()
+    if (!writer.fits(size)) {
+      // Where this write fails, its own callers are told; the record at hand was not part of it.
+      this.#flush()
+      if (writer.needsRotation(size)) this.rotate()
+    }
+    return writer
+  }
+
+  /** Makes room for what is larger than the stage: nothing is staged then. See {@link reserve}. */
+  reserveLarge(size: number): Writer {
+    const { writer } = this
+    this.#durability.assertSound()
+    this.#flush()
+    if (writer.needsRotation(size)) this.rotate()
+    return writer
+  }
+
+  /** Begins a new segment; nothing may be staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
+  rotate(): void {
+    const isFirst = this.#segments.active === undefined
+    try {
+      this.writer.rotate()
+    } catch (error) {
+      throw writeFailed(error)
+    }
+    this.#listener.rotated(this.writer.segment.id)
+    // The segment before is sealed in the background, whatever was promised of it.
+    if (!isFirst) this.#durability.request()
+  }
+
+  /** Counts what was just staged to the group, and answers the group. */
+  join(writeCount: number, byteCount: number): Group {
+    let group = this.#group
+    if (group === undefined) {
+      group = new Group()
+      this.#group = group
+      this.#planFlush()
+    }
+    group.writeCount += writeCount
+    group.byteCount += byteCount
+    return group
+  }
+
+  /** Writes pieces past the stage, at once. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
+  writeThrough(pieces: readonly Uint8Array[]): void {
+    try {
+      this.writer.writeThrough(pieces)
+    } catch (error) {
+      throw writeFailed(error)
+    }
+  }
+
+  /** The group that is staged, or one that is settled already. */
+  current(): Group {
+    if (this.#group !== undefined) return this.#group
+    const group = new Group()
+    group.resolve()
+    return group
+  }
+
+  /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
+  flush(): void {
+    const error = this.#flush()
+    if (error !== undefined) throw error
+  }
+
+  /**
+   * Writes what is staged, and settles `group`, which the caller was just given.
+   *
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED
+   */
+  settleNow(group: Group): void {
+    if (group !== this.#group) return
+    this.#group = undefined
+    const error = this.#write(group)
+    if (error !== undefined) throw error
+    this.#durability.settleNow(group)
+  }
+
+  #planFlush(): void {
+    if (this.#flushPlanned) return
+    this.#flushPlanned = true
+    queueMicrotask(() => {
+      this.#flushPlanned = false
+      this.#flush()
+    })
+  }
+
+  /** Writes the group that is staged, and settles it; answers why it failed. */
+  #flush(): StoreError | undefined {
+    const group = this.#group
+    if (group === undefined) return undefined
+    this.#group = undefined
+    const error = this.#write(group)
+    if (error === undefined) this.#durability.settle(group)
+    return error
+  }
+
+  #write(group: Group): StoreError | undefined {
+    const { stagedSize } = this.writer
+    try {
+      this.writer.flush()
+    } catch (error) {
+      const failure = writeFailed(error)
+      this.#listener.undo(stagedSize)
+      group.reject(failure)
+      return failure
+    }
+    return undefined
+  }
+}
+
+function writeFailed(cause: unknown): StoreError {
+  if (cause instanceof StoreError) return cause
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new StoreError('FIRKIN_WRITE_FAILED', `The write failed and was undone: ${reason}`, {
+    cause,
+  })
+}
