@@ -124,14 +124,18 @@ export class Merger {
   async merge(options: MergeCallOptions = {}): Promise<MergeReport> {
     checkObject(options, 'Merge options')
     checkNames(options, ['dryRun', 'byPolicy', 'signal', 'onProgress'], 'merge option')
-    const before = this.#plan(options, true)
-    if (options.dryRun === true) return planned(before, true)
+    if (options.dryRun === true) {
+      await this.#forgetExpired(options.signal)
+      return planned(this.#plan(options, true), true)
+    }
     if (this.#running !== undefined) {
       throw new StoreError('FIRKIN_MERGE_RUNNING', 'A merge is running')
     }
-    // The active segment is not ended for nothing.
-    if (isEmpty(before)) return planned(before, false)
     return await this.#exclusively(async (signal) => {
+      await this.#forgetExpired(signal)
+      const before = this.#plan(options, true)
+      // The active segment is not ended for nothing.
+      if (isEmpty(before)) return planned(before, false)
       const engine = this.#engine
       engine.rotate()
       await engine.durability.sync()
@@ -168,6 +172,17 @@ export class Merger {
     return byPolicy
       ? planAutomatic(figures, this.#policy, this.#now())
       : planAll(figures, this.#now())
+  }
+
+  /** Forgets every key that has expired, so that the plan knows what its record gives back. */
+  async #forgetExpired(signal: AbortSignal | undefined): Promise<void> {
+    const nowMs = this.#now()
+    if (this.#engine.keydir.entries.expiringCount === 0) return
+    await this.#walk((entry) => {
+      const expiresAtMs = this.#engine.keydir.entries.expiresAtOf(entry)
+      if (expiresAtMs !== 0 && expiresAtMs <= nowMs) this.#engine.expire(entry)
+    }, signal)
+    signal?.throwIfAborted()
   }
 
   async #exclusively<T>(
@@ -329,11 +344,11 @@ export class Merger {
   }
 
   /** Visits every entry of the keydir, in slices; what is changed meanwhile may be visited or not. */
-  async #walk(visit: (entry: Entry) => void, signal: AbortSignal): Promise<void> {
+  async #walk(visit: (entry: Entry) => void, signal: AbortSignal | undefined): Promise<void> {
     const slice = new Slice()
     let keydir = this.#engine.keydir
     for (let place = 0; place !== -1; ) {
-      signal.throwIfAborted()
+      signal?.throwIfAborted()
       if (this.#engine.keydir !== keydir) {
         // It was loaded anew: begin again. What was noted before is still right, and noted again.
         keydir = this.#engine.keydir

@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest'
+import { open } from '../../src/index.ts'
+import { systemFiles } from '../../src/io/files.ts'
+import { Store } from '../../src/store.ts'
+import { withDirectory } from '../support/directory.ts'
+import { inProcessLabour } from '../support/labour.ts'
+
+const environment = { files: systemFiles, labour: inProcessLabour(systemFiles) }
+
+describe('merge', () => {
+  it('gives back what has expired in a segment that is otherwise live, though nobody has read it', async () => {
+    await withDirectory(async (directory) => {
+      let nowMs = 1000
+      const options = { clock: () => nowMs, expiryIntervalMs: 2 ** 31 - 1 }
+      const store = await Store.open(directory, options, environment)
+      await store.put('stays', 'a')
+      await store.put('goes', Buffer.alloc(10_000), { ttlMs: 5 })
+
+      const early = await store.merge()
+      nowMs += 5
+      const planned = await store.merge({ dryRun: true })
+      const report = await store.merge()
+      await store.close()
+
+      expect(early.bytesGained).toBe(0)
+      expect(planned.bytesGained).toBeGreaterThan(10_000)
+      expect(report.bytesGained).toBeGreaterThan(10_000)
+      await using reopened = await open(directory, { clock: () => 1000 })
+      expect([...reopened.keys()]).toEqual(['stays'])
+    })
+  })
+})
