@@ -51,8 +51,7 @@ export class GroupCommit {
     const { writer } = this
     this.#durability.assertSound()
     if (!writer.fits(size)) {
-      // Where this write fails, its own callers are told; the record at hand was not part of it.
-      this.#flush()
+      this.writeStaged()
       if (writer.needsRotation(size)) this.rotate()
     }
     return writer
@@ -62,7 +61,7 @@ export class GroupCommit {
   reserveLarge(size: number): Writer {
     const { writer } = this
     this.#durability.assertSound()
-    this.#flush()
+    this.writeStaged()
     if (writer.needsRotation(size)) this.rotate()
     return writer
   }
@@ -108,6 +107,11 @@ export class GroupCommit {
     const group = new Group()
     group.resolve()
     return group
+  }
+
+  /** Writes what is staged; where that fails, its own callers are told. */
+  writeStaged(): void {
+    this.#flush()
   }
 
   /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED */

@@ -2,7 +2,8 @@
  * Merge rewrites sealed segments, so that only live records remain.
  *
  * 1. Plan. Choose segments by what they give back (plan.ts).
- * 2. Mark. Walk the keydir in slices, and note which records of the chosen segments are live.
+ * 2. Mark. Walk the keydir in slices, and note which records of the chosen segments are live. Then sync, so that
+ *    what made the others dead is as durable as they were.
  * 3. Copy. Write them to new segments, on another thread (copy.ts).
  * 4. Commit. Replace the manifest: from here on the new segments are of the store, and the old ones are not.
  * 5. Repoint. In slices: a key whose entry still has the copied record's sequence points to the copy.
@@ -219,6 +220,8 @@ export class Merger {
     const inputs = plan.inputs.map(({ id }) => segments.get(id))
     const going = [...inputs, ...plan.expired.map(({ id }) => segments.get(id))]
     const live = await this.#mark(inputs, going, signal)
+    // What made a record dead must be durable before the record goes.
+    await this.#engine.durability.sync()
     const bytesTotal = sumOfSizes(inputs)
     let progress: MergeProgress = { bytesRead: 0, bytesWritten: 0, bytesTotal }
     const targets = await this.#copy(plan, inputs, live, signal, (copied) => {
@@ -331,7 +334,7 @@ export class Merger {
     const { keydir } = engine
     const decoder = HintDecoder.open(target.hint, engine.segments.home.storeId, segment.usage.size)
     if (decoder === undefined) throw new Error('A merge made a hint that cannot be read')
-    const slice = new Slice()
+    const slice = new Slice(engine)
     while (decoder.next()) {
       const { fields, page, offset } = decoder
       if (fields.kind === PUT) engine.repoint(segment, offset, fields, page)
@@ -345,7 +348,7 @@ export class Merger {
 
   /** Visits every entry of the keydir, in slices; what is changed meanwhile may be visited or not. */
   async #walk(visit: (entry: Entry) => void, signal: AbortSignal | undefined): Promise<void> {
-    const slice = new Slice()
+    const slice = new Slice(this.#engine)
     let keydir = this.#engine.keydir
     for (let place = 0; place !== -1; ) {
       signal?.throwIfAborted()
@@ -402,10 +405,21 @@ export class Merger {
   }
 }
 
-/** Work on the main thread in small pieces, so that nothing else waits long. */
+/**
+ * Work on the main thread in small pieces, so that nothing else waits long.
+ *
+ * Invariant: nothing is staged while a piece is worked on. A group that could not be written would be undone
+ * afterwards, and bring back locations that the merge has taken for dead.
+ */
 class Slice {
-  #beganAt = performance.now()
+  readonly #engine: Engine
+  #beganAt = 0
   #steps = 0
+
+  constructor(engine: Engine) {
+    this.#engine = engine
+    this.#begin()
+  }
 
   isOver(): boolean {
     return ++this.#steps % STEPS_PER_LOOK === 0 && performance.now() - this.#beganAt > SLICE_MS
@@ -413,6 +427,11 @@ class Slice {
 
   async next(): Promise<void> {
     await setImmediate()
+    this.#begin()
+  }
+
+  #begin(): void {
+    this.#engine.commits.writeStaged()
     this.#beganAt = performance.now()
   }
 }
