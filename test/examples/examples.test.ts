@@ -1,0 +1,99 @@
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { withDirectory } from '../support/directory.ts'
+
+const sources = fileURLToPath(new URL('../../examples/', import.meta.url))
+// Node 20 runs no TypeScript: the build compiles the examples along with the package.
+const built = fileURLToPath(new URL('../../dist/examples/', import.meta.url))
+
+const run = promisify(execFile)
+
+/** What each example prints. */
+const outputs: Readonly<Record<string, string>> = {
+  basic: `
+colour: green
+taste: undefined
+shape was there: true
+shape is there: false
+colour = green
+`,
+  typed: `
+{ name: 'Ada', visits: 2 }
+seen in 2024
+`,
+  batch: `
+{ ada: 70, bob: 50 }
+2 changes, bob still has 50
+{ ada: 70, cleo: 5 }
+`,
+  range: `
+rain in May: 31 days
+from the 29th: [ '1 mm', '2 mm', '3 mm' ]
+last sun: [ 'sun:2024-05-31', '1 h' ]
+left: 21
+cleared: 21 left in all: 31
+`,
+  snapshot: `
+before: { apples: 3, pears: 5 }
+now: { apples: 2, plums: 8 }
+pears, before: 5 now: undefined
+`,
+  durability: `
+1000 entries are on the disk
+so is session:1, for sync() was called
+cpu is with the operating system, and on the disk within 200 ms
+`,
+  expiry: `
+at noon: [ 'by itself', 'by the store', 'for ever', 'until' ]
+a minute later: [ 'by the store', 'for ever', 'until' ]
+at midnight: [ 'for ever' ]
+bytes given back: 121
+`,
+  merge: `
+before: 5125 kB
+to be gained: 4100 kB
+segment 1: asked
+merged 4 segments
+after: 1025 kB
+still there: 1000
+`,
+  backup: `
+backed up: 1 segment, 69 bytes copied
+the backup has the first draft
+verified 1 record: sound
+`,
+  follower: `
+at first: none yet
+before refresh: none yet
+anything new: true
+after refresh: it rains
+followed: the sun is out
+`,
+}
+
+/** The cache's and the servers' examples have tests of their own. */
+const names = readdirSync(sources)
+  .filter((name) => name.endsWith('.ts') && !/^(cache|server)/.test(name))
+  .map((name) => name.slice(0, -'.ts'.length))
+
+describe.concurrent('the examples', () => {
+  it.each(names)('print what they say: %s', async (name) => {
+    await withDirectory(async (directory) => {
+      const env = { ...process.env, TMPDIR: directory }
+      const { stdout, stderr } = await run(process.execPath, [`${built}${name}.js`], { env })
+
+      expect(stdout).toBe(outputs[name]?.trimStart())
+      expect(stderr).toBe('')
+      expect(readdirSync(directory)).toEqual([])
+    })
+  })
+
+  it.each(names)('have less than 40 lines: %s', (name) => {
+    const lines = readFileSync(`${sources}${name}.ts`, 'utf8').trimEnd().split('\n')
+
+    expect(lines.length).toBeLessThan(40)
+  })
+})
