@@ -9,7 +9,6 @@ import { readdirSync, statSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
 import { open, type Store, type StoreOptions } from 'firkin'
 import pc from 'picocolors'
 import { type City, cityKey, readCities } from './cities.ts'
@@ -25,7 +24,7 @@ import {
 } from './print.ts'
 import { TRIP_SIZE, TRIPS, tripPrefix } from './trips.ts'
 
-const READ_COUNT = 200_000
+const READ_COUNT = 100_000
 const KILL_COUNT = 3
 /** A writer is killed in the midst of the batch that follows so many. */
 const TRIPS_BEFORE_KILL = 4
@@ -95,7 +94,7 @@ async function readPoints(store: Store<City>): Promise<void> {
   })
   const [found, ms] = await timed(() => store.getMany(picked))
   step('get', `${count(READ_COUNT)} random places`, perSecond(READ_COUNT, ms), milliseconds(ms))
-  const right = picked.every((key, index) => isDeepStrictEqual(found[index], expected.get(key)))
+  const right = picked.every((key, index) => isSame(found[index], expected.get(key)))
   check(right, 'a place that was read is another one')
 
   const paris = store.keys({ prefix: 'FR:Paris:' }).next().value ?? ''
@@ -117,10 +116,7 @@ async function readRange(store: Store<City>): Promise<void> {
   const inOrder = [...expected]
     .filter(([key]) => key.startsWith('FR:'))
     .sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-  check(
-    isDeepStrictEqual(entries, inOrder),
-    'the places of France are not all there, or not in order',
-  )
+  check(isSame(entries, inOrder), 'the places of France are not all there, or not in order')
 
   const [last] = store.keys({ prefix: 'FR:', reverse: true, limit: 1 })
   step('', `the last of them: ${last}`, '')
@@ -240,12 +236,17 @@ async function checkAll(store: Store<City>): Promise<void> {
   const [, ms] = await timed(() => {
     for (const [key, city] of store.entries()) {
       seen++
-      if (!isDeepStrictEqual(city, expected.get(key))) check(false, `${key} is another place`)
+      if (!isSame(city, expected.get(key))) check(false, `${key} is another place`)
     }
   })
   check(seen === expected.size, `the store has ${seen} keys instead of ${expected.size}`)
   const [{ ok, findings }, verifyMs] = await timed(() => store.verify())
   check(ok, `verify finds ${findings.length} faults`)
-  step('compare', `${count(seen)} entries in key order`, perSecond(seen, ms), milliseconds(ms))
+  step('compare', `${count(seen)} entries in key order`, milliseconds(ms))
   step('verify', `every byte of ${readdirSync(directory).length} files`, milliseconds(verifyMs))
+}
+
+/** JSON keeps the order of members, so that equal texts are equal values. */
+function isSame(found: unknown, wanted: unknown): boolean {
+  return JSON.stringify(found) === JSON.stringify(wanted)
 }
