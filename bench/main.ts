@@ -1,0 +1,93 @@
+/**
+ * The command `npm run bench`: which benches run, at which sizes, and where their figures go.
+ *
+ * How figures are made
+ * - Every bench runs in a process of its own; in it, the contenders take turns (race.ts).
+ * - All work on the same keys and values, made from seeds (workload.ts). A key is a string made anew for
+ *   every operation, in random order; the value that is read is touched.
+ * - Firkin runs with default options unless a line says otherwise: each read is a copy, and is verified.
+ * - Nothing is asserted about speed. A goal that is missed is printed, and the status is still 0.
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, resolve } from 'node:path'
+import { Command, InvalidArgumentError } from 'commander'
+import type { Bench, Settings } from './bench.ts'
+import { BENCHES, benchesNamed } from './benches.ts'
+import { runApart } from './child.ts'
+import { describeMachine, machineLine } from './machine.ts'
+import { installPeers } from './peers.ts'
+import { type NamedReport, reportMarkdown, targetTable } from './print.ts'
+
+interface Flags {
+  readonly keys: number
+  readonly valueBytes: number
+  readonly rounds: number
+  readonly turnMs: number
+  readonly full?: true
+  readonly directory: string
+  readonly json?: string
+  readonly list?: true
+}
+
+const program = new Command('bench')
+  .description('Measures Firkin beside lmdb, classic-level and better-sqlite3.')
+  .argument(
+    '[names...]',
+    'which benches; `get` means get-hit and get-miss; all light ones if none is named',
+    choose,
+    [],
+  )
+  .option('--keys <count>', 'keys in a store', count, 1_000_000)
+  .option('--value-bytes <count>', 'bytes of a value', count, 100)
+  .option('--rounds <count>', 'rounds of each race', count, 5)
+  .option('--turn-ms <ms>', "the time of a contender's turn in a round", count, 200)
+  .option('--full', 'the heavy benches and sizes too')
+  .option('--directory <path>', 'where stores are made', tmpdir())
+  .option('--json <file>', 'write the figures to a file')
+  .option('--list', 'list the benches and end')
+  .action(main)
+await program.parseAsync()
+
+async function main(chosen: readonly Bench[], flags: Flags): Promise<void> {
+  if (flags.list) {
+    for (const { name, about, heavy } of BENCHES) {
+      console.log(`${name.padEnd(16)}${about}${heavy ? ' (when named, or with --full)' : ''}`)
+    }
+    return
+  }
+  installPeers()
+  const { json, list, ...rest } = flags
+  const settings: Settings = { ...rest, full: flags.full ?? false }
+  const machine = describeMachine(settings.directory)
+  console.log(`${machineLine(machine)}\n`)
+  const benches =
+    chosen.length > 0 ? chosen : BENCHES.filter(({ heavy }) => settings.full || !heavy)
+  const reports: NamedReport[] = []
+  for (const { name, about } of benches) {
+    const report = { bench: name, about, ...(await runApart(name, settings)) }
+    reports.push(report)
+    console.log(await reportMarkdown(report))
+  }
+  console.log(`## All goals\n\n${await targetTable(reports.flatMap(({ targets }) => targets))}`)
+  if (json !== undefined) write(json, JSON.stringify({ machine, settings, reports }, undefined, 2))
+}
+
+function write(file: string, text: string): void {
+  mkdirSync(dirname(resolve(file)), { recursive: true })
+  writeFileSync(file, `${text}\n`)
+}
+
+function choose(word: string, before: readonly Bench[]): readonly Bench[] {
+  const named = benchesNamed(word)
+  if (named.length === 0) throw new InvalidArgumentError('There is no such bench; see --list.')
+  return [...new Set([...before, ...named])]
+}
+
+function count(text: string): number {
+  const value = Number(text.replaceAll('_', ''))
+  if (!Number.isInteger(value) || value < 1)
+    throw new InvalidArgumentError('It must be a positive integer.')
+  return value
+}

@@ -1,0 +1,67 @@
+/** A time, or a rate, of one contender at one thing. */
+export interface Measure {
+  /** What was done, in which mode or at which size. */
+  readonly what: string
+  readonly contender: string
+  readonly unit: Unit
+  /** The median of the rounds. */
+  readonly median: number
+  /** The figure of each round, in order. */
+  readonly rounds: readonly number[]
+  /** Of single operations, where they were timed one by one. */
+  readonly latency?: Latency
+}
+
+/** `ns` and `ms` are better when lower, the others when higher; `B/key` and the plain ratio when lower. */
+export type Unit = 'ns' | 'µs' | 'ms' | 'op/s' | 'keys/s' | 'MB/s' | 'B/key' | 'ratio'
+
+/** Latencies of single operations in nanoseconds, the reading of the clock included. */
+export interface Latency {
+  readonly p50: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
+}
+
+/** A row of the table of goals: what was to be reached, and what was. */
+export interface Target {
+  readonly what: string
+  readonly goal: string
+  readonly reached: string
+  readonly pass: boolean
+}
+
+/** What a bench found out. */
+export interface Report {
+  readonly measures: readonly Measure[]
+  readonly targets: readonly Target[]
+  /** What a reader of the figures must know beside them. */
+  readonly notes?: readonly string[]
+}
+
+const LOWER_IS_BETTER: readonly Unit[] = ['ns', 'µs', 'ms', 'B/key', 'ratio']
+
+/** How many times as good `measure` is as `other`; above 1 where it is better. */
+export function advantage(measure: Measure, other: Measure): number {
+  return LOWER_IS_BETTER.includes(measure.unit)
+    ? other.median / measure.median
+    : measure.median / other.median
+}
+
+/** The measure of a contender at something. */
+export function find(measures: readonly Measure[], what: string, contender: string): Measure {
+  const found = measures.find((measure) => measure.what === what && measure.contender === contender)
+  if (found === undefined) throw new Error(`Nothing was measured of ${contender} at ${what}`)
+  return found
+}
+
+/** The goal of being at least `factor` times as good as another. */
+export function target(what: string, factor: number, measure: Measure, other: Measure): Target {
+  const reached = advantage(measure, other)
+  return {
+    what: `${what}: ${measure.contender}`,
+    goal: `${factor}x ${other.contender}`,
+    reached: `${reached.toFixed(2)}x`,
+    pass: reached >= factor,
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Keys, values and the order in which they are used; all from seeds, so that every contender and every run
+ * sees the same.
+ *
+ * A key is known by its index. `keyAt(index)` makes its string anew at each call, as a program would: a flat
+ * string that no engine has seen before, 16 bytes of hexadecimal digits that depend on the index bijectively.
+ * What that costs (some 40 ns) is part of every figure; the bench `get` prints it apart.
+ */
+
+const DIGITS = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0))
+const SECOND_HALF = 0x9e3779b9
+
+/** A bijection of 32-bit integers whose outputs look random. */
+export function scramble(index: number): number {
+  let hash = index
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return (hash ^ (hash >>> 16)) >>> 0
+}
+
+/** The key of an index below 2^32: 16 hexadecimal digits, a new flat string at each call. */
+export function keyAt(index: number): string {
+  const a = scramble(index)
+  const b = scramble(index ^ SECOND_HALF)
+  return String.fromCharCode(
+    DIGITS[a >>> 28] as number,
+    DIGITS[(a >>> 24) & 15] as number,
+    DIGITS[(a >>> 20) & 15] as number,
+    DIGITS[(a >>> 16) & 15] as number,
+    DIGITS[(a >>> 12) & 15] as number,
+    DIGITS[(a >>> 8) & 15] as number,
+    DIGITS[(a >>> 4) & 15] as number,
+    DIGITS[a & 15] as number,
+    DIGITS[b >>> 28] as number,
+    DIGITS[(b >>> 24) & 15] as number,
+    DIGITS[(b >>> 20) & 15] as number,
+    DIGITS[(b >>> 16) & 15] as number,
+    DIGITS[(b >>> 12) & 15] as number,
+    DIGITS[(b >>> 8) & 15] as number,
+    DIGITS[(b >>> 4) & 15] as number,
+    DIGITS[b & 15] as number,
+  )
+}
+
+/** The next of a sequence of pseudo-random numbers. */
+export type Random = () => number
+
+/** Uniform numbers in [0, 1) from a seed (the generator known as mulberry32). */
+export function random(seed: number): Random {
+  let state = seed | 0
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
+  }
+}
+
+/** `count` indexes drawn evenly from [low, high). */
+export function uniformOrder(count: number, low: number, high: number, seed: number): Uint32Array {
+  const next = random(seed)
+  return Uint32Array.from({ length: count }, () => low + Math.floor(next() * (high - low)))
+}
+
+/** The indexes from `low` on, `count` of them, in ascending order; their keys are in no order. */
+export function ascendingOrder(low: number, count: number): Uint32Array {
+  return Uint32Array.from({ length: count }, (_, index) => low + index)
+}
+
+const POOL_SIZE = 1024
+
+/** Values of one size: a thousand different ones of random bytes, which no one can compress. */
+export class Values {
+  readonly size: number
+  readonly #pool: readonly Buffer[]
+
+  constructor(size: number, seed = 7) {
+    this.size = size
+    const next = random(seed)
+    const count = Math.max(
+      1,
+      Math.min(POOL_SIZE, Math.floor((64 * 1024 * 1024) / Math.max(size, 1))),
+    )
+    const words = new Uint32Array(Math.ceil(size / 4) + count)
+    for (let index = 0; index < words.length; index++) words[index] = next() * 4294967296
+    const bytes = Buffer.from(words.buffer)
+    this.#pool = Array.from({ length: count }, (_, index) =>
+      Buffer.from(bytes.subarray(index * 4, index * 4 + size)),
+    )
+  }
+
+  /** A value; the same one for the same index. */
+  at(index: number): Buffer {
+    return this.#pool[index % this.#pool.length] as Buffer
+  }
+}
+
+/** What a loop does with a value that it read, so that the read is not for nothing. */
+export function touch(value: Uint8Array): number {
+  return (value[0] as number) + (value[value.length - 1] as number)
+}
