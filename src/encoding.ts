@@ -53,6 +53,14 @@ export class KeyBuffer {
   }
 }
 
+/** The keys of a list. @throws TypeError where a single key, or something else, stands in its place */
+export function checkKeys(keys: Iterable<Key>): Iterable<Key> {
+  if (typeof keys === 'object' && keys !== null && !(keys instanceof Uint8Array)) {
+    if (Symbol.iterator in keys) return keys
+  }
+  throw new TypeError(`Keys are given as a list, not as ${describeType(keys)}`)
+}
+
 /** A key's bytes in a buffer of their own. */
 export function encodeKey(key: Key): Buffer {
   if (typeof key !== 'string') return Buffer.from(key)

@@ -283,7 +283,7 @@ const DEFAULT_FOLLOW_MS = 100
 export function resolveOptions<V, E extends KeyEncoding>(
   input: StoreOptions<V, E> = {},
 ): ResolvedOptions<V> {
-  checkObject(input, 'options')
+  checkObject(input, 'Options')
   checkNames(input, [...Object.keys(DEFAULTS), 'merge'], 'option')
   const options = { ...DEFAULTS, ...dropUndefined(input) }
 
@@ -341,7 +341,11 @@ function resolveSync(sync: SyncOption, intervalMs: number): SyncPolicy {
   if (sync === 'always') return { everyWrites: 1, everyBytes: NEVER, everyMs: NEVER }
   if (sync === 'interval') return { everyWrites: NEVER, everyBytes: NEVER, everyMs: intervalMs }
   if (sync === 'never') return { everyWrites: NEVER, everyBytes: NEVER, everyMs: NEVER }
-  checkObject(sync, 'sync')
+  if (typeof sync !== 'object' || sync === null) {
+    throw new TypeError(
+      `Option sync is ${String(sync)}; it must be one of always, interval, never, or an object`,
+    )
+  }
   const names = ['everyWrites', 'everyBytes', 'everyMs'] as const
   checkNames(sync, names, 'sync option')
   const policy = { everyWrites: NEVER, everyBytes: NEVER, everyMs: NEVER, ...dropUndefined(sync) }
@@ -356,7 +360,7 @@ function resolveSync(sync: SyncOption, intervalMs: number): SyncPolicy {
 }
 
 function resolveMerge(input: MergeOptions = {}, maxSegmentBytes: number): MergePolicy {
-  checkObject(input, 'merge')
+  checkObject(input, 'Option merge')
   checkNames(input, [...Object.keys(MERGE_DEFAULTS), 'window', 'smallSegmentBytes'], 'merge option')
   const options = {
     ...MERGE_DEFAULTS,

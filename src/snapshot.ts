@@ -1,4 +1,4 @@
-import type { Key } from './encoding.ts'
+import { checkKeys, type Key } from './encoding.ts'
 import type { Engine } from './engine.ts'
 import { StoreError } from './errors.ts'
 import { NO_ENTRY } from './keydir/keydir.ts'
@@ -38,7 +38,7 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
 
   /** The values of many keys, in their order. */
   getMany(keys: Iterable<Key>): (V | undefined)[] {
-    return Array.from(keys, (key) => this.get(key))
+    return Array.from(checkKeys(keys), (key) => this.get(key))
   }
 
   /** Whether a key was there. */

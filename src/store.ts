@@ -14,7 +14,7 @@ import { resolve } from 'node:path'
 import { type BackupOptions, type BackupReport, backUp } from './backup.ts'
 import { type BatchOperation, WriteBatch } from './batch.ts'
 import { writeCheckpoint } from './checkpoint.ts'
-import { decodeValue, encodeValue, type Key, valueSize } from './encoding.ts'
+import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from './encoding.ts'
 import { Engine } from './engine.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { Sweeper } from './expiry.ts'
@@ -187,11 +187,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     input: StoreOptions<V, E> | undefined,
     environment: Environment,
   ): Promise<Store<V, E>> {
-    if (typeof directory !== 'string' || directory === '') {
-      throw new TypeError('The directory must be a path')
-    }
+    const path = checkDirectory(directory)
     const options = resolveOptions(input)
-    const path = resolve(directory)
     const { files } = environment
     const lock = prepare(files, path, options)
     try {
@@ -231,7 +228,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /** The values of many keys, in their order; see {@link get}. */
   getMany(keys: Iterable<Key>): (V | undefined)[] {
-    return Array.from(keys, (key) => this.get(key))
+    return Array.from(checkKeys(keys), (key) => this.get(key))
   }
 
   /** Whether a key is there; no file is read. */
@@ -295,7 +292,11 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       ttlMs,
       assertOpen: () => this.#assertOpen(),
     })
-    for (const operation of operations ?? []) batch.add(operation)
+    if (operations === undefined) return batch
+    if (operations === null || typeof operations[Symbol.iterator] !== 'function') {
+      throw new TypeError('The operations of a batch are given as a list')
+    }
+    for (const operation of operations) batch.add(operation)
     return batch
   }
 
@@ -422,7 +423,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   async backup(directory: string, options?: BackupOptions): Promise<BackupReport> {
     this.#assertOpen()
-    return await backUp(this.#engine, resolve(directory), options)
+    return await backUp(this.#engine, checkDirectory(directory), options)
   }
 
   /** Of a read-only store: sees what its writer has written; resolves to whether anything was new. */
@@ -605,6 +606,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#assertOpen()
     if (this.#options.readOnly) throw readOnlyError()
   }
+}
+
+/** A directory as an absolute path. @throws TypeError */
+function checkDirectory(directory: string): string {
+  if (typeof directory === 'string' && directory !== '') return resolve(directory)
+  throw new TypeError(`The directory is ${String(directory)}; it must be a path`)
 }
 
 /** Makes the directory ready and takes its lock. */
