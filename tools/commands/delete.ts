@@ -1,0 +1,35 @@
+import { Command } from 'commander'
+import { withExamples } from '../examples.ts'
+import { keyOf } from '../key-range.ts'
+import type { Session } from '../session.ts'
+import { openToWrite } from '../store.ts'
+
+interface DeleteOptions {
+  readonly hex?: boolean
+}
+
+/** `firkin delete`: keys, all of them in one batch. */
+export function deleteCommand(session: Session): Command {
+  const command = new Command('delete')
+    .description('delete keys, all or none; prints how many were there')
+    .argument('<directory>', 'the directory of the store')
+    .argument('<keys...>', 'the keys')
+    .option('--hex', 'keys as hexadecimal digits')
+    .action(
+      session.action<[directory: string, keys: string[]], DeleteOptions>(
+        async ({ options, output }, directory, texts) => {
+          const keys = texts.map((text) => keyOf(text, options))
+          await using store = await openToWrite(directory, output, { create: false, durable: true })
+          const there = new Map(
+            keys.filter((key) => store.has(key)).map((key) => [key.toString('latin1'), key]),
+          )
+          const batch = store.batch()
+          for (const key of there.values()) batch.delete(key)
+          await batch.commit()
+          if (output.isJson) await output.json({ deleted: there.size })
+          else await output.line(String(there.size))
+        },
+      ),
+    )
+  return withExamples(command, 'firkin delete ./data user:7 user:8')
+}

@@ -1,0 +1,108 @@
+import { Command } from 'commander'
+import { CorruptionError, StoreError } from '../../src/errors.ts'
+import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import type { Manifest } from '../../src/format/manifest.ts'
+import { findRecord, scanSegment, Window } from '../../src/segment/scan.ts'
+import { withExamples } from '../examples.ts'
+import { STATUS, type Status } from '../failure.ts'
+import { type PlacedRecord, placeRecord, printRecord } from '../record-lines.ts'
+import { SegmentFile, segmentIds } from '../segment-file.ts'
+import type { Call, Session } from '../session.ts'
+import { requireManifest } from '../store.ts'
+import { countOf, parseCount } from '../text.ts'
+
+interface DumpOptions {
+  readonly segment?: string
+  readonly raw?: boolean
+}
+
+/** So many bytes of records are taken out of a file before they are printed. */
+const STEP_SIZE = 1024 * 1024
+
+/** `firkin dump`: every record, as it lies in the files. */
+export function dumpCommand(session: Session): Command {
+  const command = new Command('dump')
+    .description('print every record in file order, one a line, past damage where there is any')
+    .argument('<directory>', 'the directory of the store')
+    .option('--segment <id>', 'only this segment')
+    .option('--raw', 'keys and values as hexadecimal digits')
+    .addHelpText(
+      'after',
+      '\nFields: segment, offset, sequence, kind, key size, value size, expiry, key, value; tabs between them.',
+    )
+    .action(session.action<[directory: string], DumpOptions>(dump))
+  return withExamples(
+    command,
+    'firkin dump ./data',
+    'firkin dump ./data --segment 3 --raw',
+    "firkin dump ./data | awk -F'\\t' '$4 == \"tombstone\"'",
+  )
+}
+
+async function dump(call: Call<DumpOptions>, directory: string): Promise<Status> {
+  const { options } = call
+  const manifest = requireManifest(directory)
+  const wanted = options.segment === undefined ? undefined : parseCount(options.segment, 1)
+  const ids = segmentIds(directory, manifest)
+  if (wanted !== undefined && !ids.includes(wanted)) {
+    throw new StoreError('FIRKIN_NOT_FOUND', `There is no segment ${wanted} in ${directory}`)
+  }
+  let status: Status = STATUS.fine
+  for (const id of wanted === undefined ? ids : [wanted]) {
+    const isTail = id >= manifest.tailId && id === ids.at(-1)
+    if (!(await dumpSegment(call, directory, manifest, id, isTail))) status = STATUS.failed
+  }
+  return status
+}
+
+/** Prints the records of a segment; whether all of it was sound, but for a torn tail. */
+async function dumpSegment(
+  { output, options, interrupt }: Call<DumpOptions>,
+  directory: string,
+  manifest: Manifest,
+  id: number,
+  isTail: boolean,
+): Promise<boolean> {
+  const raw = options.raw === true
+  let sound = true
+  try {
+    using segment = SegmentFile.open(directory, manifest, id)
+    if (segment === undefined) return true
+    if (segment.fault !== undefined) {
+      output.warn(segment.fault.message)
+      sound = false
+    }
+    const to = segment.size
+    const scanOptions = segment.scanOptions('loose', FILE_HEADER_SIZE, to)
+    const window = new Window(scanOptions.files, scanOptions.file, to)
+    for (let from = FILE_HEADER_SIZE; from < to; ) {
+      interrupt.throwIfAborted()
+      const records: PlacedRecord[] = []
+      const start = from
+      const { end, faultAt, fault } = scanSegment(
+        { ...scanOptions, from, window },
+        (fields, page, offset) => {
+          records.push(placeRecord(fields, page, id, offset))
+          return offset - start < STEP_SIZE ? undefined : false
+        },
+      )
+      for (const record of records) await printRecord(output, record, raw)
+      from = end
+      if (faultAt === undefined) continue
+      await output.flush()
+      const next = findRecord({ ...scanOptions, from: faultAt + 1 }, 0) ?? to
+      const lost = `${segment.path}, offset ${faultAt}: ${countOf(next - faultAt, 'byte')}`
+      if (isTail && next === to) output.note(`${lost} at the end are unfinished`)
+      else {
+        output.warn(`${lost} are no record: ${fault}`)
+        sound = false
+      }
+      from = next
+    }
+  } catch (error) {
+    if (!(error instanceof CorruptionError)) throw error
+    output.warn(error.message)
+    return false
+  }
+  return sound
+}

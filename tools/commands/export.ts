@@ -1,0 +1,152 @@
+import { createWriteStream, existsSync, renameSync, rmSync } from 'node:fs'
+import { Readable, type Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { setImmediate } from 'node:timers/promises'
+import { createGzip } from 'node:zlib'
+import { Command } from 'commander'
+import { errorCode } from '../../src/io/files.ts'
+import type { Entry } from '../entry.ts'
+import { chooseFormat, type EntryFormat, type FormatOptions, withFormat } from '../entry-format.ts'
+import { withExamples } from '../examples.ts'
+import { OutputClosed } from '../failure.ts'
+import { type KeyRangeOptions, rangeOf, withRange } from '../key-range.ts'
+import type { Call, Session } from '../session.ts'
+import { type ByteStore, openToRead } from '../store.ts'
+import { countOf } from '../text.ts'
+
+interface ExportOptions extends FormatOptions, KeyRangeOptions {
+  readonly output?: string
+  readonly force?: boolean
+}
+
+/** About so many bytes of entries are encoded at once, and at most so many entries. */
+const BLOCK_SIZE = 64 * 1024
+const BLOCK_ENTRIES = 1000
+/** What the file is called until it is whole. */
+const PARTIAL_SUFFIX = '.part'
+
+/** `firkin export`: all entries, or those of a range, as text. */
+export function exportCommand(session: Session): Command {
+  const command = withFormat(
+    withRange(
+      new Command('export')
+        .description('write entries in key order, as newline-delimited JSON or CSV')
+        .argument('<directory>', 'the directory of the store')
+        .option('-o, --output <file>', 'a file in place of standard output, there once it is whole')
+        .option('--force', 'replace the file if it exists')
+        .option('--hex', 'bounds as hexadecimal digits'),
+    ),
+  ).action(session.action<[directory: string], ExportOptions>(exportEntries))
+  return withExamples(
+    command,
+    'firkin export ./data > data.ndjson',
+    'firkin export ./data --output data.csv.gz --key id --value name',
+    'firkin export ./data --prefix user: | jq -c .value',
+  )
+}
+
+async function exportEntries(call: Call<ExportOptions>, directory: string): Promise<void> {
+  const { options, output, terminal } = call
+  const { output: file } = options
+  const range = rangeOf(options)
+  const { format, gzip } = chooseFormat(options, file)
+  if (file !== undefined && options.force !== true && existsSync(file)) {
+    throw new Error(`${file} exists; --force replaces it`)
+  }
+  await using store = await openToRead(directory)
+  const source = new EntrySource(call, store, format)
+  call.summarise(() =>
+    file === undefined
+      ? `${countOf(source.count, 'entry', 'entries')} had been written`
+      : `${file} was not written`,
+  )
+  const blocks = source.blocks(range)
+  if (file !== undefined) await writeFile(file, blocks, gzip, call.interrupt)
+  else {
+    try {
+      await write(blocks, gzip, terminal.output, false, call.interrupt)
+    } catch (error) {
+      throw isGone(error) ? new OutputClosed() : error
+    }
+  }
+  output.note(`Exported ${countOf(source.count, 'entry', 'entries')}${file ? ` to ${file}` : ''}`)
+}
+
+/** The entries of a range as blocks of text. */
+class EntrySource {
+  /** How many entries have been given. */
+  count = 0
+  readonly #call: Call
+  readonly #store: ByteStore
+  readonly #format: EntryFormat
+
+  constructor(call: Call, store: ByteStore, format: EntryFormat) {
+    this.#call = call
+    this.#store = store
+    this.#format = format
+  }
+
+  async *blocks(range: ReturnType<typeof rangeOf>): AsyncGenerator<string> {
+    const { interrupt, output } = this.#call
+    using progress = output.progress('export', 'records')
+    const total = progress.isShown ? this.#store.count(range) : 0
+    yield this.#format.head
+    let block: Entry[] = []
+    let size = 0
+    for (const [key, value] of this.#store.entries(range)) {
+      const expiresAt = this.#store.expiresAt(key)
+      // It has expired since the export began.
+      if (expiresAt === undefined) continue
+      block.push({ key, value, expiresAt })
+      size += key.length + value.length
+      if (size < BLOCK_SIZE && block.length < BLOCK_ENTRIES) continue
+      yield this.#take(block)
+      block = []
+      size = 0
+      progress.update(this.count, total)
+      await setImmediate()
+      interrupt.throwIfAborted()
+    }
+    yield this.#take(block)
+  }
+
+  #take(block: readonly Entry[]): string {
+    this.count += block.length
+    return this.#format.encode(block)
+  }
+}
+
+async function write(
+  blocks: AsyncIterable<string>,
+  gzip: boolean,
+  target: Writable,
+  end: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const source = Readable.from(blocks, { objectMode: false })
+  if (gzip) await pipeline(source, createGzip(), target, { end, signal })
+  else await pipeline(source, target, { end, signal })
+}
+
+/** Writes a file that is there once it is whole; where that fails nothing of it is left. */
+async function writeFile(
+  file: string,
+  blocks: AsyncIterable<string>,
+  gzip: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const partial = file + PARTIAL_SUFFIX
+  try {
+    await write(blocks, gzip, createWriteStream(partial, { flush: true }), true, signal)
+    renameSync(partial, file)
+  } catch (error) {
+    rmSync(partial, { force: true })
+    throw error
+  }
+}
+
+function isGone(error: unknown): boolean {
+  return ['EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED'].includes(
+    errorCode(error) ?? '',
+  )
+}

@@ -1,0 +1,193 @@
+import { createReadStream, statSync } from 'node:fs'
+import { pipeline, type Readable } from 'node:stream'
+import { createGunzip } from 'node:zlib'
+import { Command } from 'commander'
+import type { WriteBatch } from '../../src/batch.ts'
+import { checksum } from '../../src/format/checksum.ts'
+import { errorCode } from '../../src/io/files.ts'
+import type { Entry } from '../entry.ts'
+import { chooseFormat, type FormatOptions, withFormat } from '../entry-format.ts'
+import { withExamples } from '../examples.ts'
+import { IMPORT_START, type ImportPosition, ImportProgress } from '../import-progress.ts'
+import type { Call, Session } from '../session.ts'
+import { type ByteStore, openToWrite } from '../store.ts'
+import { countOf, formatCount, parseCount } from '../text.ts'
+
+interface ImportOptions extends FormatOptions {
+  readonly batch: string
+  readonly resume?: boolean
+}
+
+/** A batch is committed at this size, however few records it has. */
+const MAX_BATCH_SIZE = 8 * 1024 * 1024
+
+/** `firkin import`: entries from text. */
+export function importCommand(session: Session): Command {
+  const command = withFormat(
+    new Command('import')
+      .description('put entries that export has written, or any CSV; creates the store')
+      .argument('<directory>', 'the directory of the store')
+      .argument('[file]', 'the file; standard input where it is missing or `-`')
+      .option('--batch <records>', 'so many records are put at once, all or none', '10000')
+      .option('--resume', 'go on where an import of the same input was ended'),
+  ).action(
+    session.action<[directory: string, file: string | undefined], ImportOptions>(importEntries),
+  )
+  return withExamples(
+    command,
+    'firkin import ./data data.ndjson',
+    'firkin import ./data people.csv --key id --value name',
+    'zcat data.ndjson.gz | firkin import ./data --resume',
+  )
+}
+
+async function importEntries(
+  call: Call<ImportOptions>,
+  directory: string,
+  file: string | undefined,
+): Promise<void> {
+  const { options, output } = call
+  const batchCount = parseCount(options.batch, 1)
+  const { format, gzip } = chooseFormat(options, file)
+  using input = new Input(call, file === '-' ? undefined : file)
+  await using store = await openToWrite(directory, output, { create: true, durable: true })
+  const loader = new Loader(store, batchCount, options.resume === true)
+  call.summarise(() => loader.summary)
+  using progress = output.progress('import', 'bytes')
+  try {
+    for await (const entry of format.decode(input.read(gzip))) {
+      await loader.add(entry)
+      progress.update(input.bytesRead, input.size, countOf(loader.position.records, 'record'))
+    }
+    await loader.finish()
+  } catch (error) {
+    if (!call.interrupt.aborted) output.note(loader.summary)
+    throw error
+  }
+  progress.end()
+  const { records } = loader.position
+  if (output.isJson) await output.json({ records, skipped: loader.skipped })
+  else output.note(`Imported ${countOf(records - loader.skipped, 'record')}`)
+}
+
+/** Where the entries come from. */
+class Input {
+  bytesRead = 0
+  /** The size of the file; 0 where it is not known. */
+  readonly size: number
+  readonly #stream: Readable
+  readonly #interrupt: AbortSignal
+  readonly #stop = (): void => {
+    this.#stream.destroy(this.#interrupt.reason)
+  }
+
+  constructor({ terminal }: Call, file: string | undefined) {
+    this.size = file === undefined ? 0 : statSync(file).size
+    this.#stream = file === undefined ? terminal.input : createReadStream(file)
+    this.#interrupt = terminal.interrupt
+    this.#interrupt.addEventListener('abort', this.#stop, { once: true })
+  }
+
+  async *read(gzip: boolean): AsyncGenerator<Buffer> {
+    const counted = this.#count()
+    if (!gzip) {
+      yield* counted
+      return
+    }
+    // Whatever fails in the pipeline is thrown by the iteration over its end.
+    const unpacked = pipeline(counted, createGunzip(), () => undefined)
+    try {
+      for await (const chunk of unpacked) yield chunk
+    } catch (error) {
+      const isBad = errorCode(error)?.startsWith('Z_') === true
+      throw isBad ? new Error('The input is not sound gzip', { cause: error }) : error
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#interrupt.removeEventListener('abort', this.#stop)
+    this.#stream.destroy()
+  }
+
+  async *#count(): AsyncGenerator<Buffer> {
+    for await (const chunk of this.#stream) {
+      const bytes = Buffer.from(chunk)
+      this.bytesRead += bytes.length
+      yield bytes
+    }
+  }
+}
+
+/** Puts records in batches, and keeps account of them. */
+class Loader {
+  /** What is durable. */
+  position: ImportPosition
+  /** How many records an import before this one had put. */
+  readonly skipped: number
+  readonly #store: ByteStore
+  readonly #batchCount: number
+  readonly #progress: ImportProgress
+  readonly #resumed: ImportPosition
+  #read = IMPORT_START
+  #batch: WriteBatch<Buffer>
+
+  constructor(store: ByteStore, batchCount: number, resume: boolean) {
+    this.#store = store
+    this.#batchCount = batchCount
+    this.#progress = new ImportProgress(store.directory)
+    this.#resumed = (resume ? this.#progress.read() : undefined) ?? IMPORT_START
+    this.position = this.#resumed
+    this.skipped = this.#resumed.records
+    this.#batch = store.batch()
+  }
+
+  /** What has been done so far. */
+  get summary(): string {
+    const { records } = this.position
+    return records === 0
+      ? 'Nothing was imported'
+      : `${countOf(records, 'record')} of the input are imported; --resume goes on behind them`
+  }
+
+  async add(entry: Entry): Promise<void> {
+    const { records, digest } = this.#read
+    const bytes = checksum(entry.key, 0, entry.key.length, digest)
+    this.#read = {
+      records: records + 1,
+      digest: checksum(entry.value, 0, entry.value.length, bytes),
+    }
+    if (this.#read.records <= this.skipped) {
+      if (this.#read.records === this.skipped) this.#assertSameInput()
+      return
+    }
+    try {
+      this.#batch.put(entry.key, entry.value, { expiresAt: entry.expiresAt })
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      throw new Error(`Record ${formatCount(this.#read.records)}: ${reason}`, { cause: error })
+    }
+    const isFull = this.#batch.length >= this.#batchCount || this.#batch.byteSize >= MAX_BATCH_SIZE
+    if (isFull) await this.#commit()
+  }
+
+  async finish(): Promise<void> {
+    if (this.#read.records < this.skipped) this.#assertSameInput()
+    await this.#commit()
+    this.#progress.remove()
+  }
+
+  async #commit(): Promise<void> {
+    if (this.#batch.length === 0) return
+    await this.#batch.commit()
+    this.#batch = this.#store.batch()
+    this.position = this.#read
+    this.#progress.write(this.position)
+  }
+
+  #assertSameInput(): void {
+    if (this.#read.digest === this.#resumed.digest) return
+    throw new Error(
+      `The input is not the one that was begun with: its first ${formatCount(this.skipped)} records differ`,
+    )
+  }
+}

@@ -1,0 +1,95 @@
+import { Command } from 'commander'
+import { withExamples } from '../examples.ts'
+import { STATUS } from '../failure.ts'
+import type { Output } from '../output.ts'
+import type { Session } from '../session.ts'
+import { type SegmentSurvey, type StoreSurvey, surveyStore } from '../survey.ts'
+import type { Column } from '../table.ts'
+import { countOf, formatCount, formatMoment } from '../text.ts'
+
+const COLUMNS: readonly Column[] = [
+  { title: 'segment', align: 'right' },
+  { title: 'origin' },
+  { title: 'size', align: 'right' },
+  { title: 'live', align: 'right' },
+  { title: 'dead', align: 'right' },
+  { title: 'puts', align: 'right' },
+  { title: 'tombstones', align: 'right' },
+  { title: 'sequences' },
+  { title: 'expiry', flexible: true },
+  { title: 'hint' },
+]
+
+/** `firkin inspect`: a store at a glance. */
+export function inspectCommand(session: Session): Command {
+  const command = new Command('inspect')
+    .description('show a store at a glance: its keys, its segments, what a merge would gain')
+    .argument('<directory>', 'the directory of the store')
+    .action(
+      session.action<[directory: string]>(async ({ output }, directory) => {
+        const survey = await surveyStore(directory)
+        if (output.isJson) await output.json(survey)
+        else await print(output, survey)
+        return survey.damage === undefined ? STATUS.fine : STATUS.failed
+      }),
+    )
+  return withExamples(command, 'firkin inspect ./data', 'firkin inspect --json ./data | jq .keys')
+}
+
+async function print(output: Output, survey: StoreSurvey): Promise<void> {
+  const { merge, segments } = survey
+  const size = (bytes: number | undefined): string =>
+    bytes === undefined ? '?' : output.size(bytes)
+  await output.list([
+    ['store', survey.directory],
+    ['id', survey.storeId],
+    ['format', `version ${survey.format}`],
+    ['state', state(output, survey)],
+    ['keydir', survey.keydir],
+    ['keys', survey.keys === undefined ? '?' : formatCount(survey.keys)],
+    [
+      'size',
+      `${size(survey.bytes)} in ${countOf(segments.length, 'segment')}: ${size(survey.liveBytes)} live, ` +
+        `${size(survey.deadBytes)} dead, ${size(survey.tombstoneBytes)} tombstones`,
+    ],
+    ['next sequence', formatCount(survey.nextSequence)],
+    ['checkpoint', survey.checkpoint],
+    [
+      'merge',
+      merge === undefined || merge.segments === 0
+        ? 'nothing to gain'
+        : `would gain ${size(merge.bytesGained)} by reading ${size(merge.bytesRead)} of ` +
+          countOf(merge.segments, 'segment'),
+    ],
+  ])
+  if (segments.length === 0) return
+  await output.line('')
+  await output.table(
+    COLUMNS,
+    segments.map((segment) => row(segment, size)),
+  )
+}
+
+function state(output: Output, { damage, inUseBy, closed, tornBytes }: StoreSurvey): string {
+  if (damage !== undefined) return output.verdict(false, `damaged: ${damage}`)
+  const torn = tornBytes === 0 ? '' : `; ${output.size(tornBytes)} at the end are unfinished`
+  if (inUseBy !== undefined) return `in use by ${inUseBy}${torn}`
+  if (closed) return output.verdict(true, 'closed in good order')
+  return `not closed: its process has ended in the middle${torn}`
+}
+
+function row(segment: SegmentSurvey, size: (bytes: number | undefined) => string): string[] {
+  const { minSequence, maxSequence, minExpiryMs, maxExpiryMs } = segment
+  return [
+    String(segment.id),
+    segment.active ? 'active' : segment.origin,
+    size(segment.bytes),
+    size(segment.liveBytes),
+    size(segment.deadBytes),
+    formatCount(segment.puts),
+    formatCount(segment.tombstones),
+    maxSequence === 0 ? '-' : `${minSequence}-${maxSequence}`,
+    maxExpiryMs === 0 ? '-' : `${formatMoment(minExpiryMs)} to ${formatMoment(maxExpiryMs)}`,
+    segment.hint ?? '-',
+  ]
+}

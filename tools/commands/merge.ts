@@ -1,0 +1,91 @@
+import { Command } from 'commander'
+import type { MergeReport } from '../../src/merge/merge.ts'
+import { withExamples } from '../examples.ts'
+import { planMerge, sumUp } from '../merge-plan.ts'
+import type { Output } from '../output.ts'
+import type { Call, Session } from '../session.ts'
+import { openToRead, openToWrite } from '../store.ts'
+import type { Column } from '../table.ts'
+import { countOf, formatDuration } from '../text.ts'
+
+interface MergeOptions {
+  readonly dryRun?: boolean
+  readonly all?: boolean
+}
+
+const COLUMNS: readonly Column[] = [
+  { title: 'segment', align: 'right' },
+  { title: 'size', align: 'right' },
+  { title: 'gain', align: 'right' },
+  { title: 'why' },
+]
+
+/** `firkin merge`: gives space back. */
+export function mergeCommand(session: Session): Command {
+  const command = new Command('merge')
+    .description('rewrite segments without what is dead in them, to give space back')
+    .argument('<directory>', 'the directory of the store')
+    .option('--dry-run', 'only say what would be done')
+    .option('--all', 'all that has anything to give back, not only what is worth it by the policy')
+    .action(session.action<[directory: string], MergeOptions>(merge))
+  return withExamples(command, 'firkin merge ./data --all --dry-run', 'firkin merge ./data')
+}
+
+async function merge(call: Call<MergeOptions>, directory: string): Promise<void> {
+  const { output, options } = call
+  const all = options.all === true
+  const report = await (options.dryRun === true
+    ? dryRun(directory, all)
+    : run(call, directory, all))
+  if (output.isJson) await output.json(report)
+  else await print(output, report, all)
+}
+
+/** Finds out what would be done; the store is not touched. */
+async function dryRun(directory: string, all: boolean): Promise<MergeReport> {
+  await using store = await openToRead(directory)
+  return { dryRun: true, ...sumUp(planMerge(store.stats(), all)), created: [], durationMs: 0 }
+}
+
+async function run(
+  call: Call<MergeOptions>,
+  directory: string,
+  all: boolean,
+): Promise<MergeReport> {
+  const { output, interrupt } = call
+  call.summarise(() => 'Nothing was merged')
+  await using store = await openToWrite(directory, output, { create: false })
+  using progress = output.progress('merge', 'bytes')
+  return await store.merge({
+    byPolicy: !all,
+    signal: interrupt,
+    onProgress({ bytesRead, bytesTotal, bytesWritten }) {
+      progress.update(bytesRead, bytesTotal, `${output.size(bytesWritten)} written`)
+    },
+  })
+}
+
+async function print(output: Output, report: MergeReport, all: boolean): Promise<void> {
+  const { segments, bytesRead, bytesWritten, bytesGained, durationMs } = report
+  if (segments.length === 0) {
+    await output.line(all ? 'Nothing to gain' : 'Nothing worth it; --all takes whatever there is')
+    return
+  }
+  await output.table(
+    COLUMNS,
+    segments.map(({ id, bytes, gainBytes, reason }) => [
+      String(id),
+      output.size(bytes),
+      output.size(gainBytes),
+      reason,
+    ]),
+  )
+  const what = countOf(segments.length, 'segment')
+  const merged = report.dryRun
+    ? `Would merge ${what}`
+    : `Merged ${what} in ${formatDuration(durationMs)}`
+  await output.line(
+    `${merged}: ${output.size(bytesRead)} read, ${output.size(bytesWritten)} written, ` +
+      `${output.size(bytesGained)} gained`,
+  )
+}

@@ -1,0 +1,68 @@
+import { Command } from 'commander'
+import { MAX_VALUE_SIZE } from '../../src/format/record.ts'
+import { withExamples } from '../examples.ts'
+import { UsageError } from '../failure.ts'
+import { keyOf } from '../key-range.ts'
+import type { Session } from '../session.ts'
+import { openToWrite } from '../store.ts'
+import type { Terminal } from '../terminal.ts'
+import { parseDuration, parseHex } from '../text.ts'
+
+interface PutOptions {
+  readonly hex?: boolean
+  readonly ttl?: string
+  readonly create?: boolean
+}
+
+/** `firkin put`: a value under a key. */
+export function putCommand(session: Session): Command {
+  const command = new Command('put')
+    .description('put a value under a key; durable once the command has ended')
+    .argument('<directory>', 'the directory of the store')
+    .argument('<key>', 'the key')
+    .argument('[value]', 'the value; standard input where it is missing or `-`')
+    .option('--hex', 'key and value as hexadecimal digits; not the value from standard input')
+    .option('--ttl <duration>', 'how long it lives: 250ms, 10s, 5m, 2h, 7d')
+    .option('--create', 'create the store where there is none')
+    .action(
+      session.action<[directory: string, key: string, value: string | undefined], PutOptions>(
+        async ({ options, output, terminal }, directory, key, text) => {
+          const ttlMs = options.ttl === undefined ? undefined : parseDuration(options.ttl)
+          const keyBytes = keyOf(key, options)
+          const value = await readValue(text, options.hex === true, terminal)
+          const create = options.create === true
+          await using store = await openToWrite(directory, output, { create, durable: true })
+          await store.put(keyBytes, value, ttlMs === undefined ? {} : { ttlMs })
+          if (output.isJson) await output.json({ put: 1 })
+        },
+      ),
+    )
+  return withExamples(
+    command,
+    'firkin put ./data user:7 Ada',
+    'firkin put ./data session:1 open --ttl 30m',
+    'firkin put ./data picture < picture.png',
+  )
+}
+
+async function readValue(
+  text: string | undefined,
+  hex: boolean,
+  { input, interrupt }: Terminal,
+): Promise<Buffer> {
+  if (text !== undefined && text !== '-') return hex ? parseHex(text) : Buffer.from(text)
+  const chunks: Buffer[] = []
+  let size = 0
+  const stop = (): unknown => input.destroy(interrupt.reason)
+  interrupt.addEventListener('abort', stop, { once: true })
+  for await (const chunk of input) {
+    const bytes = Buffer.from(chunk)
+    chunks.push(bytes)
+    size += bytes.length
+    if (size > MAX_VALUE_SIZE) {
+      throw new UsageError(`The value has more than ${MAX_VALUE_SIZE} bytes, which is the limit`)
+    }
+  }
+  interrupt.removeEventListener('abort', stop)
+  return Buffer.concat(chunks)
+}

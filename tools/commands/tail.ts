@@ -1,0 +1,49 @@
+import { setTimeout } from 'node:timers/promises'
+import { Command } from 'commander'
+import { withExamples } from '../examples.ts'
+import { STATUS, type Status } from '../failure.ts'
+import { RecordFeed } from '../record-feed.ts'
+import { printRecord } from '../record-lines.ts'
+import type { Call, Session } from '../session.ts'
+import { parseCount, parseDuration } from '../text.ts'
+
+interface TailOptions {
+  readonly follow?: boolean
+  readonly lines: string
+  readonly interval: string
+  readonly raw?: boolean
+}
+
+/** `firkin tail`: the newest records. */
+export function tailCommand(session: Session): Command {
+  const command = new Command('tail')
+    .description(
+      'print the newest records, as dump does; with --follow each new one, as it is written',
+    )
+    .argument('<directory>', 'the directory of the store')
+    .option('-f, --follow', 'go on until Ctrl-C')
+    .option('-n, --lines <count>', 'so many records to begin with', '10')
+    .option('--interval <duration>', 'how often is looked for new ones', '100ms')
+    .option('--raw', 'keys and values as hexadecimal digits')
+    .action(session.action<[directory: string], TailOptions>(tail))
+  return withExamples(command, 'firkin tail ./data -n 20', 'firkin tail ./data --follow --json')
+}
+
+async function tail(call: Call<TailOptions>, directory: string): Promise<Status> {
+  const { options, output, interrupt } = call
+  const raw = options.raw === true
+  const count = parseCount(options.lines)
+  const intervalMs = parseDuration(options.interval)
+  using feed = new RecordFeed(directory)
+  for (const record of feed.newest(count)) await printRecord(output, record, raw)
+  await output.flush()
+  while (options.follow === true && !interrupt.aborted) {
+    const records = feed.next()
+    for (const record of records) await printRecord(output, record, raw)
+    await output.flush()
+    if (records.length > 0) continue
+    // Ctrl-C is how this ends.
+    await setTimeout(intervalMs, undefined, { signal: interrupt }).catch(() => undefined)
+  }
+  return STATUS.fine
+}

@@ -1,0 +1,46 @@
+import { Command } from 'commander'
+import type { VerifyReport } from '../../src/verify.ts'
+import { withExamples } from '../examples.ts'
+import { STATUS, type Status } from '../failure.ts'
+import type { Output } from '../output.ts'
+import type { Session } from '../session.ts'
+import { countOf } from '../text.ts'
+import { verifyStore } from '../verification.ts'
+
+/** `firkin verify`: every byte of every file. */
+export function verifyCommand(session: Session): Command {
+  const command = new Command('verify')
+    .description('read every byte of every file and print what is wrong, one finding a line')
+    .argument('<directory>', 'the directory of the store')
+    .addHelpText(
+      'after',
+      '\nA finding is damage, where data is lost, or a notice of what the next open mends by itself.',
+    )
+    .action(
+      session.action<[directory: string]>(async (call, directory) => {
+        const report = await verifyStore(call, directory)
+        if (call.output.isJson) await call.output.json(report)
+        else await printReport(call.output, report)
+        return statusOf(report)
+      }),
+    )
+  return withExamples(command, 'firkin verify ./data', 'firkin verify --json ./data')
+}
+
+/** The status that a verification ends with. */
+export function statusOf({ ok }: VerifyReport): Status {
+  return ok ? STATUS.fine : STATUS.failed
+}
+
+/** Prints findings, and how much was read. */
+async function printReport(output: Output, report: VerifyReport): Promise<void> {
+  const { findings, segments, records, bytes, ok } = report
+  for (const { file, offset, severity, message } of findings) {
+    await output.line(
+      `${file}:${offset}: ${output.verdict(severity === 'notice', severity)}: ${message}`,
+    )
+  }
+  const damaged = findings.filter(({ severity }) => severity === 'damage').length
+  const read = `${countOf(records, 'record')}, ${output.size(bytes)} in ${countOf(segments, 'segment')}`
+  output.note(ok ? `No damage: ${read}` : `${countOf(damaged, 'damaged place')}: ${read}`)
+}

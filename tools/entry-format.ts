@@ -1,0 +1,65 @@
+import { type Command, Option } from 'commander'
+import { csvFormat } from './csv.ts'
+import type { Entry } from './entry.ts'
+import { UsageError } from './failure.ts'
+import { ndjsonFormat } from './ndjson.ts'
+
+/** How entries are written to files, and read from them. */
+export interface EntryFormat {
+  /** What stands before the first entry. */
+  readonly head: string
+  /** Entries as text. @throws Error where the format cannot hold one */
+  encode(entries: readonly Entry[]): string
+  /** Reads entries. @throws Error with the place of what is none */
+  decode(source: AsyncIterable<Uint8Array>): AsyncIterable<Entry>
+}
+
+/** The options by which a command takes a format. */
+export interface FormatOptions {
+  readonly format?: 'ndjson' | 'csv'
+  readonly key: string
+  readonly value: string
+  readonly expiry: string
+  readonly base64?: boolean
+  readonly gzip?: boolean
+}
+
+/** Gives a command the options of a format. */
+export function withFormat(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--format <name>', 'ndjson or csv; by the file name where it is missing').choices([
+        'ndjson',
+        'csv',
+      ]),
+    )
+    .option('--key <column>', 'the CSV column of keys', 'key')
+    .option('--value <column>', 'the CSV column of values', 'value')
+    .option(
+      '--expiry <column>',
+      'the CSV column of expiry, in milliseconds since 1970',
+      'expiresAt',
+    )
+    .option('--base64', 'CSV keys and values are base64')
+    .option('--gzip', 'compressed; so is a file whose name ends in .gz')
+}
+
+/** A format, and whether it is compressed. */
+export interface ChosenFormat {
+  readonly format: EntryFormat
+  readonly gzip: boolean
+}
+
+/** The format that options ask for, or else the file's name. @throws UsageError */
+export function chooseFormat(options: FormatOptions, file: string | undefined): ChosenFormat {
+  const [, inner = '', compressed] = /^(.*?)(\.gz)?$/.exec(file ?? '') ?? []
+  const name = options.format ?? (inner.endsWith('.csv') ? 'csv' : 'ndjson')
+  const columns = [options.key, options.value, options.expiry]
+  if (new Set(columns).size < columns.length) {
+    throw new UsageError(`The columns ${columns.join(', ')} are not all different`)
+  }
+  return {
+    format: name === 'csv' ? csvFormat(options) : ndjsonFormat,
+    gzip: options.gzip === true || compressed !== undefined,
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * An entry as JSON: one object, `{ "key", "value", "expiresAt" }`. Text is a string where the bytes are UTF-8, and
+ * `{ "base64": ... }` where they are not; `expiresAt`, milliseconds since 1970, is missing where it never expires.
+ */
+
+import { isUtf8 } from 'node:buffer'
+
+/** A key with its value. */
+export interface Entry {
+  readonly key: Buffer
+  readonly value: Buffer
+  /** In milliseconds since 1970; `Infinity` is never. */
+  readonly expiresAt: number
+}
+
+/** Bytes as JSON holds them. */
+export type JsonBytes = string | { readonly base64: string }
+
+/** An entry as JSON holds it. */
+export interface JsonEntry {
+  readonly key: JsonBytes
+  readonly value: JsonBytes
+  readonly expiresAt?: number
+}
+
+/** What an entry may take in JSON; what is larger does not fit into a string. */
+const MAX_JSON_BYTES = 256 * 1024 * 1024
+
+export function toJsonBytes(bytes: Buffer): JsonBytes {
+  return isUtf8(bytes) ? bytes.toString('utf8') : { base64: bytes.toString('base64') }
+}
+
+/** @throws Error where it is neither a string nor base64 */
+export function fromJsonBytes(json: unknown, name: string): Buffer {
+  if (typeof json === 'string') return Buffer.from(json)
+  if (typeof json === 'object' && json !== null && 'base64' in json) {
+    const bytes = typeof json.base64 === 'string' ? decodeBase64(json.base64) : undefined
+    if (bytes !== undefined) return bytes
+  }
+  throw new Error(`${name} is neither a string nor an object with base64`)
+}
+
+/** The bytes of base64; `undefined` where it is not that. */
+export function decodeBase64(text: string): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64')
+  return bytes.toString('base64') === text ? bytes : undefined
+}
+
+/** @throws Error where the value is too large for JSON */
+export function toJson({ key, value, expiresAt }: Entry): JsonEntry {
+  if (value.length > MAX_JSON_BYTES) {
+    throw new Error(
+      `A value is ${value.length} bytes; the limit of JSON and CSV is ${MAX_JSON_BYTES}, use backup`,
+    )
+  }
+  const entry = { key: toJsonBytes(key), value: toJsonBytes(value) }
+  return expiresAt === Number.POSITIVE_INFINITY ? entry : { ...entry, expiresAt }
+}
+
+/** @throws Error where it is no entry */
+export function fromJson(json: unknown): Entry {
+  if (typeof json !== 'object' || json === null) throw new Error('It is no object')
+  const { key, value, expiresAt } = json as Partial<Record<string, unknown>>
+  if (expiresAt !== undefined && typeof expiresAt !== 'number') {
+    throw new Error('expiresAt is no number')
+  }
+  return {
+    key: fromJsonBytes(key, 'key'),
+    value: fromJsonBytes(value, 'value'),
+    expiresAt: expiresAt ?? Number.POSITIVE_INFINITY,
+  }
+}

@@ -1,0 +1,97 @@
+/** What can go wrong, in one line for people, and as an exit status for scripts. */
+
+import { CommanderError } from 'commander'
+import { type ErrorCode, StoreError } from '../src/errors.ts'
+import { errorCode } from '../src/io/files.ts'
+
+/** How the tool ends: all is well; damage was found, or something failed; it was called in a wrong way. */
+export const STATUS = { fine: 0, failed: 1, usage: 2 } as const
+export type Status = (typeof STATUS)[keyof typeof STATUS]
+
+/** The tool was called in a wrong way. */
+export class UsageError extends Error {}
+
+/** The person who called has ended it. */
+export class Interrupted extends Error {}
+
+/** Whoever read the output has gone. */
+export class OutputClosed extends Error {}
+
+/** What is said of an error, and the status that it ends with; nothing is said where the message is empty. */
+export interface Failure {
+  readonly message: string
+  readonly status: Status
+}
+
+const BEFORE: Partial<Record<ErrorCode, string>> = {
+  FIRKIN_LOCKED: 'The store is in use',
+  FIRKIN_CORRUPT: 'The store is damaged',
+  FIRKIN_VERSION: 'The store is of a newer format',
+}
+
+const BEHIND: Partial<Record<ErrorCode, string>> = {
+  FIRKIN_CORRUPT: 'see `firkin verify` and `firkin repair`',
+}
+
+/** The operating system's reasons, in words. */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EDQUOT: 'the disk quota is used up',
+  EEXIST: 'the file exists',
+  EFBIG: 'the file would be too large',
+  EIO: 'the device failed',
+  EISDIR: 'it is a directory',
+  EMFILE: 'too many files are open',
+  ENOENT: 'there is no such file or directory',
+  ENOSPC: 'no space is left on the device',
+  ENOTDIR: 'it is no directory',
+  EPERM: 'that is not permitted',
+  EROFS: 'the file system is read-only',
+}
+
+/** Describes an error for people. */
+export function describeFailure(error: unknown): Failure {
+  const cause = withoutCleanup(error)
+  if (cause instanceof OutputClosed) return { message: '', status: STATUS.fine }
+  if (cause instanceof CommanderError) {
+    return { message: '', status: cause.exitCode === 0 ? STATUS.fine : STATUS.usage }
+  }
+  if (cause instanceof UsageError) return { message: cause.message, status: STATUS.usage }
+  return { message: oneLine(describe(cause)), status: STATUS.failed }
+}
+
+/** The error as it happened, not what then went wrong in clearing up behind it. */
+function withoutCleanup(error: unknown): unknown {
+  return error instanceof Error && error.name === 'SuppressedError' && 'suppressed' in error
+    ? withoutCleanup(error.suppressed)
+    : error
+}
+
+function describe(error: unknown): string {
+  if (error instanceof StoreError) {
+    const reason = systemReason(error.cause)
+    return [
+      [BEFORE[error.code], error.message].filter((part) => part !== undefined).join(': '),
+      reason !== undefined && !error.message.includes(reason) ? `: ${reason}` : '',
+      error.code in BEHIND ? `; ${BEHIND[error.code]}` : '',
+    ].join('')
+  }
+  const reason = systemReason(error)
+  if (reason !== undefined) {
+    const path = error instanceof Error && 'path' in error ? `${error.path}: ` : ''
+    return path + reason
+  }
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** What the operating system says at the bottom of an error's causes. */
+function systemReason(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  const code = error instanceof StoreError ? undefined : errorCode(error)
+  if (code !== undefined && code in REASONS) return REASONS[code]
+  return systemReason(error.cause)
+}
+
+function oneLine(message: string): string {
+  return message.replace(/\s*\n\s*/g, '; ')
+}

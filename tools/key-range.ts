@@ -1,0 +1,47 @@
+import type { Command } from 'commander'
+import type { RangeOptions } from '../src/range.ts'
+import { UsageError } from './failure.ts'
+import { parseCount, parseHex } from './text.ts'
+
+/** The options by which a command takes a range of keys. */
+export interface KeyRangeOptions {
+  readonly hex?: boolean
+  readonly prefix?: string
+  readonly gt?: string
+  readonly gte?: string
+  readonly lt?: string
+  readonly lte?: string
+  readonly reverse?: boolean
+  readonly limit?: string
+}
+
+/** Gives a command the options of a range. */
+export function withRange(command: Command): Command {
+  return command
+    .option('--prefix <key>', 'only keys that begin with this')
+    .option('--gt <key>', 'only keys above this one')
+    .option('--gte <key>', 'only this key and those above')
+    .option('--lt <key>', 'only keys below this one')
+    .option('--lte <key>', 'only this key and those below')
+    .option('--limit <count>', 'at most so many')
+}
+
+/** The range that options ask for. @throws UsageError */
+export function rangeOf(options: KeyRangeOptions): RangeOptions {
+  const bounds = (['prefix', 'gt', 'gte', 'lt', 'lte'] as const).flatMap((name) => {
+    const key = options[name]
+    return key === undefined ? [] : [[name, options.hex === true ? parseHex(key) : key] as const]
+  })
+  return {
+    ...Object.fromEntries(bounds),
+    ...(options.limit === undefined ? {} : { limit: parseCount(options.limit) }),
+    reverse: options.reverse === true,
+  }
+}
+
+/** The key that an argument names. @throws UsageError */
+export function keyOf(text: string, { hex }: { readonly hex?: boolean }): Buffer {
+  const key = hex === true ? parseHex(text) : Buffer.from(text)
+  if (key.length === 0) throw new UsageError('The key is empty; the least is 1 byte')
+  return key
+}

@@ -1,0 +1,162 @@
+/**
+ * All that the tool prints. Standard output takes what was asked for; standard error takes notes, progress and
+ * errors, so that a pipe never carries them.
+ */
+
+import { setImmediate } from 'node:timers/promises'
+import pc from 'picocolors'
+import { errorCode } from '../src/io/files.ts'
+import { describeFailure, OutputClosed, type Status } from './failure.ts'
+import { Progress } from './progress.ts'
+import { type Column, layOut } from './table.ts'
+import { mayColor, type Sink, type Terminal } from './terminal.ts'
+import { formatSize } from './text.ts'
+
+/** How the person who called wants it printed. */
+export interface OutputOptions {
+  /** JSON in place of text: one object, or for streams one a line. */
+  readonly json?: boolean
+  /** No notes and no progress. */
+  readonly quiet?: boolean
+  readonly color?: boolean
+  /** Sizes as bare numbers of bytes. */
+  readonly bytes?: boolean
+  /** Stacks of errors. */
+  readonly debug?: boolean
+}
+
+/** Text is gathered up to this size before it is written. */
+const CHUNK_SIZE = 64 * 1024
+
+/** Prints. */
+export class Output {
+  /** Whether JSON is wanted. */
+  readonly isJson: boolean
+  readonly #terminal: Terminal
+  readonly #options: OutputOptions
+  readonly #outColors: ReturnType<typeof pc.createColors>
+  readonly #errorColors: ReturnType<typeof pc.createColors>
+  #text = ''
+
+  constructor(terminal: Terminal, options: OutputOptions) {
+    this.#terminal = terminal
+    this.#options = options
+    this.isJson = options.json === true
+    const wanted = options.color !== false
+    const { output, error, environment } = terminal
+    this.#outColors = pc.createColors(wanted && mayColor(output, environment))
+    this.#errorColors = pc.createColors(wanted && mayColor(error, environment))
+  }
+
+  /** Whether a person reads standard output as it comes. */
+  get isTerminal(): boolean {
+    return this.#terminal.output.isTTY === true
+  }
+
+  /**
+   * Adds to standard output. What was added is written when there is enough of it, and other work gets its turn
+   * then; `flush` writes the rest.
+   *
+   * @throws OutputClosed where nobody reads any more
+   */
+  async write(piece: string | Uint8Array): Promise<void> {
+    if (typeof piece === 'string') {
+      this.#text += piece
+      if (this.#text.length >= CHUNK_SIZE) await this.flush()
+    } else {
+      await this.flush()
+      await send(this.#terminal.output, piece)
+    }
+  }
+
+  /** Adds a line to standard output. */
+  async line(text: string): Promise<void> {
+    await this.write(`${text}\n`)
+  }
+
+  /** Adds an object to standard output, as a line of JSON. */
+  async json(value: unknown): Promise<void> {
+    await this.line(JSON.stringify(value))
+  }
+
+  /** Adds a table to standard output, as wide as the terminal at most. */
+  async table(columns: readonly Column[], rows: readonly (readonly string[])[]): Promise<void> {
+    const width = this.#terminal.output.columns ?? Number.POSITIVE_INFINITY
+    for (const line of layOut(columns, rows, width, this.#outColors.bold)) await this.line(line)
+  }
+
+  /** Adds names with their values to standard output, one a line. */
+  async list(entries: readonly (readonly [name: string, value: string])[]): Promise<void> {
+    const width = Math.max(...entries.map(([name]) => name.length))
+    for (const [name, value] of entries) {
+      await this.line(`${this.#outColors.bold(name.padEnd(width))}  ${value}`)
+    }
+  }
+
+  /** Writes what was added to standard output. */
+  async flush(): Promise<void> {
+    const text = this.#text
+    this.#text = ''
+    if (text !== '') await send(this.#terminal.output, text)
+    await setImmediate()
+  }
+
+  /** Says something on standard error, unless that is not wanted. */
+  note(text: string): void {
+    if (this.#options.quiet !== true) this.#say(text)
+  }
+
+  /** Says on standard error what is wrong, without ending. */
+  warn(text: string): void {
+    this.#say(`${this.#errorColors.yellow('warning:')} ${text}`)
+  }
+
+  /** Says on standard error why the tool ends, and answers the status that it ends with. */
+  fail(error: unknown): Status {
+    const { message, status } = describeFailure(error)
+    if (message !== '') this.#say(`${this.#errorColors.red('firkin:')} ${message}`)
+    if (message !== '' && this.#options.debug === true) this.#say(stackOf(error))
+    return status
+  }
+
+  /** A size, as it is wanted. */
+  size(bytes: number): string {
+    return formatSize(bytes, this.#options.bytes === true)
+  }
+
+  /** Shows on standard error how far something has come, where that is a terminal. */
+  progress(label: string, unit: 'bytes' | 'records'): Progress {
+    const { error } = this.#terminal
+    const shown = error.isTTY === true && this.#options.quiet !== true && !this.isJson
+    return new Progress(shown ? error : undefined, label, (amount) =>
+      unit === 'bytes' ? this.size(amount) : amount.toLocaleString('en-GB'),
+    )
+  }
+
+  /** Words in green where all is well, in red where it is not. */
+  verdict(fine: boolean, words: string): string {
+    return fine ? this.#outColors.green(words) : this.#outColors.red(words)
+  }
+
+  #say(text: string): void {
+    this.#terminal.error.write(`${text}\n`)
+  }
+}
+
+async function send(sink: Sink, piece: string | Uint8Array): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    if (sink.destroyed || sink.writableEnded) reject(new OutputClosed())
+    else sink.write(piece, (error) => (error == null ? resolve() : reject(asClosed(error))))
+  })
+}
+
+function asClosed(error: Error): Error {
+  const closed = ['EPIPE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']
+  return closed.includes(errorCode(error) ?? '') ? new OutputClosed() : error
+}
+
+function stackOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause === undefined ? '' : `\ncaused by ${stackOf(error.cause)}`
+  return (error.stack ?? error.message) + cause
+}

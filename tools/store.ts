@@ -1,0 +1,78 @@
+/** How the tool opens stores. */
+
+import { join, resolve } from 'node:path'
+import { CorruptionError, StoreError } from '../src/errors.ts'
+import type { Manifest } from '../src/format/manifest.ts'
+import { MANIFEST_NAME, parseName } from '../src/format/names.ts'
+import { systemFiles } from '../src/io/files.ts'
+import { readManifest } from '../src/manifest-file.ts'
+import { open, type Store } from '../src/store.ts'
+import type { Output } from './output.ts'
+
+/** A store of bytes. */
+export type ByteStore = Store<Buffer, 'buffer'>
+
+/**
+ * The manifest of the store in a directory.
+ *
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION
+ * @throws {@link CorruptionError}
+ */
+export function requireManifest(directory: string): Manifest {
+  const path = resolve(directory)
+  const names = systemFiles.list(path)
+  if (names === undefined) {
+    throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${path}`)
+  }
+  const manifest = readManifest(systemFiles, path)
+  if (manifest !== undefined) return manifest
+  if (names.some((name) => parseName(name).type === 'segment')) {
+    throw new CorruptionError(
+      'The manifest is missing, and there are segments',
+      join(path, MANIFEST_NAME),
+      0,
+    )
+  }
+  throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${path}`)
+}
+
+/** Opens a store beside its writer, should it have one; nothing is changed. */
+export async function openToRead(directory: string): Promise<ByteStore> {
+  // With the kind that was used last its checkpoint fits.
+  const { keydirKind: keydir } = requireManifest(directory)
+  return await open<Buffer, 'buffer'>(directory, { readOnly: true, keyEncoding: 'buffer', keydir })
+}
+
+/** What is to be done where there is no store. */
+export interface WriteOptions {
+  readonly create: boolean
+  /** Whether a write settles only when it survives a power loss. */
+  readonly durable?: boolean
+}
+
+/** Opens a store to write, and says what recovery did. Merging is left to the command of that name. */
+export async function openToWrite(
+  directory: string,
+  output: Output,
+  { create, durable = false }: WriteOptions,
+): Promise<ByteStore> {
+  const isNew = create && isVacant(directory)
+  const store = await open<Buffer, 'buffer'>(directory, {
+    createIfMissing: create,
+    keyEncoding: 'buffer',
+    merge: { automatic: false },
+    sync: durable ? 'always' : 'interval',
+    ...(isNew ? {} : { keydir: requireManifest(directory).keydirKind }),
+  })
+  store.on('error', (error) => output.warn(error.message))
+  for (const { file, bytes } of store.stats().recovery.torn) {
+    output.note(`${file}: cut ${output.size(bytes)} that a crash had left unfinished`)
+  }
+  return store
+}
+
+/** Whether there is no directory, or nothing of a store in it. */
+export function isVacant(directory: string): boolean {
+  const names = systemFiles.list(resolve(directory)) ?? []
+  return names.every((name) => ['foreign', 'lock', 'temporary'].includes(parseName(name).type))
+}

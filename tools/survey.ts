@@ -1,0 +1,241 @@
+/** What a store's files say, read without changing them: for `inspect`. */
+
+import { join, resolve } from 'node:path'
+import { verifyCheckpoint } from '../src/checkpoint.ts'
+import { CorruptionError } from '../src/errors.ts'
+import { FILE_HEADER_SIZE, FORMAT_VERSION, storeSeed } from '../src/format/file-header.ts'
+import { HintDecoder } from '../src/format/hint.ts'
+import type { Manifest } from '../src/format/manifest.ts'
+import { CHECKPOINT_NAME, hintName, segmentName } from '../src/format/names.ts'
+import { PUT, type RecordFields } from '../src/format/record.ts'
+import { readWhole, systemFiles } from '../src/io/files.ts'
+import { lockHolder } from '../src/io/lock.ts'
+import { scanSegment } from '../src/segment/scan.ts'
+import { readFileHeader } from '../src/segment/segment.ts'
+import type { SegmentStats, StoreStats } from '../src/stats.ts'
+import { planMerge, sumUp } from './merge-plan.ts'
+import { openToRead, requireManifest } from './store.ts'
+
+/** Whether a shortcut serves; the next open does without it where it does not. */
+export type ShortcutState = 'sound' | 'stale' | 'damaged' | 'missing'
+
+/** What is known of a segment; what only a sound store can tell is `undefined`. */
+export interface SegmentSurvey {
+  readonly id: number
+  readonly origin: 'appended' | 'merged'
+  readonly active: boolean
+  readonly bytes: number
+  readonly liveBytes: number | undefined
+  readonly deadBytes: number | undefined
+  readonly puts: number
+  readonly tombstones: number
+  readonly minSequence: number
+  readonly maxSequence: number
+  /** Of the puts that expire, the first and the last moment; 0 where none does. */
+  readonly minExpiryMs: number
+  readonly maxExpiryMs: number
+  /** `undefined` for a segment of the tail, which has none. */
+  readonly hint: ShortcutState | undefined
+}
+
+/** What is known of a store. */
+export interface StoreSurvey {
+  readonly directory: string
+  readonly format: number
+  readonly storeId: string
+  readonly keydir: string
+  /** Who has it open for writing. */
+  readonly inUseBy: string | undefined
+  /** Whether it was closed in good order, and nothing was written since. */
+  readonly closed: boolean
+  /** Keys in the keydir. */
+  readonly keys: number | undefined
+  readonly nextSequence: number
+  readonly bytes: number
+  readonly liveBytes: number | undefined
+  readonly deadBytes: number | undefined
+  readonly tombstoneBytes: number | undefined
+  readonly checkpoint: ShortcutState
+  /** What `firkin merge --all` would do. */
+  readonly merge:
+    | { readonly segments: number; readonly bytesRead: number; readonly bytesGained: number }
+    | undefined
+  readonly segments: readonly SegmentSurvey[]
+  /** Bytes at the end that a crash left unfinished; the next open to write cuts them. */
+  readonly tornBytes: number
+  /** Why the store does not open. */
+  readonly damage: string | undefined
+}
+
+/**
+ * Surveys the store in a directory.
+ *
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_READ_FAILED
+ * @throws {@link CorruptionError} where not even the manifest can be read
+ */
+export async function surveyStore(directory: string): Promise<StoreSurvey> {
+  const path = resolve(directory)
+  const manifest = requireManifest(path)
+  const stats = await statsOf(path)
+  const sound = stats instanceof CorruptionError ? undefined : stats
+  const segments =
+    sound === undefined ? listedAlone(path, manifest) : surveyAll(path, manifest, sound)
+  const { storeId, keydirKind, closed } = manifest
+  return {
+    directory: path,
+    format: FORMAT_VERSION,
+    storeId: Buffer.from(storeId).toString('hex'),
+    keydir: keydirKind,
+    inUseBy: lockHolder(path),
+    closed: sound?.recovery.closed ?? closed,
+    keys: sound?.keys,
+    nextSequence: sound?.nextSequence ?? manifest.nextSequence,
+    bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
+    liveBytes: sound?.liveBytes,
+    deadBytes: sound?.deadBytes,
+    tombstoneBytes: sound?.tombstoneBytes,
+    checkpoint: checkpointState(path, manifest, sound),
+    merge: sound === undefined ? undefined : mergeGain(sound),
+    segments,
+    tornBytes: (sound?.recovery.torn ?? []).reduce((sum, { bytes }) => sum + bytes, 0),
+    damage: stats instanceof CorruptionError ? stats.message : undefined,
+  }
+}
+
+/** A store's figures, or the damage for which it does not open. */
+async function statsOf(directory: string): Promise<StoreStats | CorruptionError> {
+  try {
+    await using store = await openToRead(directory)
+    return store.stats()
+  } catch (error) {
+    if (error instanceof CorruptionError) return error
+    throw error
+  }
+}
+
+function surveyAll(directory: string, manifest: Manifest, stats: StoreStats): SegmentSurvey[] {
+  const seed = storeSeed(manifest.storeId)
+  const listed = new Set(manifest.segments.map(({ id }) => id))
+  return stats.segments.map((segment) => {
+    const expiry = new ExpiryRange()
+    const hint = listed.has(segment.id)
+      ? readHint(directory, manifest, segment.id, segment.bytes, expiry)
+      : undefined
+    if (hint !== 'sound') readSegment(directory, seed, segment, expiry)
+    return {
+      id: segment.id,
+      origin: segment.origin,
+      active: segment.active,
+      bytes: segment.bytes,
+      liveBytes: segment.liveBytes,
+      deadBytes: segment.deadBytes,
+      puts: segment.livePuts + segment.deadPuts,
+      tombstones: segment.tombstones,
+      minSequence: segment.minSequence,
+      maxSequence: segment.maxSequence,
+      minExpiryMs: expiry.minMs,
+      maxExpiryMs: expiry.maxMs,
+      hint,
+    }
+  })
+}
+
+/** What the manifest and the hints tell, where the store does not open. */
+function listedAlone(directory: string, manifest: Manifest): SegmentSurvey[] {
+  return manifest.segments.map((sealed) => {
+    const expiry = new ExpiryRange()
+    const hint = readHint(directory, manifest, sealed.id, sealed.size, expiry)
+    return {
+      id: sealed.id,
+      origin: sealed.origin,
+      active: false,
+      bytes: sealed.size,
+      liveBytes: undefined,
+      deadBytes: undefined,
+      puts: sealed.putCount,
+      tombstones: sealed.tombstoneCount,
+      minSequence: sealed.minSequence,
+      maxSequence: sealed.maxSequence,
+      minExpiryMs: expiry.minMs,
+      maxExpiryMs: Math.max(expiry.maxMs, sealed.lastExpiryMs),
+      hint,
+    }
+  })
+}
+
+/** When the puts that expire do so. */
+class ExpiryRange {
+  minMs = 0
+  maxMs = 0
+
+  add({ kind, expiresAtMs }: RecordFields): void {
+    if (kind !== PUT || expiresAtMs === 0) return
+    if (this.minMs === 0 || expiresAtMs < this.minMs) this.minMs = expiresAtMs
+    if (expiresAtMs > this.maxMs) this.maxMs = expiresAtMs
+  }
+}
+
+function readHint(
+  directory: string,
+  manifest: Manifest,
+  id: number,
+  segmentSize: number,
+  expiry: ExpiryRange,
+): ShortcutState {
+  const { storeId } = manifest
+  const path = join(directory, hintName(id))
+  const bytes = readWhole(systemFiles, path)
+  if (bytes === undefined) return 'missing'
+  try {
+    const header = readFileHeader(bytes, path, 'hint', { storeId, fileId: id })
+    const decoder = header === 'short' ? undefined : HintDecoder.open(bytes, storeId, segmentSize)
+    if (decoder === undefined) return 'damaged'
+    while (decoder.next()) expiry.add(decoder.fields)
+    return 'sound'
+  } catch (error) {
+    if (error instanceof CorruptionError) return 'damaged'
+    throw error
+  }
+}
+
+function readSegment(
+  directory: string,
+  seed: number,
+  { id, bytes: to }: SegmentStats,
+  expiry: ExpiryRange,
+): void {
+  const file = systemFiles.open(join(directory, segmentName(id)), 'read')
+  try {
+    const options = {
+      from: FILE_HEADER_SIZE,
+      to,
+      seed,
+      ascending: false,
+      batches: 'loose',
+    } as const
+    scanSegment({ files: systemFiles, file, ...options }, (fields) => expiry.add(fields))
+  } finally {
+    systemFiles.close(file)
+  }
+}
+
+function checkpointState(
+  directory: string,
+  { storeId }: Manifest,
+  stats: StoreStats | undefined,
+): ShortcutState {
+  const path = join(directory, CHECKPOINT_NAME)
+  if (!(systemFiles.list(directory) ?? []).includes(CHECKPOINT_NAME)) return 'missing'
+  try {
+    if (verifyCheckpoint(systemFiles, path, storeId) !== undefined) return 'damaged'
+  } catch (error) {
+    if (error instanceof CorruptionError) return 'damaged'
+    throw error
+  }
+  return stats === undefined || stats.recovery.source === 'checkpoint' ? 'sound' : 'stale'
+}
+
+function mergeGain(stats: StoreStats): NonNullable<StoreSurvey['merge']> {
+  const { segments, bytesRead, bytesGained } = sumUp(planMerge(stats, true))
+  return { segments: segments.length, bytesRead, bytesGained }
+}

@@ -1,0 +1,157 @@
+/** Bytes, sizes, times and numbers as people read and write them. */
+
+import { isUtf8 } from 'node:buffer'
+import { UsageError } from './failure.ts'
+
+/** What does not show, or would act on the terminal; and what the escapes themselves are made of. */
+const UNSHOWN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}\\"]/gu
+const NAMED: Readonly<Record<string, string>> = {
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\\': '\\\\',
+  '"': '\\"',
+}
+/** So many bytes are made text at once. */
+const PIECE_SIZE = 64 * 1024
+/** The size of the longest character in UTF-8. */
+const MAX_CHARACTER_SIZE = 4
+
+/** Bytes as text that shows every one of them: UTF-8 as it is, anything else as `\x` and two digits. */
+export function escapeBytes(bytes: Buffer): string {
+  return isUtf8(bytes) ? escapeText(bytes.toString('utf8')) : escapeMixed(bytes)
+}
+
+/** As {@link escapeBytes}, in pieces, for values that are too large for one string. */
+export function* escapePieces(bytes: Buffer): Generator<string> {
+  for (let from = 0; from < bytes.length; ) {
+    const to = characterEnd(bytes, from + PIECE_SIZE)
+    yield escapeBytes(bytes.subarray(from, to))
+    from = to
+  }
+}
+
+/** Bytes as hexadecimal digits, in pieces. */
+export function* hexPieces(bytes: Buffer): Generator<string> {
+  for (let from = 0; from < bytes.length; from += PIECE_SIZE) {
+    yield bytes.toString('hex', from, Math.min(from + PIECE_SIZE, bytes.length))
+  }
+}
+
+/** A size for people, `1.5 MiB`; or as a bare number of bytes. */
+export function formatSize(bytes: number, exact: boolean): string {
+  if (exact) return String(bytes)
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  let size = bytes
+  let unit = 0
+  while (Math.abs(size) >= 1024 && unit < units.length - 1) {
+    size /= 1024
+    unit++
+  }
+  const digits = unit === 0 || Math.abs(size) >= 100 ? 0 : 1
+  return `${size.toFixed(digits)} ${units[unit]}`
+}
+
+/** A number with its thousands set apart. */
+export function formatCount(count: number): string {
+  return count.toLocaleString('en-GB')
+}
+
+/** A count and what is counted. */
+export function countOf(count: number, one: string, many = `${one}s`): string {
+  return `${formatCount(count)} ${count === 1 ? one : many}`
+}
+
+/** A time that something takes. */
+export function formatDuration(milliseconds: number): string {
+  if (milliseconds < 1) return `${Math.round(milliseconds * 1000)} us`
+  if (milliseconds < 1000) return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`
+  const seconds = milliseconds / 1000
+  if (seconds < 60) return `${seconds.toFixed(1)} s`
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+/** A moment, in UTC; `-` where there is none. */
+export function formatMoment(momentMs: number): string {
+  if (momentMs === 0 || momentMs === Number.POSITIVE_INFINITY) return '-'
+  const date = new Date(momentMs)
+  // What no calendar reaches is shown as the number that it is.
+  return Number.isNaN(date.getTime()) ? String(momentMs) : date.toISOString()
+}
+
+const DURATION_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+}
+
+/** Milliseconds from `250ms`, `10s`, `5m`, `2h`, `7d`. @throws UsageError */
+export function parseDuration(text: string): number {
+  const [, count, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
+  const milliseconds = Number(count) * (DURATION_UNITS[unit ?? ''] ?? Number.NaN)
+  if (!(milliseconds >= 1)) {
+    throw new UsageError(`${text} is no duration; write it as 250ms, 10s, 5m, 2h or 7d`)
+  }
+  return milliseconds
+}
+
+/** A whole number from `low` on. @throws UsageError */
+export function parseCount(text: string, low = 0): number {
+  const count = /^\d+$/.test(text) ? Number(text) : Number.NaN
+  if (!Number.isSafeInteger(count) || count < low) {
+    throw new UsageError(`${text} is no whole number from ${low} on`)
+  }
+  return count
+}
+
+/** Bytes from pairs of hexadecimal digits. @throws UsageError */
+export function parseHex(text: string): Buffer {
+  if (!/^([0-9a-f]{2})*$/i.test(text)) {
+    throw new UsageError(`${text} does not consist of pairs of hexadecimal digits`)
+  }
+  return Buffer.from(text, 'hex')
+}
+
+function escapeText(text: string): string {
+  return text.replace(UNSHOWN, (character) => {
+    const named = NAMED[character]
+    if (named !== undefined) return named
+    const code = character.codePointAt(0) ?? 0
+    return code < 0x80 ? escapeByte(code) : `\\u{${code.toString(16)}}`
+  })
+}
+
+function escapeMixed(bytes: Buffer): string {
+  let text = ''
+  for (let at = 0; at < bytes.length; ) {
+    const size = characterSize(bytes, at)
+    text +=
+      size === 0 ? escapeByte(bytes[at] ?? 0) : escapeText(bytes.toString('utf8', at, at + size))
+    at += Math.max(size, 1)
+  }
+  return text
+}
+
+function escapeByte(byte: number): string {
+  return `\\x${byte.toString(16).padStart(2, '0')}`
+}
+
+/** The size of the character at `at`; 0 where there is none. */
+function characterSize(bytes: Buffer, at: number): number {
+  const lead = bytes[at] ?? 0
+  const size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4
+  return at + size <= bytes.length && isUtf8(bytes.subarray(at, at + size)) ? size : 0
+}
+
+/** Where a character ends, at `wanted` or a few bytes before. */
+function characterEnd(bytes: Buffer, wanted: number): number {
+  if (wanted >= bytes.length) return bytes.length
+  for (let end = wanted; end > wanted - MAX_CHARACTER_SIZE; end--) {
+    if (((bytes[end] ?? 0) & 0xc0) !== 0x80) return end
+  }
+  return wanted
+}

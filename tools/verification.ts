@@ -1,0 +1,40 @@
+import { resolve } from 'node:path'
+import { systemFiles } from '../src/io/files.ts'
+import { lockHolder } from '../src/io/lock.ts'
+import { readManifest } from '../src/manifest-file.ts'
+import { type VerifyReport, verifyDirectory } from '../src/verify.ts'
+import type { Call } from './session.ts'
+
+/** How often a store is read again whose writer has replaced the set of segments meanwhile. */
+const MAX_ATTEMPTS = 5
+
+/**
+ * Reads every byte of a store, beside its writer should it have one.
+ *
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_READ_FAILED
+ */
+export async function verifyStore(
+  { output, interrupt }: Pick<Call, 'output' | 'interrupt'>,
+  directory: string,
+): Promise<VerifyReport> {
+  const path = resolve(directory)
+  for (let attempt = 1; ; attempt++) {
+    const live = lockHolder(path) !== undefined
+    const before = live ? generationOf(path) : undefined
+    using progress = output.progress('verify', 'bytes')
+    const report = await verifyDirectory(systemFiles, path, {
+      live,
+      onProgress({ bytesRead, bytesTotal }) {
+        interrupt.throwIfAborted()
+        progress.update(bytesRead, bytesTotal)
+      },
+    })
+    // Files that a merge has deleted under the reader's eyes are no damage.
+    const mayPass = live && generationOf(path) !== before
+    if (report.ok || !mayPass || attempt === MAX_ATTEMPTS) return report
+  }
+}
+
+function generationOf(directory: string): number | undefined {
+  return readManifest(systemFiles, directory)?.generation
+}
