@@ -389,6 +389,8 @@ export class Engine {
   /** Puts the keydir back to what it was before the group that is staged. */
   #undoGroup(stagedSize: number): void {
     const { writer } = this.commits
+    // An iterator may have found its place since, in what is taken back.
+    this.views.version++
     this.#undo.rollBack(this.#keydir, this.segments, writer, stagedSize)
   }
 

@@ -54,6 +54,8 @@ export class GroupCommit {
       this.writeStaged()
       if (writer.needsRotation(size)) this.rotate()
     }
+    // What was written past the stage must not share the fate of what is staged behind it.
+    if (writer.stagedSize === 0) this.writeStaged()
     return writer
   }
 
@@ -130,7 +132,13 @@ export class GroupCommit {
     this.#group = undefined
     const error = this.#write(group)
     if (error !== undefined) throw error
-    this.#durability.settleNow(group)
+    try {
+      this.#durability.settleNow(group)
+    } catch (error) {
+      // Others may wait for the same group.
+      if (error instanceof StoreError) group.reject(error)
+      throw error
+    }
   }
 
   #planFlush(): void {

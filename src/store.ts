@@ -152,7 +152,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#recovery = recovered.report
     this.#engine = new Engine(recovered, options, {
       synced: () => this.#seal(labour),
-      rotated: (segment) => this.#events.emit('rotate', { segment }),
+      rotated: (segment) => this.#emit('rotate', { segment }),
       failed: (error) => this.#tell(error),
       reloaded: (cause) => {
         this.#tell(new StoreError('FIRKIN_CORRUPT', 'The checkpoint was damaged', { cause }))
@@ -168,8 +168,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         this.#tell(error),
       )
       this.#merger = new Merger(this.#engine, options, labour, {
-        started: (plan) => this.#events.emit('merge', { phase: 'start', plan }),
-        progressed: (progress) => this.#events.emit('merge', { phase: 'progress', ...progress }),
+        started: (plan) => this.#emit('merge', { phase: 'start', plan }),
+        progressed: (progress) => this.#emit('merge', { phase: 'progress', ...progress }),
         finished: (report) => this.#mergeFinished(report),
         failed: (error) => this.#tell(error),
       })
@@ -256,11 +256,15 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    * Puts a value under a key. Visible at once; the promise settles when the value is as durable as `sync`
    * promises. The value's bytes are copied before this returns.
    *
-   * @throws TypeError, RangeError
+   * @throws TypeError, RangeError at once; whatever else is in the way rejects
    * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED
    */
   put(key: Key, value: ValueInput<V>, options?: PutOptions): Promise<void> {
-    return this.#put(key, value, options).promise
+    try {
+      return this.#put(key, value, options).promise
+    } catch (error) {
+      return refused(error)
+    }
   }
 
   /** As {@link put}; on return as durable as `sync` promises, and at least with the operating system. */
@@ -270,8 +274,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /** Removes a key; whether it was there. Settles as {@link put} does. */
   delete(key: Key): Promise<boolean> {
-    const group = this.#delete(key)
-    return group === undefined ? Promise.resolve(false) : group.promise.then(() => true)
+    try {
+      const group = this.#delete(key)
+      return group === undefined ? Promise.resolve(false) : group.promise.then(() => true)
+    } catch (error) {
+      return refused(error)
+    }
   }
 
   /** As {@link delete}; on return as durable as `sync` promises. */
@@ -497,6 +505,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     await this.#merger?.stop()
     try {
       if (!this.#options.readOnly) await this.#finish()
+    } catch (error) {
+      throw asStoreError(error, 'The store cannot be closed in good order')
     } finally {
       this.#engine.close()
       this.#lock?.release()
@@ -508,11 +518,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const engine = this.#engine
     const { segments, durability } = engine
     engine.commits.flush()
+    engine.commits.writer.cut()
+    await this.#hints
     if (this.#isAsOpened()) return
     await durability.stop()
     await durability.sync()
     await segments.seal()
-    await this.#hints
     if (this.#options.checkpoint) await this.#checkpoint()
     const { active } = segments
     await segments.commit(() => ({
@@ -589,12 +600,17 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#mergeTotals.count++
     this.#mergeTotals.bytesRead += report.bytesRead
     this.#mergeTotals.bytesGained += report.bytesGained
-    this.#events.emit('merge', { phase: 'end', ...report })
+    this.#emit('merge', { phase: 'end', ...report })
+  }
+
+  /** Tells an event once what is under way is done, so that a listener may call any method. */
+  #emit<N extends keyof StoreEvents>(name: N, ...args: StoreEvents[N]): void {
+    queueMicrotask(() => this.#events.emit(name, ...(args as never)))
   }
 
   #tell(error: unknown): void {
     const told = asStoreError(error, 'Work in the background failed')
-    if (this.#events.listenerCount('error') > 0) this.#events.emit('error', told)
+    if (this.#events.listenerCount('error') > 0) this.#emit('error', told)
     else process.emitWarning(told)
   }
 
@@ -655,6 +671,12 @@ function asStoreError(error: unknown, message: string): Error {
   if (errorCode(error) === undefined) return error instanceof Error ? error : new Error(message)
   const reason = error instanceof Error ? `: ${error.message}` : ''
   return new StoreError('FIRKIN_IO_FAILED', message + reason, { cause: error })
+}
+
+/** What an asynchronous method answers: a caller's mistake is thrown at once, the state of the world rejects. */
+function refused(error: unknown): Promise<never> {
+  if (error instanceof StoreError) return Promise.reject(error)
+  throw error
 }
 
 function closedError(): StoreError {

@@ -69,7 +69,7 @@ export class Writer {
 
   /** Begins a new segment. Nothing may be staged. */
   rotate(): void {
-    this.#cut()
+    this.cut()
     this.#resume(this.#segments.rotate())
   }
 
@@ -91,7 +91,7 @@ export class Writer {
     const { segment } = this
     const size = this.stagedSize
     try {
-      this.#cut()
+      this.cut()
       writeFully(
         this.#segments.home.files,
         segment.file,
@@ -101,7 +101,7 @@ export class Writer {
       )
       segment.writtenSize += size
     } catch (error) {
-      this.#mustCut = true
+      this.#cutSoon()
       segment.usage.setFigures(this.#figuresBefore)
       throw error
     } finally {
@@ -119,24 +119,34 @@ export class Writer {
     const { files } = this.#segments.home
     let position = segment.writtenSize
     try {
-      this.#cut()
+      this.cut()
       for (const piece of pieces) {
         writeFully(files, segment.file, piece, piece.length, position)
         position += piece.length
       }
     } catch (error) {
-      this.#mustCut = true
+      this.#cutSoon()
       throw error
     }
     segment.writtenSize = position
   }
 
-  /** Cuts off what a failed write may have left behind the last group. */
-  #cut(): void {
+  /** Cuts off what a failed write may have left behind the last group, if it is still there. */
+  cut(): void {
     const segment = this.#segment
     if (!this.#mustCut || segment === undefined) return
     this.#segments.home.files.truncate(segment.file, segment.writtenSize)
     this.#mustCut = false
+  }
+
+  /** Cuts at once where that can be done, so that a crash does not bring back what has failed. */
+  #cutSoon(): void {
+    this.#mustCut = true
+    try {
+      this.cut()
+    } catch {
+      // Before anything else is written it is tried again, and reported.
+    }
   }
 
   #resume(segment: Segment | undefined): void {

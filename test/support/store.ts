@@ -1,0 +1,69 @@
+import { setImmediate } from 'node:timers/promises'
+import { expect } from 'vitest'
+import type { ErrorCode } from '../../src/errors.ts'
+import { type Files, systemFiles } from '../../src/io/files.ts'
+import type { KeyEncoding, StoreOptions } from '../../src/options.ts'
+import { Store } from '../../src/store.ts'
+import { inProcessLabour } from './labour.ts'
+
+export const KIB = 1024
+
+/** A store of text, as most tests use it. */
+export type TextStore = Store<string, 'utf8'>
+export type TextOptions = StoreOptions<string, 'utf8'>
+
+/** Where stores lie on files that are not the machine's. */
+export const DISK = '/disk/store'
+
+const SMALL = { maxSegmentBytes: 64 * KIB, merge: { automatic: false } } as const
+
+/** Opens a store of text. Segments are of 64 KiB, and merged when asked for, on this thread. */
+export async function openStore(directory: string, options: TextOptions = {}): Promise<TextStore> {
+  return await openAny(directory, { valueEncoding: 'utf8', ...options })
+}
+
+/** As {@link openStore}, on files that may fail. */
+export async function openOn(files: Files, options: TextOptions = {}): Promise<TextStore> {
+  return await openAny(
+    DISK,
+    { valueEncoding: 'utf8', lock: false, mapping: false, ...options },
+    files,
+  )
+}
+
+/** As {@link openStore}, of any values and keys. */
+export async function openAny<V = Buffer, E extends KeyEncoding = 'utf8'>(
+  directory: string,
+  options: StoreOptions<V, E> = {},
+  files: Files = systemFiles,
+): Promise<Store<V, E>> {
+  return await Store.open<V, E>(
+    directory,
+    { ...SMALL, ...options },
+    { files, labour: inProcessLabour(files) },
+  )
+}
+
+/** Waits, turn by turn, until something holds. */
+export async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await setImmediate()
+}
+
+/** Waits until a store on files in memory does nothing in the background. */
+export async function idle(store: TextStore): Promise<void> {
+  // Seals and hints take a few turns, of which the store says nothing.
+  for (let quiet = 0; quiet < 16; quiet++) {
+    await setImmediate()
+    if (store.stats().merge.running) quiet = 0
+  }
+}
+
+/** An error with this code. */
+export function withCode(code: ErrorCode): object {
+  return expect.objectContaining({ code })
+}
+
+/** A number of keys that sort by their numbers: `key 000`, `key 001`, … */
+export function keysUpTo(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `key ${String(index).padStart(3, '0')}`)
+}
