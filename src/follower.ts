@@ -105,7 +105,7 @@ export class Follower {
     for (const segment of tail.segments) {
       const size = segment.writtenSize
       segment.writtenSize = FILE_HEADER_SIZE
-      if (segment.usage.size > 0) extend(replay, segment, size)
+      extend(replay, segment, size)
     }
     replay.dropAbsences()
     if (isNewSet) this.#forgetGone(manifest)

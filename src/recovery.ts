@@ -11,13 +11,14 @@
  * - The result does not depend on what the keydir was loaded from.
  * - A fault in the tail is torn where it lies behind all that is known to be whole and no record follows it
  *   in its file; then what is in newer files was never promised, and goes with it. All else is corrupt.
+ * - A segment of the tail counts only if its predecessor is there as it was when the segment was begun.
  */
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { loadCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
-import { FILE_HEADER_SIZE, STORE_ID_SIZE } from './format/file-header.ts'
+import { FILE_HEADER_SIZE, type Predecessor, STORE_ID_SIZE } from './format/file-header.ts'
 import type { Manifest } from './format/manifest.ts'
 import { hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import type { Page } from './format/record.ts'
@@ -102,22 +103,26 @@ export async function recover(
     for (const segment of tail.segments) segments.addToTail(segment, 0)
 
     const load = loadKeydir(segments, tail.segments, options.keydir)
-    const torn = replayTail(segments, load, options)
+    const torn = replayTail(segments, tail.predecessors, load, options)
     load.replay.dropAbsences()
     const leftovers = [...tail.strangers, ...strayFiles(names, segments)]
-    const report: RecoveryReport = {
-      source: load.source,
-      closed: manifest.closed && torn.length === 0 && endsAsClosed(segments),
-      torn,
-      leftovers,
-      unhinted: withoutHint(load, segments, names),
-      replayedCount: load.replay.recordCount - load.loadedCount,
-      lost,
-    }
+    const closed = manifest.closed && torn.length === 0 && endsAsClosed(segments)
     if (!options.readOnly) {
+      // What was seen here may not have been durable yet, the manifest's name least of all.
+      files.syncDirectory(directory)
       if (torn.length > 0) cutTail(segments, torn)
       for (const name of leftovers) files.remove(join(directory, name))
       if (segments.sealPending) await segments.syncLater().then(() => segments.seal())
+    }
+    const report: RecoveryReport = {
+      source: load.source,
+      closed,
+      torn,
+      leftovers,
+      // Those that were sealed just now included.
+      unhinted: withoutHint(load, segments, names),
+      replayedCount: load.replay.recordCount - load.loadedCount,
+      lost,
     }
     const nextSequence = Math.max(segments.nextSequence, load.nextSequence)
     return { segments, keydir: load.replay.keydir, nextSequence, report }
@@ -222,7 +227,9 @@ async function createStore(
 export interface OpenTail {
   /** Oldest first; each still counts as empty. */
   readonly segments: Segment[]
-  /** The names of segments that have an id of the tail but are not of it: a merge left them. */
+  /** What each but the first was begun behind. */
+  readonly predecessors: Map<Segment, Predecessor>
+  /** The names of segments that have an id of the tail but are not of it: a crash has left them. */
   readonly strangers: string[]
 }
 
@@ -236,7 +243,7 @@ export function openTail(
   const { files } = home
   const listed = new Set(manifest.segments.map((sealed) => sealed.id))
   const ids = segmentIds(names).filter((id) => id >= manifest.tailId && !listed.has(id))
-  const tail: OpenTail = { segments: [], strangers: [] }
+  const tail: OpenTail = { segments: [], predecessors: new Map(), strangers: [] }
   if (manifest.tailSize > 0 && !ids.includes(manifest.tailId)) {
     const path = join(home.directory, segmentName(manifest.tailId))
     throw new CorruptionError('The segment is missing', path, 0)
@@ -252,19 +259,19 @@ export function openTail(
           size,
         )
       }
+      // Where the header never reached the disk, nothing in the file was promised.
       const blank = isBlank(files, file, size) && !(isFirst && manifest.tailSize > 0)
       const header = blank ? 'short' : readSegmentHeader(home, file, path, id)
-      if (header !== 'short' && header.origin === 'merged') {
+      if (header === 'short' || header.origin === 'merged') {
         tail.strangers.push(segmentName(id))
         files.close(file)
         continue
       }
       const usage = new SegmentUsage()
-      // A header that never reached the disk leaves nothing to read: the whole file is torn.
-      if (header === 'short') usage.size = 0
       const segment = new Segment(home, id, 'appended', file, usage, mappingSize(options))
       segment.writtenSize = size
       tail.segments.push(segment)
+      if (header.predecessor !== undefined) tail.predecessors.set(segment, header.predecessor)
     } catch (error) {
       files.close(file)
       for (const segment of tail.segments) segment.close()
@@ -315,11 +322,16 @@ function loadKeydir(segments: Segments, tail: readonly Segment[], kind: KeydirKi
 }
 
 /** Replays the tail up to its first fault; answers what is torn, by file. */
-function replayTail(segments: Segments, load: Load, options: RecoveryOptions): TornTail[] {
+function replayTail(
+  segments: Segments,
+  predecessors: ReadonlyMap<Segment, Predecessor>,
+  load: Load,
+  options: RecoveryOptions,
+): TornTail[] {
   const torn: TornTail[] = []
   for (const segment of segments.tail) {
     const fileSize = segment.writtenSize
-    if (torn.length > 0 || segment.usage.size === 0) {
+    if (torn.length > 0 || !hasAllBefore(segments, predecessors.get(segment))) {
       torn.push({ file: segment.path, offset: 0, bytes: fileSize })
       segment.writtenSize = 0
       continue
@@ -336,6 +348,13 @@ function replayTail(segments: Segments, load: Load, options: RecoveryOptions): T
     throw new CorruptionError('The tail is torn', first.file, first.offset)
   }
   return torn
+}
+
+/** Whether all that was written before a segment of the tail is there; where not, nothing in it was promised. */
+function hasAllBefore(segments: Segments, predecessor: Predecessor | undefined): boolean {
+  if (predecessor === undefined || predecessor.id < segments.manifest.tailId) return true
+  const size = segments.find(predecessor.id)?.writtenSize ?? 0
+  return size >= predecessor.size
 }
 
 /** @throws {@link CorruptionError} where a fault in the tail cannot be a torn tail */

@@ -74,10 +74,10 @@ describe('the format document', () => {
     expect(ends.map((row) => row.end)).toEqual([
       FILE_HEADER_SIZE,
       RECORD_HEADER_SIZE + 6,
-      60,
+      68,
       42,
-      48,
-      48,
+      56,
+      56,
     ])
   })
 
@@ -217,6 +217,7 @@ function headerTexts(bytes: Buffer): string[] {
     'store id',
     `${header.type === 'manifest' ? 'generation' : 'segment'} ${header.fileId}`,
     header.origin === 'none' ? 'no origin' : header.origin,
+    header.predecessor === undefined ? 'no predecessor' : `behind ${header.predecessor.id}`,
     'CRC',
   ]
 }

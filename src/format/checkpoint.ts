@@ -2,11 +2,11 @@
  * The checkpoint: an image of the keydir, for opening without rebuilding it.
  *
  *   offset  size  field
- *        0    36  file header (type "C", file id: the generation of the manifest that it was made under)
- *       36     4  size of the summary
- *       40     4  count of chunks
- *       44     4  CRC-32 of the two fields before, the chunk table and the summary, from the store's seed
- *       48     8  each chunk: size, CRC-32 continued from the store's seed
+ *        0    44  file header (type "C", file id: the generation of the manifest that it was made under)
+ *       44     4  size of the summary
+ *       48     4  count of chunks
+ *       52     4  CRC-32 of the two fields before, the chunk table and the summary, from the store's seed
+ *       56     8  each chunk: size, CRC-32 continued from the store's seed
  *        +        the summary: JSON, see CheckpointSummary
  *        +        the chunks, back to back
  *

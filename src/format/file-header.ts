@@ -8,7 +8,9 @@
  *        8    16  store id
  *       24     4  file id: the segment's id, or the generation of a manifest or checkpoint
  *       28     4  origin: 1 appended, 2 merged (segments and hints); 0 elsewhere
- *       32     4  CRC-32 of the 32 bytes before
+ *       32     4  id of the appended segment before this one (appended segments); 0 elsewhere
+ *       36     4  the size of that segment when this one was begun
+ *       40     4  CRC-32 of the 40 bytes before
  *
  * Invariant: a file whose header does not match its name and its store is never read further.
  */
@@ -27,6 +29,8 @@ const TYPE_SIZE = 1
 const VERSION_SIZE = 1
 const FILE_ID_SIZE = 4
 const ORIGIN_SIZE = 4
+const PREDECESSOR_ID_SIZE = 4
+const PREDECESSOR_SIZE_SIZE = 4
 const CRC_SIZE = 4
 
 const TYPE_AT = MAGIC.length
@@ -34,7 +38,9 @@ const VERSION_AT = TYPE_AT + TYPE_SIZE
 const STORE_ID_AT = VERSION_AT + VERSION_SIZE
 const FILE_ID_AT = STORE_ID_AT + STORE_ID_SIZE
 const ORIGIN_AT = FILE_ID_AT + FILE_ID_SIZE
-const CRC_AT = ORIGIN_AT + ORIGIN_SIZE
+const PREDECESSOR_ID_AT = ORIGIN_AT + ORIGIN_SIZE
+const PREDECESSOR_SIZE_AT = PREDECESSOR_ID_AT + PREDECESSOR_ID_SIZE
+const CRC_AT = PREDECESSOR_SIZE_AT + PREDECESSOR_SIZE_SIZE
 
 /** The size of a file's header in bytes. */
 export const FILE_HEADER_SIZE = CRC_AT + CRC_SIZE
@@ -47,6 +53,13 @@ export type FileType = keyof typeof FILE_TYPES
 export type Origin = 'appended' | 'merged' | 'none'
 const ORIGINS: readonly Origin[] = ['none', 'appended', 'merged']
 
+/** The segment that was active before another was begun, and how large it had become. */
+export interface Predecessor {
+  readonly id: number
+  /** In bytes. */
+  readonly size: number
+}
+
 /** What a file says of itself. */
 export interface FileHeader {
   readonly type: FileType
@@ -54,6 +67,8 @@ export interface FileHeader {
   /** The segment's id, or the generation of a manifest or checkpoint. */
   readonly fileId: number
   readonly origin: Origin
+  /** Of an appended segment; `undefined` where it was the first, and of other files. */
+  readonly predecessor?: Predecessor | undefined
 }
 
 /** Why a header was not accepted. */
@@ -71,6 +86,8 @@ export function encodeFileHeader(header: FileHeader): Buffer {
   bytes.set(header.storeId, STORE_ID_AT)
   bytes.writeUInt32LE(header.fileId, FILE_ID_AT)
   bytes.writeUInt32LE(ORIGINS.indexOf(header.origin), ORIGIN_AT)
+  bytes.writeUInt32LE(header.predecessor?.id ?? 0, PREDECESSOR_ID_AT)
+  bytes.writeUInt32LE(header.predecessor?.size ?? 0, PREDECESSOR_SIZE_AT)
   bytes.writeUInt32LE(checksum(bytes, 0, CRC_AT, 0), CRC_AT)
   return bytes
 }
@@ -91,11 +108,14 @@ export function decodeFileHeader(bytes: Uint8Array): FileHeader | HeaderFault {
   const type = (Object.keys(FILE_TYPES) as FileType[]).find((name) => FILE_TYPES[name] === letter)
   const origin = ORIGINS[view.getUint32(ORIGIN_AT, true)]
   if (type === undefined || origin === undefined) return { fault: 'damaged', offset: TYPE_AT }
+  const predecessorId = view.getUint32(PREDECESSOR_ID_AT, true)
+  const size = view.getUint32(PREDECESSOR_SIZE_AT, true)
   return {
     type,
     storeId: Uint8Array.prototype.slice.call(bytes, STORE_ID_AT, STORE_ID_AT + STORE_ID_SIZE),
     fileId: view.getUint32(FILE_ID_AT, true),
     origin,
+    predecessor: predecessorId === 0 ? undefined : { id: predecessorId, size },
   }
 }
 

@@ -2,11 +2,11 @@
  * The hint: what the keydir needs of a sealed segment, without the values.
  *
  *   offset  size  field
- *        0    36  file header (type "H", file id and origin: the segment's)
- *       36     4  size of the segment in bytes
- *       40     4  count of entries
- *       44     4  CRC-32 of the size, the count and the entries, continued from the store's seed
- *       48        entries, in the order of the segment's records; batch ends have none
+ *        0    44  file header (type "H", file id and origin: the segment's)
+ *       44     4  size of the segment in bytes
+ *       48     4  count of entries
+ *       52     4  CRC-32 of the size, the count and the entries, continued from the store's seed
+ *       56        entries, in the order of the segment's records; batch ends have none
  *
  * An entry is its record with the record's offset in the place of the checksum, and without the value.
  */

@@ -2,15 +2,15 @@
  * The manifest: which segments make up the store. It is replaced whole, by rename, and by nothing else.
  *
  *   offset  size  field
- *        0    36  file header (type "M", file id: the generation, one more at each replacement)
- *       36     4  tail id: the appended segments from this id on are the tail, listed or not
- *       40     4  tail size: so many bytes of the tail's first segment are known to be whole and durable
- *       44     4  next segment id: every id ever used is lower
- *       48     6  next sequence: every sequence known to the writer of the manifest is lower
- *       54     1  keydir kind used last: 1 btree, 2 hash, 3 skiplist, 4 bplustree
- *       55     1  1 where the store was closed in good order
- *       56     4  count of sealed segments
- *       60    42  each sealed segment (see SealedSegment), ascending by id
+ *        0    44  file header (type "M", file id: the generation, one more at each replacement)
+ *       44     4  tail id: the appended segments from this id on are the tail, listed or not
+ *       48     4  tail size: so many bytes of the tail's first segment are known to be whole and durable
+ *       52     4  next segment id: every id ever used is lower
+ *       56     6  next sequence: every sequence known to the writer of the manifest is lower
+ *       62     1  keydir kind used last: 1 btree, 2 hash, 3 skiplist, 4 bplustree
+ *       63     1  1 where the store was closed in good order
+ *       64     4  count of sealed segments
+ *       68    42  each sealed segment (see SealedSegment), ascending by id
  *        +     4  CRC-32 of everything behind the file header, continued from the store's seed
  *
  * Invariants

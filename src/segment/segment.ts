@@ -14,6 +14,7 @@ import {
   FILE_HEADER_SIZE,
   type FileHeader,
   type FileType,
+  type Predecessor,
 } from '../format/file-header.ts'
 import { hintName, segmentName } from '../format/names.ts'
 import { type Page, pageOf } from '../format/record.ts'
@@ -80,11 +81,11 @@ export class Segment {
     this.#mayMap = mappingSize > 0
   }
 
-  /** Creates a segment's file, with its header; not synced. */
+  /** Creates the file of an appended segment, with its header; not synced. */
   static create(
     home: SegmentHome,
     id: number,
-    origin: SegmentOrigin,
+    predecessor: Predecessor | undefined,
     mappingSize: number,
   ): Segment {
     const { files } = home
@@ -95,7 +96,8 @@ export class Segment {
         type: 'segment',
         storeId: home.storeId,
         fileId: id,
-        origin,
+        origin: 'appended',
+        predecessor,
       })
       writeFully(files, file, header, header.length, 0)
     } catch (error) {
@@ -103,7 +105,7 @@ export class Segment {
       files.remove(path)
       throw error
     }
-    return new Segment(home, id, origin, file, new SegmentUsage(), mappingSize)
+    return new Segment(home, id, 'appended', file, new SegmentUsage(), mappingSize)
   }
 
   /**

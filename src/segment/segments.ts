@@ -18,7 +18,7 @@ import { StoreError } from '../errors.ts'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
 import { removeIfThere, writeFully } from '../io/files.ts'
-import { Segment, type SegmentHome, type SegmentOrigin } from './segment.ts'
+import { Segment, type SegmentHome } from './segment.ts'
 
 /** What a commit changes of the installed manifest. */
 export type ManifestEdit = (installed: Manifest) => Partial<Manifest>
@@ -37,7 +37,9 @@ export class Segments {
   #nextId: number
   /** Segments that the manifest does not list any more, but that are still read. */
   readonly #retired = new Set<Segment>()
-  #directoryDirty = false
+  /** How many files were begun, and how many of their names survive a power loss. */
+  #createdCount = 0
+  #durableCount = 0
   #commits: Promise<void> = Promise.resolve()
   /** What else holds files open as long as the store is. */
   readonly #companions: { close(): void }[] = []
@@ -155,15 +157,11 @@ export class Segments {
 
   /** Begins a new active segment; the one before becomes sealed with the next sync. */
   rotate(): Segment {
-    const segment = this.create('appended', this.#mappingSize)
+    const { active } = this
+    const predecessor = active && { id: active.id, size: active.writtenSize }
+    const segment = Segment.create(this.home, this.takeId(), predecessor, this.#mappingSize)
+    this.#createdCount++
     this.addToTail(segment, 0)
-    return segment
-  }
-
-  /** Creates a segment's file with an id of its own, without adding it to the set. */
-  create(origin: SegmentOrigin, mappingSize: number): Segment {
-    const segment = Segment.create(this.home, this.takeId(), origin, mappingSize)
-    this.#directoryDirty = true
     return segment
   }
 
@@ -181,9 +179,10 @@ export class Segments {
       await files.syncLater(segment.file)
       this.#markSynced(segment, size)
     }
-    if (!this.#directoryDirty) return
-    this.#directoryDirty = false
+    const created = this.#createdCount
+    if (created === this.#durableCount) return
     await files.syncDirectoryLater(directory)
+    this.#durableCount = Math.max(this.#durableCount, created)
   }
 
   /** As {@link syncLater}, on return. */
@@ -194,9 +193,9 @@ export class Segments {
       files.sync(segment.file)
       this.#markSynced(segment, segment.writtenSize)
     }
-    if (!this.#directoryDirty) return
+    if (this.#createdCount === this.#durableCount) return
     files.syncDirectory(directory)
-    this.#directoryDirty = false
+    this.#durableCount = this.#createdCount
   }
 
   /** Lists all of the tail but the active segment, which must have been synced; answers what was sealed. */

@@ -1,16 +1,44 @@
 /** Defects that the sweeps of this directory have found, each as the shortest case that shows it. */
 
+import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { segmentName } from '../../src/format/names.ts'
+import type { PowerLoss } from '../support/disk.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { Trial } from './trial.ts'
+import { assertSurvives } from './inspection.ts'
+import { DIRECTORY, Trial, type TrialOptions } from './trial.ts'
+
+const SEEDS = Array.from({ length: 12 }, (_, index) => index + 1)
+const SEVEN_KIB = 7 * 1024
+
+/** Opens what a power loss leaves of a trial's disk, and holds it against what was promised. */
+async function losePower(trial: Trial, loss: PowerLoss, seed: number): Promise<void> {
+  const { files, history, nowMs } = trial
+  await assertSurvives(
+    new Trial(files.afterPowerLoss(loss, seed), {}, history.copy(), nowMs),
+    'durable',
+  )
+}
+
+/** Fills `count` segments; before a turn of the event loop is over nothing of it is synced, unless that was asked for. */
+async function fill(trial: Trial, count: number): Promise<void> {
+  const keys = Array.from({ length: 9 * count - 1 }, (_, index) => `key ${index}`)
+  await Promise.all(keys.map((key) => trial.put(key, SEVEN_KIB)))
+}
+
+async function openTrial(options: TrialOptions, seed = 1): Promise<Trial> {
+  const trial = new Trial(new FaultyFiles(seed), options)
+  await trial.open()
+  return trial
+}
 
 describe('a commit of nothing', () => {
   it('settles', async () => {
-    const trial = new Trial(new FaultyFiles(1), {})
-    const store = await trial.open()
+    const trial = await openTrial({})
 
-    await expect(store.batch().commit()).resolves.toBeUndefined()
-    await expect(store.clear({ prefix: 'missing' })).resolves.toBe(0)
+    await expect(trial.store.batch().commit()).resolves.toBeUndefined()
+    await expect(trial.store.clear({ prefix: 'missing' })).resolves.toBe(0)
 
     await trial.close()
   })
@@ -18,15 +46,72 @@ describe('a commit of nothing', () => {
 
 describe('close', () => {
   it('leaves no file open, whatever was read of the checkpoint', async () => {
-    const files = new FaultyFiles(1)
-    const trial = new Trial(files, {})
-    await trial.open()
+    const trial = await openTrial({})
     await trial.put('key', 100)
     await trial.close()
 
     await trial.open()
     await trial.close()
 
-    expect(files.openPaths).toEqual([])
+    expect(trial.files.openPaths).toEqual([])
+  })
+})
+
+describe('a power loss', () => {
+  it('that takes an older segment takes the newer ones as well', async () => {
+    const trial = await openTrial({ sync: 'never' })
+    await fill(trial, 3)
+
+    for (const seed of SEEDS)
+      await losePower(trial, { files: ['kept'], entries: 'scattered' }, seed)
+    await trial.abandon()
+  })
+
+  it('that cuts an older segment between two records takes the newer ones as well', async () => {
+    const trial = await openTrial({ sync: 'never' })
+    await fill(trial, 3)
+
+    const loss: PowerLoss = { files: ['dropped', 'kept', 'cut'], entries: 'kept' }
+    for (const seed of SEEDS) await losePower(trial, loss, seed)
+    await trial.abandon()
+  })
+
+  it('that empties a file of a merge leaves the segments that were begun after it', async () => {
+    const trial = await openTrial({ sync: 'always' })
+    await fill(trial, 1)
+    await trial.put('key 1', 10)
+    let begun = false
+    trial.labour = {
+      ...trial.labour,
+      copy: (job, _, signal) =>
+        new Promise((_, reject) => {
+          trial.files.open(join(DIRECTORY, segmentName(job.targetIds[0] ?? 0)), 'create')
+          signal.addEventListener('abort', () => reject(signal.reason))
+          begun = true
+        }),
+    }
+    await trial.close()
+    await trial.open()
+    trial.store.merge().catch(() => undefined)
+    while (!begun) await setImmediate()
+    await fill(trial, 2)
+
+    await losePower(trial, { files: ['dropped'], entries: 'kept' }, 1)
+    await trial.abandon()
+  })
+
+  it('leaves what was put while the directory was being synced', async () => {
+    for (const seed of SEEDS) {
+      const trial = await openTrial({ sync: 'always' }, seed)
+      await fill(trial, 1)
+      const { calls } = trial.files
+      const rotating = trial.put('rotating', 2 * SEVEN_KIB)
+      while (calls.at(-1)?.kind !== 'syncDirectory') await setImmediate()
+      trial.putSync('meanwhile', 10)
+
+      await losePower(trial, { files: ['dropped'], entries: 'dropped' }, seed)
+      await rotating
+      await trial.abandon()
+    }
   })
 })

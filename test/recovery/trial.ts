@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { StoreError } from '../../src/errors.ts'
+import type { Labour } from '../../src/merge/thread.ts'
 import type { StoreOptions } from '../../src/options.ts'
 import { Store } from '../../src/store.ts'
 import type { FaultyFiles } from '../support/faulty-files.ts'
@@ -26,6 +27,7 @@ export class Trial {
   /** What the store told without being asked. */
   readonly errors: Error[] = []
   nowMs: number
+  labour: Labour
   #store: TrialStore | undefined
 
   constructor(
@@ -38,6 +40,7 @@ export class Trial {
     this.options = options
     this.history = history
     this.nowMs = nowMs
+    this.labour = inProcessLabour(files)
   }
 
   get store(): TrialStore {
@@ -61,7 +64,7 @@ export class Trial {
         ...this.options,
         ...options,
       },
-      { files: this.files, labour: inProcessLabour(this.files) },
+      { files: this.files, labour: this.labour },
     )
     store.on('error', (error) => this.errors.push(error))
     this.#store = store

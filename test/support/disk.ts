@@ -9,6 +9,7 @@
  * operating system happened to have written back: see {@link FileLoss} and {@link EntryLoss}.
  */
 
+import { createHash } from 'node:crypto'
 import type { Random } from './random.ts'
 
 /** Disks write sectors whole or not at all. */
@@ -29,18 +30,23 @@ export interface PowerLoss {
   readonly entries: EntryLoss
 }
 
-/** Bytes that grow. */
+/** Bytes that grow. Copies share them until one is changed. */
 class Contents {
   size = 0
-  #bytes = Buffer.alloc(0)
+  #bytes: Buffer = Buffer.alloc(0)
+  #isShared = false
 
+  /** Not to be changed. */
   get bytes(): Buffer {
     return this.#bytes.subarray(0, this.size)
   }
 
   copy(): Contents {
     const copy = new Contents()
-    copy.write(0, this.bytes)
+    copy.size = this.size
+    copy.#bytes = this.#bytes
+    copy.#isShared = true
+    this.#isShared = true
     return copy
   }
 
@@ -58,10 +64,12 @@ class Contents {
   }
 
   #reserve(size: number): void {
-    if (size <= this.#bytes.length) return
-    const grown = Buffer.alloc(Math.max(size, this.#bytes.length * 2))
+    const { length } = this.#bytes
+    if (size <= length && !this.#isShared) return
+    const grown = Buffer.alloc(size <= length ? length : Math.max(size, length * 2))
     this.bytes.copy(grown)
     this.#bytes = grown
+    this.#isShared = false
   }
 }
 
@@ -163,7 +171,7 @@ export class DiskFile {
         for (const change of changes) apply(change, left)
         const sectors = Math.floor(Math.max(0, left.size - durableSize) / SECTOR_SIZE)
         const from = sectorEnd(durableSize) + random.below(sectors + 1) * SECTOR_SIZE
-        if (from < left.size) left.bytes.fill(0, from)
+        if (from < left.size) left.write(from, Buffer.alloc(left.size - from))
         break
       }
       case 'scattered':
@@ -274,10 +282,26 @@ export class Disk {
     return size
   }
 
-  /** The same disk once more, to go on in another way. */
-  copy(): Disk {
-    const file = once((original) => original.copy())
+  /** The same disk once more, to go on in another way. `onCopy` is told of each file and its copy. */
+  copy(onCopy?: (original: DiskFile, copy: DiskFile) => void): Disk {
+    const file = once((original) => {
+      const copy = original.copy()
+      onCopy?.(original, copy)
+      return copy
+    })
     return this.#map((directory) => directory.copy(file))
+  }
+
+  /** Tells disks apart by what a running system sees of them. */
+  get digest(): string {
+    const hash = createHash('sha1')
+    for (const [path, { entries }] of this.directories) {
+      for (const name of [...entries.keys()].sort()) {
+        const bytes = entries.get(name)?.bytes ?? Buffer.alloc(0)
+        hash.update(`${path}/${name}:${bytes.length}:`).update(bytes)
+      }
+    }
+    return hash.digest('hex')
   }
 
   afterPowerLoss({ files, entries }: PowerLoss, random: Random): Disk {

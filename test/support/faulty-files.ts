@@ -4,6 +4,7 @@
  * 1. Every call is recorded, and has a number.
  * 2. `fail` lets a call fail: the nth of a kind, once or from then on.
  * 3. `crashAt` ends the process at a call: that one and all later ones throw, and nothing changes any more.
+ *    `onCall` is told of every call, and can have the machine as it would be if the process had ended there.
  * 4. `restart` is the same machine with a new process. `afterPowerLoss` is the machine after its power was cut.
  *
  * All that is left to chance follows from one seed.
@@ -65,11 +66,17 @@ export class CrashError extends Error {
   }
 }
 
+/** Told of a call before it is made; `crash` answers the machine as it is if the process ends in the call. */
+export type CallListener = (call: Call, crash: () => FaultyFiles) => void
+
 interface OpenFile {
   readonly file: DiskFile
   readonly path: string
   readonly mode: OpenMode
 }
+
+/** Finds the file on whichever disk the call is made. */
+type FileLookup = (file: DiskFile) => DiskFile
 
 /** A background sync takes up to so many turns of the event loop. */
 const MAX_SYNC_TURNS = 3
@@ -82,6 +89,7 @@ export class FaultyFiles implements Files {
   crashAt = 0
   /** How many bytes fit on the disk. */
   capacity = Number.POSITIVE_INFINITY
+  onCall: CallListener | undefined
 
   readonly #disk: Disk
   readonly #random: Random
@@ -140,6 +148,11 @@ export class FaultyFiles implements Files {
   /** The machine with a new process after its power was cut; this one stays as it is. */
   afterPowerLoss(loss: PowerLoss, seed: number): FaultyFiles {
     return new FaultyFiles(seed, this.#disk.afterPowerLoss(loss, new Random(seed)))
+  }
+
+  /** Tells machines apart by what a process sees of their disks. */
+  get digest(): string {
+    return this.#disk.digest
   }
 
   /** The bytes of a file, past the engine and past all faults; `undefined` where there is none. */
@@ -205,8 +218,9 @@ export class FaultyFiles implements Files {
   ): number {
     const { file, path, mode } = this.#get(descriptor, 'write')
     if (mode === 'read') throw systemError('EBADF', 'write', path)
-    const part = (): Uint8Array => source.subarray(at, at + this.#random.below(size))
-    const short = this.#call('write', path, () => file.write(position, part()))
+    const short = this.#call('write', path, (disk) => {
+      disk(file).write(position, source.subarray(at, at + this.#random.below(size)))
+    })
     let taken = short && size > 1 ? 1 + this.#random.below(size - 1) : size
     if (position + taken > file.size && this.capacity !== Number.POSITIVE_INFINITY) {
       const room = this.capacity - this.usedSize
@@ -311,15 +325,16 @@ export class FaultyFiles implements Files {
   /**
    * Records a call, and lets it fail if it is to.
    *
-   * @param beforeCrash what of the call happens where the process ends in it
+   * @param part does as much of the call as may happen where the process ends in it
    * @returns whether it is to be short
    */
-  #call(kind: CallKind, path: string, beforeCrash?: () => void): boolean {
+  #call(kind: CallKind, path: string, part?: (file: FileLookup) => void): boolean {
     if (this.#crashed) throw new CrashError()
     const call: Call = { number: this.calls.length + 1, kind, path }
     this.calls.push(call)
+    this.onCall?.(call, () => this.#crashHere(part))
     if (call.number === this.crashAt) {
-      beforeCrash?.()
+      part?.((file) => file)
       this.#crashed = true
       throw new CrashError()
     }
@@ -335,6 +350,14 @@ export class FaultyFiles implements Files {
       short = true
     }
     return short
+  }
+
+  #crashHere(part: ((file: FileLookup) => void) | undefined): FaultyFiles {
+    const copies = new Map<DiskFile, DiskFile>()
+    const disk = this.#disk.copy((original, copy) => copies.set(original, copy))
+    // A file without a name is of no use to the next process.
+    part?.((file) => copies.get(file) ?? new DiskFile())
+    return new FaultyFiles(this.#random.below(2 ** 32), disk)
   }
 
   async #passTime(): Promise<void> {
