@@ -1,0 +1,112 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { describe, expect, it, vi } from 'vitest'
+import { WriteBatch } from '../src/batch.ts'
+import { resolveOptions, type StoreOptions } from '../src/options.ts'
+import { Snapshot } from '../src/snapshot.ts'
+import { Store } from '../src/store.ts'
+import { withDirectory } from './support/directory.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+
+/** The text of a section, up to the next one. */
+function section(title: string): string {
+  const text = readme.split(`\n## ${title}\n`)[1]?.split('\n## ')[0]
+  if (text === undefined) throw new Error(`README has no section ${title}`)
+  return text
+}
+
+/** The names between backticks in the first column of a section's tables. */
+function firstColumn(title: string): string[] {
+  const cells = [...section(title).matchAll(/^\| *([^|]*?) *\|/gm)].map(([, cell = '']) => cell)
+  return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name))
+}
+
+/** The names of an interface's optional members. */
+function memberNames(file: string, name: string): string[] {
+  const source = readFileSync(join(root, file), 'utf8')
+  const body = source.split(`export interface ${name}`)[1]?.split('\n}\n')[0] ?? ''
+  return [...body.matchAll(/^ {2}readonly (\w+)\?:/gm)].map(([, member = '']) => member)
+}
+
+describe('the README', () => {
+  it('gives every option, and its default', () => {
+    const rows = [...section('Options').matchAll(/^\| *`([\w.]+)` *\| *(`([^`]+)`)? *\|/gm)]
+    const values = new Map(rows.map(([, name = '', , value]) => [name, value]))
+    const parse = (text: string | undefined): unknown => {
+      if (text === undefined || text === 'undefined') return undefined
+      return text === 'Date.now' ? Date.now : JSON.parse(text.replaceAll("'", '"'))
+    }
+    const options: Record<string, unknown> = {}
+    const merge: Record<string, unknown> = {}
+    for (const [name, value] of values) {
+      if (name.startsWith('merge.')) merge[name.slice('merge.'.length)] = parse(value)
+      else if (name !== 'merge') options[name] = parse(value)
+    }
+
+    expect([...Object.keys(options), 'merge'].sort()).toEqual(
+      memberNames('src/options.ts', 'StoreOptions').sort(),
+    )
+    expect(Object.keys(merge).sort()).toEqual(memberNames('src/options.ts', 'MergeOptions').sort())
+    expect(resolveOptions({ ...options, merge } as StoreOptions)).toEqual(resolveOptions())
+  })
+
+  it('gives every error code', () => {
+    const source = readFileSync(join(root, 'src/errors.ts'), 'utf8')
+    const codes = [...source.matchAll(/^ {2}\| '(FIRKIN_\w+)'/gm)].map(([, code]) => code)
+
+    expect(firstColumn('Errors').sort()).toEqual(codes.sort())
+  })
+
+  it('gives every method', () => {
+    const documented = new Set(firstColumn('API').map((text) => text.split('(')[0]))
+    const methods = [Store, WriteBatch, Snapshot].flatMap((type) =>
+      Object.getOwnPropertyNames(type.prototype).filter((name) => name !== 'constructor'),
+    )
+
+    expect(methods.filter((name) => !documented.has(name))).toEqual([])
+    expect(methods.length).toBeGreaterThan(30)
+  })
+
+  it('gives every event', () => {
+    const source = readFileSync(join(root, 'src/store.ts'), 'utf8')
+    const body = source.split('export interface StoreEvents')[1]?.split('\n}\n')[0] ?? ''
+    const events = [...body.matchAll(/^ {2}(\w+): \[/gm)].map(([, event]) => `'${event}'`)
+
+    expect(firstColumn('Events')).toEqual(events)
+  })
+
+  it('has an example that runs as it stands', async () => {
+    const code = section('Ten lines').split('```js\n')[1]?.split('```')[0] ?? ''
+    const firkin = pathToFileURL(join(root, 'dist/src/index.js')).href
+    await withDirectory(async (directory) => {
+      const file = join(directory, 'example.mjs')
+      const data = JSON.stringify(join(directory, 'data'))
+      writeFileSync(file, code.replace("'firkin'", `'${firkin}'`).replace("'./data'", data))
+      const log = vi.spyOn(console, 'log').mockReturnValue()
+
+      await import(/* @vite-ignore */ pathToFileURL(file).href)
+
+      const printed = log.mock.calls
+      log.mockRestore()
+      expect(printed).toEqual([[{ name: 'Ada' }], ['user:7', 'Ada'], ['user:8', 'Bob']])
+    })
+  })
+
+  it('links to files that are there', () => {
+    const links = [...readme.matchAll(/\]\(([^)#:]+)(#[^)]*)?\)/g)].map(([, path = '']) => path)
+
+    expect(links.filter((path) => !existsSync(join(root, path)))).toEqual([])
+    expect(links.length).toBeGreaterThan(20)
+  })
+
+  it('names scripts that are there', () => {
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+    const named = [...readme.matchAll(/npm run (\w+)/g)].map(([, name = '']) => name)
+
+    expect(named.filter((name) => !(name in scripts))).toEqual([])
+    expect(named.length).toBeGreaterThan(1)
+  })
+})
