@@ -61,7 +61,7 @@ after: 1025 kB
 still there: 1000
 `,
   backup: `
-backed up: 1 segment, 69 bytes copied
+backed up: 1 segment, 77 bytes copied
 the backup has the first draft
 verified 1 record: sound
 `,
