@@ -64,7 +64,7 @@ export async function backUp(
   const view = engine.views.open(engine.options.clock())
   const backup = new Backup(files, target, options)
   try {
-    engine.commits.flush()
+    if (!engine.options.readOnly) engine.commits.flush()
     await engine.durability.sync()
     return await backup.make(engine)
   } catch (error) {
