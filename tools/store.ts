@@ -40,7 +40,13 @@ export function requireManifest(directory: string): Manifest {
 export async function openToRead(directory: string): Promise<ByteStore> {
   // With the kind that was used last its checkpoint fits.
   const { keydirKind: keydir } = requireManifest(directory)
-  return await open<Buffer, 'buffer'>(directory, { readOnly: true, keyEncoding: 'buffer', keydir })
+  return await open<Buffer, 'buffer'>(directory, {
+    readOnly: true,
+    keyEncoding: 'buffer',
+    keydir,
+    // What is mapped would count as memory; each value is read once anyway.
+    mapping: false,
+  })
 }
 
 /** What is to be done where there is no store. */
