@@ -36,7 +36,10 @@ export interface KeyRange {
  *
  * A cursor stands between two keys. It is valid until the keydir is changed; after a change, `seek` again
  * from the last key that it gave. Between its creation and `close` the keydir's entries must be pinned
- * (`entries.pin()`), so that the keys of removed entries stay readable.
+ * (`entries.pin()`), so that the keys of removed entries stay readable. The bounds are not copied.
+ *
+ * Where the keydir is not ordered, a cursor gives what was there when it was created, less what was removed,
+ * or moved by an `update`, since.
  */
 export interface KeydirCursor {
   /** The next entry in the cursor's direction, or {@link NO_ENTRY} at the end of the range. Absences are given too. */
@@ -53,7 +56,10 @@ export interface KeydirImage {
   readonly arenas: readonly (readonly Uint8Array[])[]
 }
 
-/** Gives the bytes of one chunk of one arena of an image; called once per chunk, when it is first touched. */
+/**
+ * Gives the bytes of one chunk of one arena of an image; called once per chunk, when it is first touched.
+ * The bytes are the keydir's from then on, which changes them in place: a mapping has to be private.
+ */
 export type ChunkSource = (arena: number, chunk: number) => Uint8Array
 
 /** The contract that every kind keeps; test/keydir/contract.ts is its suite. */

@@ -52,6 +52,23 @@ describe('the btree', () => {
     expect(keydir.size).toBe(80_000)
   })
 
+  it('gives back inner nodes and separators too', () => {
+    const keydir = new BTreeKeydir()
+    const sequence = new KeySequence()
+    const above = () => keydir.byteSize - keydir.entries.byteSize - keydir.leaves.arena.byteSize
+    const sizes: number[] = []
+
+    for (let round = 0; round < 20; round++) {
+      for (let i = 0; i < 20_000; i++) insert(keydir, sequence.set(round * 20_000 + i))
+      for (let i = 0; i < 20_000; i++) {
+        keydir.remove(find(keydir, sequence.set(round * 20_000 + i)))
+      }
+      sizes.push(above())
+    }
+
+    expect(sizes.at(-1)).toBeLessThanOrEqual((sizes[1] as number) * 1.2)
+  })
+
   it('keeps order while its height grows and shrinks, removing from either end', () => {
     for (const fromStart of [true, false]) {
       const keydir = new BTreeKeydir()

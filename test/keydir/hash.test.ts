@@ -72,6 +72,25 @@ describe('the hash', () => {
     expect(Math.max(...measured) - Math.min(...measured)).toBeLessThan(2)
   })
 
+  it('keeps no trace of what was removed in its pages', () => {
+    const keydir = new HashKeydir()
+    const sequence = new KeySequence()
+    for (let i = 0; i < 50_000; i++) insert(keydir, sequence.set(i))
+
+    for (let i = 0; i < 50_000; i++) keydir.remove(find(keydir, sequence.set(i)))
+
+    const pageSize = 4096
+    const headerSize = 64
+    const pages = Buffer.concat(keydir.image().arenas[1] as Uint8Array[])
+    let traces = 0
+    for (let page = 0; page < pages.length; page += pageSize) {
+      const buckets = pages.subarray(page + headerSize, page + pageSize)
+      if (buckets.some((byte) => byte !== 0)) traces++
+    }
+    expect(pages.length).toBeGreaterThan(50 * pageSize)
+    expect(traces).toBe(0)
+  })
+
   it('spreads sequential keys evenly', () => {
     const keys = Array.from({ length: 50_000 }, (_, i) => `user:${String(i).padStart(6, '0')}`)
 
