@@ -8,6 +8,8 @@ export interface Settings {
   readonly rounds: number
   /** The time of one contender's turn in a round. */
   readonly turnMs: number
+  /** By which clock races go: that on the wall, or the processor time of this process, all its threads. */
+  readonly clock: 'wall' | 'cpu'
   /** Whether the large sizes are measured too. */
   readonly full: boolean
   /** Where stores are made. */

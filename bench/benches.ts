@@ -1,10 +1,38 @@
 import type { Bench } from './bench.ts'
+import { amplification } from './benches/amplification.ts'
+import { capacity, insertStall, memory } from './benches/capacity.ts'
+import { durablePut } from './benches/durable-put.ts'
 import { getHit, getMiss } from './benches/get.ts'
+import { growth } from './benches/growth.ts'
 import { iterate } from './benches/iterate.ts'
-import { batch, put, putSync } from './benches/put.ts'
+import { merge } from './benches/merge.ts'
+import { open, openHints, openRaw } from './benches/open.ts'
+import { batch, put, putModes, putSync } from './benches/put.ts'
+import { valueSize } from './benches/value-size.ts'
+import { ycsb } from './benches/ycsb.ts'
 
 /** All benches, in the order in which they run. */
-export const BENCHES: readonly Bench[] = [getHit, getMiss, put, putSync, batch, iterate]
+export const BENCHES: readonly Bench[] = [
+  getHit,
+  getMiss,
+  put,
+  putSync,
+  putModes,
+  batch,
+  durablePut,
+  iterate,
+  open,
+  openHints,
+  openRaw,
+  ...memory,
+  ...insertStall,
+  merge,
+  ycsb,
+  valueSize,
+  growth,
+  amplification,
+  ...capacity,
+]
 
 /** The benches that a word on the command line means: the one of that name, and those that begin with it. */
 export function benchesNamed(word: string): readonly Bench[] {

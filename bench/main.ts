@@ -12,7 +12,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, resolve } from 'node:path'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Bench, Settings } from './bench.ts'
 import { BENCHES, benchesNamed } from './benches.ts'
 import { runApart } from './child.ts'
@@ -25,6 +25,7 @@ interface Flags {
   readonly valueBytes: number
   readonly rounds: number
   readonly turnMs: number
+  readonly clock: Settings['clock']
   readonly full?: true
   readonly directory: string
   readonly json?: string
@@ -43,6 +44,11 @@ const program = new Command('bench')
   .option('--value-bytes <count>', 'bytes of a value', count, 100)
   .option('--rounds <count>', 'rounds of each race', count, 5)
   .option('--turn-ms <ms>', "the time of a contender's turn in a round", count, 200)
+  .addOption(
+    new Option('--clock <clock>', 'what races are timed by; `cpu` where others use the machine')
+      .choices(['wall', 'cpu'])
+      .default('wall'),
+  )
   .option('--full', 'the heavy benches and sizes too')
   .option('--directory <path>', 'where stores are made', tmpdir())
   .option('--json <file>', 'write the figures to a file')

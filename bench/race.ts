@@ -11,7 +11,9 @@
  */
 
 import { Bench } from 'tinybench'
-import type { Measure } from './report.ts'
+import type { Settings } from './bench.ts'
+import { Latencies } from './latencies.ts'
+import type { Latency, Measure } from './report.ts'
 
 /** A contender's part in a race. */
 export interface Lane {
@@ -21,18 +23,24 @@ export interface Lane {
   readonly chunk: () => unknown
 }
 
-/** How long a race takes. */
-export interface RaceOptions {
-  readonly rounds: number
-  /** The time of one turn; a chunk that has begun is finished. */
-  readonly turnMs: number
-}
+/** How long a race takes, and by which clock. */
+export type RaceOptions = Pick<Settings, 'rounds' | 'turnMs' | 'clock'>
+
+const CLOCKS = {
+  wall: () => performance.now(),
+  cpu: () => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1000
+  },
+} as const
+
+const WINDOW = 1000
 
 /** Runs a race at `what`; answers nanoseconds an operation. */
 export async function race(
   what: string,
   lanes: readonly Lane[],
-  { rounds, turnMs }: RaceOptions,
+  { rounds, turnMs, clock }: RaceOptions,
 ): Promise<Measure[]> {
   const figures = lanes.map((): number[] => [])
   for (let round = -1; round < rounds; round++) {
@@ -40,7 +48,8 @@ export async function race(
       const index = (turn + round + 1) % lanes.length
       const { contender, size, chunk } = lanes[index] as Lane
       collectGarbage()
-      const bench = new Bench({ time: turnMs, iterations: 1, warmup: false, throws: true })
+      const now = CLOCKS[clock]
+      const bench = new Bench({ now, time: turnMs, iterations: 1, warmup: false, throws: true })
       bench.add(contender, async () => {
         await chunk()
       })
@@ -75,4 +84,21 @@ export function median(numbers: readonly number[]): number {
 /** Collects garbage, where the process was started so that it can. */
 export function collectGarbage(): void {
   globalThis.gc?.()
+}
+
+/** Times single operations one by one: `count` of them in windows, after each of which `settle` is awaited. */
+export async function timeEach(
+  count: number,
+  operation: (index: number) => void,
+  settle: () => Promise<void> | void = () => undefined,
+): Promise<Latency> {
+  const latencies = new Latencies(count)
+  for (let index = 0; index < count; index++) {
+    const beganAt = performance.now()
+    operation(index)
+    latencies.add(performance.now() - beganAt)
+    if (index % WINDOW === WINDOW - 1) await settle()
+  }
+  await settle()
+  return latencies.summary()
 }

@@ -55,6 +55,11 @@ export function find(measures: readonly Measure[], what: string, contender: stri
   return found
 }
 
+/** The best of some measures of the same thing. */
+export function best(measures: readonly Measure[]): Measure {
+  return measures.reduce((leader, each) => (advantage(each, leader) > 1 ? each : leader))
+}
+
 /** The goal of being at least `factor` times as good as another. */
 export function target(what: string, factor: number, measure: Measure, other: Measure): Target {
   const reached = advantage(measure, other)
@@ -64,4 +69,15 @@ export function target(what: string, factor: number, measure: Measure, other: Me
     reached: `${reached.toFixed(2)}x`,
     pass: reached >= factor,
   }
+}
+
+/** The goal of a figure that is at most, or at least, so much. */
+export function bound(
+  what: string,
+  relation: 'at most' | 'at least',
+  limit: string,
+  reached: string,
+  pass: boolean,
+): Target {
+  return { what, goal: `${relation} ${limit}`, reached, pass }
 }

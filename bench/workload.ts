@@ -99,3 +99,39 @@ export class Values {
 export function touch(value: Uint8Array): number {
   return (value[0] as number) + (value[value.length - 1] as number)
 }
+
+const ZIPFIAN_CONSTANT = 0.99
+
+/**
+ * Indexes below `count` by a zipfian law with constant 0.99: few of them are chosen most of the time. The
+ * method is that of Gray and others, "Quickly generating billion-record synthetic databases" (1994), as the Yahoo Cloud
+ * Serving Benchmark uses it; the favourites are spread over all indexes.
+ */
+export function zipfian(next: Random, count: number): Random {
+  const rank = zipfianRank(next, count)
+  return () => scramble(rank()) % count
+}
+
+/** As {@link zipfian}, but the favourites are the indexes just below `count()`, which may grow. */
+export function latest(next: Random, count: () => number): Random {
+  const rank = zipfianRank(next, count())
+  return () => {
+    const newest = count() - 1
+    return Math.max(0, newest - rank())
+  }
+}
+
+function zipfianRank(next: Random, count: number): Random {
+  let zeta = 0
+  for (let rank = 1; rank <= count; rank++) zeta += 1 / rank ** ZIPFIAN_CONSTANT
+  const zetaOfTwo = 1 + 0.5 ** ZIPFIAN_CONSTANT
+  const alpha = 1 / (1 - ZIPFIAN_CONSTANT)
+  const eta = (1 - (2 / count) ** (1 - ZIPFIAN_CONSTANT)) / (1 - zetaOfTwo / zeta)
+  return () => {
+    const share = next()
+    const scaled = share * zeta
+    if (scaled < 1) return 0
+    if (scaled < zetaOfTwo) return 1
+    return Math.min(count - 1, Math.floor(count * (eta * share - eta + 1) ** alpha))
+  }
+}

@@ -86,7 +86,7 @@ class OpenLmdb implements OpenContender {
     database.transactionSync(() => {
       for (let at = from; at < to; at++) {
         const index = order[at] as number
-        database.put(keyAt(index), this.#values.at(index))
+        database.putSync(keyAt(index), this.#values.at(index))
       }
     })
   }

@@ -1,0 +1,207 @@
+/**
+ * Many keys in one process: what they cost in memory, how long the longest insert takes, whether all of them
+ * can be read back.
+ */
+
+import { type KeydirKind, open, type Store } from '../../src/index.ts'
+import type { Bench, Settings } from '../bench.ts'
+import { Latencies } from '../latencies.ts'
+import { type Footprint, footprint } from '../memory.ts'
+import { measure } from '../race.ts'
+import { bound, type Measure, type Report } from '../report.ts'
+import { withDirectory } from '../stores.ts'
+import { keyAt, Values } from '../workload.ts'
+
+const KEY_BYTES = 16
+const MAX_OVERHEAD_BYTES = 32
+/** What is left of noise by a heap of some ten megabytes. */
+const MAX_HEAP_BYTES = 1
+const MAX_STALL_MS = 15
+const WINDOW = 1000
+/** How many times `--keys` the benches of this file use: ten and twenty millions by default. */
+const LARGE = 10
+const CAPACITY = 20
+
+interface Filled {
+  readonly store: Store
+  readonly insertNs: number
+  readonly stall: Latencies
+  readonly before: Footprint
+  readonly after: Footprint
+}
+
+/** Opens a store, and puts `keys` keys. A window is settled as a program would settle it: by awaiting its last put. */
+async function fill(
+  path: string,
+  keydir: KeydirKind,
+  keys: number,
+  values: Values,
+): Promise<Filled> {
+  const stall = new Latencies(keys + Math.ceil(keys / WINDOW))
+  const before = footprint()
+  const store = await open(path, { keydir })
+  const beganAt = performance.now()
+  for (let low = 0; low < keys; low += WINDOW) {
+    const high = Math.min(keys, low + WINDOW)
+    let last: Promise<void> | undefined
+    let now = performance.now()
+    for (let index = low; index < high; index++) {
+      last = store.put(keyAt(index), values.at(index))
+      const settledAt = performance.now()
+      stall.add(settledAt - now)
+      now = settledAt
+    }
+    await last
+    stall.add(performance.now() - now)
+  }
+  const insertNs = ((performance.now() - beganAt) * 1e6) / keys
+  return { store, insertNs, stall, before, after: footprint() }
+}
+
+function memoryMeasures(
+  what: string,
+  name: string,
+  keys: number,
+  { before, after }: Pick<Filled, 'before' | 'after'>,
+): Measure[] {
+  const perKey = (bytes: number) => [bytes / keys]
+  const measures = [
+    measure(`${what}, array buffers`, name, 'B/key', perKey(after.buffers - before.buffers)),
+    measure(`${what}, JavaScript heap`, name, 'B/key', perKey(after.heap - before.heap)),
+  ]
+  if (after.anonymous !== undefined && before.anonymous !== undefined) {
+    const bytes = after.anonymous - before.anonymous
+    measures.push(measure(`${what}, all that is no file's`, name, 'B/key', perKey(bytes)))
+  }
+  return measures
+}
+
+function nameOf(keydir: KeydirKind): string {
+  return keydir === 'btree' ? 'firkin' : `firkin ${keydir}`
+}
+
+function digits(count: number): string {
+  return count.toLocaleString('en-GB')
+}
+
+function memoryBench(keydir: KeydirKind): Bench {
+  return {
+    name: `memory-${keydir}`,
+    about: `memory per key of ${LARGE} times --keys; keydir ${keydir}`,
+    async run(settings): Promise<Report> {
+      return await withDirectory(settings, async (path) => {
+        const name = nameOf(keydir)
+        const keys = settings.keys * LARGE
+        const filled = await fill(path, keydir, keys, new Values(settings.valueBytes))
+        const measures = memoryMeasures('memory', name, keys, filled)
+        await filled.store.close()
+        const [buffers, heap] = measures.map(({ median }) => median) as [number, number]
+        const limit = KEY_BYTES + MAX_OVERHEAD_BYTES
+        return {
+          measures,
+          targets: [
+            bound(
+              `memory: ${name}`,
+              'at most',
+              `${limit} B/key`,
+              `${buffers.toFixed(1)} B/key`,
+              buffers <= limit,
+            ),
+            bound(
+              `heap: ${name}`,
+              'at most',
+              `${MAX_HEAP_BYTES} B/key`,
+              `${heap.toFixed(2)} B/key`,
+              heap <= MAX_HEAP_BYTES,
+            ),
+          ],
+        }
+      })
+    },
+  }
+}
+
+function stallBench(keydir: KeydirKind): Bench {
+  return {
+    name: `insert-stall-${keydir}`,
+    about: `the longest of ${LARGE} times --keys inserts, and of their windows' settling; keydir ${keydir}`,
+    async run(settings): Promise<Report> {
+      return await withDirectory(settings, async (path) => {
+        const name = nameOf(keydir)
+        const { store, insertNs, stall } = await fill(
+          path,
+          keydir,
+          settings.keys * LARGE,
+          new Values(settings.valueBytes),
+        )
+        await store.close()
+        const latency = stall.summary()
+        const longestMs = latency.max / 1e6
+        return {
+          measures: [{ ...measure('insert', name, 'ns', [insertNs]), latency }],
+          targets: [
+            bound(
+              `longest stall: ${name}`,
+              'at most',
+              `${MAX_STALL_MS} ms`,
+              `${longestMs.toFixed(1)} ms`,
+              longestMs <= MAX_STALL_MS,
+            ),
+          ],
+          notes: ['Other processes on the machine lengthen the longest stall; run it alone.'],
+        }
+      })
+    },
+  }
+}
+
+/** Reads every key back, in another order than they came, and compares each value. */
+function readBack(store: Store, keys: number, values: Values): number {
+  const step = 7_368_787
+  const beganAt = performance.now()
+  for (let turn = 0, index = 0; turn < keys; turn++, index = (index + step) % keys) {
+    const value = store.get(keyAt(index))
+    if (value === undefined || !value.equals(values.at(index))) {
+      throw new Error(`Key ${index} was not read back as it was put`)
+    }
+  }
+  return ((performance.now() - beganAt) * 1e6) / keys
+}
+
+function capacityBench(keydir: KeydirKind): Bench {
+  return {
+    name: `capacity-${keydir}`,
+    about: `${CAPACITY} times --keys keys inserted and read back in one process; keydir ${keydir}`,
+    heavy: true,
+    async run(settings: Settings): Promise<Report> {
+      return await withDirectory(settings, async (path) => {
+        const name = nameOf(keydir)
+        const keys = settings.keys * CAPACITY
+        const values = new Values(settings.valueBytes)
+        const filled = await fill(path, keydir, keys, values)
+        const { store, insertNs, stall } = filled
+        const readNs = readBack(store, keys, values)
+        const found = store.stats().keys
+        await store.close()
+        const what = `${digits(keys)} keys`
+        return {
+          measures: [
+            { ...measure(`${what}, insert`, name, 'ns', [insertNs]), latency: stall.summary() },
+            measure(`${what}, read back and compared`, name, 'ns', [readNs]),
+            ...memoryMeasures(what, name, keys, filled),
+          ],
+          targets: [
+            bound(`capacity: ${name}`, 'at least', what, `${digits(found)} keys`, found === keys),
+          ],
+        }
+      })
+    },
+  }
+}
+
+/** What keys cost in memory. */
+export const memory: readonly Bench[] = [memoryBench('btree'), memoryBench('hash')]
+/** The longest that an insert takes. */
+export const insertStall: readonly Bench[] = [stallBench('btree'), stallBench('hash')]
+/** Many keys. */
+export const capacity: readonly Bench[] = [capacityBench('btree'), capacityBench('hash')]

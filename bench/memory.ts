@@ -1,0 +1,29 @@
+import { readFileSync } from 'node:fs'
+import { collectGarbage } from './race.ts'
+
+/** What a process holds in memory, in bytes. */
+export interface Footprint {
+  /** Live objects of JavaScript. */
+  readonly heap: number
+  /** Array buffers: where Firkin's keydir lives. */
+  readonly buffers: number
+  /** All memory that is no file's, as the kernel counts it; undefined where it does not say. */
+  readonly anonymous: number | undefined
+}
+
+/** Measures this process, garbage collected. */
+export function footprint(): Footprint {
+  collectGarbage()
+  collectGarbage()
+  const { heapUsed, arrayBuffers } = process.memoryUsage()
+  return { heap: heapUsed, buffers: arrayBuffers, anonymous: anonymousBytes() }
+}
+
+function anonymousBytes(): number | undefined {
+  try {
+    const line = /^Anonymous:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/smaps_rollup', 'latin1'))
+    return line === null ? undefined : Number(line[1]) * 1024
+  } catch {
+    return undefined
+  }
+}
