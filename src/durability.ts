@@ -74,6 +74,11 @@ export class Durability {
     this.#onPoisoned = onPoisoned
   }
 
+  /** Whether no sync has failed. */
+  get isSound(): boolean {
+    return this.#poison === undefined
+  }
+
   /** @throws {@link StoreError} FIRKIN_POISONED */
   assertSound(): void {
     if (this.#poison !== undefined) throw this.#poison
@@ -112,7 +117,7 @@ export class Durability {
     try {
       this.#segments.syncNow()
     } catch (error) {
-      throw this.#poisonWith(error)
+      throw this.poison(error)
     }
     this.#forget()
     this.#settleWaiting()
@@ -122,6 +127,19 @@ export class Durability {
   request(): void {
     this.#wanted = true
     this.#running ??= this.#run()
+  }
+
+  /** Refuses every write from now on, for a sync has failed; answers what they are refused with. */
+  poison(error: unknown): StoreError {
+    if (this.#poison === undefined) {
+      this.#poison = new StoreError(
+        'FIRKIN_POISONED',
+        'A sync failed, so that it is not known what is durable; open the store again to write',
+        { cause: error },
+      )
+      this.#onPoisoned(this.#poison)
+    }
+    return this.#poison
   }
 
   /** Stops the timer, and resolves when no sync is under way. */
@@ -143,7 +161,7 @@ export class Durability {
         for (const group of groups) group.resolve()
         this.#onSynced()
       } catch (error) {
-        const poison = this.#poisonWith(error)
+        const poison = this.poison(error)
         for (const group of groups) group.reject(poison)
         for (const group of this.#waiting.splice(0)) group.reject(poison)
       }
@@ -175,18 +193,6 @@ export class Durability {
     if (this.#timer !== undefined || everyMs === Number.POSITIVE_INFINITY) return
     this.#timer = setTimeout(() => this.request(), everyMs)
     this.#timer.unref()
-  }
-
-  #poisonWith(error: unknown): StoreError {
-    if (this.#poison === undefined) {
-      this.#poison = new StoreError(
-        'FIRKIN_POISONED',
-        'A sync failed, so that it is not known what is durable; open the store again to write',
-        { cause: error },
-      )
-      this.#onPoisoned(this.#poison)
-    }
-    return this.#poison
   }
 }
 

@@ -290,10 +290,17 @@ export class Engine {
     this.#applyRemove(entry, view, view.length)
   }
 
-  /** Visits entries of the keydir from `place` on; see `Entries.walk`. */
+  /**
+   * Visits entries of the keydir from `place` on; see `Entries.walk`. Where the keydir is loaded anew meanwhile
+   * the walk ends, and is to begin again.
+   */
   walk(place: number, limit: number, visit: (entry: Entry) => void): number {
+    const keydir = this.#keydir
     try {
-      return this.#keydir.entries.walk(place, limit, visit)
+      const next = keydir.entries.walk(place, limit, (entry) => {
+        if (this.#keydir === keydir) visit(entry)
+      })
+      return this.#keydir === keydir ? next : 0
     } catch (error) {
       this.reload(error)
       return 0
@@ -304,8 +311,11 @@ export class Engine {
   repoint(segment: Segment, offset: number, fields: RecordFields, page: Page): void {
     const { size, sequence, expiresAtMs, keySize } = fields
     const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
+    const keydir = this.#keydir
     const entry = this.#findKey(key, keySize)
-    const { entries } = this.#keydir
+    // One that was just loaded anew has seen the copy.
+    if (this.#keydir !== keydir) return
+    const { entries } = keydir
     if (entry !== NO_ENTRY && entries.sequenceOf(entry) === sequence) {
       this.#keydir.update(entry, segment.id, offset, size, sequence, expiresAtMs)
     } else {
@@ -528,11 +538,12 @@ export class Engine {
     const segment = this.commits.writer.segment
     const keydir = this.#keydir
     for (let at = start; at < start + size; at += fields.size) {
-      if (stagedBy === undefined && this.#keydir !== keydir) return
       fields.readHeader(page, at, start + size)
       const { kind, sequence, expiresAtMs, keySize } = fields
       const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
       const entry = this.#findKey(key, keySize)
+      // A keydir that was loaded anew meanwhile has seen all of a batch that is written.
+      if (stagedBy === undefined && this.#keydir !== keydir) return
       if (stagedBy === undefined) {
         segment.usage.add(kind, fields.size, sequence, expiresAtMs)
       } else {

@@ -17,14 +17,17 @@
  * - Between steps 4 and 6 the keydir may point into segments that are not of the set, but still open.
  */
 
+import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { removeCheckpoint } from '../checkpoint.ts'
 import type { Engine } from '../engine.ts'
 import { StoreError } from '../errors.ts'
+import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import { HintDecoder } from '../format/hint.ts'
+import { hintName, segmentName } from '../format/names.ts'
 import { PUT } from '../format/record.ts'
 import { removeIfThere } from '../io/files.ts'
-import type { Entry } from '../keydir/keydir.ts'
+import type { Entry, Keydir } from '../keydir/keydir.ts'
 import { checkNames, checkObject, type MergePolicy, type ResolvedOptions } from '../options.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
@@ -132,6 +135,7 @@ export class Merger {
     if (this.#running !== undefined) {
       throw new StoreError('FIRKIN_MERGE_RUNNING', 'A merge is running')
     }
+    this.#engine.durability.assertSound()
     return await this.#exclusively(async (signal) => {
       await this.#forgetExpired(signal)
       const before = this.#plan(options, true)
@@ -149,10 +153,14 @@ export class Merger {
   consider(): void {
     this.releaseRetired()
     if (!this.#policy.automatic || this.#running !== undefined || !this.#isInWindow()) return
+    if (!this.#engine.durability.isSound) return
     const plan = planAutomatic(this.#figures(false), this.#policy, this.#now())
     if (isEmpty(plan)) return
     this.#exclusively((signal) => this.#run(plan, signal, undefined)).catch((error: unknown) => {
-      if (error instanceof StoreError) this.#listener.failed(error)
+      // A store that is being closed has ended the merge itself.
+      if (error instanceof StoreError && error.code !== 'FIRKIN_CLOSED') {
+        this.#listener.failed(error)
+      }
     })
   }
 
@@ -165,7 +173,7 @@ export class Merger {
 
   /** Deletes retired segments that no view can look into any more. */
   releaseRetired(): void {
-    for (const segment of this.#engine.releaseRetired()) this.#removeFiles(segment)
+    for (const { id } of this.#engine.releaseRetired()) this.#removeFiles(id)
   }
 
   #plan({ byPolicy = false }: MergeCallOptions, withActive: boolean): MergePlan {
@@ -220,6 +228,7 @@ export class Merger {
     const inputs = plan.inputs.map(({ id }) => segments.get(id))
     const going = [...inputs, ...plan.expired.map(({ id }) => segments.get(id))]
     const live = await this.#mark(inputs, going, signal)
+    const { keydir } = this.#engine
     // What made a record dead must be durable before the record goes.
     await this.#engine.durability.sync()
     const bytesTotal = sumOfSizes(inputs)
@@ -229,7 +238,7 @@ export class Merger {
       this.#listener.progressed(progress)
       onProgress?.(progress)
     })
-    await this.#commit(going, targets)
+    await this.#commit(going, targets, keydir)
     const bytesWritten = targets.reduce((sum, { sealed }) => sum + sealed.size, 0)
     const report: MergeReport = {
       dryRun: false,
@@ -286,8 +295,7 @@ export class Merger {
         size: usage.size,
         live: live.get(id) ?? new Uint32Array(0),
       })),
-      // Two targets in a row hold more than one segment's worth, so that these are enough.
-      targetIds: Array.from({ length: 2 * inputs.length + 1 }, () => segments.takeId()),
+      targetIds: Array.from({ length: this.#maxTargets(inputs) }, () => segments.takeId()),
       maxSegmentBytes: this.#maxSegmentBytes,
       dropBelow: plan.dropBelow,
       maxBytesPerSecond: this.#policy.maxBytesPerSecond,
@@ -295,7 +303,17 @@ export class Merger {
     return await this.#labour.copy(job, onProgress, signal)
   }
 
-  async #commit(going: readonly Segment[], targets: readonly CopyTarget[]): Promise<void> {
+  /** How many targets there may be: two in a row hold more than fits one. */
+  #maxTargets(inputs: readonly Segment[]): number {
+    return 2 * Math.ceil(sumOfSizes(inputs) / (this.#maxSegmentBytes - FILE_HEADER_SIZE)) + 1
+  }
+
+  /** @param marked the keydir in which the live records were marked */
+  async #commit(
+    going: readonly Segment[],
+    targets: readonly CopyTarget[],
+    marked: Keydir,
+  ): Promise<void> {
     const { segments } = this.#engine
     const goingIds = new Set(going.map((segment) => segment.id))
     const opened: Segment[] = []
@@ -311,10 +329,12 @@ export class Merger {
         ],
       }))
     } catch (error) {
-      for (const segment of opened) {
-        segment.close()
-        this.#removeFiles(segment)
+      for (const segment of opened) segment.close()
+      // Where only the sync behind the new manifest has failed, a power loss may leave either: both sets stay.
+      if (!segments.manifest.segments.some(({ id }) => goingIds.has(id))) {
+        throw this.#engine.durability.poison(error)
       }
+      for (const { sealed } of targets) this.#removeFiles(sealed.id)
       throw error
     }
     for (const segment of opened) segments.addSealed(segment)
@@ -322,6 +342,12 @@ export class Merger {
     for (const [index, target] of targets.entries()) {
       const segment = opened[index]
       if (segment !== undefined) await this.#repoint(segment, target)
+    }
+    if (this.#engine.keydir !== marked) {
+      // It was loaded anew, and knows what had expired when the records were marked.
+      await this.#walk((entry) => {
+        if (goingIds.has(this.#engine.keydir.entries.segmentOf(entry))) this.#engine.expire(entry)
+      }, undefined)
     }
     for (const segment of going) this.#engine.retire(segment)
     removeCheckpoint(segments)
@@ -338,11 +364,9 @@ export class Merger {
     while (decoder.next()) {
       const { fields, page, offset } = decoder
       if (fields.kind === PUT) engine.repoint(segment, offset, fields, page)
-      if (slice.isOver()) {
-        await slice.next()
-        // A keydir that was loaded anew meanwhile knows where everything is.
-        if (engine.keydir !== keydir) return
-      }
+      if (slice.isOver()) await slice.next()
+      // A keydir that was loaded anew meanwhile knows where everything is.
+      if (engine.keydir !== keydir) return
     }
   }
 
@@ -391,15 +415,15 @@ export class Merger {
     return this.#engine.options.clock()
   }
 
-  #removeFiles(segment: Segment): void {
-    const { segments } = this.#engine
+  #removeFiles(id: number): void {
+    const { files, directory } = this.#engine.segments.home
     try {
-      removeIfThere(segments.home.files, segment.hintPath)
-      removeIfThere(segments.home.files, segment.path)
+      for (const name of [hintName(id), segmentName(id)])
+        removeIfThere(files, join(directory, name))
     } catch (error) {
       // It is of no store any more: the next open tries again.
       this.#listener.failed(
-        new StoreError('FIRKIN_MERGE_FAILED', `Cannot remove ${segment.path}`, { cause: error }),
+        new StoreError('FIRKIN_MERGE_FAILED', `Cannot remove segment ${id}`, { cause: error }),
       )
     }
   }

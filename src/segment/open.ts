@@ -3,7 +3,7 @@ import { CorruptionError, StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import type { SealedSegment } from '../format/manifest.ts'
 import { segmentName } from '../format/names.ts'
-import { errorCode, readFully } from '../io/files.ts'
+import { errorCode, type Files, readFully } from '../io/files.ts'
 import { readFileHeader, Segment, type SegmentHome } from './segment.ts'
 import { SegmentUsage } from './usage.ts'
 
@@ -34,11 +34,14 @@ export function openSegmentFile(
   id: number,
   toWrite = false,
 ): { path: string; file: number; size: number } {
-  const path = join(home.directory, segmentName(id))
+  const { files, directory } = home
+  const path = join(directory, segmentName(id))
+  let file: FileDescriptor | undefined
   try {
-    const file = home.files.open(path, toWrite ? 'write' : 'read')
-    return { path, file, size: home.files.size(file) }
+    file = files.open(path, toWrite ? 'write' : 'read')
+    return { path, file, size: files.size(file) }
   } catch (error) {
+    if (file !== undefined) files.close(file)
     if (errorCode(error) === 'ENOENT') {
       throw new CorruptionError('The segment is missing', path, 0, { cause: error })
     }
@@ -52,4 +55,12 @@ export function readSegmentHeader(home: SegmentHome, file: number, path: string,
   const read = readFully(home.files, file, bytes, FILE_HEADER_SIZE, 0)
   const expected = { storeId: home.storeId, fileId: id }
   return readFileHeader(bytes.subarray(0, read), path, 'segment', expected)
+}
+
+/** Whether a file's header was never written: it is cut short or all zeros. */
+export function isBlank(files: Files, file: number, size: number): boolean {
+  if (size < FILE_HEADER_SIZE) return true
+  const bytes = Buffer.alloc(FILE_HEADER_SIZE)
+  readFully(files, file, bytes, FILE_HEADER_SIZE, 0)
+  return bytes.every((byte) => byte === 0)
 }

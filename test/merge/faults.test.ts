@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest'
+import { type FaultCode, FaultyFiles } from '../support/faulty-files.ts'
+import { idle, KIB, keysUpTo, openOn, type TextStore, withCode } from '../support/store.ts'
+
+const keys = keysUpTo(16)
+
+/** A closed store of four segments, with overwritten and deleted keys; and what it shows. */
+async function groundOf(
+  seed: number,
+): Promise<{ files: FaultyFiles; entries: [string, string][] }> {
+  const files = new FaultyFiles(seed)
+  const store = await openOn(files)
+  for (const round of ['old', 'new']) {
+    for (const key of keys) await store.put(key, `${round} ${key} `.padEnd(5 * KIB, '-'))
+  }
+  for (const key of keys.slice(0, 5)) await store.delete(key)
+  await idle(store)
+  const entries = [...store.entries()]
+  await store.close()
+  return { files, entries }
+}
+
+/** Merges, with a fault; answers whether the merge was done, or `undefined` where nothing failed. */
+async function mergeWithFault(
+  store: TextStore,
+  files: FaultyFiles,
+  nth: number,
+  code: FaultCode,
+): Promise<boolean | undefined> {
+  const before = files.faultCount
+  files.fail(code === 'SHORT' ? { kinds: ['read', 'write'], nth, code } : { nth, code })
+  const done = await store.merge().then(
+    () => true,
+    (error) => {
+      expect(error).toEqual(expect.objectContaining({ code: expect.stringMatching(/^FIRKIN_/) }))
+      return false
+    },
+  )
+  await idle(store)
+  files.heal()
+  return files.faultCount === before ? undefined : done
+}
+
+describe('a merge in which a file operation fails', () => {
+  it.each(['EIO', 'SHORT'] as const)('shows and leaves what was there: %s', async (code) => {
+    const { files: ground, entries } = await groundOf(1)
+    const outcomes: (boolean | undefined)[] = []
+    for (let nth = 1; outcomes.at(-1) !== undefined || nth === 1; nth++) {
+      const files = ground.restart(1)
+      const store = await openOn(files)
+      store.on('error', () => undefined)
+
+      outcomes.push(await mergeWithFault(store, files, nth, code))
+      expect([...store.entries()]).toEqual(entries)
+      await store.close().catch(() => undefined)
+
+      const reopened = await openOn(files)
+      expect([...reopened.entries()]).toEqual(entries)
+      expect(reopened.count()).toBe(entries.length)
+      await reopened.merge()
+      expect([...reopened.entries()]).toEqual(entries)
+      await reopened.close()
+      expect(files.openPaths).toEqual([])
+    }
+    expect(outcomes.length).toBeGreaterThan(10)
+    expect(outcomes).toContain(true)
+    if (code !== 'SHORT') expect(outcomes).toContain(false)
+  })
+
+  it('keeps both sets where it is not known which of them is durable', async () => {
+    const { files, entries } = await groundOf(2)
+    const store = await openOn(files)
+    store.on('error', () => undefined)
+    // The first sync is for the names of the new files, the second for that of the manifest.
+    await store.put('extra', '')
+    await store.sync()
+    store.once('merge', () => files.fail({ kinds: ['syncDirectory'], nth: 2, code: 'EIO' }))
+
+    await expect(store.merge()).rejects.toThrow(withCode('FIRKIN_POISONED'))
+
+    await expect(store.put('more', '')).rejects.toThrow(withCode('FIRKIN_POISONED'))
+    await expect(store.merge()).rejects.toThrow(withCode('FIRKIN_POISONED'))
+    for (const loss of ['kept', 'dropped'] as const) {
+      const machine = files.afterPowerLoss({ files: ['dropped'], entries: loss }, 1)
+      await using after = await openOn(machine)
+      expect([...after.entries()]).toEqual([['extra', ''], ...entries])
+    }
+    await store.close().catch(() => undefined)
+  })
+})
