@@ -178,7 +178,7 @@ describe('a group that cannot be written', () => {
     else files.crash()
     store.on('error', () => undefined)
 
-    await using reopened = await openOn(end === 'close' ? files : files.restart())
+    await using reopened = await openOn(end === 'close' ? files : files.restart(1))
     expect([...reopened.keys()]).toEqual(['a', 'b', 'c'])
     await store.close().catch(() => undefined)
   })
