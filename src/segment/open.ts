@@ -3,7 +3,7 @@ import { CorruptionError, StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import type { SealedSegment } from '../format/manifest.ts'
 import { segmentName } from '../format/names.ts'
-import { errorCode, type Files, readFully } from '../io/files.ts'
+import { errorCode, type FileDescriptor, type Files, readFully } from '../io/files.ts'
 import { readFileHeader, Segment, type SegmentHome } from './segment.ts'
 import { SegmentUsage } from './usage.ts'
 
