@@ -69,7 +69,7 @@ export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable
   await assertTidy(files)
   for (let round = 0; round < 2; round++) {
     await trial.open()
-    history.settleOn(shownBy(trial.store, keys), trial.nowMs, 'durable')
+    history.settleOn(new Map(trial.store.entries()), trial.nowMs, 'durable')
     assertFigures(trial.store)
     const [first = 'first'] = keys
     await trial.batch([
@@ -78,6 +78,7 @@ export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable
     ])
     await trial.put(first, 100)
     trial.deleteSync('two')
+    await trial.idle()
     if (round === 1) await trial.store.merge()
     await trial.idle()
     history.settleOn(shownBy(trial.store, keys), trial.nowMs, 'settled')

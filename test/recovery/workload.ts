@@ -57,30 +57,33 @@ export const workload: readonly Step[] = [
     },
   },
   {
-    name: 'rotation',
+    name: 'large writes',
     async run(trial) {
-      await Promise.all(range(20).map((index) => trial.put(`r${index}`, 7 * KIB)))
-      trial.putSync('r3', 7 * KIB)
+      await trial.put('large', 257 * KIB)
+      await trial.batch(range(30).map((index) => [`g${index}`, 9 * KIB] as const))
+      trial.putSync('large', 300)
+      await trial.idle()
+      await trial.batch(range(29).map((index) => [`g${index}`, undefined] as const))
+      await trial.store.merge()
       await trial.idle()
     },
   },
   {
-    name: 'large writes',
+    name: 'rotation',
     async run(trial) {
-      await trial.put('large', 260 * KIB)
-      await trial.batch(range(30).map((index) => [`g${index}`, 9 * KIB] as const))
-      trial.putSync('large', 300)
-      await trial.delete('g0')
+      await Promise.all(range(10).map((index) => trial.put(`r${index}`, 7 * KIB)))
+      trial.putSync('r3', 7 * KIB)
       await trial.idle()
     },
   },
   {
     name: 'automatic merge',
     async run(trial) {
-      for (let round = 0; round < 3; round++) {
-        await Promise.all(range(12).map((index) => trial.put(`r${index + round}`, 6 * KIB)))
+      for (let round = 0; round < 2; round++) {
+        await Promise.all(range(10).map((index) => trial.put(`r${index + round}`, 7 * KIB)))
         await trial.idle()
       }
+      await Promise.all(range(10).map((index) => trial.put(`r${index + 2}`, 50)))
       await trial.sync()
       await trial.idle()
     },
@@ -116,7 +119,7 @@ export const workload: readonly Step[] = [
   {
     name: 'expired segment',
     async run(trial) {
-      await Promise.all(range(20).map((index) => trial.put(`x${index}`, 7 * KIB, 2000)))
+      await Promise.all(range(12).map((index) => trial.put(`x${index}`, 7 * KIB, 2000)))
       await trial.sync()
       trial.nowMs += 2000
       await trial.put('x1', 10)
@@ -148,7 +151,7 @@ export const workload: readonly Step[] = [
       await trial.open()
       await trial.put('one', 90)
       await trial.delete('two')
-      await Promise.all(range(10).map((index) => trial.put(`r${index}`, 7 * KIB)))
+      await Promise.all(range(9).map((index) => trial.put(`r${index}`, 7 * KIB)))
       await trial.idle()
       await trial.close()
       await trial.open()
