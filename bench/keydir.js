@@ -1,11 +1,11 @@
 /**
- * What each kind of keydir costs, by the number of keys: time an operation, memory a key, and the longest
- * that a single insert took. Run `npm run build` first, then:
+ * What each kind of keydir costs, by the number of keys: time an operation, memory a key, and the
+ * longest that a single insert took. Run `npm run build` first, then:
  *
  *     node bench/keydir.js [--keys 1000000] [--kinds btree,hash]
  *
- * Keys are random, of 16 bytes, and made anew for each operation, in random order; the time that takes is
- * measured by itself and taken off.
+ * Keys are random, of 16 bytes, and made anew for each operation, in random order; the time that
+ * takes is measured by itself and taken off.
  */
 
 import { cpus } from 'node:os'

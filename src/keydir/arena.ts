@@ -7,11 +7,12 @@
  *
  * Invariants
  * - A block never straddles two chunks; what a chunk has left at its end stays zero.
- * - Chunks never move or shrink, except that the last one is replaced by a larger copy while it grows.
- *   A view of it taken before a `reserve` still shows the old bytes, and must be taken again.
+ * - Chunks never move or shrink, except that the last one is replaced by a larger copy while it
+ *   grows. A view of it taken before a `reserve` still shows the old bytes, and must be taken
+ *   again.
  * - Memory that was never reserved is zero.
- * - A chunk of a restored arena is asked for when it is first touched, so that restoring costs nothing.
- *   From then on its bytes belong to the arena, which changes them in place.
+ * - A chunk of a restored arena is asked for when it is first touched, so that restoring costs
+ *   nothing. From then on its bytes belong to the arena, which changes them in place.
  */
 
 import type { ChunkSource } from './keydir.ts'
@@ -23,10 +24,16 @@ const CHUNK_COUNT_LIMIT = 1 << (32 - CHUNK_BITS)
 /** Bytes of a full chunk. */
 export const CHUNK_SIZE = CHUNK_WORDS * 4
 
-/** Takes the word's place in its chunk out of a position. */
+/**
+ * Takes the word's place in its chunk out of a position. Hot code has a constant of its own for it:
+ * an imported one is read from its module's cell at each use, another is folded (measured).
+ */
 export const CHUNK_MASK = CHUNK_WORDS - 1
 
-/** Words that the first chunk starts with: small, because overlays and caches keep many small keydirs. */
+/**
+ * Words that the first chunk starts with: small, because overlays and caches keep many small
+ * keydirs.
+ */
 const FIRST_CAPACITY = 1024
 
 /** The least number of words that a chunk grows by, once it has as many. */
@@ -46,7 +53,8 @@ export class Arena {
   /** The same chunks as bytes. */
   readonly bytes: (Uint8Array | undefined)[] = []
 
-  // The end of what is reserved, kept as two small integers: one number could pass 2^31 and be boxed.
+  // The end of what is reserved, kept as two small integers: one number could pass 2^31 and be
+  // boxed.
   #lastChunk = -1
   #lastOffset = 0
   #lastCapacity = 0
@@ -99,7 +107,10 @@ export class Arena {
     return this.words[position >>> CHUNK_BITS] ?? this.load(position >>> CHUNK_BITS)
   }
 
-  /** The bytes of the chunk that holds `position`; its first byte is at `(position & CHUNK_MASK) * 4`. */
+  /**
+   * The bytes of the chunk that holds `position`; its first byte is at `(position & CHUNK_MASK) *
+   * 4`.
+   */
   bytesAt(position: number): Uint8Array {
     const chunk = position >>> CHUNK_BITS
     if (this.words[chunk] === undefined) this.load(chunk)
@@ -144,7 +155,9 @@ export class Arena {
     return this.#adopt(chunk, bytes)
   }
 
-  /** The reserved part of each chunk; views, valid until something is reserved. Loads every chunk. */
+  /**
+   * The reserved part of each chunk; views, valid until something is reserved. Loads every chunk.
+   */
   image(): Uint8Array[] {
     const chunks: Uint8Array[] = []
     for (let chunk = 0; chunk < this.chunkCount; chunk++) {

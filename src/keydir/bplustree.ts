@@ -5,21 +5,25 @@ import { compareBytes } from './key-words.ts'
 import { type Entry, type Keydir, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 
-// The package is CommonJS with a `default` export of its own: Node does not unwrap it, other loaders do.
+// The package is CommonJS with a `default` export of its own: Node does not unwrap it, other
+// loaders do.
 type BTreeClass = typeof sortedBTree.default
 const BTree: BTreeClass =
   'default' in sortedBTree ? sortedBTree.default : (sortedBTree as unknown as BTreeClass)
 
-/** Estimates of what a key costs on the JavaScript heap: a string's header, and a slot of a leaf two thirds full. */
+/**
+ * Estimates of what a key costs on the JavaScript heap: a string's header, and a slot of a leaf two
+ * thirds full.
+ */
 const STRING_HEADER_SIZE = 16
 const SLOT_SIZE = 24
 
 /**
  * A keydir in the tree of the `sorted-btree` package, from keys as strings to entries.
  *
- * A string has one character for each byte, so that strings sort as unsigned bytes do. Keys and nodes lie on
- * the JavaScript heap, and a key lies in its entry once more: this kind is for comparing, and
- * for those who trust the package more. It has no image; `byteSize` is an estimate.
+ * A string has one character for each byte, so that strings sort as unsigned bytes do. Keys and
+ * nodes lie on the JavaScript heap, and a key lies in its entry once more: this kind is for
+ * comparing, and for those who trust the package more. It has no image; `byteSize` is an estimate.
  */
 export class BPlusTreeKeydir implements Keydir {
   readonly kind = 'bplustree'

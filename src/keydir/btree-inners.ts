@@ -3,7 +3,7 @@
  *
  *     0      count of separators (15 bits); bit 15: bounded; prefix size << 16
  *     1      in a free node, the next free one
- *     2…     191 places for heads, of which 159 are used: of each separator, the 31 bits behind the prefix
+ *     2…     191 places for heads, of which 159 are used: the 31 bits behind the prefix
  *     193…   159 separators, in key order
  *     352…   160 children; on the lowest level they are leaves
  *

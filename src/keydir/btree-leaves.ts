@@ -8,11 +8,11 @@
  *     127    previous leaf, or 0
  *
  * Invariants
- * - All keys of a leaf share its first `prefix size` bytes. In a bounded leaf, which has a fence on either
- *   side, the fences share them too, and so does every key that a descent brings here. An unbounded leaf, the
- *   first or the last one, has to check a key for them.
- * - A head is the 31 bits of a key behind the prefix. Heads are sorted as their keys are, so only where a head
- *   is equal need a key be looked at.
+ * - All keys of a leaf share its first `prefix size` bytes. In a bounded leaf, which has a fence on
+ *   either side, the fences share them too, and so does every key that a descent brings here. An
+ *   unbounded leaf, the first or the last one, has to check a key for them.
+ * - A head is the 31 bits of a key behind the prefix. Heads are sorted as their keys are, so only
+ *   where a head is equal need a key be looked at.
  */
 
 import { Arena, CHUNK_MASK } from './arena.ts'
@@ -154,7 +154,10 @@ export class Leaves {
     this.#set(leaf, index * SLOT_WORDS + ENTRY, entry)
   }
 
-  /** Answers `index * 2`, where `index` is how many keys of the leaf are below `key`; plus 1 if the next one is `key`. */
+  /**
+   * Answers `index * 2`, where `index` is how many keys of the leaf are below `key`; plus 1 if the
+   * next one is `key`.
+   */
   search(leaf: Leaf, key: SearchKey): number {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & IN_CHUNK
@@ -202,8 +205,8 @@ export class Leaves {
   }
 
   /**
-   * Moves entries between two neighbours, until the left one has `leftCount`, and makes the prefixes fit
-   * the leaves' new fences: `lower`, `middle` between the two, `upper`.
+   * Moves entries between two neighbours, until the left one has `leftCount`, and makes the
+   * prefixes fit the leaves' new fences: `lower`, `middle` between the two, `upper`.
    */
   distribute(
     left: Leaf,
@@ -229,7 +232,9 @@ export class Leaves {
     this.#lengthen(right, middle, upper)
   }
 
-  /** Moves all entries of `right` behind those of `left`, whose fences are then `lower` and `upper`. */
+  /**
+   * Moves all entries of `right` behind those of `left`, whose fences are then `lower` and `upper`.
+   */
   merge(left: Leaf, right: Leaf, lower: Separator, upper: Separator): void {
     const leftCount = this.count(left)
     const rightCount = this.count(right)
@@ -239,7 +244,9 @@ export class Leaves {
     this.#lengthen(left, lower, upper)
   }
 
-  /** What a search answers for a key that does not have an unbounded leaf's prefix; -1 if it has. */
+  /**
+   * What a search answers for a key that does not have an unbounded leaf's prefix; -1 if it has.
+   */
   #searchOutside(leaf: Leaf, key: SearchKey): number {
     const state = this.#get(leaf, STATE)
     const first = this.entry(leaf, 0)

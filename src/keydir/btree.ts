@@ -1,19 +1,21 @@
 /**
  * The default keydir: a B+tree off the JavaScript heap.
  *
- * Leaves (btree-leaves.ts) hold entries in key order, inner nodes (btree-inners.ts) the shortest separators
- * (separators.ts) that tell two neighbours apart. After LeanStore, a node keeps a four-byte head of each key,
- * taken behind the prefix that its fences share: a search compares heads, and looks at a key only where a
- * head is equal. The fences of a node are not stored in it; they are the nearest separators on the way to it.
+ * Leaves (btree-leaves.ts) hold entries in key order, inner nodes (btree-inners.ts) the shortest
+ * separators (separators.ts) that tell two neighbours apart. After LeanStore, a node keeps a
+ * 31-bit head of each key, taken behind the prefix that its fences share: a search compares
+ * heads, and looks at a key only where a head is equal. The fences of a node are not stored in it;
+ * they are the nearest separators on the way to it.
  *
- * A full leaf first shares with a neighbour that has room, and splits where none has, so that leaves are
- * five sixths full under random inserts; at the right and the left edge the new key gets a leaf to itself, so that
- * ascending and descending inserts leave full leaves.
+ * A full leaf first shares with a neighbour that has room, and splits where none has, so that
+ * leaves are five sixths full under random inserts; at the right and the left edge the new key gets
+ * a leaf to itself, so that ascending and descending inserts leave full leaves.
  *
  * Invariants
- * - A search remembers the place it came to, until a leaf changes; `insert`, `update` and `remove` of the
- *   same key go on from there.
- * - An inner node has at least two children, so that every leaf but a root has a neighbour under its parent.
+ * - A search remembers the place it came to, until a leaf changes; `insert`, `update` and `remove`
+ *   of the same key go on from there.
+ * - An inner node has at least two children, so that every leaf but a root has a neighbour under
+ *   its parent.
  */
 
 import assert from 'node:assert/strict'
@@ -69,7 +71,8 @@ export class BTreeKeydir implements Keydir {
   #leaf: Leaf = NO_LEAF
   #place = 0
   #remembered = false
-  // The way to that leaf, a node and the place of its child on each level; only a split or a merge needs it.
+  // The way to that leaf, a node and the place of its child on each level; only a split or a merge
+  // needs it.
   readonly #wayNode = new Int32Array(HEIGHT_LIMIT)
   readonly #wayIndex = new Int32Array(HEIGHT_LIMIT)
 
@@ -209,7 +212,10 @@ export class BTreeKeydir implements Keydir {
     }
   }
 
-  /** Descends for `key`; `leaf` and `index` then are the place of the first key that is not below it. */
+  /**
+   * Descends for `key`; `leaf` and `index` then are the place of the first key that is not below
+   * it.
+   */
   seek(key: Uint8Array, keySize: number): boolean {
     this.#key.set(key, keySize)
     this.#search()
@@ -302,7 +308,9 @@ export class BTreeKeydir implements Keydir {
     this.#splitLeaf(entry, atEnd ? LEAF_CAPACITY : atStart ? 0 : LEAF_CAPACITY >>> 1)
   }
 
-  /** Evens a full leaf out with a neighbour under the same parent; answers false if none has room. */
+  /**
+   * Evens a full leaf out with a neighbour under the same parent; answers false if none has room.
+   */
   #share(entry: Entry): boolean {
     const level = this.#height - 1
     const parent = this.#node(level)
@@ -342,7 +350,9 @@ export class BTreeKeydir implements Keydir {
     this.#separators.free(old)
   }
 
-  /** Splits the full leaf on the way, so that the left half keeps `leftCount` entries, and inserts. */
+  /**
+   * Splits the full leaf on the way, so that the left half keeps `leftCount` entries, and inserts.
+   */
   #splitLeaf(entry: Entry, leftCount: number): void {
     const leaves = this.leaves
     const left = this.#leaf
@@ -421,7 +431,9 @@ export class BTreeKeydir implements Keydir {
     return promoted
   }
 
-  /** Merges the leaf on the way, which has few entries left, with a neighbour, or evens the two out. */
+  /**
+   * Merges the leaf on the way, which has few entries left, with a neighbour, or evens the two out.
+   */
   #refillLeaf(): void {
     this.#findWay()
     const level = this.#height - 1

@@ -21,10 +21,10 @@ export function createKeydir(kind: KeydirKind): Keydir {
 }
 
 /**
- * Restores a keydir from what its `image()` answered, in a time that does not depend on the number of keys: a
- * chunk is asked of `source` when it is first touched. The keydir then owns the chunk's bytes and changes
- * them in place. An error that `source` throws comes out of whatever touched the chunk; the keydir is of
- * no use after it.
+ * Restores a keydir from what its `image()` answered, in a time that does not depend on the number
+ * of keys: a chunk is asked of `source` when it is first touched. The keydir then owns the chunk's
+ * bytes and changes them in place. An error that `source` throws comes out of whatever touched the
+ * chunk; the keydir is of no use after it.
  *
  * @throws RangeError where `meta` is not that of an image of this kind
  */

@@ -15,10 +15,10 @@
  * block of as many words through word 1.
  *
  * Invariants
- * - Segment ids start at 1 and keys have at least one byte, so a free block differs from a live one and
- *   both differ from the zeros behind a chunk's last block.
- * - Blocks are never cut or joined: their boundaries are fixed from the first use, and so the arena can
- *   be walked from its start to its end whatever is changed meanwhile.
+ * - Segment ids start at 1 and keys have at least one byte, so a free block differs from a live one
+ *   and both differ from the zeros behind a chunk's last block.
+ * - Blocks are never cut or joined: their boundaries are fixed from the first use, and so the arena
+ *   can be walked from its start to its end whatever is changed meanwhile.
  * - While pinned, freed entries are not used again, and their keys stay readable.
  */
 
@@ -202,7 +202,9 @@ export class Entries {
     if (expiresAtMs > 0) setExpiry(words, at + KEY + keyWords(keySize), expiresAtMs)
   }
 
-  /** Frees a live entry. Its number may be given to another one at once, or when nothing is pinned. */
+  /**
+   * Frees a live entry. Its number may be given to another one at once, or when nothing is pinned.
+   */
   free(entry: Entry): void {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -218,12 +220,17 @@ export class Entries {
     }
   }
 
-  /** Keeps the keys of entries that are freed from now on readable, until `unpin`. May be nested. */
+  /**
+   * Keeps the keys of entries that are freed from now on readable, until `unpin`. May be nested.
+   */
   pin(): void {
     this.#pins++
   }
 
-  /** Ends one `pin`. The last one lets go of the entries freed meanwhile, in time linear in their number. */
+  /**
+   * Ends one `pin`. The last one lets go of the entries freed meanwhile, in time linear in their
+   * number.
+   */
   unpin(): void {
     this.#pins--
     if (this.#pins > 0) return
@@ -322,7 +329,9 @@ export class Entries {
     return true
   }
 
-  /** Compares the entry's key with the first `keySize` bytes of `key`: negative, zero or positive. */
+  /**
+   * Compares the entry's key with the first `keySize` bytes of `key`: negative, zero or positive.
+   */
   compareKey(entry: Entry, key: Uint8Array, keySize: number): number {
     const bytes = this.arena.bytesAt(entry)
     const start = ((entry & IN_CHUNK) + KEY) * 4
@@ -343,7 +352,10 @@ export class Entries {
     return equalKeys(words, at + KEY, size, key.words, 0, key.size)
   }
 
-  /** Compares the entry's key with the one searched for; the first `from` words are known to be equal. */
+  /**
+   * Compares the entry's key with the one searched for; the first `from` words are known to be
+   * equal.
+   */
   compareSearch(entry: Entry, key: SearchKey, from: number): number {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -394,8 +406,9 @@ export class Entries {
 
   /**
    * Visits the live ones among the next `limit` blocks from `position` on, in no order of keys, and
-   * answers where to go on, or -1 at the end. A walk from 0 to -1 visits every entry that is there all
-   * the while exactly once; what is added, freed or moved meanwhile may be visited or not. `visit` may change anything.
+   * answers where to go on, or -1 at the end. A walk from 0 to -1 visits every entry that is there
+   * all the while exactly once; what is added, freed or moved meanwhile may be visited or not.
+   * `visit` may change anything.
    */
   walk(position: number, limit: number, visit: (entry: Entry) => void): number {
     let at = Math.max(position, 1)

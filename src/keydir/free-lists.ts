@@ -4,8 +4,8 @@ import { type Arena, CHUNK_MASK } from './arena.ts'
 const CLASS_LIMIT = 16_400
 
 /**
- * The freed blocks of an arena, one linked list for each size, in words or whatever the owner counts.
- * A list runs through the blocks themselves, by the word `linkWord` of each.
+ * The freed blocks of an arena, one linked list for each size, in words or whatever the owner
+ * counts. A list runs through the blocks themselves, by the word `linkWord` of each.
  */
 export class FreeLists {
   readonly #arena: Arena
@@ -17,7 +17,10 @@ export class FreeLists {
     this.#linkWord = linkWord
   }
 
-  /** Restores lists from what `image` answered; throws a RangeError where it could not have been that. */
+  /**
+   * Restores lists from what `image` answered; throws a RangeError where it could not have been
+   * that.
+   */
   static restore(arena: Arena, linkWord: number, image: unknown): FreeLists {
     const lists = new FreeLists(arena, linkWord)
     if (!Array.isArray(image) || image.length > CLASS_LIMIT) {

@@ -8,13 +8,15 @@
  *              3   overflows: how many entries passed this full bucket on their way to another
  *              4…  twelve entries
  *
- * An entry lies in the first bucket from its home on, going round, that had a free slot. A search goes on
- * only behind a bucket that was overflown, and a removal takes back what its entry overflowed; so
- * there are no tombstones. A bucket takes 64 bytes, about one line of the processor's cache.
+ * An entry lies in the first bucket from its home on, going round, that had a free slot. A search
+ * goes on only behind a bucket that was overflown, and a removal takes back what its entry
+ * overflowed; so there are no tombstones. A bucket takes 64 bytes, about one line of the
+ * processor's cache.
  *
  * Invariants
  * - Tags are 1 to 255, from bits of the hash that choose neither page nor bucket.
- * - In a page that has a next one, each bucket has one overflow more, so that a search comes to its end.
+ * - In a page that has a next one, each bucket has one overflow more, so that a search comes to its
+ *   end.
  */
 
 import { Arena, CHUNK_MASK } from './arena.ts'
@@ -106,13 +108,17 @@ export class HashPages {
     return this.#get(page, COUNT)
   }
 
-  /** The entry of the key, whose hash is `low`, in a page or its chain; {@link NO_ENTRY} if there is none. */
+  /**
+   * The entry of the key, whose hash is `low`, in a page or its chain; {@link NO_ENTRY} if there is
+   * none.
+   */
   find(page: Page, key: SearchKey, low: number): Entry {
     const words = this.arena.chunkAt(page << PAGE_BITS)
     const bucket = homeBucket(low)
     const at = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS + (bucket << BUCKET_BITS)
-    // All twelve tags make one number, so that no branch depends on where in the bucket a match is: it
-    // would be guessed wrong, and keep the processor from starting on the next search (measured, bench/keydir.js).
+    // All twelve tags make one number, so that no branch depends on where in the bucket a match is:
+    // it would be guessed wrong, and keep the processor from starting on the next search (measured,
+    // bench/keydir.js).
     let matches = matchingSlots(words, at, tagPattern(low))
     while (matches !== 0) {
       const entry = words[at + SLOTS + firstSlot(matches)] as number
@@ -146,7 +152,10 @@ export class HashPages {
     }
   }
 
-  /** Puts `replacement` in the place of an entry of the same key; {@link NO_ENTRY} removes it. Answers whether it was there. */
+  /**
+   * Puts `replacement` in the place of an entry of the same key; {@link NO_ENTRY} removes it.
+   * Answers whether it was there.
+   */
   replace(page: Page, entry: Entry, low: number, replacement: Entry): boolean {
     const words = this.arena.chunkAt(page << PAGE_BITS)
     const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
@@ -173,8 +182,8 @@ export class HashPages {
   }
 
   /**
-   * Splits a page, with its chain, by the next bit of the hash: entries for which `upper` says so go to a
-   * new page, which is answered. `hash` is left with the hash of some entry.
+   * Splits a page, with its chain, by the next bit of the hash: entries for which `upper` says so
+   * go to a new page, which is answered. `hash` is left with the hash of some entry.
    */
   split(page: Page, hash: KeyHash, upper: (high: number) => boolean): Page {
     const depth = this.depth(page) + 1
@@ -287,8 +296,9 @@ function homeBucket(low: number): number {
 }
 
 /**
- * The slots of a bucket whose tag is the one repeated in `pattern`, as bits: slot `4 * i + j` is bit `8 * j + i`.
- * The first of the slots that share an `i` is right, those above it may be marked in error.
+ * The slots of a bucket whose tag is the one repeated in `pattern`, as bits: slot `4 * i + j` is
+ * bit `8 * j + i`. The first of the slots that share an `i` is right, those above it may be marked
+ * in error.
  */
 function matchingSlots(words: Uint32Array, at: number, pattern: number): number {
   return (
@@ -304,7 +314,10 @@ function firstSlot(slots: number): number {
   return (bit & 7) * 4 + (bit >>> 3)
 }
 
-/** The high bit of each byte of `word` that is zero; bytes above the lowest such one may be marked too. */
+/**
+ * The high bit of each byte of `word` that is zero; bytes above the lowest such one may be marked
+ * too.
+ */
 function zeroBytes(word: number): number {
   return (word - LOW_BITS) & ~word & HIGH_BITS
 }

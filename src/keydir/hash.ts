@@ -1,19 +1,19 @@
 /**
  * The hash keydir: an extendible hash table off the JavaScript heap.
  *
- * A directory of 2^depth page numbers is indexed by the first bits of a hash; a page (hash-pages.ts) that
- * gets too full is split in two by one more bit, and the directory doubles when a page needs a bit that it does not
- * have. So no insert ever rehashes more than one page.
+ * A directory of 2^depth page numbers is indexed by the first bits of a hash; a page
+ * (hash-pages.ts) that gets too full is split in two by one more bit, and the directory doubles
+ * when a page needs a bit that it does not have. So no insert ever rehashes more than one page.
  *
- * With an even hash all pages would fill up, and split, at about the same time, and the table would be half
- * empty just after. So the hash is bent before its first bits are taken: the pages at one end of the
- * directory get twice the keys of those at the other end, and at any time pages of every fill are there.
- * (Martin's spiral storage, 1979, does so for other reasons.)
+ * With an even hash all pages would fill up, and split, at about the same time, and the table would
+ * be half empty just after. So the hash is bent before its first bits are taken: the pages at one
+ * end of the directory get five keys for three at the other end, and at any time there are pages of
+ * every fill. (Martin's spiral storage, 1979, bends hashes for other reasons.)
  *
  * Invariants
  * - All directory places that share a page's `depth` first bits hold that page.
- * - The directory has at most 16 places a page, so that keys with equal hashes cannot blow it up: where
- *   it may not double, a page grows a chain.
+ * - The directory has at most 16 places a page, so that keys with equal hashes cannot blow it up:
+ *   where it may not double, a page grows a chain.
  */
 
 import assert from 'node:assert/strict'
@@ -36,7 +36,10 @@ import { SearchKey } from './search-key.ts'
 
 const IN_CHUNK = CHUNK_MASK
 
-/** A page is split when it has this many entries. Fuller pages make probes longer, emptier ones waste. */
+/**
+ * A page is split when it has this many entries. Fuller pages make probes longer, emptier ones
+ * waste.
+ */
 const SPLIT_COUNT = Math.floor(PAGE_CAPACITY * 0.9)
 
 const DEPTH_LIMIT = 26
@@ -47,7 +50,10 @@ const ENTRIES_ARENA = 0
 const PAGES_ARENA = 1
 const DIRECTORY_ARENA = 2
 
-/** The keydir with the fastest point reads; see the top of this file. Its cursors sort when they are created. */
+/**
+ * The keydir with the fastest point reads; see the top of this file. Its cursors sort when they are
+ * created.
+ */
 export class HashKeydir implements Keydir {
   readonly kind = 'hash'
   readonly ordered = false
@@ -242,8 +248,8 @@ export class HashKeydir implements Keydir {
 }
 
 /**
- * Bends a hash so that small results are more often than large ones, by 5 to 3 at the ends: a part x of
- * the range goes to (3 x + x²) / 4. Integers only, since this is on the way of every search.
+ * Bends a hash so that small results are more often than large ones, by 5 to 3 at the ends: a part
+ * x of the range goes to (3 x + x²) / 4. Integers only, since this is on the way of every search.
  */
 function bend(high: number): number {
   const half = high >>> 16

@@ -1,10 +1,11 @@
 /**
  * Searching sorted heads: the numbers that stand for keys in the nodes of a tree.
  *
- * A binary search waits for each step's memory before it knows where to look next. Here a step compares with seven
- * heads at once, whose places do not depend on each other, so that the processor fetches them together;
- * and it has no branch that depends on what they are, so that nothing is guessed wrong (measured, bench/keydir.js).
- * For this the places behind the last head hold {@link NO_HEAD}, which is not below any head.
+ * A binary search waits for each step's memory before it knows where to look next. Here a step
+ * compares with seven heads at once, whose places do not depend on each other, so that the
+ * processor fetches them together; and it has no branch that depends on what they are, so that
+ * nothing is guessed wrong (measured, bench/keydir.js). For this the places behind the last head
+ * hold {@link NO_HEAD}, which is not below any head.
  */
 
 /** Fills places without a head; no head is above it. */
@@ -12,7 +13,8 @@ export const NO_HEAD = 0x7fffffff
 
 /** How many of the seven heads at `at`, `at + stride` and so on are below `head`. */
 export function countBelow(words: Uint32Array, at: number, stride: number, head: number): number {
-  // The difference of two 31-bit numbers is negative, and its top bit set, if the first one is below.
+  // The difference of two 31-bit numbers is negative, and its top bit set, if the first one is
+  // below.
   return (
     (((words[at] as number) - head) >>> 31) +
     (((words[at + stride] as number) - head) >>> 31) +

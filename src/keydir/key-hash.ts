@@ -5,8 +5,9 @@ const MULTIPLIER_C = 0xc2b2ae3d
 /**
  * Hashes keys by words to 64 bits, held in two small integers so that nothing is allocated.
  *
- * Two lanes take in each word, one of them with its halves exchanged. What cancels itself out in one
- * lane whatever the seed, such as a flip of two highest bits, depends on the seed in the other one.
+ * Two lanes take in each word, one of them with its halves exchanged. What cancels itself out in
+ * one lane whatever the seed, such as a flip of two highest bits, depends on the seed in the other
+ * one.
  */
 export class KeyHash {
   readonly #seedA: number

@@ -1,16 +1,17 @@
 /**
  * Keys as words: how keys that lie in arenas are compared a word at a time.
  *
- * A key in memory is its bytes, from a word's start, padded with zeros to a word's end. Whole words can
- * then tell that two keys are equal; at the first words that differ, the order of their bytes decides.
- * Padding never decides wrongly: where it is all that two keys differ from, the sizes do, and a zero
- * that stands for "no byte" sorts like one, before any other byte.
+ * A key in memory is its bytes, from a word's start, padded with zeros to a word's end. Whole words
+ * can then tell that two keys are equal; at the first words that differ, the order of their bytes
+ * decides. Padding never decides wrongly: where it is all that two keys differ from, the sizes do,
+ * and a zero that stands for "no byte" sorts like one, before any other byte.
  *
- * Indexing a typed array answers `number | undefined` to the type checker. In this folder an index is in
- * bounds by construction, and `as number` says so; there is no other use of it.
+ * Indexing a typed array answers `number | undefined` to the type checker. In this folder an index
+ * is in bounds by construction, and `as number` says so; there is no other use of it.
  */
 
-// Not exported itself: an export is read from its module's cell each time, a constant is folded (measured).
+// Not exported itself: an export is read from its module's cell each time, a constant is folded
+// (measured).
 const littleEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
 
 /** Whether this machine puts the low byte of a word first. */
@@ -80,9 +81,10 @@ export function sharedSize(
 }
 
 /**
- * The head of a key: the first 31 of the 32 bits behind its first `prefix` bytes, as a number that sorts
- * as they do. Bytes behind the key's end count as zeros, so equal heads do not mean equal keys. One bit
- * less lets the difference of two heads be a 32-bit integer, whose sign a search can use without a branch.
+ * The head of a key: the first 31 of the 32 bits behind its first `prefix` bytes, as a number that
+ * sorts as they do. Bytes behind the key's end count as zeros, so equal heads do not mean equal
+ * keys. One bit less lets the difference of two heads be a 32-bit integer, whose sign a search can
+ * use without a branch.
  */
 export function keyHead(words: Uint32Array, at: number, size: number, prefix: number): number {
   const first = prefix >>> 2

@@ -2,9 +2,9 @@ import { compareBytes } from './key-words.ts'
 import { type Entry, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
 
 /**
- * A cursor over an index that is kept in key order. The index has gaps: before, between and behind its
- * entries. A cursor seeks the gaps where its range begins and ends once, and then steps from the one to
- * the other without looking at keys. What a gap is, the kind knows.
+ * A cursor over an index that is kept in key order. The index has gaps: before, between and behind
+ * its entries. A cursor seeks the gaps where its range begins and ends once, and then steps from
+ * the one to the other without looking at keys. What a gap is, the kind knows.
  */
 export abstract class OrderedCursor implements KeydirCursor {
   readonly #range: KeyRange
@@ -41,7 +41,10 @@ export abstract class OrderedCursor implements KeydirCursor {
     else this.seek(target, !reverse)
   }
 
-  /** Stands in the gap before the first key that is not below `key`, or behind that key if it is `key`. */
+  /**
+   * Stands in the gap before the first key that is not below `key`, or behind that key if it is
+   * `key`.
+   */
   protected abstract seek(key: Uint8Array, behind: boolean): void
 
   /** Stands in the gap before the first entry, or in the one behind the last. */
@@ -50,7 +53,10 @@ export abstract class OrderedCursor implements KeydirCursor {
   /** Makes the gap that it stands in the one where the range ends. */
   protected abstract markEnd(): void
 
-  /** Goes to the next gap, and answers the entry between; {@link NO_ENTRY} if it stands in the last one. */
+  /**
+   * Goes to the next gap, and answers the entry between; {@link NO_ENTRY} if it stands in the last
+   * one.
+   */
   protected abstract stepForward(): Entry
 
   /** Goes to the previous gap, and answers the entry between. */

@@ -21,7 +21,8 @@ export class SearchKey {
     const words = this.words
     const whole = keySize >>> 2
     if (littleEndian && whole < 16) {
-      // Packing words by hand beats a subarray and a set for short keys (measured, bench/keydir.js).
+      // Packing words by hand beats a subarray and a set for short keys (measured,
+      // bench/keydir.js).
       let at = 0
       for (let i = 0; i < whole; i++) {
         words[i] = packed(key, at)

@@ -69,7 +69,9 @@ export class Separators {
     this.#free.give(KEY + keyWords(size), separator)
   }
 
-  /** Compares a separator with the key searched for; the first `from` words are known to be equal. */
+  /**
+   * Compares a separator with the key searched for; the first `from` words are known to be equal.
+   */
   compareSearch(separator: Separator, key: SearchKey, from: number): number {
     const words = this.arena.chunkAt(separator)
     const at = separator & IN_CHUNK

@@ -1,13 +1,13 @@
 /**
- * A keydir in a skip list off the JavaScript heap, after William Pugh, "Skip lists: a probabilistic alternative
- * to balanced trees" (1990), with one tower in four on each next level.
+ * A keydir in a skip list off the JavaScript heap, after William Pugh, "Skip lists: a probabilistic
+ * alternative to balanced trees" (1990), with one tower in four on each next level.
  *
- * A search goes along a level as long as the next key is below the one it looks for, then one level down. It compares
- * heads (towers.ts), and looks at a key only where the heads are equal.
+ * A search goes along a level as long as the next key is below the one it looks for, then one level
+ * down. It compares heads (towers.ts), and looks at a key only where the heads are equal.
  *
  * Invariants
- * - `find` remembers the last tower before the key on each level, until the list changes; `insert`, `update`
- *   and `remove` of the same key go on from there.
+ * - `find` remembers the last tower before the key on each level, until the list changes; `insert`,
+ *   `update` and `remove` of the same key go on from there.
  */
 
 import assert from 'node:assert/strict'

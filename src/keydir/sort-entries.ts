@@ -7,13 +7,14 @@ const SHORT_RUN = 16
 /**
  * Sorts entries by their keys, in place.
  *
- * Entries are paired with the heads of their keys in 64-bit numbers, which sort natively: far faster than
- * calling back for each comparison (measured, bench/keydir.js). Runs of equal heads are sorted again by the next
- * bytes that tell them apart. Takes 8 bytes an entry meanwhile.
+ * Entries are paired with the heads of their keys in 64-bit numbers, which sort natively: far
+ * faster than calling back for each comparison (measured, bench/keydir.js). Runs of equal heads are
+ * sorted again by the next bytes that tell them apart. Takes 8 bytes an entry meanwhile.
  */
 export function sortEntries(entries: Entries, sorted: Uint32Array): void {
   const pairs = new BigUint64Array(sorted.length)
-  // Runs still to be sorted, as pairs of start and end; a stack, since keys may share long prefixes.
+  // Runs still to be sorted, as pairs of start and end; a stack, since keys may share long
+  // prefixes.
   const runs = [0, sorted.length]
   for (;;) {
     const end = runs.pop()
@@ -27,7 +28,9 @@ export function sortEntries(entries: Entries, sorted: Uint32Array): void {
   }
 }
 
-/** Sorts a run by the heads behind its common prefix, and adds what is left to be sorted to `runs`. */
+/**
+ * Sorts a run by the heads behind its common prefix, and adds what is left to be sorted to `runs`.
+ */
 function sortByHeads(
   entries: Entries,
   sorted: Uint32Array,

@@ -3,11 +3,11 @@
  *
  *     0      entry; 0 in the base
  *     1      previous tower in key order; in a free tower, the next free one
- *     2…     for each level from the lowest: the next tower on it, and the head of that tower's key
+ *     2…     for each level from the lowest: the next tower, and the head of its key
  *
- * Tower 0 is the base, which has all levels and no key; as a next tower, 0 is the end. A head is the first
- * 31 bits of a key. It lies with the link that leads to the key, so that a search reads a tower only to
- * go on from it.
+ * Tower 0 is the base, which has all levels and no key; as a next tower, 0 is the end. A head is
+ * the first 31 bits of a key. It lies with the link that leads to the key, so that a search reads a
+ * tower only to go on from it.
  *
  * Invariants
  * - Where the next tower is the end, the head is NO_HEAD.
@@ -25,7 +25,9 @@ const PREVIOUS = 1
 const LEVELS = 2
 const LEVEL_WORDS = 2
 
-/** How many levels the base has: with one tower in four on the next level, enough for 4^16 entries. */
+/**
+ * How many levels the base has: with one tower in four on the next level, enough for 4^16 entries.
+ */
 export const LEVEL_COUNT = 16
 
 /** The number of a tower: its position. */

@@ -42,7 +42,8 @@ describe('the btree', () => {
     for (let i = 0; i < 100_000; i++) insert(keydir, sequence.set(i))
     const used = keydir.leaves.arena.used
 
-    // A tenth of the keys is left in every part, so nine tenths of the leaves should be free for new keys.
+    // A tenth of the keys is left in every part, so nine tenths of the leaves should be free for
+    // new keys.
     for (let i = 0; i < 100_000; i++) {
       if (i % 10 !== 0) keydir.remove(find(keydir, sequence.set(i)))
     }

@@ -28,7 +28,10 @@ export interface KeydirFactory {
 
 const SEED = Number(process.env.SEED ?? 1)
 
-/** Keys that have gone wrong somewhere, or could: short, long, of zeros, of ones, sharing prefixes and heads. */
+/**
+ * Keys that have gone wrong somewhere, or could: short, long, of zeros, of ones, sharing prefixes
+ * and heads.
+ */
 const EDGE_KEYS = [
   [0],
   [0, 0],
@@ -316,7 +319,8 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
           for (let entry = cursor.next(); entry !== NO_ENTRY; entry = cursor.next()) {
             const key = text(keydir.entries.keyView(entry))
             given.push(key)
-            // Others go, and so does the key itself; its bytes are still what the cursor goes on from.
+            // Others go, and so does the key itself; its bytes are still what the cursor goes on
+            // from.
             for (const other of left) {
               if (random.below(2000) === 0 && other !== key) {
                 keydir.remove(find(keydir, bytes(other)))
@@ -461,7 +465,8 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
           fill(round * 100_000)
         }
 
-        // Random keys need a little more of one size of node or tower, and a little less of another, each time.
+        // Random keys need a little more of one size of node or tower, and a little less of
+        // another, each time.
         expect(keydir.byteSize).toBeLessThanOrEqual(size * 1.03)
       })
 
@@ -646,7 +651,9 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
   })
 }
 
-/** Changes a keydir and a map alike, comparing at each step; the keydir grows and shrinks by turns. */
+/**
+ * Changes a keydir and a map alike, comparing at each step; the keydir grows and shrinks by turns.
+ */
 function churn(
   factory: Pick<KeydirFactory, 'create'>,
   random: Random,
@@ -710,7 +717,10 @@ function compareRanges(
   expect(count).toBe(model.size)
 }
 
-/** A keydir restored from a copy of another one's image, and the chunks it asked for as `arena:chunk`. */
+/**
+ * A keydir restored from a copy of another one's image, and the chunks it asked for as
+ * `arena:chunk`.
+ */
 function reopen(
   keydir: Keydir,
   restore: NonNullable<KeydirFactory['restore']>,

@@ -43,7 +43,8 @@ describe('the hash', () => {
       insert(keydir, bytes(keyOf(i)))
       model.add(keyOf(i))
     }
-    // Neither does the directory grow without need, nor are the pages of a chain lost when it is split.
+    // Neither does the directory grow without need, nor are the pages of a chain lost when it is
+    // split.
     expect(keydir.byteSize - entries.byteSize).toBeLessThan(byLength ? 140_000 : 100_000)
     for (let i = 0; i < 6000; i++) {
       const key = keyOf(random.below(6000))
@@ -106,7 +107,8 @@ describe('the hash', () => {
           }
           const mean = keys.length / 256
           const deviation = counts.reduce((sum, count) => sum + (count - mean) ** 2 / mean, 0)
-          // The chi-squared sum of 255 degrees of freedom; above 400 by chance less than once in 10^7.
+          // The chi-squared sum of 255 degrees of freedom; above 400 by chance less than once in
+          // 10^7.
           expect(deviation).toBeLessThan(400)
         }
       }
