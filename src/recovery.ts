@@ -22,14 +22,14 @@ import { FILE_HEADER_SIZE, type Predecessor, STORE_ID_SIZE } from './format/file
 import type { Manifest } from './format/manifest.ts'
 import { hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import type { Page } from './format/record.ts'
-import { type Files, readFully } from './io/files.ts'
+import type { Files } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
 import { readManifest } from './manifest-file.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Replay } from './replay.ts'
 import { type LossReport, salvageStore } from './salvage.ts'
-import { openSealed, openSegmentFile, readSegmentHeader } from './segment/open.ts'
+import { isBlank, openSealed, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import type { ScanEnd } from './segment/scan.ts'
 import { Segment, type SegmentHome } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
@@ -417,14 +417,6 @@ function endsAsClosed(segments: Segments): boolean {
   const { tail } = segments
   if (tailSize === 0) return tail.length === 0
   return tail.length === 1 && tail[0]?.id === tailId && tail[0].writtenSize === tailSize
-}
-
-/** Whether a file's header was never written: it is cut short or all zeros. */
-function isBlank(files: Files, file: number, size: number): boolean {
-  if (size < FILE_HEADER_SIZE) return true
-  const bytes = Buffer.alloc(FILE_HEADER_SIZE)
-  readFully(files, file, bytes, FILE_HEADER_SIZE, 0)
-  return bytes.every((byte) => byte === 0)
 }
 
 function segmentIds(names: readonly string[]): number[] {

@@ -3,27 +3,43 @@
  * an open store and a directory alike. Nothing is changed.
  */
 
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { verifyCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
-import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
+import { FILE_HEADER_SIZE, type Predecessor, storeSeed } from './format/file-header.ts'
 import { HintEncoder } from './format/hint.ts'
 import type { Manifest, SealedSegment } from './format/manifest.ts'
-import { CHECKPOINT_NAME, hintName, parseName, segmentName } from './format/names.ts'
+import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import { BATCH_END, keyOffset } from './format/record.ts'
 import { type Files, readWhole } from './io/files.ts'
 import { readManifest } from './manifest-file.ts'
-import { openSegmentFile, readSegmentHeader } from './segment/open.ts'
+import { isBlank, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import { findRecord, type ScanEnd, scanSegment, Window } from './segment/scan.ts'
 import { SegmentUsage } from './segment/usage.ts'
+
+/** What is not as it should be. */
+export type FindingKind =
+  /** Bytes of the manifest, or what it says. */
+  | 'manifest'
+  /** Bytes of a segment. */
+  | 'segment'
+  /** The end of the tail, that a crash has left unfinished. */
+  | 'torn'
+  /** A hint that is missing, or of no use. */
+  | 'hint'
+  /** A checkpoint of no use. */
+  | 'checkpoint'
+  /** A file that is of the store no more. */
+  | 'leftover'
 
 /** Something that is not as it should be. */
 export interface Finding {
   readonly severity: /** Bytes are wrong: data is lost, or would be. */
     | 'damage'
-    /** A shortcut is unusable or a file is left over: nothing is lost, the next open mends it. */
+    /** A shortcut is unusable or something is left over: nothing is lost, the next open mends it. */
     | 'notice'
+  readonly kind: FindingKind
   /** The path of the file. */
   readonly file: string
   /** Where in the file, in bytes. */
@@ -46,6 +62,9 @@ export interface VerifyProgress {
   readonly bytesRead: number
   readonly bytesTotal: number
 }
+
+/** What costs no data. */
+const NOTICES: readonly FindingKind[] = ['torn', 'hint', 'checkpoint', 'leftover']
 
 /** How much is read before other work gets its turn. */
 const STEP_SIZE = 4 * 1024 * 1024
@@ -71,6 +90,33 @@ export async function verifyDirectory(
   options: VerifyOptions = {},
 ): Promise<VerifyReport> {
   return await new Verifier(files, directory, options).run()
+}
+
+/** A segment's file with what its header says. */
+interface OpenedSegment {
+  readonly file: number
+  readonly size: number
+  readonly origin: 'appended' | 'merged'
+  readonly predecessor: Predecessor | undefined
+}
+
+/** How far the segments of the tail reach, oldest first: what recovery goes by, too. */
+class TailEnds {
+  /** Whether one is torn: what is in newer ones was never promised. */
+  torn = false
+  readonly sizes = new Map<number, number>()
+  readonly #tailId: number
+
+  constructor(tailId: number) {
+    this.#tailId = tailId
+  }
+
+  /** Whether all is there that was written before the segment that was begun behind `predecessor`. */
+  hasAllBefore(predecessor: Predecessor | undefined): boolean {
+    if (this.torn) return false
+    if (predecessor === undefined || predecessor.id < this.#tailId) return true
+    return (this.sizes.get(predecessor.id) ?? 0) >= predecessor.size
+  }
 }
 
 class Verifier {
@@ -101,15 +147,16 @@ class Verifier {
       ) {
         throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${this.#directory}`)
       }
-      if (this.#findings.length === 0) this.#damage('MANIFEST', 0, 'The manifest is missing')
+      if (this.#findings.length === 0) {
+        this.#add('manifest', this.#path(MANIFEST_NAME), 0, 'The manifest is missing')
+      }
       return this.#report(0)
     }
     const tailIds = this.#tailIds(names, manifest)
     this.#bytesTotal = manifest.segments.reduce((sum, { size }) => sum + size, 0)
     for (const sealed of manifest.segments) await this.#verifySealed(sealed, manifest)
-    for (const [index, id] of tailIds.entries()) {
-      await this.#verifyTail(id, manifest, index === tailIds.length - 1)
-    }
+    const tail = new TailEnds(manifest.tailId)
+    for (const id of tailIds) await this.#verifyTail(id, manifest, tail)
     this.#verifyCheckpoint(names, manifest)
     if (this.#options.live !== true) this.#findStrays(names, manifest, tailIds)
     return this.#report(manifest.segments.length + tailIds.length)
@@ -133,10 +180,15 @@ class Verifier {
       const { file, size, origin } = opened
       if (size !== sealed.size) {
         const message = `The file has ${size} bytes; the manifest says ${sealed.size}`
-        this.#add('damage', path, Math.min(size, sealed.size), message)
+        this.#add('segment', path, Math.min(size, sealed.size), message)
       }
       if (origin !== sealed.origin) {
-        this.#add('damage', path, 0, `The segment is ${origin}; the manifest says ${sealed.origin}`)
+        this.#add(
+          'segment',
+          path,
+          0,
+          `The segment is ${origin}; the manifest says ${sealed.origin}`,
+        )
       }
       const usage = new SegmentUsage()
       const hint = new HintEncoder()
@@ -147,7 +199,7 @@ class Verifier {
       for (const name of Object.keys(counted) as (keyof SealedSegment)[]) {
         if (counted[name] === sealed[name]) continue
         const message = `The manifest says ${name} ${sealed[name]}; it is ${counted[name]}`
-        this.#add('damage', this.#path('MANIFEST'), 0, message)
+        this.#add('manifest', this.#path(MANIFEST_NAME), 0, message)
       }
       this.#verifyHint(sealed, manifest, hint)
     } finally {
@@ -156,29 +208,35 @@ class Verifier {
   }
 
   /** Verifies a segment of the tail; where it is torn that is a notice, for the next open cuts it. */
-  async #verifyTail(id: number, manifest: Manifest, isLast: boolean): Promise<void> {
+  async #verifyTail(id: number, manifest: Manifest, tail: TailEnds): Promise<void> {
     const path = this.#path(segmentName(id))
     const opened = this.#open(id, manifest)
     if (opened === undefined) return
-    const { file, size } = opened
+    const { file, size, predecessor } = opened
     this.#bytesTotal += size
     try {
+      if (!tail.hasAllBefore(predecessor)) {
+        tail.torn = true
+        this.#add('torn', path, 0, `${size} bytes are behind the end of the store`)
+        return
+      }
       const known = id === manifest.tailId ? manifest.tailSize : 0
       if (size < known) {
         const message = `The file has ${size} bytes; the manifest says ${known}`
-        this.#add('damage', path, size, message)
+        this.#add('segment', path, size, message)
       }
       const usage = new SegmentUsage()
       const end = await this.#scan(file, size, manifest, 'appended', usage, undefined)
       this.#bytesRead += size
+      tail.sizes.set(id, size)
       if (end.faultAt === undefined) return
       const next = findRecord(
         this.#scanOptions(file, end.faultAt + 1, size, manifest),
         end.maxSequence,
       )
-      const torn = isLast && next === undefined && end.end >= known
-      if (torn) this.#add('notice', path, end.end, `${size - end.end} bytes at the end are torn`)
-      else this.#add('damage', path, end.faultAt, end.fault)
+      tail.torn = next === undefined && end.end >= known
+      if (tail.torn) this.#add('torn', path, end.end, `${size - end.end} bytes are unfinished`)
+      else this.#add('segment', path, end.faultAt, end.fault)
     } finally {
       this.#files.close(file)
     }
@@ -200,7 +258,7 @@ class Verifier {
       const end = await this.#scan(file, to, manifest, origin, usage, hint, from)
       if (end.faultAt === undefined) break
       whole = false
-      this.#add('damage', path, end.faultAt, end.fault)
+      this.#add('segment', path, end.faultAt, end.fault)
       const next = findRecord(this.#scanOptions(file, end.faultAt + 1, to, manifest), 0)
       if (next === undefined) break
       from = next
@@ -254,14 +312,14 @@ class Verifier {
     const path = this.#path(hintName(sealed.id))
     const hint = this.#guard(() => readWhole(this.#files, path))
     if (hint === undefined) {
-      this.#add('notice', path, 0, 'The hint is missing')
+      this.#add('hint', path, 0, 'The hint is missing')
       return
     }
     const { storeId } = manifest
     const whole = expected.finish(storeId, sealed.id, sealed.origin, sealed.size)
     const difference = firstDifference(hint, whole)
     if (difference !== undefined) {
-      this.#add('notice', path, difference, 'The hint does not match its segment')
+      this.#add('hint', path, difference, 'The hint does not match its segment')
     }
   }
 
@@ -269,7 +327,7 @@ class Verifier {
     if (!names.includes(CHECKPOINT_NAME)) return
     const path = this.#path(CHECKPOINT_NAME)
     const fault = this.#guard(() => verifyCheckpoint(this.#files, path, manifest.storeId))
-    if (fault !== undefined) this.#add('notice', path, fault, 'The checkpoint is damaged')
+    if (fault !== undefined) this.#add('checkpoint', path, fault, 'The checkpoint is damaged')
   }
 
   #findStrays(names: readonly string[], manifest: Manifest, tailIds: readonly number[]): void {
@@ -279,7 +337,7 @@ class Verifier {
       const isStray =
         parsed.type === 'temporary' ||
         ((parsed.type === 'segment' || parsed.type === 'hint') && !ids.has(parsed.id))
-      if (isStray) this.#add('notice', this.#path(name), 0, 'The file is left over')
+      if (isStray) this.#add('leftover', this.#path(name), 0, 'The file is left over')
     }
   }
 
@@ -295,37 +353,40 @@ class Verifier {
     }
     ids.sort((a, b) => a - b)
     if (manifest.tailSize > 0 && ids[0] !== manifest.tailId) {
-      this.#damage(segmentName(manifest.tailId), 0, 'The segment is missing')
+      this.#add('segment', this.#path(segmentName(manifest.tailId)), 0, 'The segment is missing')
     }
-    return ids.filter((id) => {
-      const file = this.#guard(() => openSegmentFile(this.#home(manifest), id))
-      if (file === undefined) return false
-      try {
-        const header = this.#guardQuietly(() =>
-          readSegmentHeader(this.#home(manifest), file.file, file.path, id),
-        )
-        return header === undefined || header === 'short' || header.origin === 'appended'
-      } finally {
-        this.#files.close(file.file)
-      }
-    })
+    return ids.filter((id) => this.#isTail(id, manifest))
   }
 
-  #open(
-    id: number,
-    manifest: Manifest,
-  ): { file: number; size: number; origin: 'appended' | 'merged' } | undefined {
+  /** Whether a segment behind the manifest's was appended, and has a header. */
+  #isTail(id: number, manifest: Manifest): boolean {
+    const opened = this.#guard(() => openSegmentFile(this.#home(manifest), id))
+    if (opened === undefined) return false
+    const { file, path, size } = opened
+    try {
+      const mayBeBlank = id !== manifest.tailId || manifest.tailSize === 0
+      if (mayBeBlank && isBlank(this.#files, file, size)) return false
+      const header = this.#guardQuietly(() =>
+        readSegmentHeader(this.#home(manifest), file, path, id),
+      )
+      return header === undefined || header === 'short' || header.origin === 'appended'
+    } finally {
+      this.#files.close(file)
+    }
+  }
+
+  #open(id: number, manifest: Manifest): OpenedSegment | undefined {
     const home = this.#home(manifest)
     const opened = this.#guard(() => openSegmentFile(home, id))
     if (opened === undefined) return undefined
     const { file, path, size } = opened
     const header = this.#guard(() => readSegmentHeader(home, file, path, id))
     if (header === undefined || header === 'short' || header.origin === 'none') {
-      if (header === 'short') this.#add('damage', path, size, 'The file ends inside its header')
+      if (header === 'short') this.#add('segment', path, size, 'The file ends inside its header')
       this.#files.close(file)
       return undefined
     }
-    return { file, size, origin: header.origin }
+    return { file, size, origin: header.origin, predecessor: header.predecessor }
   }
 
   #home(manifest: Manifest) {
@@ -350,7 +411,9 @@ class Verifier {
       return read()
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error
-      this.#add('damage', error.file, error.offset, error.message)
+      const { file, offset } = error
+      const place = ` (${file}, offset ${offset})`
+      this.#add(kindOf(file), file, offset, error.message.replace(place, ''))
       return undefined
     }
   }
@@ -365,17 +428,19 @@ class Verifier {
     }
   }
 
-  #damage(name: string, offset: number, message: string): void {
-    this.#add('damage', this.#path(name), offset, message)
-  }
-
-  #add(severity: Finding['severity'], file: string, offset: number, message: string): void {
-    this.#findings.push({ severity, file, offset, message })
+  #add(kind: FindingKind, file: string, offset: number, message: string): void {
+    const severity = NOTICES.includes(kind) ? 'notice' : 'damage'
+    this.#findings.push({ severity, kind, file, offset, message })
   }
 
   #path(name: string): string {
     return join(this.#directory, name)
   }
+}
+
+function kindOf(file: string): FindingKind {
+  const { type } = parseName(basename(file))
+  return type === 'manifest' || type === 'hint' || type === 'checkpoint' ? type : 'segment'
 }
 
 function firstDifference(left: Uint8Array, right: Uint8Array): number | undefined {
