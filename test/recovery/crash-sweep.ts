@@ -97,7 +97,7 @@ async function tryKill(crash: Crash, seen: Set<string>, place: string): Promise<
         await reopened.open()
         history.settleOn(shownBy(reopened.store, history.keys), crash.nowMs, 'settled')
         await reopened.put('one', 200)
-        reopened.putSync('reopened', 10)
+        await reopened.putSync('reopened', 10)
         const left = reopened.files.afterPowerLoss(loss, SEED + crash.call.number)
         await assertSurvives(trialOf({ ...crash, history }, left), 'durable')
         await reopened.abandon()

@@ -77,7 +77,7 @@ export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable
       [first, undefined],
     ])
     await trial.put(first, 100)
-    trial.deleteSync('two')
+    await trial.deleteSync('two')
     await trial.idle()
     if (round === 1) await trial.store.merge()
     await trial.idle()

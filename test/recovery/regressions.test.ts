@@ -107,7 +107,7 @@ describe('a power loss', () => {
       const { calls } = trial.files
       const rotating = trial.put('rotating', 2 * SEVEN_KIB)
       while (calls.at(-1)?.kind !== 'syncDirectory') await setImmediate()
-      trial.putSync('meanwhile', 10)
+      await trial.putSync('meanwhile', 10)
 
       await losePower(trial, { files: ['dropped'], entries: 'dropped' }, seed)
       await rotating

@@ -26,7 +26,11 @@ export class Trial {
   readonly options: TrialOptions
   /** What the store told without being asked. */
   readonly errors: Error[] = []
+  /** What was asked for and failed; only where the trial is tolerant. */
+  readonly failures: StoreError[] = []
   nowMs: number
+  /** Whether what fails is taken note of, and not thrown. */
+  tolerant = false
   labour: Labour
   #store: TrialStore | undefined
 
@@ -76,11 +80,13 @@ export class Trial {
     const { store } = this
     this.#store = undefined
     const durable = this.#promiseLater()
-    await store.close()
-    durable()
+    await this.#attempt(async () => {
+      await store.close()
+      durable()
+    })
   }
 
-  /** Stops the timers of a store whose process has ended. */
+  /** Stops the timers of a store that is of no more use. */
   async abandon(): Promise<void> {
     const store = this.#store
     this.#store = undefined
@@ -92,9 +98,9 @@ export class Trial {
     return this.#settle(commit, () => this.#put(commit))
   }
 
-  putSync(key: string, size: number): void {
+  putSync(key: string, size: number): Promise<void> {
     const commit = this.#begin([[key, size]])
-    this.#settleSync(commit, () => this.store.putSync(key, commit.changes[0]?.value ?? ''))
+    return this.#settle(commit, () => this.store.putSync(key, commit.changes[0]?.value ?? ''))
   }
 
   delete(key: string): Promise<void> {
@@ -102,9 +108,9 @@ export class Trial {
     return this.#settle(commit, () => this.store.delete(key))
   }
 
-  deleteSync(key: string): void {
+  deleteSync(key: string): Promise<void> {
     const commit = this.#begin([[key, undefined]])
-    this.#settleSync(commit, () => this.store.deleteSync(key))
+    return this.#settle(commit, () => this.store.deleteSync(key))
   }
 
   batch(changes: readonly BatchChange[]): Promise<void> {
@@ -112,9 +118,9 @@ export class Trial {
     return this.#settle(commit, () => this.#fill(commit).commit())
   }
 
-  batchSync(changes: readonly BatchChange[]): void {
+  batchSync(changes: readonly BatchChange[]): Promise<void> {
     const commit = this.#begin(changes)
-    this.#settleSync(commit, () => this.#fill(commit).commitSync())
+    return this.#settle(commit, () => this.#fill(commit).commitSync())
   }
 
   /** Clears the keys with a prefix; they are to fit one batch. */
@@ -127,8 +133,24 @@ export class Trial {
   /** Makes everything durable; everything is promised then. */
   async sync(): Promise<void> {
     const durable = this.#promiseLater()
-    await this.store.sync()
-    durable()
+    await this.#attempt(async () => {
+      await this.store.sync()
+      durable()
+    })
+  }
+
+  /** Merges all that has anything to give back. */
+  async merge(): Promise<void> {
+    await this.#attempt(() => this.store.merge())
+  }
+
+  async backup(directory: string): Promise<void> {
+    await this.#attempt(() => this.store.backup(directory))
+  }
+
+  /** Reads a key, whatever it holds. */
+  async get(key: string): Promise<void> {
+    await this.#attempt(() => this.store.get(key))
   }
 
   /** Resolves when nothing goes on in the background any more. */
@@ -169,39 +191,29 @@ export class Trial {
     )
   }
 
-  async #settle(commit: Commit, write: () => Promise<unknown>): Promise<void> {
-    let answer: unknown
+  async #settle(commit: Commit, write: () => unknown): Promise<void> {
+    await this.#attempt(async () => {
+      try {
+        const answer = await write()
+        // What removed nothing was no commit, and waited for nothing.
+        if (answer === false || answer === 0) commit.fate = 'failed'
+        else commit.fate = this.options.sync === 'always' ? 'durable' : 'settled'
+      } catch (error) {
+        // Once a sync has failed nothing is known of a write.
+        if (!isPoisoned(error)) commit.fate = 'failed'
+        throw error
+      }
+    })
+  }
+
+  /** Does something that may fail, and takes note of it where the trial is tolerant. */
+  async #attempt(work: () => unknown): Promise<void> {
     try {
-      answer = await write()
+      await work()
     } catch (error) {
-      this.#fail(commit, error)
-      throw error
+      if (!this.tolerant || !(error instanceof StoreError)) throw error
+      this.failures.push(error)
     }
-    this.#succeed(commit, answer)
-  }
-
-  #settleSync(commit: Commit, write: () => unknown): void {
-    let answer: unknown
-    try {
-      answer = write()
-    } catch (error) {
-      this.#fail(commit, error)
-      throw error
-    }
-    this.#succeed(commit, answer)
-  }
-
-  #succeed(commit: Commit, answer: unknown): void {
-    if (this.files.crashed) return
-    // What removed nothing was no commit, and waited for nothing.
-    if (answer === false || answer === 0) commit.fate = 'failed'
-    else commit.fate = this.options.sync === 'always' ? 'durable' : 'settled'
-  }
-
-  /** After a crash, or once a sync has failed, nothing is known of a write. */
-  #fail(commit: Commit, error: unknown): void {
-    const isPoisoned = error instanceof StoreError && error.code === 'FIRKIN_POISONED'
-    if (!this.files.crashed && !isPoisoned) commit.fate = 'failed'
   }
 
   /** What makes all commits so far durable, if they have not failed and nothing has crashed. */
@@ -209,12 +221,16 @@ export class Trial {
     const { commits } = this.history
     const count = commits.length
     return () => {
-      if (this.files.crashed) return
       for (const commit of commits.slice(0, count)) {
         if (commit.fate !== 'failed') commit.fate = 'durable'
       }
     }
   }
+}
+
+/** Whether a store has refused a write because a sync had failed. */
+export function isPoisoned(error: unknown): boolean {
+  return error instanceof StoreError && error.code === 'FIRKIN_POISONED'
 }
 
 const EMPTY: Change = { key: '', value: undefined, expiresAtMs: 0 }

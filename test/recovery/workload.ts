@@ -25,8 +25,8 @@ export const workload: readonly Step[] = [
     async run(trial) {
       for (const key of ['one', 'two', 'three']) await trial.put(key, 40)
       await Promise.all(['four', 'five', 'six', 'one'].map((key) => trial.put(key, 700)))
-      trial.putSync('seven', 10)
-      trial.putSync('two', 60)
+      await trial.putSync('seven', 10)
+      await trial.putSync('two', 60)
     },
   },
   {
@@ -39,7 +39,7 @@ export const workload: readonly Step[] = [
         ['b3', 400],
       ])
       const staged = trial.put('beside', 30)
-      trial.batchSync([
+      await trial.batchSync([
         ['b1', undefined],
         ['b4', 100],
         ['b4', 90],
@@ -51,7 +51,7 @@ export const workload: readonly Step[] = [
     name: 'delete',
     async run(trial) {
       await trial.delete('four')
-      trial.deleteSync('five')
+      await trial.deleteSync('five')
       await trial.delete('missing')
       await Promise.all([trial.put('six', 20), trial.delete('six'), trial.put('eight', 20)])
     },
@@ -61,10 +61,10 @@ export const workload: readonly Step[] = [
     async run(trial) {
       await trial.put('large', 257 * KIB)
       await trial.batch(range(30).map((index) => [`g${index}`, 9 * KIB] as const))
-      trial.putSync('large', 300)
+      await trial.putSync('large', 300)
       await trial.idle()
       await trial.batch(range(29).map((index) => [`g${index}`, undefined] as const))
-      await trial.store.merge()
+      await trial.merge()
       await trial.idle()
     },
   },
@@ -72,7 +72,7 @@ export const workload: readonly Step[] = [
     name: 'rotation',
     async run(trial) {
       await Promise.all(range(10).map((index) => trial.put(`r${index}`, 7 * KIB)))
-      trial.putSync('r3', 7 * KIB)
+      await trial.putSync('r3', 7 * KIB)
       await trial.idle()
     },
   },
@@ -107,11 +107,10 @@ export const workload: readonly Step[] = [
     async run(trial) {
       using snapshot = trial.store.snapshot()
       await trial.delete('r7')
-      const merging = trial.store.merge()
+      const merging = trial.merge()
       await trial.put('during', 100)
       await trial.put('r8', 100)
       await merging
-      snapshot.get('r8')
       await trial.put('after', 100)
       await trial.idle()
     },
@@ -123,7 +122,7 @@ export const workload: readonly Step[] = [
       await trial.sync()
       trial.nowMs += 2000
       await trial.put('x1', 10)
-      await trial.store.merge()
+      await trial.merge()
       await trial.idle()
     },
   },
@@ -140,7 +139,7 @@ export const workload: readonly Step[] = [
     name: 'backup',
     async run(trial) {
       await trial.put('backed up', 100)
-      await trial.store.backup(BACKUP_DIRECTORY)
+      await trial.backup(BACKUP_DIRECTORY)
       await trial.put('not backed up', 100)
     },
   },
@@ -155,16 +154,16 @@ export const workload: readonly Step[] = [
       await trial.idle()
       await trial.close()
       await trial.open()
-      trial.store.get('r1')
+      await trial.get('r1')
     },
   },
   {
     name: 'merge of everything',
     async run(trial) {
       await trial.clear('')
-      await trial.store.merge()
+      await trial.merge()
       await trial.put('last', 50)
-      await trial.store.merge()
+      await trial.merge()
       await trial.idle()
     },
   },
@@ -173,16 +172,6 @@ export const workload: readonly Step[] = [
     run: (trial) => trial.close(),
   },
 ]
-
-/** Runs steps until they end or the process crashes. */
-export async function runWorkload(trial: Trial, steps = workload): Promise<void> {
-  try {
-    for (const step of steps) await step.run(trial)
-  } catch (error) {
-    if (!trial.files.crashed) throw error
-  }
-  await trial.abandon()
-}
 
 function range(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index)

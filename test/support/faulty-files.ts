@@ -3,8 +3,8 @@
  *
  * 1. Every call is recorded, and has a number.
  * 2. `fail` lets a call fail: the nth of a kind, once or from then on.
- * 3. `crashAt` ends the process at a call: that one and all later ones throw, and nothing changes any more.
- *    `onCall` is told of every call, and can have the machine as it would be if the process had ended there.
+ * 3. `crash` ends the process. `onCall` is told of every call, and can have the machine as it would be if the process
+ *    ended in it, so that one run serves for crashes at all calls.
  * 4. `restart` is the same machine with a new process. `afterPowerLoss` is the machine after its power was cut.
  *
  * All that is left to chance follows from one seed.
@@ -56,7 +56,7 @@ export interface Fault {
   readonly lasting?: boolean
 }
 
-/** Thrown by every call from a crash on. */
+/** Thrown by every call after a crash. */
 export class CrashError extends Error {
   readonly code = 'ECRASHED'
 
@@ -85,8 +85,6 @@ const MAX_SYNC_TURNS = 3
 export class FaultyFiles implements Files {
   /** Every call so far. */
   readonly calls: Call[] = []
-  /** The number of the call at which the process ends; 0 for none. */
-  crashAt = 0
   /** How many bytes fit on the disk. */
   capacity = Number.POSITIVE_INFINITY
   onCall: CallListener | undefined
@@ -102,11 +100,6 @@ export class FaultyFiles implements Files {
   constructor(seed: number, disk = new Disk()) {
     this.#random = new Random(seed)
     this.#disk = disk
-  }
-
-  /** Whether the process has ended. */
-  get crashed(): boolean {
-    return this.#crashed
   }
 
   /** How many calls were made to fail. */
@@ -135,7 +128,7 @@ export class FaultyFiles implements Files {
     this.capacity = Number.POSITIVE_INFINITY
   }
 
-  /** Ends the process now. */
+  /** Ends the process: every later call throws, and nothing changes any more. */
   crash(): void {
     this.#crashed = true
   }
@@ -190,7 +183,7 @@ export class FaultyFiles implements Files {
   close(descriptor: FileDescriptor): void {
     const { path } = this.#get(descriptor, 'close')
     // A close that fails has closed the file all the same.
-    if (!this.#crashed) this.#open.delete(descriptor)
+    this.#open.delete(descriptor)
     this.#call('close', path)
   }
 
@@ -333,11 +326,6 @@ export class FaultyFiles implements Files {
     const call: Call = { number: this.calls.length + 1, kind, path }
     this.calls.push(call)
     this.onCall?.(call, () => this.#crashHere(part))
-    if (call.number === this.crashAt) {
-      part?.((file) => file)
-      this.#crashed = true
-      throw new CrashError()
-    }
     let short = false
     for (const planned of this.#faults) {
       const { fault } = planned
@@ -368,7 +356,6 @@ export class FaultyFiles implements Files {
   }
 
   #get(descriptor: FileDescriptor, kind: CallKind): OpenFile {
-    if (this.#crashed) throw new CrashError()
     const open = this.#open.get(descriptor)
     if (open === undefined) throw systemError('EBADF', kind, `descriptor ${descriptor}`)
     return open
