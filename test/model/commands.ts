@@ -1,0 +1,291 @@
+/** The operations of the model test: each does the same to a store and to a map, and compares what they say. */
+
+import fc from 'fast-check'
+import { expect } from 'vitest'
+import type { KeydirKind, StoreOptions } from '../../src/index.ts'
+import { type Files, systemFiles } from '../../src/io/files.ts'
+import { Store } from '../../src/store.ts'
+import { inProcessLabour } from '../support/labour.ts'
+
+/** An entry as the map holds it. */
+interface Expected {
+  readonly value: string
+  /** 0 where it does not expire. */
+  readonly expiresAtMs: number
+}
+
+/** What must be in the store. */
+export interface Model {
+  readonly entries: Map<string, Expected>
+  nowMs: number
+}
+
+/** The store, and how to open it again. */
+export class Subject {
+  store: Store<string>
+  readonly #directory: string
+  readonly #options: StoreOptions<string>
+  #files: MortalFiles
+
+  private constructor(
+    directory: string,
+    options: StoreOptions<string>,
+    files: MortalFiles,
+    store: Store<string>,
+  ) {
+    this.#directory = directory
+    this.#options = options
+    this.#files = files
+    this.store = store
+  }
+
+  static async open(directory: string, keydir: KeydirKind, clock: () => number): Promise<Subject> {
+    const options = {
+      keydir,
+      clock,
+      valueEncoding: 'utf8',
+      maxSegmentBytes: 64 * 1024,
+      // A kill gives the lock up with the process; here the process lives on.
+      lock: false,
+      expiryIntervalMs: 1,
+      merge: { automatic: false },
+    } as const satisfies StoreOptions<string>
+    const files = new MortalFiles()
+    const store = await openStore(directory, options, files.files)
+    return new Subject(directory, options, files, store)
+  }
+
+  async reopen(): Promise<void> {
+    await this.store.close()
+    await this.#open()
+  }
+
+  /** Opens the directory as a process finds it that takes over from one that was killed. */
+  async crash(): Promise<void> {
+    // Nobody hears what a dead process says.
+    this.store.on('error', () => {})
+    this.#files.kill()
+    await this.#open()
+  }
+
+  async #open(): Promise<void> {
+    this.#files = new MortalFiles()
+    const { files } = this.#files
+    this.store = await openStore(this.#directory, this.#options, files)
+  }
+}
+
+/** The system's files, until their process is killed: from then on nothing is done, and nothing comes back. */
+class MortalFiles {
+  readonly files: Files
+  #dead = false
+
+  constructor() {
+    this.files = new Proxy(systemFiles, {
+      get: (target, name) => {
+        const call = Reflect.get(target, name)
+        if (typeof call !== 'function') return call
+        return (...args: unknown[]) => {
+          if (!this.#dead) return Reflect.apply(call, target, args)
+          if (name === 'syncLater' || name === 'syncDirectoryLater') return new Promise(() => {})
+          throw new Error('The process was killed')
+        }
+      },
+    })
+  }
+
+  kill(): void {
+    this.#dead = true
+  }
+}
+
+async function openStore(
+  directory: string,
+  options: StoreOptions<string>,
+  files: Files,
+): Promise<Store<string>> {
+  return await Store.open(directory, options, { files, labour: inProcessLabour(files) })
+}
+
+type Command = fc.AsyncCommand<Model, Subject>
+
+/** A command that is always possible, and shown by `text` when it fails. */
+function command(text: string, run: (model: Model, subject: Subject) => Promise<void>): Command {
+  return { check: () => true, run, toString: () => text }
+}
+
+const bySize = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
+
+/** The entries that have not expired, in key order. */
+export function liveEntries({ entries, nowMs }: Model): [string, string][] {
+  return [...entries]
+    .filter(([, { expiresAtMs }]) => expiresAtMs === 0 || expiresAtMs > nowMs)
+    .map(([key, { value }]): [string, string] => [key, value])
+    .sort(([a], [b]) => bySize(a, b))
+}
+
+// Few keys, so that they meet again and again; some not ASCII, some beginning like others.
+const key = fc.oneof(
+  fc.integer({ min: 0, max: 40 }).map((index) => `key:${String(index).padStart(3, '0')}`),
+  fc.constantFrom('a', 'ab', 'abc', 'é', '\u{1f600}', '\u{ffff}', 'key', 'key:'),
+)
+const value = fc.oneof(
+  { weight: 8, arbitrary: fc.string({ maxLength: 40 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 1, max: 9 }).map((n) => 'x'.repeat(n * 9000)) },
+)
+
+const put = fc.tuple(key, value, fc.boolean()).map(([k, v, sync]) =>
+  command(`put ${k} (${v.length})${sync ? ' sync' : ''}`, async ({ entries }, { store }) => {
+    if (sync) store.putSync(k, v)
+    else await store.put(k, v)
+    entries.set(k, { value: v, expiresAtMs: 0 })
+  }),
+)
+
+const putExpiring = fc.tuple(key, value, fc.integer({ min: 1, max: 50 })).map(([k, v, ttlMs]) =>
+  command(`put ${k} for ${ttlMs}`, async (model, { store }) => {
+    await store.put(k, v, { ttlMs })
+    model.entries.set(k, { value: v, expiresAtMs: model.nowMs + ttlMs })
+  }),
+)
+
+const remove = fc.tuple(key, fc.boolean()).map(([k, sync]) =>
+  command(`delete ${k}`, async (model, { store }) => {
+    const was = liveEntries(model).some(([other]) => other === k)
+    expect(sync ? store.deleteSync(k) : await store.delete(k)).toBe(was)
+    model.entries.delete(k)
+  }),
+)
+
+const batch = fc.array(fc.tuple(key, fc.option(value)), { maxLength: 20 }).map((changes) =>
+  command(
+    `batch of ${changes.map(([k, v]) => (v === null ? `-${k}` : `+${k}`))}`,
+    async (model, { store }) => {
+      const filled = store.batch()
+      for (const [k, v] of changes) {
+        if (v === null) filled.delete(k)
+        else filled.put(k, v)
+      }
+      await filled.commit()
+      for (const [k, v] of changes) {
+        if (v === null) model.entries.delete(k)
+        else model.entries.set(k, { value: v, expiresAtMs: 0 })
+      }
+    },
+  ),
+)
+
+const get = key.map((k) =>
+  command(`get ${k}`, async (model, { store }) => {
+    const expected = liveEntries(model).find(([other]) => other === k)?.[1]
+    expect(store.get(k)).toBe(expected)
+    expect(store.has(k)).toBe(expected !== undefined)
+  }),
+)
+
+const range = fc
+  .record({
+    gt: fc.option(key, { nil: undefined }),
+    lte: fc.option(key, { nil: undefined }),
+    prefix: fc.option(fc.constantFrom('key', 'key:', 'a', 'é'), { nil: undefined }),
+    reverse: fc.boolean(),
+    limit: fc.option(fc.integer({ min: 0, max: 10 }), { nil: undefined }),
+  })
+  .map((drawn) => {
+    const { gt, lte, prefix, reverse, limit } = drawn
+    const options = Object.fromEntries(Object.entries(drawn).filter(([, v]) => v !== undefined))
+    return command(`range ${JSON.stringify(options)}`, async (model, { store }) => {
+      let expected = liveEntries(model).filter(
+        ([k]) =>
+          (gt === undefined || bySize(k, gt) > 0) &&
+          (lte === undefined || bySize(k, lte) <= 0) &&
+          (prefix === undefined || k.startsWith(prefix)),
+      )
+      if (reverse) expected.reverse()
+      expected = expected.slice(0, limit ?? expected.length)
+      expect([...store.entries(options)]).toEqual(expected)
+      expect(store.count(options)).toBe(expected.length)
+    })
+  })
+
+/** Changes the store under a snapshot and an iterator that is half-way. */
+const snapshot = fc.array(fc.tuple(key, fc.option(value)), { maxLength: 15 }).map((changes) =>
+  command('snapshot under changes', async (model, { store }) => {
+    const before = liveEntries(model)
+    const taken = store.snapshot()
+    const iterator = store.entries()
+    const seen = []
+    for (let step = 0; step < before.length / 2; step++) seen.push(iterator.next().value)
+    for (const [k, v] of changes) {
+      if (v === null) {
+        await store.delete(k)
+        model.entries.delete(k)
+      } else {
+        await store.put(k, v)
+        model.entries.set(k, { value: v, expiresAtMs: 0 })
+      }
+    }
+    seen.push(...iterator)
+    expect(seen).toEqual(before)
+    expect([...taken.entries()]).toEqual(before)
+    for (const [k, v] of before) expect(taken.get(k)).toBe(v)
+    taken.close()
+  }),
+)
+
+const clear = fc.constantFrom({ prefix: 'key:01' }, { lt: 'b' }, undefined).map((bounds) =>
+  command(`clear ${JSON.stringify(bounds)}`, async (model, { store }) => {
+    const gone = [...store.keys(bounds)]
+    expect(await store.clear(bounds)).toBe(gone.length)
+    for (const k of gone) model.entries.delete(k)
+  }),
+)
+
+const pass = fc.integer({ min: 1, max: 60 }).map((ms) =>
+  command(`${ms} ms pass`, async (model) => {
+    model.nowMs += ms
+  }),
+)
+
+const merge = fc.constant(
+  command('merge', async (_model, { store }) => {
+    await store.merge()
+    const { tombstoneBytes, segments } = store.stats()
+    // All sealed segments that had anything to give back are merged; only the active one may have dead records.
+    expect(segments.filter(({ active, deadPuts }) => !active && deadPuts > 0)).toEqual([])
+    expect(tombstoneBytes).toBe(0)
+  }),
+)
+
+const reopen = fc.constant(command('close and open', (_model, subject) => subject.reopen()))
+const crash = fc.constant(command('crash and open', (_model, subject) => subject.crash()))
+
+const verify = fc.constant(
+  command('verify', async (_model, { store }) => {
+    const { findings } = await store.verify()
+    expect(findings.filter(({ severity }) => severity === 'damage')).toEqual([])
+  }),
+)
+
+/** Every command, the frequent ones more often. */
+export const commands = fc.commands(
+  [
+    put,
+    put,
+    put,
+    putExpiring,
+    remove,
+    remove,
+    batch,
+    get,
+    range,
+    snapshot,
+    clear,
+    pass,
+    merge,
+    reopen,
+    crash,
+    verify,
+  ],
+  { maxCommands: 60 },
+)
