@@ -335,10 +335,15 @@ export class Engine {
   /** Loads the keydir anew after it was found to be damaged. @throws `error` where it was something else */
   reload(error: unknown): void {
     if (!(error instanceof DamagedCheckpoint)) throw error
+    this.rebuild()
+    this.#listener.reloaded(error)
+  }
+
+  /** Loads the keydir anew, from all that the segments of the set hold. */
+  rebuild(): void {
     const staged = this.#commits?.writer ?? { page: this.page, stagedSize: 0 }
     this.#keydir = reloadKeydir(this.segments, this.#keydir.kind, staged.page, staged.stagedSize)
     this.views.replaceKeydir(this.#keydir)
-    this.#listener.reloaded(error)
   }
 
   /** Takes what a read-only store loaded anew. */

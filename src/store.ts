@@ -50,6 +50,11 @@ import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
 export interface Environment {
   readonly files: Files
   readonly labour: Labour
+  /**
+   * Takes the engine over, for a cache: what goes, and when, is then its to say. The store neither seals nor merges,
+   * makes no hints, and does not look for what has expired.
+   */
+  readonly adopt?: (engine: Engine) => void
 }
 
 /** What a store tells, by event. */
@@ -144,14 +149,16 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     options: ResolvedOptions<V>,
     recovered: Recovered,
     lock: Lock | undefined,
-    { labour }: Environment,
+    { labour, adopt }: Environment,
   ) {
     this.directory = directory
     this.#options = options
     this.#lock = lock
     this.#recovery = recovered.report
     this.#engine = new Engine(recovered, options, {
-      synced: () => this.#seal(labour),
+      synced: () => {
+        if (adopt === undefined) this.#seal(labour)
+      },
       rotated: (segment) => this.#emit('rotate', { segment }),
       failed: (error) => this.#tell(error),
       reloaded: (cause) => {
@@ -163,6 +170,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       this.#follower = new Follower(this.#engine, options, options.followMs, (error) =>
         this.#tell(error),
       )
+    } else if (adopt !== undefined) {
+      adopt(this.#engine)
     } else {
       this.#sweeper = new Sweeper(this.#engine, options.expiryIntervalMs, (error) =>
         this.#tell(error),

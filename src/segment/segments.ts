@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
-import { removeIfThere, writeFully } from '../io/files.ts'
+import { type FileDescriptor, removeIfThere, writeFully } from '../io/files.ts'
 import { Segment, type SegmentHome } from './segment.ts'
 
 /** What a commit changes of the installed manifest. */
@@ -234,6 +234,22 @@ export class Segments {
     return done
   }
 
+  /** Lists all of the set but the active segment, on return. No other commit may be under way. */
+  sealNow(): void {
+    const last = this.active
+    if (last === undefined) return
+    this.syncNow()
+    const sealed = this.all.filter((segment) => segment !== last)
+    this.#commitNow(() => ({
+      tailId: last.id,
+      tailSize: last.writtenSize,
+      segments: sealed.map((segment) => segment.usage.seal(segment.id, segment.origin)),
+    }))
+    for (const segment of this.#tail.splice(0, this.#tail.length - 1)) {
+      this.#syncedSizes.delete(segment)
+    }
+  }
+
   /** Closes `companion` with the segments; its `close` must be idempotent. */
   closeAlong(companion: { close(): void }): void {
     this.#companions.push(companion)
@@ -260,21 +276,11 @@ export class Segments {
 
   async #commit(edit: ManifestEdit): Promise<void> {
     const { files, directory } = this.home
-    const base = this.#installed
-    const manifest: Manifest = {
-      ...base,
-      closed: false,
-      nextSegmentId: this.#nextId,
-      nextSequence: this.nextSequence,
-      ...edit(base),
-      generation: base.generation + 1,
-    }
-    const path = join(directory, temporaryName(MANIFEST_NAME, manifest.generation))
+    const manifest = this.#edited(edit)
+    const path = this.#temporaryPath(manifest)
     try {
-      const file = files.open(path, 'create')
+      const file = this.#write(path, manifest)
       try {
-        const bytes = encodeManifest(manifest)
-        writeFully(files, file, bytes, bytes.length, 0)
         await files.syncLater(file)
       } finally {
         files.close(file)
@@ -286,5 +292,54 @@ export class Segments {
     }
     this.#installed = manifest
     await files.syncDirectoryLater(directory)
+  }
+
+  #commitNow(edit: ManifestEdit): void {
+    const { files, directory } = this.home
+    const manifest = this.#edited(edit)
+    const path = this.#temporaryPath(manifest)
+    try {
+      const file = this.#write(path, manifest)
+      try {
+        files.sync(file)
+      } finally {
+        files.close(file)
+      }
+      files.rename(path, join(directory, MANIFEST_NAME))
+    } catch (error) {
+      removeIfThere(files, path)
+      throw error
+    }
+    this.#installed = manifest
+    files.syncDirectory(directory)
+  }
+
+  #edited(edit: ManifestEdit): Manifest {
+    const installed = this.#installed
+    return {
+      ...installed,
+      closed: false,
+      nextSegmentId: this.#nextId,
+      nextSequence: this.nextSequence,
+      ...edit(installed),
+      generation: installed.generation + 1,
+    }
+  }
+
+  #temporaryPath({ generation }: Manifest): string {
+    return join(this.home.directory, temporaryName(MANIFEST_NAME, generation))
+  }
+
+  #write(path: string, manifest: Manifest): FileDescriptor {
+    const { files } = this.home
+    const file = files.open(path, 'create')
+    try {
+      const bytes = encodeManifest(manifest)
+      writeFully(files, file, bytes, bytes.length, 0)
+    } catch (error) {
+      files.close(file)
+      throw error
+    }
+    return file
   }
 }
