@@ -24,9 +24,8 @@ export interface Failure {
 }
 
 const BEFORE: Partial<Record<ErrorCode, string>> = {
-  FIRKIN_LOCKED: 'The store is in use',
-  FIRKIN_CORRUPT: 'The store is damaged',
-  FIRKIN_VERSION: 'The store is of a newer format',
+  FIRKIN_LOCKED: 'In use',
+  FIRKIN_CORRUPT: 'Damaged',
 }
 
 const BEHIND: Partial<Record<ErrorCode, string>> = {

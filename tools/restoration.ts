@@ -1,0 +1,287 @@
+/**
+ * Repair: from a damaged directory to a store that verifies, and a report of what is missing.
+ *
+ * 1. With a second directory: copy the store there, and go on with the copy.
+ * 2. Salvage: the records that are sound, without those that are not (salvage.ts of the engine).
+ * 3. Put aside what salvage left and verification does not accept: shortcuts, leftovers, torn bytes.
+ * 4. Make the hints anew, open the store, which cuts a torn tail, and close it, which writes the checkpoint.
+ * 5. Verify.
+ *
+ * Invariant: nothing is deleted. What goes is kept beside, under a name that the store does not see.
+ */
+
+import { constants, copyFileSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { CorruptionError, StoreError } from '../src/errors.ts'
+import type { Manifest } from '../src/format/manifest.ts'
+import { MANIFEST_NAME, parseName } from '../src/format/names.ts'
+import { readFully, systemFiles, writeFully } from '../src/io/files.ts'
+import { lockHolder, takeLock } from '../src/io/lock.ts'
+import { readManifest } from '../src/manifest-file.ts'
+import { resolveOptions } from '../src/options.ts'
+import type { TornTail } from '../src/recovery.ts'
+import { type LossReport, salvageStore } from '../src/salvage.ts'
+import { buildHint } from '../src/segment/hint-file.ts'
+import { open } from '../src/store.ts'
+import { type Finding, type VerifyReport, verifyDirectory } from '../src/verify.ts'
+
+/** What a repair found and did. */
+export interface RepairReport {
+  /** The directory that was repaired. */
+  readonly directory: string
+  readonly dryRun: boolean
+  readonly lost: LossReport
+  /** What a crash had left unfinished at the end: it was never promised. */
+  readonly torn: readonly TornTail[]
+  /** The names of shortcuts that were made anew, or with `dryRun` would be. */
+  readonly rebuilt: readonly string[]
+  /** The paths under which everything is kept that is of the store no more. */
+  readonly kept: readonly string[]
+  /** Whether there is no damage: any more, or with `dryRun` at all. */
+  readonly verified: boolean
+}
+
+const NOTHING_LOST: LossReport = {
+  manifestRebuilt: false,
+  damaged: [],
+  bytesLost: 0,
+  recordsLost: 0,
+  bytesUnknown: 0,
+  keys: [],
+  kept: [],
+}
+
+const DAMAGED_SUFFIX = '.damaged'
+const LEFTOVER_SUFFIX = '.leftover'
+const TORN_SUFFIX = '.torn'
+const COPY_SIZE = 1024 * 1024
+
+/**
+ * Says what a repair would do; nothing is changed.
+ *
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION
+ */
+export async function explainRepair(directory: string): Promise<RepairReport> {
+  assertRepairable(directory)
+  const { ok, findings } = await verifyDirectory(systemFiles, directory)
+  return {
+    directory,
+    dryRun: true,
+    lost: ok ? NOTHING_LOST : await salvage(directory, true),
+    torn: findings.filter(({ kind }) => kind === 'torn').map(tornTail),
+    rebuilt: findings.filter(isShortcut).map(({ file }) => basename(file)),
+    kept: [],
+    verified: ok,
+  }
+}
+
+/**
+ * Repairs the store in a directory.
+ *
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_WRITE_FAILED
+ */
+export async function repairStore(directory: string): Promise<RepairReport> {
+  assertRepairable(directory)
+  const lock = takeLock(directory)
+  try {
+    return await new Restoration(directory).run()
+  } finally {
+    lock.release()
+  }
+}
+
+/**
+ * Copies the files of a store, whatever state they are in, into a directory that is empty or does not exist.
+ *
+ * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_LOCKED, FIRKIN_NOT_FOUND
+ */
+export function copyDamaged(directory: string, target: string): void {
+  assertRepairable(directory)
+  if ((systemFiles.list(target) ?? []).length > 0) {
+    throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
+  }
+  systemFiles.makeDirectory(target)
+  const made: string[] = []
+  try {
+    for (const name of systemFiles.list(directory) ?? []) {
+      if (['foreign', 'lock'].includes(parseName(name).type)) continue
+      made.push(join(target, name))
+      copyFileSync(join(directory, name), join(target, name), constants.COPYFILE_FICLONE)
+    }
+  } catch (error) {
+    for (const path of made) rmSync(path, { force: true })
+    throw error
+  }
+}
+
+/** @throws {@link StoreError} where there is no store, or it is in use */
+function assertRepairable(directory: string): void {
+  const names = systemFiles.list(directory)
+  if (names === undefined) {
+    throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${directory}`)
+  }
+  if (!names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))) {
+    throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
+  }
+  const holder = lockHolder(directory)
+  if (holder !== undefined) {
+    throw new StoreError(
+      'FIRKIN_LOCKED',
+      `The store in ${directory} is open for writing by ${holder}`,
+    )
+  }
+}
+
+/** The repair of a directory that is locked. */
+class Restoration {
+  readonly #directory: string
+  readonly #kept: string[] = []
+  readonly #rebuilt: string[] = []
+
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  async run(): Promise<RepairReport> {
+    let { ok, findings } = await this.#verify()
+    let lost = NOTHING_LOST
+    if (!ok) {
+      this.#keepManifest()
+      lost = await salvage(this.#directory, false)
+      findings = (await this.#verify()).findings
+    }
+    const torn = findings.filter(({ kind }) => kind === 'torn').map(tornTail)
+    const manifest = this.#manifest()
+    for (const finding of findings) this.#mend(finding, manifest)
+    systemFiles.syncDirectory(this.#directory)
+    await this.#openAndClose(manifest)
+    ok = (await this.#verify()).ok
+    return {
+      directory: this.#directory,
+      dryRun: false,
+      lost,
+      torn,
+      rebuilt: this.#rebuilt,
+      kept: [...lost.kept, ...this.#kept],
+      verified: ok,
+    }
+  }
+
+  /** Keeps a manifest that salvage will replace because it is damaged. */
+  #keepManifest(): void {
+    try {
+      readManifest(systemFiles, this.#directory)
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      const path = join(this.#directory, MANIFEST_NAME)
+      const kept = freeName(path + DAMAGED_SUFFIX)
+      copyFileSync(path, kept)
+      this.#kept.push(kept)
+    }
+  }
+
+  /** Puts aside what is of no use, and makes a hint anew. */
+  #mend(finding: Finding, manifest: Manifest): void {
+    const { kind, file } = finding
+    if (kind === 'torn') this.#keepTorn(tornTail(finding))
+    else if (kind === 'leftover') this.#putAside(file, LEFTOVER_SUFFIX)
+    else if (isShortcut(finding)) {
+      if (existsSync(file)) this.#putAside(file, DAMAGED_SUFFIX)
+      this.#rebuilt.push(basename(file))
+      this.#buildHint(file, manifest)
+    }
+  }
+
+  /** Keeps what the next open cuts. */
+  #keepTorn({ file, offset, bytes }: TornTail): void {
+    const kept = freeName(file + TORN_SUFFIX)
+    copyRange(file, offset, bytes, kept)
+    this.#kept.push(kept)
+  }
+
+  #putAside(path: string, suffix: string): void {
+    const kept = freeName(path + suffix)
+    renameSync(path, kept)
+    this.#kept.push(kept)
+  }
+
+  /** Makes the hint with this path, if it is one. */
+  #buildHint(path: string, { storeId, segments }: Manifest): void {
+    const parsed = parseName(basename(path))
+    const sealed = segments.find(({ id }) => parsed.type === 'hint' && id === parsed.id)
+    if (sealed === undefined) return
+    const { id, origin, size } = sealed
+    buildHint(systemFiles, { directory: this.#directory, storeId, id, origin, size })
+  }
+
+  /** Lets recovery cut what is torn, and writes a checkpoint. */
+  async #openAndClose({ keydirKind: keydir }: Manifest): Promise<void> {
+    // The lock is held already.
+    const store = await open(this.#directory, {
+      createIfMissing: false,
+      keydir,
+      lock: false,
+      merge: { automatic: false },
+    })
+    await store.close()
+  }
+
+  #manifest(): Manifest {
+    const manifest = readManifest(systemFiles, this.#directory)
+    if (manifest === undefined) throw new Error(`Salvage left no manifest in ${this.#directory}`)
+    return manifest
+  }
+
+  async #verify(): Promise<VerifyReport> {
+    return await verifyDirectory(systemFiles, this.#directory)
+  }
+}
+
+async function salvage(directory: string, dryRun: boolean): Promise<LossReport> {
+  const { maxSegmentBytes } = resolveOptions()
+  return await salvageStore(systemFiles, directory, { maxSegmentBytes, dryRun })
+}
+
+/** Whether a finding is of a file that only makes opening faster. */
+function isShortcut({ kind }: Finding): boolean {
+  return kind === 'hint' || kind === 'checkpoint'
+}
+
+function tornTail({ file, offset }: Finding): TornTail {
+  return { file, offset, bytes: statSync(file).size - offset }
+}
+
+/** A path at which nothing is: what was kept before is not overwritten. */
+function freeName(path: string): string {
+  for (let number = 1; ; number++) {
+    const free = number === 1 ? path : `${path}.${number}`
+    if (!existsSync(free)) return free
+  }
+}
+
+function copyRange(from: string, offset: number, size: number, to: string): void {
+  const source = systemFiles.open(from, 'read')
+  try {
+    const target = systemFiles.open(to, 'create')
+    try {
+      const buffer = Buffer.allocUnsafe(Math.min(size, COPY_SIZE))
+      for (let at = 0; at < size; ) {
+        const read = readFully(
+          systemFiles,
+          source,
+          buffer,
+          Math.min(buffer.length, size - at),
+          offset + at,
+        )
+        if (read === 0) break
+        writeFully(systemFiles, target, buffer, read, at)
+        at += read
+      }
+      systemFiles.sync(target)
+    } finally {
+      systemFiles.close(target)
+    }
+  } finally {
+    systemFiles.close(source)
+  }
+}
