@@ -33,7 +33,7 @@ import {
   LITTLE_ENDIAN,
   sharedSize,
 } from './key-words.ts'
-import type { ChunkSource, Entry } from './keydir.ts'
+import { type ChunkSource, type Entry, NO_ENTRY } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 
 const IN_CHUNK = CHUNK_MASK
@@ -57,6 +57,9 @@ const { utf8Slice } = Buffer.prototype as unknown as {
 
 const CHUNK_WORDS = CHUNK_SIZE / 4
 
+/** How many freed entries are given back with each that is added. */
+const RETURNED_AT_ONCE = 8
+
 /** What `Entries` needs beside its arena to be restored; plain JSON. */
 export interface EntriesMeta {
   /** The byte order of the machine that wrote the arenas; another cannot read them. */
@@ -65,8 +68,8 @@ export interface EntriesMeta {
   readonly count: number
   readonly expiringCount: number
   readonly free: readonly (readonly number[])[]
-  /** Blocks freed while pinned that were not given back yet: the first one, and how many. */
-  readonly limbo: readonly [first: number, count: number]
+  /** Lists of blocks that were freed while pinned: the first block of each, and how many. */
+  readonly limbo: readonly (readonly [first: number, count: number])[]
 }
 
 /** The keys and locations of a keydir, off the JavaScript heap. */
@@ -76,9 +79,11 @@ export class Entries {
   #count = 0
   #expiringCount = 0
   #pins = 0
+  /** The list of what was freed since the first pin; linked like a free list, but of any sizes. */
+  #limboFirst: Entry = NO_ENTRY
   #limboCount = 0
-  // Positions may pass 2^31; a typed array holds them without boxing.
-  readonly #limbo = new Uint32Array(1)
+  /** Such lists that nothing pins any more, and that are given back bit by bit. */
+  #returning: [first: Entry, count: number][] = []
 
   /** Makes an empty one, or one around a restored arena. */
   constructor(arena?: Arena, free?: FreeLists) {
@@ -101,23 +106,18 @@ export class Entries {
     }
     const restored = Arena.restore(used, arena, source)
     const limit = restored.used
-    const [limboFirst, limboCount] = Array.isArray(limbo) ? limbo : []
-    if (
-      !isCount(count, limit) ||
-      !isCount(expiringCount, count) ||
-      !isCount(limboCount, limit) ||
-      !isCount(limboFirst, limit - 1)
-    ) {
+    if (!isCount(count, limit) || !isCount(expiringCount, count) || !Array.isArray(limbo)) {
       throw new RangeError('The entries of an image contradict each other')
     }
     const entries = new Entries(restored, FreeLists.restore(restored, OFFSET, free))
     entries.#count = count
     entries.#expiringCount = expiringCount
-    entries.#limbo[0] = limboFirst
-    entries.#limboCount = limboCount
-    if (limboCount > 0) {
-      entries.pin()
-      entries.unpin()
+    for (const list of limbo) {
+      const [first, length] = Array.isArray(list) ? list : []
+      if (!isCount(first, limit - 1) || !isCount(length, limit)) {
+        throw new RangeError('A list of freed entries is outside of its arena')
+      }
+      entries.#returning.push([first, length])
     }
     return entries
   }
@@ -145,7 +145,7 @@ export class Entries {
       count: this.#count,
       expiringCount: this.#expiringCount,
       free: this.#free.image(),
-      limbo: [this.#limbo[0] as number, this.#limboCount],
+      limbo: [...this.#returning, [this.#limboFirst, this.#limboCount]],
     }
   }
 
@@ -161,6 +161,7 @@ export class Entries {
     const keySize = key.size
     const keyWordCount = (keySize + 3) >>> 2
     const wordCount = KEY + keyWordCount + (expiresAtMs > 0 ? EXPIRY_WORDS : 0)
+    if (this.#returning.length > 0) this.#giveBack()
     let entry = this.#free.take(wordCount)
     if (entry === 0) entry = this.arena.reserve(wordCount)
     const words = this.arena.chunkAt(entry)
@@ -212,8 +213,8 @@ export class Entries {
     if (this.expires(entry)) this.#expiringCount--
     words[at] = (words[at] as number) & EXPIRES
     if (this.#pins > 0) {
-      words[at + OFFSET] = this.#limbo[0] as number
-      this.#limbo[0] = entry
+      words[at + OFFSET] = this.#limboFirst
+      this.#limboFirst = entry
       this.#limboCount++
     } else {
       this.#free.give(blockWords(words, at), entry)
@@ -228,23 +229,17 @@ export class Entries {
   }
 
   /**
-   * Ends one `pin`. The last one lets go of the entries freed meanwhile, in time linear in their
-   * number.
+   * Ends one `pin`. After the last one, the entries freed meanwhile are given back: some at once,
+   * and some with each entry that is added, so that there is no pause, however many they are.
    */
   unpin(): void {
     this.#pins--
-    if (this.#pins > 0) return
-    let entry = this.#limbo[0] as number
-    // The count bounds the walk, should an image have lied about the first one.
-    for (; this.#limboCount > 0 && entry !== 0; this.#limboCount--) {
-      const words = this.arena.chunkAt(entry)
-      const at = entry & IN_CHUNK
-      const next = words[at + OFFSET] as number
-      this.#free.give(blockWords(words, at), entry)
-      entry = next
-    }
+    if (this.#pins > 0 || this.#limboCount === 0) return
+    this.#returning.push([this.#limboFirst, this.#limboCount])
+    this.#limboFirst = NO_ENTRY
     this.#limboCount = 0
-    this.#limbo[0] = 0
+    // So that lists of a few entries do not pile up where nothing is added.
+    this.#giveBack()
   }
 
   /** Whether an entry is in use: neither freed nor pinned for being read. */
@@ -426,6 +421,22 @@ export class Entries {
       left--
     }
     return at >= this.arena.used ? -1 : at
+  }
+
+  /** Gives some blocks back that were freed while pinned. */
+  #giveBack(): void {
+    const list = this.#returning.at(-1)
+    if (list === undefined) return
+    // The count bounds the list, should an image have lied about where it begins.
+    for (let left = RETURNED_AT_ONCE; left > 0 && list[1] > 0; left--) {
+      const [entry] = list
+      const words = this.arena.chunkAt(entry)
+      const at = entry & IN_CHUNK
+      list[0] = words[at + OFFSET] as number
+      list[1] = list[0] === NO_ENTRY ? 0 : list[1] - 1
+      this.#free.give(blockWords(words, at), entry)
+    }
+    if (list[1] === 0) this.#returning.pop()
   }
 
   #word(entry: Entry, index: number): number {
