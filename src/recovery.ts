@@ -306,7 +306,8 @@ function loadKeydir(segments: Segments, tail: readonly Segment[], kind: KeydirKi
       unhinted,
       loadedCount: replay.recordCount,
       nextSequence: checkpoint.nextSequence,
-      tailFrom: new Map(first === undefined ? [] : [[first, tailSize]]),
+      // The store may have had no segment when the image was made.
+      tailFrom: new Map(first && [[first, Math.max(tailSize, FILE_HEADER_SIZE)]]),
     }
   }
   const replay = new Replay(createKeydir(kind), segments)

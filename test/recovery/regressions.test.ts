@@ -57,6 +57,19 @@ describe('close', () => {
   })
 })
 
+describe('a kill', () => {
+  it('leaves what was put into a store that had been closed without a segment', async () => {
+    const trial = await openTrial({})
+    await trial.close()
+    await trial.open()
+    await trial.put('key', 100)
+
+    const { files, history, nowMs } = trial
+    await assertSurvives(new Trial(files.restart(1), {}, history.copy(), nowMs), 'settled')
+    await trial.close()
+  })
+})
+
 describe('a power loss', () => {
   it('that takes an older segment takes the newer ones as well', async () => {
     const trial = await openTrial({ sync: 'never' })
