@@ -10,8 +10,8 @@ const store = await open(directory, { maxSegmentBytes: 2 ** 20, merge: { automat
 
 const value = Buffer.alloc(1000)
 for (let round = 0; round < 5; round++) {
-  for (let index = 0; index < 1000; index++) void store.put(`key:${index}`, value)
-  await store.sync()
+  const keys = Array.from({ length: 1000 }, (_, index) => `key:${index}`)
+  await Promise.all(keys.map((key) => store.put(key, value)))
 }
 
 const kilobytes = () => Math.round(store.stats().bytes / 1000)

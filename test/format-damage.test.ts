@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { CorruptionError } from '../src/errors.ts'
 import { FILE_HEADER_SIZE } from '../src/format/file-header.ts'
@@ -161,5 +162,30 @@ describe('damage after a clean close', () => {
 
     // Tombstones and batch ends are in the checkpoint, and are not read.
     expect([...outcomes].sort()).toEqual(['refused when read', 'right'])
+  })
+})
+
+describe('a file of a later version', () => {
+  /** The file, saying that it is of version 2. */
+  function later(name: string): Buffer {
+    const bytes = fileBytes(name)
+    bytes[7] = 2
+    bytes.writeUInt32LE(crc32(bytes.subarray(0, FILE_HEADER_SIZE - 4)), FILE_HEADER_SIZE - 4)
+    return bytes
+  }
+
+  it.each(['MANIFEST', merged, tail])('is refused by its version: %s', async (name) => {
+    const files = store.restart(1)
+    files.poke(join(DISK, name), later(name))
+
+    await expect(openOn(files)).rejects.toMatchObject({
+      code: 'FIRKIN_VERSION',
+      message: expect.stringContaining(`${name} is of format version 2`),
+    })
+  })
+
+  it('is ignored where it is a shortcut', async () => {
+    expect(await tryWith('CHECKPOINT', later('CHECKPOINT'), [])).toBe('right')
+    expect(await tryWith(hint, later(hint), ['CHECKPOINT'])).toBe('right')
   })
 })
