@@ -135,7 +135,10 @@ export class Writer {
   cut(): void {
     const segment = this.#segment
     if (!this.#mustCut || segment === undefined) return
-    this.#segments.home.files.truncate(segment.file, segment.writtenSize)
+    const { files } = this.#segments.home
+    files.truncate(segment.file, segment.writtenSize)
+    // A power loss must not bring back what has failed either.
+    files.sync(segment.file)
     this.#mustCut = false
   }
 

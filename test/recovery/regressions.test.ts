@@ -71,6 +71,18 @@ describe('a kill', () => {
 })
 
 describe('a power loss', () => {
+  it('does not bring back a write that had failed half-way', async () => {
+    const trial = await openTrial({ sync: 'always' })
+    trial.tolerant = true
+    await trial.put('before', 10)
+    trial.files.capacity = trial.files.usedSize + 150
+    await Promise.all(['a', 'b', 'c', 'd'].map((key) => trial.put(key, 30)))
+
+    expect(trial.failures).toHaveLength(4)
+    for (const seed of SEEDS) await losePower(trial, { files: ['cut'], entries: 'kept' }, seed)
+    await trial.abandon()
+  })
+
   it('that takes an older segment takes the newer ones as well', async () => {
     const trial = await openTrial({ sync: 'never' })
     await fill(trial, 3)

@@ -218,6 +218,7 @@ export class FaultyFiles implements Files {
     if (position + taken > file.size && this.capacity !== Number.POSITIVE_INFINITY) {
       const room = this.capacity - this.usedSize
       taken = Math.min(taken, file.size - position + Math.max(0, room))
+      if (taken < size) this.#faultCount++
       if (taken <= 0) throw systemError('ENOSPC', 'write', path)
     }
     file.write(position, source.subarray(at, at + taken))
