@@ -45,31 +45,35 @@ const COPY_SIZE = 1024 * 1024
 /**
  * Backs a store up into a directory that is empty or does not exist. Where that fails nothing of it is left.
  *
+ * @param closing ends the backup as `options.signal` does
  * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
  */
 export async function backUp(
   engine: Engine,
   target: string,
-  options: BackupOptions = {},
+  options: BackupOptions,
+  closing: AbortSignal,
 ): Promise<BackupReport> {
   checkObject(options, 'Backup options')
   checkNames(options, ['signal', 'onProgress'], 'backup option')
-  const { signal } = options
-  signal?.throwIfAborted()
+  const signal = AbortSignal.any(
+    options.signal === undefined ? [closing] : [closing, options.signal],
+  )
+  signal.throwIfAborted()
   const { files } = engine.segments.home
   if ((files.list(target) ?? []).length > 0) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
   }
   // A view keeps what a merge retires from being closed.
   const view = engine.views.open(engine.options.clock())
-  const backup = new Backup(files, target, options)
+  const backup = new Backup(files, target, { ...options, signal })
   try {
     if (!engine.options.readOnly) engine.commits.flush()
     await engine.durability.sync()
     return await backup.make(engine)
   } catch (error) {
     backup.discard()
-    if (error instanceof StoreError || signal?.aborted === true) throw error
+    if (error instanceof StoreError || signal.aborted) throw error
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
   } finally {
     engine.views.close(view)

@@ -141,6 +141,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly #events = new EventEmitter<StoreEvents>()
   readonly #mergeTotals = { count: 0, bytesRead: 0, bytesGained: 0 }
   #hints: Promise<void> = Promise.resolve()
+  #backups: Promise<unknown> = Promise.resolve()
+  /** Fires when the store is to be closed. */
+  readonly #ending = new AbortController()
   #closing: Promise<void> | undefined
 
   /** Does no I/O; use {@link open}. */
@@ -427,8 +430,15 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Reads every byte of every file, and says what is wrong. */
   async verify(): Promise<VerifyReport> {
     this.#assertOpen()
-    if (!this.#options.readOnly) this.#engine.commits.flush()
-    return await verifyDirectory(this.#engine.segments.home.files, this.directory, { live: true })
+    const engine = this.#engine
+    if (!this.#options.readOnly) engine.commits.flush()
+    // What a merge retires meanwhile stays until all is read.
+    const view = engine.views.open(this.#options.clock())
+    try {
+      return await verifyDirectory(engine.segments.home.files, this.directory, { live: true })
+    } finally {
+      engine.views.close(view)
+    }
   }
 
   /**
@@ -438,9 +448,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    *
    * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
    */
-  async backup(directory: string, options?: BackupOptions): Promise<BackupReport> {
+  async backup(directory: string, options: BackupOptions = {}): Promise<BackupReport> {
     this.#assertOpen()
-    return await backUp(this.#engine, checkDirectory(directory), options)
+    const { signal } = this.#ending
+    const backup = backUp(this.#engine, checkDirectory(directory), options, signal)
+    this.#backups = Promise.allSettled([this.#backups, backup])
+    return await backup
   }
 
   /** Of a read-only store: sees what its writer has written; resolves to whether anything was new. */
@@ -510,7 +523,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   async #close(): Promise<void> {
     clearInterval(this.#mergeTimer)
     this.#sweeper?.stop()
+    this.#ending.abort(closedError())
+    await this.#backups
     await this.#follower?.stop()
+    this.#engine.views.closeAll()
     await this.#merger?.stop()
     try {
       if (!this.#options.readOnly) await this.#finish()

@@ -87,6 +87,11 @@ export class Views {
     }
   }
 
+  /** Closes every view. */
+  closeAll(): void {
+    for (const view of [...this.#open]) this.close(view)
+  }
+
   /** Saves what a change is about to replace; `entry` is the key's entry in the keydir, or none. */
   save(entry: Entry, key: Uint8Array, keySize: number): void {
     const newest = this.#open.at(-1)
