@@ -53,12 +53,17 @@ export function buildHint(files: Files, job: HintJob): void {
 export function writeHintFile(files: Files, directory: string, id: number, hint: Uint8Array): void {
   const temporary = join(directory, temporaryName(hintName(id), 0))
   removeIfThere(files, temporary)
-  const file = files.open(temporary, 'create')
   try {
-    writeFully(files, file, hint, hint.length, 0)
-    files.sync(file)
-  } finally {
-    files.close(file)
+    const file = files.open(temporary, 'create')
+    try {
+      writeFully(files, file, hint, hint.length, 0)
+      files.sync(file)
+    } finally {
+      files.close(file)
+    }
+    files.rename(temporary, join(directory, hintName(id)))
+  } catch (error) {
+    removeIfThere(files, temporary)
+    throw error
   }
-  files.rename(temporary, join(directory, hintName(id)))
 }
