@@ -12,7 +12,7 @@ import { HintEncoder } from './format/hint.ts'
 import type { Manifest, SealedSegment } from './format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import { BATCH_END, keyOffset } from './format/record.ts'
-import { type Files, readWhole } from './io/files.ts'
+import { errorCode, type Files, readWhole } from './io/files.ts'
 import { readManifest } from './manifest-file.ts'
 import { isBlank, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import { findRecord, type ScanEnd, scanSegment, Window } from './segment/scan.ts'
@@ -154,9 +154,13 @@ class Verifier {
     }
     const tailIds = this.#tailIds(names, manifest)
     this.#bytesTotal = manifest.segments.reduce((sum, { size }) => sum + size, 0)
-    for (const sealed of manifest.segments) await this.#verifySealed(sealed, manifest)
+    for (const sealed of manifest.segments) {
+      await this.#reading(sealed.id, () => this.#verifySealed(sealed, manifest))
+    }
     const tail = new TailEnds(manifest.tailId)
-    for (const id of tailIds) await this.#verifyTail(id, manifest, tail)
+    for (const id of tailIds) {
+      await this.#reading(id, () => this.#verifyTail(id, manifest, tail))
+    }
     this.#verifyCheckpoint(names, manifest)
     if (this.#options.live !== true) this.#findStrays(names, manifest, tailIds)
     return this.#report(manifest.segments.length + tailIds.length)
@@ -169,6 +173,17 @@ class Verifier {
       segments,
       records: this.#records,
       bytes: this.#bytesRead,
+    }
+  }
+
+  /** Says of which segment it was that the operating system refuses to read. */
+  async #reading(id: number, read: () => Promise<void>): Promise<void> {
+    try {
+      await read()
+    } catch (error) {
+      if (error instanceof StoreError || errorCode(error) === undefined) throw error
+      const path = this.#path(segmentName(id))
+      throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
     }
   }
 
