@@ -67,28 +67,35 @@ function withoutCleanup(error: unknown): unknown {
 }
 
 function describe(error: unknown): string {
-  if (error instanceof StoreError) {
-    const reason = systemReason(error.cause)
-    return [
-      [BEFORE[error.code], error.message].filter((part) => part !== undefined).join(': '),
-      reason !== undefined && !error.message.includes(reason) ? `: ${reason}` : '',
-      error.code in BEHIND ? `; ${BEHIND[error.code]}` : '',
-    ].join('')
+  if (!(error instanceof Error)) return String(error)
+  const system = systemError(error)
+  const reason = REASONS[errorCode(system) ?? '']
+  if (error === system && reason !== undefined) {
+    return 'path' in error ? `${error.path}: ${reason}` : reason
   }
-  const reason = systemReason(error)
-  if (reason !== undefined) {
-    const path = error instanceof Error && 'path' in error ? `${error.path}: ` : ''
-    return path + reason
-  }
-  return error instanceof Error ? error.message : String(error)
+  const message = withReason(error.message, system, reason)
+  if (!(error instanceof StoreError)) return message
+  const parts = [BEFORE[error.code], message].filter((part) => part !== undefined)
+  return error.code in BEHIND ? `${parts.join(': ')}; ${BEHIND[error.code]}` : parts.join(': ')
 }
 
-/** What the operating system says at the bottom of an error's causes. */
-function systemReason(error: unknown): string | undefined {
+/** A message with the operating system's reason in words, in place of its own where that is part of it. */
+function withReason(
+  message: string,
+  system: Error | undefined,
+  reason: string | undefined,
+): string {
+  if (system === undefined || reason === undefined) return message
+  return message.includes(system.message)
+    ? message.replace(system.message, reason)
+    : `${message}: ${reason}`
+}
+
+/** The operating system's error at the bottom of an error's causes, or the error itself. */
+function systemError(error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined
-  const code = error instanceof StoreError ? undefined : errorCode(error)
-  if (code !== undefined && code in REASONS) return REASONS[code]
-  return systemReason(error.cause)
+  const isSystem = !(error instanceof StoreError) && errorCode(error) !== undefined
+  return isSystem ? error : systemError(error.cause)
 }
 
 function oneLine(message: string): string {

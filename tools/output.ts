@@ -8,7 +8,7 @@ import pc from 'picocolors'
 import { errorCode } from '../src/io/files.ts'
 import { describeFailure, OutputClosed, type Status } from './failure.ts'
 import { Progress } from './progress.ts'
-import { type Column, layOut } from './table.ts'
+import { type Column, layOut, wrap } from './table.ts'
 import { mayColor, type Sink, type Terminal } from './terminal.ts'
 import { formatSize } from './text.ts'
 
@@ -27,6 +27,9 @@ export interface OutputOptions {
 
 /** Text is gathered up to this size before it is written. */
 const CHUNK_SIZE = 64 * 1024
+
+/** A value is not wrapped narrower than this. */
+const MIN_VALUE_WIDTH = 20
 
 /** Prints. */
 export class Output {
@@ -81,15 +84,18 @@ export class Output {
 
   /** Adds a table to standard output, as wide as the terminal at most. */
   async table(columns: readonly Column[], rows: readonly (readonly string[])[]): Promise<void> {
-    const width = this.#terminal.output.columns ?? Number.POSITIVE_INFINITY
-    for (const line of layOut(columns, rows, width, this.#outColors.bold)) await this.line(line)
+    const lines = layOut(columns, rows, this.#width, this.#outColors.bold)
+    for (const line of lines) await this.line(line)
   }
 
-  /** Adds names with their values to standard output, one a line. */
+  /** Adds names with their values to standard output, one a line where the terminal is wide enough. */
   async list(entries: readonly (readonly [name: string, value: string])[]): Promise<void> {
-    const width = Math.max(...entries.map(([name]) => name.length))
+    const indent = Math.max(...entries.map(([name]) => name.length)) + 2
+    const room = Math.max(MIN_VALUE_WIDTH, this.#width - indent)
     for (const [name, value] of entries) {
-      await this.line(`${this.#outColors.bold(name.padEnd(width))}  ${value}`)
+      const [first = '', ...more] = wrap(value, room)
+      await this.line(this.#outColors.bold(name.padEnd(indent)) + first)
+      for (const line of more) await this.line(' '.repeat(indent) + line)
     }
   }
 
@@ -136,6 +142,11 @@ export class Output {
   /** Words in green where all is well, in red where it is not. */
   verdict(fine: boolean, words: string): string {
     return fine ? this.#outColors.green(words) : this.#outColors.red(words)
+  }
+
+  /** How many characters a line may have. */
+  get #width(): number {
+    return this.#terminal.output.columns ?? Number.POSITIVE_INFINITY
   }
 
   #say(text: string): void {

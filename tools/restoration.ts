@@ -110,7 +110,9 @@ export function copyDamaged(directory: string, target: string): void {
     }
   } catch (error) {
     for (const path of made) rmSync(path, { force: true })
-    throw error
+    throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot copy ${directory} to ${target}`, {
+      cause: error,
+    })
   }
 }
 

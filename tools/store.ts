@@ -7,6 +7,7 @@ import { MANIFEST_NAME, parseName } from '../src/format/names.ts'
 import { systemFiles } from '../src/io/files.ts'
 import { readManifest } from '../src/manifest-file.ts'
 import { open, type Store } from '../src/store.ts'
+import { describeFailure } from './failure.ts'
 import type { Output } from './output.ts'
 
 /** A store of bytes. */
@@ -24,7 +25,7 @@ export function requireManifest(directory: string): Manifest {
   if (names === undefined) {
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${path}`)
   }
-  const manifest = readManifest(systemFiles, path)
+  const manifest = tryManifest(path)
   if (manifest !== undefined) return manifest
   if (names.some((name) => parseName(name).type === 'segment')) {
     throw new CorruptionError(
@@ -34,6 +35,16 @@ export function requireManifest(directory: string): Manifest {
     )
   }
   throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${path}`)
+}
+
+function tryManifest(directory: string): Manifest | undefined {
+  try {
+    return readManifest(systemFiles, directory)
+  } catch (error) {
+    if (error instanceof StoreError) throw error
+    const path = join(directory, MANIFEST_NAME)
+    throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
+  }
 }
 
 /** Opens a store beside its writer, should it have one; nothing is changed. */
@@ -70,7 +81,7 @@ export async function openToWrite(
     sync: durable ? 'always' : 'interval',
     ...(isNew ? {} : { keydir: requireManifest(directory).keydirKind }),
   })
-  store.on('error', (error) => output.warn(error.message))
+  store.on('error', (error) => output.warn(describeFailure(error).message))
   for (const { file, bytes } of store.stats().recovery.torn) {
     output.note(`${file}: cut ${output.size(bytes)} that a crash had left unfinished`)
   }

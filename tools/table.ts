@@ -70,6 +70,19 @@ export function layOut(
     .map((line) => line.trimEnd())
 }
 
+/** Cuts text into lines of at most `width` characters, between words where that can be. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = []
+  let rest = text
+  while (rest.length > width) {
+    const space = rest.lastIndexOf(' ', width)
+    const end = space > 0 ? space : width
+    lines.push(rest.slice(0, end))
+    rest = rest.slice(end).trimStart()
+  }
+  return [...lines, rest]
+}
+
 function block(
   columns: readonly Column[],
   row: readonly string[],

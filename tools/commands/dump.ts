@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { CorruptionError, StoreError } from '../../src/errors.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import type { Manifest } from '../../src/format/manifest.ts'
+import { errorCode } from '../../src/io/files.ts'
 import { findRecord, scanSegment, Window } from '../../src/segment/scan.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
@@ -100,9 +101,12 @@ async function dumpSegment(
       from = next
     }
   } catch (error) {
-    if (!(error instanceof CorruptionError)) throw error
-    output.warn(error.message)
-    return false
+    if (error instanceof CorruptionError) {
+      output.warn(error.message)
+      return false
+    }
+    if (errorCode(error) === undefined || error instanceof StoreError) throw error
+    throw new StoreError('FIRKIN_READ_FAILED', `Cannot read segment ${id}`, { cause: error })
   }
   return sound
 }

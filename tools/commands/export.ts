@@ -141,7 +141,7 @@ async function writeFile(
     renameSync(partial, file)
   } catch (error) {
     rmSync(partial, { force: true })
-    throw error
+    throw new Error(`Cannot write ${file}`, { cause: error })
   }
 }
 
