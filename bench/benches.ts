@@ -1,11 +1,14 @@
 import type { Bench } from './bench.ts'
 import { amplification } from './benches/amplification.ts'
 import { capacity, insertStall, memory } from './benches/capacity.ts'
+import { cold } from './benches/cold.ts'
 import { durablePut } from './benches/durable-put.ts'
 import { getHit, getMiss } from './benches/get.ts'
 import { growth } from './benches/growth.ts'
 import { iterate } from './benches/iterate.ts'
+import { keydir } from './benches/keydir.ts'
 import { merge } from './benches/merge.ts'
+import { checksum, keyEncoding, shortCopy } from './benches/micro.ts'
 import { open, openHints, openRaw } from './benches/open.ts'
 import { batch, put, putModes, putSync } from './benches/put.ts'
 import { valueSize } from './benches/value-size.ts'
@@ -31,7 +34,12 @@ export const BENCHES: readonly Bench[] = [
   valueSize,
   growth,
   amplification,
+  cold,
   ...capacity,
+  keydir,
+  checksum,
+  shortCopy,
+  keyEncoding,
 ]
 
 /** The benches that a word on the command line means: the one of that name, and those that begin with it. */

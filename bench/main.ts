@@ -11,14 +11,15 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Bench, Settings } from './bench.ts'
 import { BENCHES, benchesNamed } from './benches.ts'
 import { runApart } from './child.ts'
 import { describeMachine, machineLine } from './machine.ts'
-import { installPeers } from './peers.ts'
-import { type NamedReport, reportMarkdown, targetTable } from './print.ts'
+import { BENCH_DIRECTORY, installPeers } from './peers.ts'
+import { reportMarkdown, targetTable } from './print.ts'
+import { type Result, saveResults } from './results.ts'
 
 interface Flags {
   readonly keys: number
@@ -29,6 +30,7 @@ interface Flags {
   readonly full?: true
   readonly directory: string
   readonly json?: string
+  readonly results?: string
   readonly list?: true
 }
 
@@ -52,6 +54,10 @@ const program = new Command('bench')
   .option('--full', 'the heavy benches and sizes too')
   .option('--directory <path>', 'where stores are made', tmpdir())
   .option('--json <file>', 'write the figures to a file')
+  .option(
+    '--results <directory>',
+    'write JSON, Markdown and plots (by default into bench/results, where neither benches nor sizes are named)',
+  )
   .option('--list', 'list the benches and end')
   .action(main)
 await program.parseAsync()
@@ -64,20 +70,32 @@ async function main(chosen: readonly Bench[], flags: Flags): Promise<void> {
     return
   }
   installPeers()
-  const { json, list, ...rest } = flags
+  const { json, results: directory = usualDirectory(chosen), list, ...rest } = flags
   const settings: Settings = { ...rest, full: flags.full ?? false }
   const machine = describeMachine(settings.directory)
   console.log(`${machineLine(machine)}\n`)
   const benches =
     chosen.length > 0 ? chosen : BENCHES.filter(({ heavy }) => settings.full || !heavy)
-  const reports: NamedReport[] = []
+  const results: Result[] = []
   for (const { name, about } of benches) {
     const report = { bench: name, about, ...(await runApart(name, settings)) }
-    reports.push(report)
+    results.push({ machine, settings, report })
     console.log(await reportMarkdown(report))
   }
-  console.log(`## All goals\n\n${await targetTable(reports.flatMap(({ targets }) => targets))}`)
-  if (json !== undefined) write(json, JSON.stringify({ machine, settings, reports }, undefined, 2))
+  console.log(
+    `## All goals\n\n${await targetTable(results.flatMap(({ report }) => report.targets))}`,
+  )
+  if (json !== undefined) write(json, JSON.stringify(results, undefined, 2))
+  if (directory !== undefined) await saveResults(directory, results)
+}
+
+/** Where figures go without being asked: a run of everything, as it is by default, is one to show. */
+function usualDirectory(chosen: readonly Bench[]): string | undefined {
+  const asUsual = program.options.every((option) => {
+    const name = option.attributeName()
+    return name === 'full' || program.getOptionValueSource(name) !== 'cli'
+  })
+  return chosen.length === 0 && asUsual ? join(BENCH_DIRECTORY, 'results') : undefined
 }
 
 function write(file: string, text: string): void {

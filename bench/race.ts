@@ -5,7 +5,8 @@
  * 2. In each round every contender has one turn; the one that begins changes from round to round.
  * 3. A turn is a run of tinybench: chunks of operations until its time is over. Its figure is the mean, so that
  *    what comes seldom (garbage, a write of the stage, a merge) is in it.
- * 4. What is reported is the median of the rounds.
+ * 4. What is reported is the median of the rounds; a ratio is the median of the rounds' ratios.
+ * 5. Where latency matters, single operations are timed afterwards, the reading of the clock (some 40 ns) included.
  *
  * Garbage is collected before each turn, so that nobody pays for another's.
  */
@@ -13,7 +14,7 @@
 import { Bench } from 'tinybench'
 import type { Settings } from './bench.ts'
 import { Latencies } from './latencies.ts'
-import type { Latency, Measure } from './report.ts'
+import { type Latency, type Measure, measure } from './report.ts'
 
 /** A contender's part in a race. */
 export interface Lane {
@@ -21,6 +22,10 @@ export interface Lane {
   /** How many operations one call of `chunk` makes. */
   readonly size: number
   readonly chunk: () => unknown
+  /** One operation, where its latency matters: timed one by one after the race. */
+  readonly each?: (turn: number) => void
+  /** Waits for operations made by `each`. */
+  readonly settle?: () => Promise<void>
 }
 
 /** How long a race takes, and by which clock. */
@@ -34,7 +39,8 @@ const CLOCKS = {
   },
 } as const
 
-const WINDOW = 1000
+const LATENCY_COUNT = 100_000
+const LATENCY_WINDOW = 1000
 
 /** Runs a race at `what`; answers nanoseconds an operation. */
 export async function race(
@@ -48,8 +54,13 @@ export async function race(
       const index = (turn + round + 1) % lanes.length
       const { contender, size, chunk } = lanes[index] as Lane
       collectGarbage()
-      const now = CLOCKS[clock]
-      const bench = new Bench({ now, time: turnMs, iterations: 1, warmup: false, throws: true })
+      const bench = new Bench({
+        now: CLOCKS[clock],
+        time: turnMs,
+        iterations: 1,
+        warmup: false,
+        throws: true,
+      })
       bench.add(contender, async () => {
         await chunk()
       })
@@ -60,25 +71,13 @@ export async function race(
       if (round >= 0) figures[index]?.push((result.latency.mean * 1e6) / size)
     }
   }
-  return lanes.map(({ contender }, index) => measure(what, contender, 'ns', figures[index] ?? []))
-}
-
-/** A measure of rounds. */
-export function measure(
-  what: string,
-  contender: string,
-  unit: Measure['unit'],
-  rounds: readonly number[],
-): Measure {
-  return { what, contender, unit, median: median(rounds), rounds }
-}
-
-/** The middle of some numbers. */
-export function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  const upper = sorted[middle] ?? Number.NaN
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2
+  const measures: Measure[] = []
+  for (const [index, lane] of lanes.entries()) {
+    const result = measure(what, lane.contender, 'ns', figures[index] ?? [])
+    const latency = await latencyOf(lane)
+    measures.push(latency === undefined ? result : { ...result, latency })
+  }
+  return measures
 }
 
 /** Collects garbage, where the process was started so that it can. */
@@ -86,19 +85,19 @@ export function collectGarbage(): void {
   globalThis.gc?.()
 }
 
-/** Times single operations one by one: `count` of them in windows, after each of which `settle` is awaited. */
-export async function timeEach(
-  count: number,
-  operation: (index: number) => void,
-  settle: () => Promise<void> | void = () => undefined,
-): Promise<Latency> {
-  const latencies = new Latencies(count)
-  for (let index = 0; index < count; index++) {
+/** The time by the clock that races go by, in milliseconds. */
+export function now({ clock }: Pick<Settings, 'clock'>): number {
+  return CLOCKS[clock]()
+}
+
+async function latencyOf({ each, settle }: Lane): Promise<Latency | undefined> {
+  if (each === undefined) return undefined
+  const latencies = new Latencies(LATENCY_COUNT)
+  for (let index = 0; index < LATENCY_COUNT; index++) {
     const beganAt = performance.now()
-    operation(index)
+    each(index)
     latencies.add(performance.now() - beganAt)
-    if (index % WINDOW === WINDOW - 1) await settle()
+    if (index % LATENCY_WINDOW === LATENCY_WINDOW - 1) await settle?.()
   }
-  await settle()
   return latencies.summary()
 }

@@ -41,11 +41,34 @@ export interface Report {
 
 const LOWER_IS_BETTER: readonly Unit[] = ['ns', 'µs', 'ms', 'B/key', 'ratio']
 
-/** How many times as good `measure` is as `other`; above 1 where it is better. */
+/**
+ * How many times as good `measure` is as `other`; above 1 where it is better. It is the median of the rounds'
+ * ratios: what slows the machine down in one round slows both.
+ */
 export function advantage(measure: Measure, other: Measure): number {
-  return LOWER_IS_BETTER.includes(measure.unit)
-    ? other.median / measure.median
-    : measure.median / other.median
+  const ratios = measure.rounds.map((figure, round) => {
+    const against = other.rounds[round] ?? other.median
+    return LOWER_IS_BETTER.includes(measure.unit) ? against / figure : figure / against
+  })
+  return median(ratios)
+}
+
+/** The middle of some numbers. */
+export function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  const upper = sorted[middle] ?? Number.NaN
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2
+}
+
+/** A measure of rounds. */
+export function measure(
+  what: string,
+  contender: string,
+  unit: Unit,
+  rounds: readonly number[],
+): Measure {
+  return { what, contender, unit, median: median(rounds), rounds }
 }
 
 /** The measure of a contender at something. */

@@ -1,8 +1,8 @@
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { Latencies } from '../latencies.ts'
-import { collectGarbage, measure } from '../race.ts'
-import { best, find, type Measure, type Report, target } from '../report.ts'
+import { collectGarbage } from '../race.ts'
+import { best, find, type Measure, measure, type Report, target } from '../report.ts'
 import { type Entrant, FIRKIN, load, PEERS, withStores } from '../stores.ts'
 import { uniformOrder } from '../workload.ts'
 

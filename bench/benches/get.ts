@@ -49,6 +49,7 @@ function readLane({ name, store }: Entrant, order: Uint32Array, present: boolean
       const found = store.read(order, from, from + CHUNK)
       if (found !== (present ? CHUNK : 0)) throw new Error(`${name} found ${found} of ${CHUNK}`)
     },
+    each: (turn) => store.read(order, turn, turn + 1),
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender } from '../contender.ts'
-import { collectGarbage, type Lane, measure, race } from '../race.ts'
-import { best, find, type Measure, type Report, target } from '../report.ts'
+import { collectGarbage, type Lane, now, race } from '../race.ts'
+import { best, find, type Measure, measure, type Report, target } from '../report.ts'
 import {
   CHUNK,
   type Entrant,
@@ -37,9 +37,9 @@ async function measurePuts(window: number, settings: Settings): Promise<readonly
         const index = (turn + round) % stores.length
         const { store } = stores[index] as Entrant
         collectGarbage()
-        const beganAt = performance.now()
+        const beganAt = now(settings)
         await load(store, 0, keys, window)
-        fresh[index]?.push(((performance.now() - beganAt) * 1e6) / keys)
+        fresh[index]?.push(((now(settings) - beganAt) * 1e6) / keys)
       }
       if (round < fills - 1) return
       const order = uniformOrder(Math.max(keys, window), 0, keys, 12)
@@ -140,6 +140,7 @@ export const putSync: Bench = {
               const from = rotation.next()
               store.putSync(order, from, from + CHUNK)
             },
+            each: (turn) => store.putSync(order, turn % order.length, (turn % order.length) + 1),
           }
         }),
         settings,
