@@ -139,7 +139,9 @@ class Verifier {
     if (names === undefined) {
       throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${this.#directory}`)
     }
-    const manifest = this.#guard(() => readManifest(this.#files, this.#directory))
+    const manifest = await this.#reading(MANIFEST_NAME, () =>
+      this.#guard(() => readManifest(this.#files, this.#directory)),
+    )
     if (manifest === undefined) {
       if (
         this.#findings.length === 0 &&
@@ -155,13 +157,13 @@ class Verifier {
     const tailIds = this.#tailIds(names, manifest)
     this.#bytesTotal = manifest.segments.reduce((sum, { size }) => sum + size, 0)
     for (const sealed of manifest.segments) {
-      await this.#reading(sealed.id, () => this.#verifySealed(sealed, manifest))
+      await this.#reading(segmentName(sealed.id), () => this.#verifySealed(sealed, manifest))
     }
     const tail = new TailEnds(manifest.tailId)
     for (const id of tailIds) {
-      await this.#reading(id, () => this.#verifyTail(id, manifest, tail))
+      await this.#reading(segmentName(id), () => this.#verifyTail(id, manifest, tail))
     }
-    this.#verifyCheckpoint(names, manifest)
+    await this.#reading(CHECKPOINT_NAME, () => this.#verifyCheckpoint(names, manifest))
     if (this.#options.live !== true) this.#findStrays(names, manifest, tailIds)
     return this.#report(manifest.segments.length + tailIds.length)
   }
@@ -176,13 +178,13 @@ class Verifier {
     }
   }
 
-  /** Says of which segment it was that the operating system refuses to read. */
-  async #reading(id: number, read: () => Promise<void>): Promise<void> {
+  /** Says of which file it was that the operating system refuses to read. */
+  async #reading<T>(name: string, read: () => T | Promise<T>): Promise<T> {
     try {
-      await read()
+      return await read()
     } catch (error) {
       if (error instanceof StoreError || errorCode(error) === undefined) throw error
-      const path = this.#path(segmentName(id))
+      const path = this.#path(name)
       throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
     }
   }
@@ -216,7 +218,7 @@ class Verifier {
         const message = `The manifest says ${name} ${sealed[name]}; it is ${counted[name]}`
         this.#add('manifest', this.#path(MANIFEST_NAME), 0, message)
       }
-      this.#verifyHint(sealed, manifest, hint)
+      await this.#reading(hintName(sealed.id), () => this.#verifyHint(sealed, manifest, hint))
     } finally {
       this.#files.close(opened.file)
     }
