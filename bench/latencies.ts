@@ -1,32 +1,23 @@
+import { createHistogram } from 'node:perf_hooks'
 import type { Latency } from './report.ts'
 
-/** Latencies of single operations, all kept, so that percentiles are exact. */
+/** Latencies of single operations, in a histogram of three significant digits. */
 export class Latencies {
-  #ns: Float64Array
-  #count = 0
+  readonly #histogram = createHistogram({ lowest: 1, highest: 1e12, figures: 3 })
 
-  constructor(capacity = 1 << 16) {
-    this.#ns = new Float64Array(capacity)
+  get count(): number {
+    return this.#histogram.count
   }
 
   /** Adds a duration in milliseconds, as between two calls of `performance.now()`. */
   add(durationMs: number): void {
-    if (this.#count === this.#ns.length) {
-      const grown = new Float64Array(this.#count * 2)
-      grown.set(this.#ns)
-      this.#ns = grown
-    }
-    this.#ns[this.#count++] = durationMs * 1e6
-  }
-
-  get count(): number {
-    return this.#count
+    this.#histogram.record(Math.max(1, Math.round(durationMs * 1e6)))
   }
 
   summary(): Latency {
-    const sorted = this.#ns.subarray(0, this.#count).sort()
-    const at = (share: number): number =>
-      sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
-    return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) }
+    const histogram = this.#histogram
+    const { max } = histogram
+    const at = (percentile: number): number => Math.min(max, histogram.percentile(percentile))
+    return { p50: at(50), p99: at(99), p999: at(99.9), max }
   }
 }

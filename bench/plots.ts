@@ -1,4 +1,5 @@
 import { loadPeer } from './peers.ts'
+import { figure } from './print.ts'
 import type { Measure } from './report.ts'
 
 /** A drawing. */
@@ -22,6 +23,10 @@ interface Chart {
 }
 
 const WIDTH = 960
+/** Where the axes of times begin. */
+const LEAST_NS = 100
+/** Wide, since nobody knows the reader's font. */
+const LEGEND_GAP = 32
 const COLOURS: Readonly<Record<string, string>> = {
   firkin: '#b5541c',
   'firkin hash': '#e39a5b',
@@ -56,7 +61,12 @@ export async function drawPlots(measures: readonly Measure[]): Promise<Plot[]> {
   const { init } = await loadPeer<Echarts>('echarts')
   const draw = (name: string, height: number, option: object): Plot => {
     const chart = init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height })
-    chart.setOption({ animation: false, backgroundColor: '#ffffff', ...option })
+    chart.setOption({
+      animation: false,
+      backgroundColor: '#ffffff',
+      textStyle: { fontFamily: 'sans-serif' },
+      ...option,
+    })
     const svg = chart.renderToSVGString()
     chart.dispose()
     return { name, svg: `${svg}\n` }
@@ -74,9 +84,8 @@ export async function drawPlots(measures: readonly Measure[]): Promise<Plot[]> {
       draw('latencies.svg', 100 + latencies.length * 180, percentiles(latencies, measures)),
     )
   }
-  if (measures.some(({ what }) => growthOf(what) !== undefined)) {
-    plots.push(draw('growth.svg', 420, growth(measures)))
-  }
+  const growths = measures.filter(({ what }) => growthOf(what) !== undefined)
+  if (growths.length > 0) plots.push(draw('growth.svg', 420, growth(growths)))
   return plots
 }
 
@@ -86,10 +95,19 @@ function bars(
   measures: readonly Measure[],
 ): object {
   return {
-    title: { text: 'Time an operation (less is better)', left: 'center' },
-    legend: { top: 30 },
+    title: {
+      text: 'Time an operation (less is better)',
+      left: 'center',
+      top: 8,
+      textStyle: { fontSize: 14 },
+    },
+    legend: { top: 36, itemGap: LEGEND_GAP },
     grid: { left: 160, right: 70, top: 70, bottom: 40 },
-    xAxis: { type: 'log', name: 'ns', min: 100 },
+    xAxis: {
+      type: 'log',
+      min: LEAST_NS,
+      axisLabel: { formatter: (ns: number) => figure(ns, 'ns') },
+    },
     yAxis: { type: 'category', inverse: true, data: operations.map(([, label]) => label) },
     series: contendersOf(measures).map((contender) => ({
       ...seriesOf(contender),
@@ -98,7 +116,8 @@ function bars(
         show: true,
         position: 'right',
         fontSize: 9,
-        formatter: ({ value }: { value: number | null }) => (value === null ? '' : String(value)),
+        formatter: ({ value }: { value: number | null }) =>
+          value === null ? '' : figure(value, 'ns'),
       },
       data: operations.map(([what]) => {
         const found = measures.find((each) => each.what === what && each.contender === contender)
@@ -122,7 +141,7 @@ function percentiles(
       top: 50 + index * panelHeight,
       textStyle: { fontSize: 13 },
     })),
-    legend: { top: 10 },
+    legend: { top: 10, itemGap: LEGEND_GAP },
     grid: operations.map((_, index) => ({
       left: 80,
       right: 40,
@@ -134,7 +153,12 @@ function percentiles(
       gridIndex: index,
       data: ['p50', 'p99', 'p99.9'],
     })),
-    yAxis: operations.map((_, index) => ({ type: 'log', gridIndex: index, name: 'µs' })),
+    yAxis: operations.map((_, index) => ({
+      type: 'log',
+      gridIndex: index,
+      min: LEAST_NS,
+      axisLabel: { formatter: (ns: number) => figure(ns, 'ns') },
+    })),
     series: operations.flatMap(([what], index) =>
       contenders.map((contender) => {
         const latency = measures.find(
@@ -146,7 +170,7 @@ function percentiles(
           type: 'bar',
           xAxisIndex: index,
           yAxisIndex: index,
-          data: points.map((ns) => Number((ns / 1000).toPrecision(3))),
+          data: points.map(Math.round),
         }
       }),
     ),
@@ -164,7 +188,7 @@ function growth(measures: readonly Measure[]): object {
       top: 40,
       textStyle: { fontSize: 13 },
     })),
-    legend: { top: 10 },
+    legend: { top: 10, itemGap: LEGEND_GAP },
     grid: GROWTHS.map((_, index) => ({
       left: index * panelWidth + 55,
       width: panelWidth - 80,
@@ -178,7 +202,12 @@ function growth(measures: readonly Measure[]): object {
       nameLocation: 'middle',
       nameGap: 28,
     })),
-    yAxis: GROWTHS.map((_, index) => ({ type: 'log', gridIndex: index, name: 'ns' })),
+    yAxis: GROWTHS.map((_, index) => ({
+      type: 'log',
+      gridIndex: index,
+      min: LEAST_NS,
+      axisLabel: { formatter: (ns: number) => figure(ns, 'ns') },
+    })),
     series: GROWTHS.flatMap((operation, index) =>
       contendersOf(measures).map((contender) => ({
         ...seriesOf(contender),

@@ -1,5 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import type { Settings } from './bench.ts'
 import type { Contender, Mode, OpenContender } from './contender.ts'
 import { betterSqlite3 } from './contenders/better-sqlite3.ts'
@@ -73,6 +74,7 @@ export async function load(
     const end = Math.min(high, at + window)
     for (let index = at; index < end; index++) store.put(index)
     await store.settle()
+    await setImmediate()
   }
 }
 

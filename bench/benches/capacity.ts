@@ -3,6 +3,7 @@
  * can be read back.
  */
 
+import { setImmediate } from 'node:timers/promises'
 import { type KeydirKind, open, type Store } from '../../src/index.ts'
 import type { Bench, Settings } from '../bench.ts'
 import { Latencies } from '../latencies.ts'
@@ -29,29 +30,34 @@ interface Filled {
   readonly after: Footprint
 }
 
-/** Opens a store, and puts `keys` keys. A window is settled as a program would settle it: by awaiting its last put. */
+/**
+ * Opens a store, and puts `keys` keys. Each put is timed, and behind each window the wait for its last put, and the turn
+ * of the event loop that follows.
+ */
 async function fill(
   path: string,
   keydir: KeydirKind,
   keys: number,
   values: Values,
 ): Promise<Filled> {
-  const stall = new Latencies(keys + Math.ceil(keys / WINDOW))
+  const stall = new Latencies()
   const before = footprint()
   const store = await open(path, { keydir })
   const beganAt = performance.now()
   for (let low = 0; low < keys; low += WINDOW) {
     const high = Math.min(keys, low + WINDOW)
     let last: Promise<void> | undefined
-    let now = performance.now()
     for (let index = low; index < high; index++) {
+      const putAt = performance.now()
       last = store.put(keyAt(index), values.at(index))
-      const settledAt = performance.now()
-      stall.add(settledAt - now)
-      now = settledAt
+      stall.add(performance.now() - putAt)
     }
+    const awaitedAt = performance.now()
     await last
-    stall.add(performance.now() - now)
+    const turnedAt = performance.now()
+    stall.add(turnedAt - awaitedAt)
+    await setImmediate()
+    stall.add(performance.now() - turnedAt)
   }
   const insertNs = ((performance.now() - beganAt) * 1e6) / keys
   return { store, insertNs, stall, before, after: footprint() }

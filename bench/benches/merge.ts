@@ -52,7 +52,7 @@ async function work(
   until: Promise<unknown>,
 ): Promise<Foreground> {
   const next = random(18)
-  const latencies = new Latencies(1 << 20)
+  const latencies = new Latencies()
   let over = false
   const stop = () => {
     over = true
