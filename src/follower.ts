@@ -75,9 +75,10 @@ export class Follower {
     const engine = this.#engine
     const { segments } = engine
     const { files, directory } = segments.home
+    // The names first: a segment that is begun meanwhile is seen the next time, and never without those before it.
+    const names = files.list(directory) ?? []
     const manifest = readManifest(files, directory)
     if (manifest === undefined) throw new CorruptionError('The manifest is missing', directory, 0)
-    const names = files.list(directory) ?? []
     const replay = new Replay(engine.keydir, segments, (entry, key, keySize) =>
       engine.views.save(entry, key, keySize),
     )
@@ -86,23 +87,15 @@ export class Follower {
       if (size < segment.writtenSize) return false
       if (!extend(replay, segment, size)) return false
     }
+    const seen = Math.max(0, ...segments.all.map(({ usage }) => usage.maxSequence))
     const isNewSet = manifest.generation !== segments.manifest.generation
-    const arrived: Segment[] = []
-    if (isNewSet) {
-      for (const sealed of manifest.segments) {
-        if (segments.find(sealed.id) === undefined) {
-          arrived.push(openSealed(segments.home, sealed, this.#options.mapping))
-        }
-      }
+    const { arrived, tail } = this.#openNew(manifest, names)
+    segments.adopt(manifest, arrived, tail)
+    if (arrived.length > 0) {
+      replay.knownUpTo = seen
+      replay.loadSealed(arrived, true)
     }
-    const known = names.filter((name) => {
-      const parsed = parseName(name)
-      return parsed.type !== 'segment' || segments.find(parsed.id) === undefined
-    })
-    const tail = openTail(segments.home, { ...manifest, tailSize: 0 }, known, this.#options)
-    segments.adopt(manifest, arrived, tail.segments)
-    if (arrived.length > 0) replay.loadSealed(arrived, true)
-    for (const segment of tail.segments) {
+    for (const segment of tail) {
       const size = segment.writtenSize
       segment.writtenSize = FILE_HEADER_SIZE
       extend(replay, segment, size)
@@ -111,6 +104,27 @@ export class Follower {
     if (isNewSet) this.#forgetGone(manifest)
     engine.advanceSequence()
     return true
+  }
+
+  /** Opens the segments that are not known yet: those that the manifest lists, and those of the tail. */
+  #openNew(manifest: Manifest, names: readonly string[]): Record<'arrived' | 'tail', Segment[]> {
+    const { segments } = this.#engine
+    const unknown = names.filter((name) => {
+      const parsed = parseName(name)
+      return parsed.type !== 'segment' || segments.find(parsed.id) === undefined
+    })
+    const arrived: Segment[] = []
+    try {
+      for (const sealed of manifest.segments) {
+        if (segments.find(sealed.id) !== undefined) continue
+        arrived.push(openSealed(segments.home, sealed, this.#options.mapping))
+      }
+      const found = openTail(segments.home, { ...manifest, tailSize: 0 }, unknown, this.#options)
+      return { arrived, tail: found.segments }
+    } catch (error) {
+      for (const segment of arrived) segment.close()
+      throw error
+    }
   }
 
   /** Forgets the segments that the writer retired, and the keys that still point there. */

@@ -27,6 +27,11 @@ export class Replay {
   readonly keydir: Keydir
   /** How many records were applied. */
   recordCount = 0
+  /**
+   * Every record up to this sequence has been applied before: what comes again was moved by a merge, and counts
+   * only where it is still the newest of its key.
+   */
+  knownUpTo = 0
   readonly #segments: Segments
   readonly #beforeChange: ChangeListener
   #mayHaveAbsences = false
@@ -56,7 +61,9 @@ export class Replay {
     const { sequence, keySize, size } = fields
     const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
     const entry = keydir.find(key, keySize)
-    if (entry !== NO_ENTRY && entries.sequenceOf(entry) > sequence) {
+    const isOld =
+      entry === NO_ENTRY ? sequence <= this.knownUpTo : entries.sequenceOf(entry) > sequence
+    if (isOld) {
       if (fields.kind === PUT) segment.usage.kill(size)
       return
     }

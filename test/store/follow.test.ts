@@ -1,0 +1,321 @@
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { withDirectory } from '../support/directory.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { Random } from '../support/random.ts'
+import {
+  DISK,
+  idle,
+  KIB,
+  keysUpTo,
+  openOn,
+  openStore,
+  type TextOptions,
+  type TextStore,
+  until,
+  withCode,
+} from '../support/store.ts'
+
+/** A writer and a reader beside it, on the same files. */
+async function pair(
+  options: TextOptions = {},
+): Promise<{ files: FaultyFiles; writer: TextStore; reader: TextStore }> {
+  const files = new FaultyFiles(1)
+  const writer = await openOn(files, options)
+  await writer.put('first', '1')
+  const reader = await openOn(files, { ...options, readOnly: true })
+  return { files, writer, reader }
+}
+
+async function fill(store: TextStore, text: string): Promise<void> {
+  for (const key of keysUpTo(20)) await store.put(key, text.repeat(6 * KIB))
+}
+
+describe('a store that is only read', () => {
+  it('is refused where there is none, and makes nothing', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'missing')
+
+      await expect(openStore(path, { readOnly: true })).rejects.toThrow(
+        withCode('FIRKIN_NOT_FOUND'),
+      )
+      await expect(openStore(directory, { readOnly: true })).rejects.toThrow(
+        withCode('FIRKIN_NOT_FOUND'),
+      )
+      await expect(openStore(path, { createIfMissing: false })).rejects.toThrow(
+        withCode('FIRKIN_NOT_FOUND'),
+      )
+    })
+  })
+
+  it('refuses to write', async () => {
+    const { writer, reader } = await pair()
+    const refused = withCode('FIRKIN_READ_ONLY')
+
+    await expect(reader.put('a', '1')).rejects.toThrow(refused)
+    await expect(reader.delete('first')).rejects.toThrow(refused)
+    await expect(reader.batch().put('a', '1').commit()).rejects.toThrow(refused)
+    await expect(reader.clear()).rejects.toThrow(refused)
+    await expect(reader.merge()).rejects.toThrow(refused)
+    await expect(reader.sync()).rejects.toThrow(refused)
+    expect(() => reader.putSync('a', '1')).toThrow(refused)
+    expect(() => reader.deleteSync('first')).toThrow(refused)
+    expect(() => reader.batch().delete('a').commitSync()).toThrow(refused)
+    await reader.close()
+    await writer.close()
+  })
+
+  it('opens beside a writer that holds the lock, and writes nothing', async () => {
+    await withDirectory(async (directory) => {
+      await using writer = await openStore(directory)
+      await writer.put('a', '1')
+
+      await using reader = await openStore(directory, { readOnly: true })
+
+      expect(reader.get('a')).toBe('1')
+      await expect(openStore(directory)).rejects.toThrow(withCode('FIRKIN_LOCKED'))
+    })
+  })
+
+  it('changes no file, whatever it finds', async () => {
+    const { files, writer } = await pair()
+    await fill(writer, 'a')
+    const machine = files.restart(1)
+    const torn = `${DISK}/0000000002.segment`
+    machine.poke(torn, machine.peek(torn)?.subarray(0, -3))
+    machine.poke(`${DISK}/MANIFEST.9.tmp`, Buffer.from('left over'))
+    const before = machine.digest
+
+    await using reader = await openOn(machine, { readOnly: true })
+    expect([...reader.keys()]).toEqual(['first', ...keysUpTo(19)].sort())
+    await reader.refresh()
+
+    expect(machine.digest).toBe(before)
+    await writer.close()
+  })
+
+  it('shows what was there when it was opened, until it is refreshed', async () => {
+    const { writer, reader } = await pair()
+
+    await writer.put('second', '2')
+    await writer.delete('first')
+    expect([...reader.keys()]).toEqual(['first'])
+
+    expect(await reader.refresh()).toBe(true)
+    expect([...reader.entries()]).toEqual([['second', '2']])
+    expect(await reader.refresh()).toBe(false)
+    await reader.close()
+    await writer.close()
+  })
+
+  it('cannot be refreshed where it is the writer', async () => {
+    await using store = await openOn(new FaultyFiles(1))
+
+    await expect(store.refresh()).rejects.toThrow(TypeError)
+  })
+
+  it('sees batches whole or not at all', async () => {
+    const { files, writer, reader } = await pair()
+    const path = `${DISK}/0000000001.segment`
+    const before = files.peek(path) ?? Buffer.alloc(0)
+    await writer.batch().put('a', '1').delete('first').put('b', '2').commit()
+    const after = files.peek(path) ?? Buffer.alloc(0)
+    await reader.close()
+
+    for (let size = before.length; size <= after.length; size++) {
+      const machine = files.restart(1)
+      machine.poke(path, after.subarray(0, size))
+      await using later = await openOn(machine, { readOnly: true })
+      const expected = size < after.length ? ['first'] : ['a', 'b']
+      expect([...later.keys()], `${size} bytes`).toEqual(expected)
+    }
+    await writer.close()
+  })
+
+  it('shows a snapshot as of its moment, whatever it is refreshed to', async () => {
+    const { writer, reader } = await pair()
+    await fill(writer, 'a')
+    await reader.refresh()
+    using snapshot = reader.snapshot()
+    const before = [...snapshot.entries()]
+
+    await fill(writer, 'b')
+    await writer.delete('first')
+    await reader.refresh()
+    await writer.merge()
+    await reader.refresh()
+
+    expect([...snapshot.entries()]).toEqual(before)
+    expect(reader.has('first')).toBe(false)
+    await reader.close()
+    await writer.close()
+  })
+
+  it('opens what its own kind of keydir does not match', async () => {
+    const { files, writer, reader } = await pair({ keydir: 'btree' })
+    await reader.close()
+    await writer.close()
+
+    await using other = await openOn(files, { readOnly: true, keydir: 'hash' })
+
+    expect(other.get('first')).toBe('1')
+  })
+})
+
+/** Fills a store, and overwrites some keys, so that every segment has live and dead records. */
+async function halfOld(store: TextStore): Promise<void> {
+  await fill(store, 'a')
+  for (const key of ['key 001', 'key 012']) await store.put(key, 'b')
+}
+
+describe('a reader beside a merge', () => {
+  it('does not bring back what was deleted while the merge copied', async () => {
+    const { writer, reader } = await pair()
+    await halfOld(writer)
+    await reader.refresh()
+    const deleted = keysUpTo(20).slice(11)
+
+    await writer.merge({
+      onProgress() {
+        for (const key of deleted) writer.deleteSync(key)
+      },
+    })
+    await reader.refresh()
+
+    expect([...reader.keys()]).toEqual([...writer.keys()])
+    expect(reader.has('key 015')).toBe(false)
+    await reader.close()
+    await writer.close()
+  })
+
+  it('does not bring back what it has seen deleted before', async () => {
+    const { writer, reader } = await pair()
+    await halfOld(writer)
+    await reader.refresh()
+    let refreshed: Promise<boolean> | undefined
+
+    await writer.merge({
+      onProgress() {
+        if (refreshed !== undefined) return
+        writer.deleteSync('key 015')
+        refreshed = reader.refresh()
+      },
+    })
+    expect(await refreshed).toBe(true)
+    expect(reader.has('key 015')).toBe(false)
+    await reader.refresh()
+
+    expect(reader.has('key 015')).toBe(false)
+    expect([...reader.entries()]).toEqual([...writer.entries()])
+    await reader.close()
+    await writer.close()
+  })
+
+  it('closes the files of segments that went', async () => {
+    const { files, writer, reader } = await pair()
+    await fill(writer, 'a')
+    await fill(writer, 'b')
+    await reader.refresh()
+    await writer.merge()
+    await reader.refresh()
+
+    const paths = new Set(files.list(DISK)?.map((name) => join(DISK, name)))
+    for (const path of files.openPaths) expect(paths).toContain(path)
+    await reader.close()
+    await writer.close()
+    expect(files.openPaths).toEqual([])
+  })
+
+  it('closes what it has opened where it cannot open all, and catches up the next time', async () => {
+    const { files, writer, reader } = await pair()
+    await halfOld(writer)
+    await writer.merge()
+    await fill(writer, 'c')
+    await idle(writer)
+    const before = files.openPaths
+
+    for (let nth = 1; ; nth++) {
+      const failed = files.faultCount
+      files.fail({ kinds: ['open'], path: /segment$/, nth, code: 'EMFILE' })
+      const refreshed = reader.refresh()
+      if (files.faultCount === failed) break
+      await expect(refreshed).rejects.toThrow(withCode('FIRKIN_READ_FAILED'))
+      expect(files.openPaths).toEqual(before)
+    }
+
+    files.heal()
+    expect([...reader.entries()]).toEqual([...writer.entries()])
+    await reader.close()
+    await writer.close()
+  })
+
+  it.each([1, 2, 3, 4])('agrees with the writer after every refresh, seed %i', async (seed) => {
+    const random = new Random(seed)
+    const { files, writer, reader } = await pair({ clock: () => nowMs })
+    let nowMs = 1000
+    const keys = keysUpTo(30)
+    for (let step = 0; step < 300; step++) {
+      const key = random.pick(keys)
+      const kind = random.below(20)
+      if (kind < 8) await writer.put(key, `${step} `.repeat(random.below(1200)))
+      else if (kind < 11) await writer.delete(key)
+      else if (kind < 13) await writer.put(key, 'soon gone', { ttlMs: 1 + random.below(50) })
+      else if (kind < 15) await writer.batch().delete(key).put(random.pick(keys), 'b').commit()
+      else if (kind < 16) nowMs += random.below(30)
+      else if (kind < 17) {
+        const refreshes: Promise<boolean>[] = []
+        await writer.merge({
+          onProgress() {
+            writer.deleteSync(random.pick(keys))
+            if (random.chance(0.5)) refreshes.push(reader.refresh())
+          },
+        })
+        await Promise.all(refreshes)
+      } else {
+        if (random.chance(0.5)) await idle(writer)
+        await reader.refresh()
+        expect([...reader.entries()]).toEqual([...writer.entries()])
+      }
+    }
+    await reader.close()
+    await writer.close()
+    expect(files.openPaths).toEqual([])
+  })
+})
+
+describe('follow', () => {
+  it('sees by itself what the writer does', async () => {
+    const files = new FaultyFiles(1)
+    const writer = await openOn(files)
+    await writer.put('a', '1')
+    const reader = await openOn(files, { readOnly: true, follow: 1 })
+
+    await writer.put('b', '2')
+    await until(() => reader.has('b'))
+    await fill(writer, 'x')
+    await writer.delete('a')
+    await until(() => !reader.has('a'))
+
+    expect([...reader.entries()]).toEqual([...writer.entries()])
+    await reader.close()
+    await writer.close()
+  })
+
+  it('tells what goes wrong as an error, and goes on', async () => {
+    const files = new FaultyFiles(1)
+    const writer = await openOn(files)
+    await writer.put('a', '1')
+    const reader = await openOn(files, { readOnly: true, follow: 1 })
+    const errors: Error[] = []
+    reader.on('error', (error) => errors.push(error))
+
+    files.fail({ kinds: ['list'], nth: 1, code: 'EIO' })
+    await until(() => errors.length > 0)
+    await writer.put('b', '2')
+    await until(() => reader.has('b'))
+
+    expect(errors[0]).toMatchObject({ code: 'FIRKIN_IO_FAILED', cause: { code: 'EIO' } })
+    await reader.close()
+    await writer.close()
+  })
+})
