@@ -40,7 +40,7 @@ export function mapFile(file: FileDescriptor, size: number): Buffer | undefined 
 }
 
 function load(): MmapIo | undefined {
-  if (process.env['FIRKIN_MMAP'] === 'off') return undefined
+  if (process.env.FIRKIN_MMAP === 'off') return undefined
   try {
     const loaded: MmapIo | { default: MmapIo } = createRequire(import.meta.url)('mmap-io')
     return 'default' in loaded ? loaded.default : loaded
