@@ -245,6 +245,7 @@ class Verifier {
       const usage = new SegmentUsage()
       const end = await this.#scan(file, size, manifest, 'appended', usage, undefined)
       this.#bytesRead += size
+      this.#tell(0)
       tail.sizes.set(id, size)
       if (end.faultAt === undefined) return
       const next = findRecord(
@@ -281,6 +282,7 @@ class Verifier {
       from = next
     }
     this.#bytesRead += to
+    this.#tell(0)
     return whole
   }
 
@@ -317,12 +319,17 @@ class Verifier {
       }
       lastSequence = end.maxSequence
       from = end.end
-      this.#options.onProgress?.({
-        bytesRead: this.#bytesRead + from,
-        bytesTotal: this.#bytesTotal,
-      })
+      this.#tell(from)
       await setImmediate()
     }
+  }
+
+  /** Tells how far it has come; `begun` is what of a segment has been read that is not read to its end. */
+  #tell(begun: number): void {
+    this.#options.onProgress?.({
+      bytesRead: this.#bytesRead + begun,
+      bytesTotal: this.#bytesTotal,
+    })
   }
 
   #verifyHint(sealed: SealedSegment, manifest: Manifest, expected: HintEncoder): void {
