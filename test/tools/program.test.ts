@@ -1,0 +1,176 @@
+import { Writable } from 'node:stream'
+import { describe, expect, it } from 'vitest'
+import packageJson from '../../package.json' with { type: 'json' }
+import { Fixtures } from './fixture.ts'
+import { linesOf, run } from './run.ts'
+
+const fixtures = new Fixtures()
+
+const COMMANDS = [
+  'inspect',
+  'dump',
+  'tail',
+  'verify',
+  'get',
+  'put',
+  'delete',
+  'scan',
+  'count',
+  'shell',
+  'export',
+  'import',
+  'backup',
+  'restore',
+  'merge',
+  'repair',
+  'bench',
+]
+
+/** What colour looks like. */
+const ESCAPE = '\u001b['
+
+describe('the tool', () => {
+  it('prints its version', async () => {
+    const { status, stdout } = await run(['--version'])
+
+    expect(status).toBe(0)
+    expect(stdout).toBe(`${packageJson.version}\n`)
+  })
+
+  it('lists every command in its help', async () => {
+    const { status, stdout } = await run(['--help'])
+
+    expect(status).toBe(0)
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${command} `, 'm'))
+  })
+
+  it.each(COMMANDS)('explains %s, with examples', async (command) => {
+    const { status, stdout } = await run([command, '--help'])
+
+    expect(status).toBe(0)
+    expect(stdout).toMatch(new RegExp(`^Examples:\\n {2}\\$ .*firkin ${command}`, 'm'))
+    expect(stdout).toContain('--json')
+  })
+
+  it.each([
+    [[], 'Usage: firkin'],
+    [['inspct', 'x'], "firkin: unknown command 'inspct' (Did you mean inspect?)\n"],
+    [['inspect'], "firkin: missing required argument 'directory'\n"],
+    [['inspect', 'x', 'y'], 'firkin: too many arguments'],
+    [['scan', 'x', '--limt', '3'], "firkin: unknown option '--limt' (Did you mean --limit?)\n"],
+    [['scan', 'x', '--limit', 'ten'], 'firkin: ten is no whole number from 0 on\n'],
+    [['scan', 'x', '--keys', '--values'], 'firkin: --keys and --values exclude each other\n'],
+    [['get', 'x', ''], 'firkin: The key is empty; the least is 1 byte\n'],
+    [['get', 'x', 'abc', '--hex'], 'firkin: abc does not consist of pairs of hexadecimal digits\n'],
+    [['put', 'x', 'a', 'b', '--ttl', '5'], 'firkin: 5 is no duration; write it as 250ms, 10s'],
+    [['export', 'x', '--format', 'xml'], 'firkin: option'],
+    [['import', 'x', '--key', 'value'], 'firkin: The columns value, value, expiresAt are not all'],
+    [['import', 'x', '--batch', '0'], 'firkin: 0 is no whole number from 1 on\n'],
+  ])('refuses %j as wrong usage', async (argv, message) => {
+    const { status, stdout, stderr } = await run(argv)
+
+    expect(status).toBe(2)
+    expect(stdout).toBe('')
+    expect(stderr.startsWith(message)).toBe(true)
+  })
+
+  it.each(COMMANDS.filter((command) => !['bench', 'import', 'restore'].includes(command)))(
+    'says of %s in one line that there is no store',
+    async (command) => {
+      const missing = await fixtures.path()
+      const rest = { get: ['k'], put: ['k', 'v'], delete: ['k'], backup: [`${missing}-to`] }
+      const argv = [command, missing, ...(rest[command as keyof typeof rest] ?? [])]
+
+      const { status, stdout, stderr } = await run(argv)
+
+      expect(status).toBe(1)
+      expect(stdout).toBe('')
+      expect(stderr).toBe(`firkin: There is no directory ${missing}\n`)
+    },
+  )
+
+  it('tells a directory without a store, and a file, from a store', async () => {
+    const { status, stderr } = await run(['count', import.meta.dirname])
+    const ofFile = await run(['count', import.meta.filename])
+
+    expect(status).toBe(1)
+    expect(stderr).toBe(`firkin: There is no store in ${import.meta.dirname}\n`)
+    expect(ofFile.status).toBe(1)
+    expect(ofFile.stderr).toBe(`firkin: ${import.meta.filename}: it is no directory\n`)
+  })
+
+  it('shows the stack of an error only where it is asked to', async () => {
+    const missing = await fixtures.path()
+
+    const short = await run(['count', missing])
+    const long = await run(['--debug', 'count', missing])
+
+    expect(linesOf(short.stderr)).toHaveLength(1)
+    expect(long.stderr.startsWith(short.stderr)).toBe(true)
+    expect(long.stderr).toMatch(/\n {4}at .*requireManifest/)
+  })
+
+  it('is coloured on a terminal, unless NO_COLOR or --no-color is there', async () => {
+    const store = await fixtures.tiny()
+    const colored = await run(['inspect', store], { columns: 100 })
+    const piped = await run(['inspect', store])
+    const option = await run(['inspect', store, '--no-color'], { columns: 100 })
+    const variable = await run(['inspect', store], { columns: 100, environment: { NO_COLOR: '1' } })
+    const dumb = await run(['inspect', store], { columns: 100, environment: { TERM: 'dumb' } })
+
+    expect(colored.stdout).toContain(ESCAPE)
+    for (const { stdout } of [piped, option, variable, dumb]) expect(stdout).not.toContain(ESCAPE)
+  })
+
+  it.each([40, 60, 90, 140])('keeps its tables within %i columns', async (columns) => {
+    const { stdout } = await run(['inspect', await fixtures.large(), '--no-color'], { columns })
+
+    const table = linesOf(stdout.slice(stdout.indexOf('\n\n')))
+    expect(table.length).toBeGreaterThan(3)
+    for (const line of table) expect(line.length).toBeLessThanOrEqual(columns)
+  })
+
+  it('takes options before and behind the command', async () => {
+    const store = await fixtures.tiny()
+
+    const before = await run(['--json', 'count', store])
+    const behind = await run(['count', store, '--json'])
+
+    expect(before.stdout).toBe('{"count":6}\n')
+    expect(behind.stdout).toBe(before.stdout)
+  })
+
+  it('shows progress on a terminal, and not with --quiet or --json', async () => {
+    const store = await fixtures.large()
+
+    const shown = await run(['verify', store], { columns: 100 })
+    const narrow = await run(['verify', store], { columns: 40 })
+    const quiet = await run(['verify', store, '--quiet'], { columns: 100 })
+    const json = await run(['verify', store, '--json'], { columns: 100 })
+
+    expect(shown.stderr).toMatch(/verify █+.*% .* KiB of .* KiB/)
+    expect(narrow.stderr).toMatch(/verify \d+%/)
+    expect(quiet.stderr).toBe('')
+    expect(json.stderr).not.toContain('%')
+  })
+
+  it('ends quietly when whoever reads it has gone', async () => {
+    const store = await fixtures.large()
+    let written = 0
+    const gone = () =>
+      new Writable({
+        write(chunk: Buffer, _encoding, done) {
+          written += chunk.length
+          done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }))
+        },
+      })
+
+    for (const command of ['dump', 'scan', 'export', 'tail']) {
+      written = 0
+      const { status, stderr } = await run([command, store], { output: gone() })
+
+      expect([command, status, stderr]).toEqual([command, 0, ''])
+      expect(written).toBeGreaterThan(0)
+    }
+  })
+})
