@@ -9,12 +9,15 @@ export type Mode =
   /** It survives a power loss. */
   | 'durable'
 
-/** Which part of a store is walked: keys from `gte` up to but not including `lt`, at most `limit`. */
+/** Which part of a store is walked: keys that begin with `prefix`, or from `gte` on; at most `limit`. */
 export interface Scan {
+  readonly prefix?: string
   readonly gte?: string
-  readonly lt?: string
   readonly limit?: number
 }
+
+/** What no key begins with after a prefix: the end of a prefix's range, where a store knows only bounds. */
+export const PAST_ALL = '\uffff'
 
 /** A store to be measured: a name, and how it is opened. */
 export interface Contender {

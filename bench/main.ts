@@ -1,12 +1,5 @@
 /**
  * The command `npm run bench`: which benches run, at which sizes, and where their figures go.
- *
- * How figures are made
- * - Every bench runs in a process of its own; in it, the contenders take turns (race.ts).
- * - All work on the same keys and values, made from seeds (workload.ts). A key is a string made anew for
- *   every operation, in random order; the value that is read is touched.
- * - Firkin runs with default options unless a line says otherwise: each read is a copy, and is verified.
- * - Nothing is asserted about speed. A goal that is missed is printed, and the status is still 0.
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -34,6 +27,16 @@ interface Flags {
   readonly list?: true
 }
 
+const HOW_FIGURES_ARE_MADE = `
+How figures are made:
+  Each bench runs in a process of its own; in it the contenders take turns over several rounds, in
+  changing order. A figure is the median of the rounds, a ratio the median of the rounds' ratios.
+  All use the same keys and values, made from seeds. A key is a string of 16 characters, made anew
+  for every operation, in random order; its making is part of the time. Values that are read are touched.
+  Firkin has its default options unless a line says otherwise: each read is a copy, and is verified.
+  Page caches are warm, but for the bench "cold". Sizes beyond --keys are stated as its multiples.
+  Nothing is asserted about speed: a goal that is missed is printed, and the exit status is still 0.`
+
 const program = new Command('bench')
   .description('Measures Firkin beside lmdb, classic-level and better-sqlite3.')
   .argument(
@@ -59,6 +62,7 @@ const program = new Command('bench')
     'write JSON, Markdown and plots (by default into bench/results, where neither benches nor sizes are named)',
   )
   .option('--list', 'list the benches and end')
+  .addHelpText('after', HOW_FIGURES_ARE_MADE)
   .action(main)
 await program.parseAsync()
 

@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -15,9 +15,11 @@ export const BENCH_DIRECTORY = fileURLToPath(new URL('../../bench/', import.meta
 
 const peerRequire = createRequire(join(BENCH_DIRECTORY, 'package.json'))
 
-/** Installs the peers where they are not there yet. What npm says goes to the terminal. */
+/** Installs the peers where they are not there yet, or others are wanted. What npm says goes to the terminal. */
 export function installPeers(): void {
-  if (existsSync(join(BENCH_DIRECTORY, 'node_modules', '.package-lock.json'))) return
+  const changedMs = (name: string): number =>
+    statSync(join(BENCH_DIRECTORY, name), { throwIfNoEntry: false })?.mtimeMs ?? 0
+  if (changedMs('node_modules/.package-lock.json') > changedMs('package-lock.json')) return
   console.error('Installing what Firkin is measured against, into bench/ (once) …')
   const { status } = spawnSync(
     'npm',

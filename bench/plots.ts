@@ -45,7 +45,7 @@ const OPERATIONS: readonly (readonly [what: string, label: string])[] = [
   ['putSync, unsynced', 'putSync'],
   ['batch of 1,000, unsynced', 'batch of 1,000, a put'],
   ['iterate, all, an entry', 'iterate, an entry'],
-  ['iterate, ranges of 100, an entry', 'range of 100, an entry'],
+  ['iterate, prefix ranges of 100, an entry', 'prefix range of 100, an entry'],
 ]
 const LATENCIES: readonly (readonly [what: string, label: string])[] = [
   ['get, present', 'get'],
@@ -102,7 +102,7 @@ function bars(
       textStyle: { fontSize: 14 },
     },
     legend: { top: 36, itemGap: LEGEND_GAP },
-    grid: { left: 160, right: 70, top: 70, bottom: 40 },
+    grid: { left: 200, right: 70, top: 70, bottom: 40 },
     xAxis: {
       type: 'log',
       min: LEAST_NS,

@@ -2,22 +2,28 @@ import type { Bench } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { type Lane, race } from '../race.ts'
 import { find, type Report, target } from '../report.ts'
-import { FIRKIN, FIRKIN_HASH, LMDB, load, PEERS, withStores } from '../stores.ts'
-import { keyAt, random } from '../workload.ts'
+import { FIRKIN, FIRKIN_HASH, LMDB, load, PEERS, Rotation, withStores } from '../stores.ts'
+import { keyAt, uniformOrder } from '../workload.ts'
 
 const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, ...PEERS]
-const PREFIX_CHUNK = 20
+const RANGE_SIZE = 100
+/** How many ranges are walked in one chunk. */
+const RANGES = 20
+/** A prefix is so short that its range has more keys than are walked. */
+const KEYS_PER_PREFIX = 200
+const BITS_PER_DIGIT = 4
+const ORDER_LENGTH = 100_000
 
 /** Ordered iteration: all entries, and short ranges. */
 export const iterate: Bench = {
   name: 'iterate',
-  about: 'entries in key order: all of them, and ranges of 100',
+  about: 'entries in key order: all of them, and prefix ranges of 100',
   async run(settings): Promise<Report> {
     const { keys } = settings
-    const sorted = Array.from({ length: keys }, (_, index) => keyAt(index)).sort()
     const full = 'iterate, all, an entry'
-    const range = 'iterate, ranges of 100, an entry'
-    const rangeSize = Math.min(100, keys - 1)
+    const range = 'iterate, prefix ranges of 100, an entry'
+    const prefixLength = Math.floor(Math.log2(keys / KEYS_PER_PREFIX) / BITS_PER_DIGIT)
+    const order = uniformOrder(ORDER_LENGTH, 0, keys, 15)
     const measures = await withStores(CONTENDERS, 'unsynced', settings, async (stores) => {
       for (const { store } of stores) await load(store, 0, keys)
       const fullLanes = stores.map(
@@ -33,19 +39,16 @@ export const iterate: Bench = {
       const rangeLanes = stores
         .filter(({ name }) => name !== FIRKIN_HASH.name)
         .map(({ name, store }): Lane => {
-          const next = random(15)
+          const rotation = new Rotation(order, RANGES)
           return {
             contender: name,
-            size: PREFIX_CHUNK * rangeSize,
+            size: RANGES * RANGE_SIZE,
             chunk: async () => {
-              for (let turn = 0; turn < PREFIX_CHUNK; turn++) {
-                const at = Math.floor(next() * (keys - rangeSize))
-                const bounds = {
-                  gte: sorted[at] as string,
-                  lt: sorted[at + rangeSize] as string,
-                }
-                const count = await store.scan(bounds)
-                if (count !== rangeSize) throw new Error(`${name} gave ${count} of ${rangeSize}`)
+              const from = rotation.next()
+              for (let at = from; at < from + RANGES; at++) {
+                const prefix = keyAt(order[at] as number).slice(0, prefixLength)
+                const count = await store.scan({ prefix, limit: RANGE_SIZE })
+                if (count !== RANGE_SIZE) throw new Error(`${name} gave ${count} of ${RANGE_SIZE}`)
               }
             },
           }

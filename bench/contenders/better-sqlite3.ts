@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Contender, Mode, OpenContender, Scan } from '../contender.ts'
+import { type Contender, type Mode, type OpenContender, PAST_ALL, type Scan } from '../contender.ts'
 import { loadPeer } from '../peers.ts'
 import { keyAt, touch, type Values } from '../workload.ts'
 
@@ -108,10 +108,10 @@ class OpenBetterSqlite3 implements OpenContender {
     this.#put.run(keyAt(index), this.#values.at(index))
   }
 
-  scan({ gte = '', lt = '\uffff', limit = -1 }: Scan): number {
+  scan({ prefix = '', gte = prefix, limit = -1 }: Scan): number {
     let count = 0
     let sum = 0
-    for (const row of this.#range.iterate(gte, lt, limit)) {
+    for (const row of this.#range.iterate(gte, prefix + PAST_ALL, limit)) {
       const [key, value] = row as [string, Uint8Array]
       sum += key.length + touch(value)
       count++

@@ -1,4 +1,4 @@
-import type { Contender, Mode, OpenContender, Scan } from '../contender.ts'
+import { type Contender, type Mode, type OpenContender, PAST_ALL, type Scan } from '../contender.ts'
 import { loadPeer } from '../peers.ts'
 import { keyAt, touch, type Values } from '../workload.ts'
 
@@ -17,7 +17,7 @@ interface Database {
   getSync(key: string): Uint8Array | undefined
   put(key: string, value: Uint8Array, options: { sync: boolean }): Promise<void>
   batch(operations: readonly Operation[], options: { sync: boolean }): Promise<void>
-  iterator(options: Scan): Iterator
+  iterator(options: { gte?: string; lt?: string; limit?: number }): Iterator
   close(): Promise<void>
 }
 
@@ -87,9 +87,13 @@ class OpenClassicLevel implements OpenContender {
     return this.#database.put(keyAt(index), this.#values.at(index), this.#options)
   }
 
-  async scan(scan: Scan): Promise<number> {
-    const iterator = this.#database.iterator(scan)
-    const step = Math.min(SCAN_STEP, scan.limit ?? SCAN_STEP)
+  async scan({ prefix, gte = prefix, limit }: Scan): Promise<number> {
+    const iterator = this.#database.iterator({
+      ...(gte !== undefined && { gte }),
+      ...(prefix !== undefined && { lt: prefix + PAST_ALL }),
+      ...(limit !== undefined && { limit }),
+    })
+    const step = Math.min(SCAN_STEP, limit ?? SCAN_STEP)
     let count = 0
     let sum = 0
     for (;;) {
@@ -98,7 +102,7 @@ class OpenClassicLevel implements OpenContender {
         sum += key.length + touch(value)
         count++
       }
-      if (entries.length === 0 || count === scan.limit) break
+      if (entries.length === 0 || count === limit) break
     }
     await iterator.close()
     return sum < 0 ? -1 : count

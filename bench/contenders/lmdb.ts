@@ -1,4 +1,4 @@
-import type { Contender, Mode, OpenContender, Scan } from '../contender.ts'
+import { type Contender, type Mode, type OpenContender, PAST_ALL, type Scan } from '../contender.ts'
 import { loadPeer } from '../peers.ts'
 import { keyAt, touch, type Values } from '../workload.ts'
 
@@ -95,12 +95,12 @@ class OpenLmdb implements OpenContender {
     return this.database.put(keyAt(index), this.#values.at(index))
   }
 
-  scan({ gte, lt, limit }: Scan): number {
+  scan({ prefix, gte = prefix, limit }: Scan): number {
     let count = 0
     let sum = 0
     const range = {
       ...(gte !== undefined && { start: gte }),
-      ...(lt !== undefined && { end: lt }),
+      ...(prefix !== undefined && { end: prefix + PAST_ALL }),
       ...(limit !== undefined && { limit }),
     }
     for (const { key, value } of this.database.getRange(range)) {
