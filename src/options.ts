@@ -112,7 +112,8 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly follow?: boolean | number
   /**
-   * How iterators give keys.
+   * How iterators give keys. With `'utf8'` a key of other bytes comes out with replacement characters, and is not
+   * found by them.
    * @defaultValue 'utf8'
    */
   readonly keyEncoding?: E

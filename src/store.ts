@@ -59,7 +59,7 @@ export interface Environment {
 
 /** What a store tells, by event. */
 export interface StoreEvents {
-  /** Opening has found something to tell; it is told in the turn after `open` resolved. */
+  /** What opening found; told in the turn after `open` resolved. */
   recover: [report: RecoveryReport]
   /** A new segment was begun. */
   rotate: [event: { readonly segment: number }]
@@ -100,7 +100,7 @@ export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
  *
  * @throws TypeError, RangeError for wrong options
  * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND, FIRKIN_VERSION,
- * FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED
+ * FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED, FIRKIN_IO_FAILED
  * @throws {@link CorruptionError} for damage that is no torn tail
  */
 export async function open<V = Buffer, E extends KeyEncoding = 'utf8'>(
