@@ -1,0 +1,186 @@
+import { describe, expect, it } from 'vitest'
+import { MAX_KEY_SIZE, MAX_VALUE_SIZE } from '../../src/format/record.ts'
+import { withDirectory } from '../support/directory.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { DISK, KIB, openAny, openOn, openStore } from '../support/store.ts'
+import { wrongKeys } from './wrong-keys.ts'
+
+const allBytes = Buffer.from(Uint8Array.from({ length: 256 }, (_, index) => index))
+
+describe('put', () => {
+  it.each(wrongKeys)('refuses the key %o', async (key, kind, text) => {
+    const files = new FaultyFiles(1)
+    await using store = await openOn(files)
+    const before = files.digest
+
+    expect(() => store.put(key as string, 'value')).toThrow(kind)
+    expect(() => store.put(key as string, 'value')).toThrow(text)
+    expect(() => store.putSync(key as string, 'value')).toThrow(text)
+    expect(() => store.batch().put(key as string, 'value')).toThrow(text)
+
+    expect(store.count()).toBe(0)
+    expect(files.digest).toBe(before)
+  })
+
+  it.each([
+    ['buffer', 7, 'A value is a string or a Uint8Array, not number'],
+    ['buffer', null, 'not null'],
+    ['buffer', new ArrayBuffer(1), 'not object'],
+    ['utf8', new Uint8Array(1), 'With valueEncoding utf8 a value is a string, not object'],
+    ['utf8', undefined, 'not undefined'],
+    ['json', undefined, 'JSON cannot hold undefined'],
+    ['json', () => 1, 'JSON cannot hold function'],
+    ['json', 1n, 'BigInt'],
+  ] as const)('refuses with encoding %s the value %o', async (valueEncoding, value, text) => {
+    await using store = await openAny<unknown>(
+      DISK,
+      { valueEncoding: valueEncoding as 'json', lock: false },
+      new FaultyFiles(1),
+    )
+
+    expect(() => store.put('key', value)).toThrow(TypeError)
+    expect(() => store.put('key', value)).toThrow(text)
+    expect(() => store.putSync('key', value)).toThrow(text)
+    expect(() => store.batch().put('key', value)).toThrow(text)
+    expect(store.has('key')).toBe(false)
+  })
+
+  it('refuses a value beyond the limit', async () => {
+    await using store = await openAny(DISK, { lock: false }, new FaultyFiles(1))
+    // Memory that is never touched is never taken.
+    const value = new Uint8Array(MAX_VALUE_SIZE + 1)
+
+    expect(() => store.put('key', value)).toThrow(RangeError)
+    expect(() => store.put('key', value)).toThrow(
+      'Value is 1073741825 bytes; the limit is 1073741824',
+    )
+    expect(() => store.batch().put('key', value)).toThrow('the limit is 1073741824')
+  })
+
+  it.each([
+    [{ ttl: 1 }, 'Unknown put option ttl; did you mean ttlMs?'],
+    [{ ttlMs: '1' }, 'Option ttlMs is 1; it must be a number'],
+    [{ ttlMs: 0 }, 'Option ttlMs is 0; the least is 1'],
+    [{ ttlMs: -5 }, 'the least is 1'],
+    [{ ttlMs: Number.NaN }, 'it must be a number'],
+    [{ ttlMs: 2 ** 48 }, 'the limit is 281474976710655'],
+    [{ expiresAt: '2030' }, 'it must be a Date or a number'],
+    [{ expiresAt: new Date('never') }, 'it must be a Date or a number'],
+    [{ expiresAt: 2 ** 48 }, 'the limit is 281474976710655'],
+    [{ ttlMs: 1, expiresAt: 1 }, 'exclude each other'],
+    [[], 'must be an object'],
+    ['soon', 'must be an object'],
+  ])('refuses the options %o', async (options, text) => {
+    await using store = await openOn(new FaultyFiles(1))
+
+    expect(() => store.put('key', 'value', options as object)).toThrow(text)
+    expect(() => store.putSync('key', 'value', options as object)).toThrow(text)
+    expect(() => store.batch().put('key', 'value', options as object)).toThrow(text)
+    expect(store.has('key')).toBe(false)
+  })
+
+  it('is visible at once, before it is settled', async () => {
+    await using store = await openOn(new FaultyFiles(1))
+
+    const put = store.put('key', 'value')
+
+    expect(store.get('key')).toBe('value')
+    expect([...store.entries()]).toEqual([['key', 'value']])
+    await expect(put).resolves.toBeUndefined()
+  })
+
+  it('replaces what was there', async () => {
+    await using store = await openOn(new FaultyFiles(1))
+
+    await store.put('key', 'a long value')
+    store.putSync('key', 'short')
+    await store.put('key', '')
+
+    expect(store.get('key')).toBe('')
+    expect(store.count()).toBe(1)
+  })
+
+  it('takes a string and its bytes for the same key', async () => {
+    await using store = await openOn(new FaultyFiles(1))
+
+    await store.put('schlüssel', 'by text')
+    await store.put(Buffer.from('schlüssel'), 'by bytes')
+
+    expect([...store.entries()]).toEqual([['schlüssel', 'by bytes']])
+    expect(store.get(new TextEncoder().encode('schlüssel'))).toBe('by bytes')
+  })
+
+  it('copies key and value before it returns', async () => {
+    await using store = await openAny(
+      DISK,
+      { lock: false, maxSegmentBytes: 1024 * KIB },
+      new FaultyFiles(1),
+    )
+    const key = Buffer.from('key')
+    const small = Buffer.from('value')
+    const large = Buffer.alloc(300 * KIB, 'a')
+
+    const puts = [store.put(key, small), store.put('large', large)]
+    key.fill(0)
+    small.fill(0)
+    large.fill(0)
+    await Promise.all(puts)
+
+    expect(store.get('key')).toEqual(Buffer.from('value'))
+    expect(store.get('large')?.toString()).toBe('a'.repeat(300 * KIB))
+  })
+
+  it('keeps what was put synchronously, through a kill', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+
+    store.putSync('key', 'value')
+
+    await using after = await openOn(files.restart(1))
+    expect(after.get('key')).toBe('value')
+    await store.close()
+  })
+
+  it.each([1, 7, 18, 63, 64, 65, 255, 256, 4096, MAX_KEY_SIZE])(
+    'takes keys of %i bytes, of all byte values',
+    async (size) => {
+      await withDirectory(async (directory) => {
+        const keys = [0, 127, 255].map((first) =>
+          Buffer.from(Uint8Array.from({ length: size }, (_, index) => first + index * 7)),
+        )
+        const store = await openStore(directory)
+        for (const key of keys) await store.put(key, `value of ${key[0]}`)
+        for (const key of keys) expect(store.get(key)).toBe(`value of ${key[0]}`)
+        await store.close()
+
+        await using reopened = await openAny(directory, { keyEncoding: 'buffer' })
+        expect([...reopened.keys()].map(String)).toEqual(keys.map(String))
+      })
+    },
+  )
+
+  it.each([0, 1, 299, 300, 65_536, 262_000, 262_144, 600_000])(
+    'takes values of %i bytes, of all byte values, and larger than a segment',
+    async (size) => {
+      await withDirectory(async (directory) => {
+        const value = Buffer.alloc(size, allBytes)
+        const store = await openAny(directory)
+        await store.put('before', 'small')
+        await store.put('key', value)
+        await store.put('behind', 'small')
+        store.putSync('again', value)
+        expect(store.get('key')?.equals(value)).toBe(true)
+        await store.close()
+
+        await using reopened = await openAny(directory, { checkpoint: false })
+        for (const key of ['key', 'again']) {
+          expect(reopened.get(key)?.equals(value)).toBe(true)
+        }
+        expect(reopened.get('behind')).toEqual(Buffer.from('small'))
+        expect((await reopened.verify()).ok).toBe(true)
+        const sizes = reopened.stats().segments.map(({ bytes }) => bytes)
+        for (const bytes of sizes) expect(bytes).toBeLessThan(Math.max(64 * KIB, size + 100))
+      })
+    },
+  )
+})
