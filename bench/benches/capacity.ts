@@ -8,6 +8,7 @@ import { type KeydirKind, open, type Store } from '../../src/index.ts'
 import type { Bench, Settings } from '../bench.ts'
 import { Latencies } from '../latencies.ts'
 import { type Footprint, footprint } from '../memory.ts'
+import { now } from '../race.ts'
 import { bound, type Measure, measure, type Report } from '../report.ts'
 import { withDirectory } from '../stores.ts'
 import { keyAt, Values } from '../workload.ts'
@@ -38,28 +39,29 @@ async function fill(
   path: string,
   keydir: KeydirKind,
   keys: number,
-  values: Values,
+  settings: Settings,
 ): Promise<Filled> {
+  const values = new Values(settings.valueBytes)
   const stall = new Latencies()
   const before = footprint()
   const store = await open(path, { keydir })
-  const beganAt = performance.now()
+  const beganAt = now(settings)
   for (let low = 0; low < keys; low += WINDOW) {
     const high = Math.min(keys, low + WINDOW)
     let last: Promise<void> | undefined
     for (let index = low; index < high; index++) {
-      const putAt = performance.now()
+      const putAt = now(settings)
       last = store.put(keyAt(index), values.at(index))
-      stall.add(performance.now() - putAt)
+      stall.add(now(settings) - putAt)
     }
-    const awaitedAt = performance.now()
+    const awaitedAt = now(settings)
     await last
-    const turnedAt = performance.now()
+    const turnedAt = now(settings)
     stall.add(turnedAt - awaitedAt)
     await setImmediate()
-    stall.add(performance.now() - turnedAt)
+    stall.add(now(settings) - turnedAt)
   }
-  const insertNs = ((performance.now() - beganAt) * 1e6) / keys
+  const insertNs = ((now(settings) - beganAt) * 1e6) / keys
   return { store, insertNs, stall, before, after: footprint() }
 }
 
@@ -97,7 +99,7 @@ function memoryBench(keydir: KeydirKind): Bench {
       return await withDirectory(settings, async (path) => {
         const name = nameOf(keydir)
         const keys = settings.keys * LARGE
-        const filled = await fill(path, keydir, keys, new Values(settings.valueBytes))
+        const filled = await fill(path, keydir, keys, settings)
         const measures = memoryMeasures('memory', name, keys, filled)
         await filled.store.close()
         const [buffers, heap] = measures.map(({ median }) => median) as [number, number]
@@ -133,12 +135,7 @@ function stallBench(keydir: KeydirKind): Bench {
     async run(settings): Promise<Report> {
       return await withDirectory(settings, async (path) => {
         const name = nameOf(keydir)
-        const { store, insertNs, stall } = await fill(
-          path,
-          keydir,
-          settings.keys * LARGE,
-          new Values(settings.valueBytes),
-        )
+        const { store, insertNs, stall } = await fill(path, keydir, settings.keys * LARGE, settings)
         await store.close()
         const latency = stall.summary()
         const longestMs = latency.max / 1e6
@@ -153,7 +150,9 @@ function stallBench(keydir: KeydirKind): Bench {
               longestMs <= MAX_STALL_MS,
             ),
           ],
-          notes: ['Other processes on the machine lengthen the longest stall; run it alone.'],
+          notes: [
+            'Other processes on the machine lengthen the longest stall: run it alone, or with --clock cpu.',
+          ],
         }
       })
     },
@@ -183,7 +182,7 @@ function capacityBench(keydir: KeydirKind): Bench {
         const name = nameOf(keydir)
         const keys = settings.keys * CAPACITY
         const values = new Values(settings.valueBytes)
-        const filled = await fill(path, keydir, keys, values)
+        const filled = await fill(path, keydir, keys, settings)
         const { store, insertNs, stall } = filled
         const readNs = readBack(store, keys, values)
         const found = store.stats().keys
