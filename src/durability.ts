@@ -52,7 +52,8 @@ export class Durability {
   readonly #onPoisoned: (error: StoreError) => void
   #waiting: Group[] = []
   #wanted = false
-  #running: Promise<void> | undefined
+  #isRunning = false
+  #running: Promise<void> = Promise.resolve()
   #poison: StoreError | undefined
   #unsyncedWrites = 0
   #unsyncedBytes = 0
@@ -126,7 +127,10 @@ export class Durability {
   /** Begins a sync in the background, or another one behind the one that is running. */
   request(): void {
     this.#wanted = true
-    this.#running ??= this.#run()
+    if (this.#isRunning) return
+    // Set first: the run may be over before it answers.
+    this.#isRunning = true
+    this.#running = this.#run()
   }
 
   /** Refuses every write from now on, for a sync has failed; answers what they are refused with. */
@@ -166,7 +170,7 @@ export class Durability {
         for (const group of this.#waiting.splice(0)) group.reject(poison)
       }
     }
-    this.#running = undefined
+    this.#isRunning = false
   }
 
   #mustSync(group: Group): boolean {

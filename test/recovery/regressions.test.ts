@@ -57,6 +57,19 @@ describe('close', () => {
   })
 })
 
+describe('a poisoned store', () => {
+  it('refuses every sync, and the close, and waits for nothing', async () => {
+    const trial = await openTrial({ sync: 'always' })
+    trial.files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
+    const poisoned = { code: 'FIRKIN_POISONED' }
+
+    await expect(trial.put('key', 10)).rejects.toMatchObject(poisoned)
+    await expect(trial.store.sync()).rejects.toMatchObject(poisoned)
+    await expect(trial.store.sync()).rejects.toMatchObject(poisoned)
+    await expect(trial.close()).rejects.toMatchObject(poisoned)
+  })
+})
+
 describe('a kill', () => {
   it('leaves what was put into a store that had been closed without a segment', async () => {
     const trial = await openTrial({})
