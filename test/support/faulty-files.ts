@@ -16,7 +16,7 @@ import type { FileDescriptor, Files, OpenMode } from '../../src/io/files.ts'
 import { Disk, DiskDirectory, DiskFile, type PowerLoss } from './disk.ts'
 import { Random } from './random.ts'
 
-/** What is asked of the operating system; the kinds of calls that can fail. */
+/** What is asked of the operating system; all kinds of calls but `'close'` can fail. */
 export type CallKind =
   | 'open'
   | 'close'
@@ -182,7 +182,6 @@ export class FaultyFiles implements Files {
 
   close(descriptor: FileDescriptor): void {
     const { path } = this.#get(descriptor, 'close')
-    // A close that fails has closed the file all the same.
     this.#open.delete(descriptor)
     this.#call('close', path)
   }
@@ -330,6 +329,7 @@ export class FaultyFiles implements Files {
     let short = false
     for (const planned of this.#faults) {
       const { fault } = planned
+      if (kind === 'close') continue
       if (!(fault.kinds?.includes(kind) ?? true) || !(fault.path?.test(path) ?? true)) continue
       planned.left--
       if (planned.left > 0 || (planned.left < 0 && fault.lasting !== true)) continue
