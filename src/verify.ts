@@ -183,9 +183,7 @@ class Verifier {
     try {
       return await read()
     } catch (error) {
-      if (error instanceof StoreError || errorCode(error) === undefined) throw error
-      const path = this.#path(name)
-      throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
+      throw asReadFailure(error, this.#path(name))
     }
   }
 
@@ -394,6 +392,8 @@ class Verifier {
         readSegmentHeader(this.#home(manifest), file, path, id),
       )
       return header === undefined || header === 'short' || header.origin === 'appended'
+    } catch (error) {
+      throw asReadFailure(error, path)
     } finally {
       this.#files.close(file)
     }
@@ -460,6 +460,11 @@ class Verifier {
   #path(name: string): string {
     return join(this.#directory, name)
   }
+}
+
+function asReadFailure(error: unknown, path: string): unknown {
+  if (error instanceof StoreError || errorCode(error) === undefined) return error
+  return new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
 }
 
 function kindOf(file: string): FindingKind {
