@@ -48,7 +48,7 @@ export interface StoreSurvey {
   readonly inUseBy: string | undefined
   /** Whether it was closed in good order, and nothing was written since. */
   readonly closed: boolean
-  /** Keys in the keydir. */
+  /** Those that have expired do not count. */
   readonly keys: number | undefined
   readonly nextSequence: number
   readonly bytes: number
@@ -76,8 +76,8 @@ export interface StoreSurvey {
 export async function surveyStore(directory: string): Promise<StoreSurvey> {
   const path = resolve(directory)
   const manifest = requireManifest(path)
-  const stats = await statsOf(path)
-  const sound = stats instanceof CorruptionError ? undefined : stats
+  const read = await readFigures(path)
+  const { keys, stats: sound } = read instanceof CorruptionError ? NOTHING : read
   const segments =
     sound === undefined ? listedAlone(path, manifest) : surveyAll(path, manifest, sound)
   const { storeId, keydirKind, closed } = manifest
@@ -88,7 +88,7 @@ export async function surveyStore(directory: string): Promise<StoreSurvey> {
     keydir: keydirKind,
     inUseBy: lockHolder(path),
     closed: sound?.recovery.closed ?? closed,
-    keys: sound?.keys,
+    keys,
     nextSequence: sound?.nextSequence ?? manifest.nextSequence,
     bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
     liveBytes: sound?.liveBytes,
@@ -98,15 +98,22 @@ export async function surveyStore(directory: string): Promise<StoreSurvey> {
     merge: sound === undefined ? undefined : mergeGain(sound),
     segments,
     tornBytes: (sound?.recovery.torn ?? []).reduce((sum, { bytes }) => sum + bytes, 0),
-    damage: stats instanceof CorruptionError ? stats.message : undefined,
+    damage: read instanceof CorruptionError ? read.message : undefined,
   }
 }
 
+interface Figures {
+  readonly keys: number | undefined
+  readonly stats: StoreStats | undefined
+}
+
+const NOTHING: Figures = { keys: undefined, stats: undefined }
+
 /** A store's figures, or the damage for which it does not open. */
-async function statsOf(directory: string): Promise<StoreStats | CorruptionError> {
+async function readFigures(directory: string): Promise<Figures | CorruptionError> {
   try {
     await using store = await openToRead(directory)
-    return store.stats()
+    return { keys: store.count(), stats: store.stats() }
   } catch (error) {
     if (error instanceof CorruptionError) return error
     throw error

@@ -2,6 +2,9 @@ import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
+import { systemFiles } from '../../src/io/files.ts'
+import { readManifest } from '../../src/manifest-file.ts'
+import { buildHint } from '../../src/segment/hint-file.ts'
 import type { Store } from '../../src/store.ts'
 import { openAny } from '../support/store.ts'
 
@@ -102,8 +105,10 @@ export class Fixtures {
   /** A store with what `fill` puts, closed in good order. */
   async make(fill: (store: ByteStore) => Promise<unknown>): Promise<string> {
     const directory = await this.path()
-    await using store = await openBytes(directory)
+    const store = await openBytes(directory)
     await fill(store)
+    await store.close()
+    makeHints(directory)
     return directory
   }
 
@@ -114,5 +119,14 @@ export class Fixtures {
       this.#made.set(name, made)
     }
     return made
+  }
+}
+
+/** Makes the hints of a store that was closed before they were made. */
+function makeHints(directory: string): void {
+  const { storeId, segments = [] } = readManifest(systemFiles, directory) ?? {}
+  if (storeId === undefined) return
+  for (const { id, origin, size } of segments) {
+    buildHint(systemFiles, { directory, storeId, id, origin, size })
   }
 }
