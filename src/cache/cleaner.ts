@@ -1,0 +1,171 @@
+/**
+ * The cleaner gives the room of the oldest segment back.
+ *
+ * 1. Go through the segment's records, as many at a time as is asked for.
+ * 2. Whatever is still the record of its key, and worth keeping, is written again at the end of the log.
+ * 3. When nothing of the segment is in use any more, it is taken out of the set and deleted; if that is so from the
+ *    beginning, it is deleted unread.
+ *
+ * Invariants
+ * - Segments go in the order of their sequences. So no segment can hold an older record of a key than one that went,
+ *   and nothing that was replaced, removed or given up comes back when the process is killed: neither tombstones nor
+ *   tags need to outlive their segment.
+ * - What was written again is in its file before the segment is deleted.
+ */
+
+import { removeCheckpoint } from '../checkpoint.ts'
+import type { Engine } from '../engine.ts'
+import { CorruptionError } from '../errors.ts'
+import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
+import { type Page, PUT, type RecordFields } from '../format/record.ts'
+import { removeIfThere } from '../io/files.ts'
+import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
+import { scanSegment, Window } from '../segment/scan.ts'
+import type { Segment } from '../segment/segment.ts'
+
+/** What a cleaner asks and tells. */
+export interface CleanerListener {
+  /** Whether a live entry, whose record is `fields`, is to be written again; where not, it is given up in the call. */
+  keeps(entry: Entry, fields: RecordFields, page: Page): boolean
+  /** An entry was written again: so many more bytes are in use. */
+  moved(size: number): void
+  /** A segment was deleted: so many bytes less are in use. */
+  deleted(size: number): void
+}
+
+interface Place {
+  readonly segment: Segment
+  readonly window: Window
+  offset: number
+}
+
+/** Cleans the segments of one cache, oldest first. */
+export class Cleaner {
+  readonly #engine: Engine
+  readonly #listener: CleanerListener
+  #place: Place | undefined
+
+  constructor(engine: Engine, listener: CleanerListener) {
+    this.#engine = engine
+    this.#listener = listener
+  }
+
+  /** The lowest sequence that any segment holds; infinite where there is none. */
+  get oldestSequence(): number {
+    return this.#oldest()?.usage.minSequence ?? Number.POSITIVE_INFINITY
+  }
+
+  /**
+   * Goes through about so many bytes, at most to the end of a segment; answers how many, 0 where there are none.
+   *
+   * @throws {@link CorruptionError} where the segment is damaged
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED
+   */
+  advance(bytes: number): number {
+    const place = this.#place ?? this.#begin()
+    if (place === undefined) return 0
+    this.#place = place
+    const { segment } = place
+    const { usage } = segment
+    const from = place.offset
+    if (usage.livePutCount > 0) {
+      place.offset = this.#scan(place, bytes)
+      if (place.offset < usage.size) return place.offset - from
+      if (usage.livePutCount > 0) {
+        throw new CorruptionError(
+          'The keydir points to a record that is not there',
+          segment.path,
+          0,
+        )
+      }
+    }
+    this.#delete(segment)
+    return usage.size - from
+  }
+
+  /** Deletes every segment but the active one, which may hold nothing that is in use. */
+  deleteAll(): void {
+    const { segments } = this.#engine
+    this.#place = undefined
+    this.#deleteFiles(segments.all.filter((segment) => segment !== segments.active))
+  }
+
+  #begin(): Place | undefined {
+    const { segments } = this.#engine
+    const oldest = this.#oldest()
+    if (oldest === undefined) return undefined
+    if (oldest === segments.active) this.#engine.rotate()
+    const window = new Window(segments.home.files, oldest.file, oldest.usage.size)
+    return { segment: oldest, window, offset: FILE_HEADER_SIZE }
+  }
+
+  #oldest(): Segment | undefined {
+    if (this.#place !== undefined) return this.#place.segment
+    let oldest: Segment | undefined
+    for (const segment of this.#engine.segments.all) {
+      if (segment.usage.minSequence === 0) continue
+      if (oldest === undefined || segment.usage.minSequence < oldest.usage.minSequence) {
+        oldest = segment
+      }
+    }
+    return oldest
+  }
+
+  #scan({ segment, window, offset: from }: Place, bytes: number): number {
+    const { files, storeId } = this.#engine.segments.home
+    const scan = scanSegment(
+      {
+        files,
+        file: segment.file,
+        from,
+        to: segment.usage.size,
+        seed: storeSeed(storeId),
+        ascending: false,
+        batches: 'loose',
+        window,
+      },
+      (fields, page, offset) => {
+        if (fields.kind === PUT) this.#look(segment, fields, page, offset)
+        return offset + fields.size - from < bytes ? undefined : false
+      },
+    )
+    if (scan.faultAt !== undefined) {
+      throw new CorruptionError(scan.fault, segment.path, scan.faultAt)
+    }
+    return scan.end
+  }
+
+  #look(segment: Segment, fields: RecordFields, page: Page, offset: number): void {
+    const engine = this.#engine
+    const { bytes } = page
+    const key = bytes.subarray(fields.keyAt, fields.valueAt)
+    const entry = engine.keydir.find(key, key.length)
+    if (entry === NO_ENTRY) return
+    const { entries } = engine.keydir
+    if (entries.segmentOf(entry) !== segment.id || entries.offsetOf(entry) !== offset) return
+    if (!this.#listener.keeps(entry, fields, page)) return
+    const { valueAt, valueSize, expiresAtMs, size } = fields
+    engine.key.encode(key)
+    engine.put(bytes.subarray(valueAt, valueAt + valueSize), valueSize, expiresAtMs)
+    this.#listener.moved(size)
+  }
+
+  #delete(segment: Segment): void {
+    this.#place = undefined
+    this.#deleteFiles([segment])
+    this.#listener.deleted(segment.usage.size)
+  }
+
+  #deleteFiles(going: readonly Segment[]): void {
+    const engine = this.#engine
+    const { segments } = engine
+    engine.commits.flush()
+    for (const segment of going) engine.retire(segment)
+    segments.sealNow()
+    removeCheckpoint(segments)
+    for (const { path, hintPath } of engine.releaseRetired()) {
+      removeIfThere(segments.home.files, path)
+      removeIfThere(segments.home.files, hintPath)
+    }
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * A cache's directory: whose it is, and how it is emptied.
+ *
+ * A marker tells a cache from a store that holds what cannot be had again: only a directory with the marker is ever
+ * emptied, and only files with the store's own names, and the cache's, are removed from it.
+ */
+
+import { join } from 'node:path'
+import { StoreError } from '../errors.ts'
+import { parseName } from '../format/names.ts'
+import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
+import { takeLock } from '../io/lock.ts'
+import type { Labour } from '../merge/thread.ts'
+import type { ValueEncoding } from '../options.ts'
+
+/** The file that says that a store is a cache's. */
+export const MARKER_NAME = 'CACHE'
+/** The file that keeps the order of the entries. */
+export const ORDER_NAME = 'CACHE-ORDER'
+
+/** What a cache stands on; tests put others in its place. */
+export interface CacheEnvironment {
+  readonly files: Files
+  /** Whether a kernel lock keeps others out. */
+  readonly lock: boolean
+}
+
+/** The machine that this runs on. */
+export const systemEnvironment: CacheEnvironment = { files: systemFiles, lock: true }
+
+const VERSION = 1
+
+/** A cache survives its process, not the power: nothing is ever synced. */
+export function neverSynced(files: Files): Files {
+  return {
+    open: (path, mode) => files.open(path, mode),
+    close: (file) => files.close(file),
+    read: (file, target, at, size, position) => files.read(file, target, at, size, position),
+    write: (file, source, at, size, position) => files.write(file, source, at, size, position),
+    truncate: (file, size) => files.truncate(file, size),
+    size: (file) => files.size(file),
+    rename: (from, to) => files.rename(from, to),
+    remove: (path) => files.remove(path),
+    link: (from, to) => files.link(from, to),
+    list: (directory) => files.list(directory),
+    makeDirectory: (directory) => files.makeDirectory(directory),
+    sync() {},
+    async syncLater() {},
+    syncDirectory() {},
+    async syncDirectoryLater() {},
+  }
+}
+
+/** A cache's store is neither merged nor given hints. */
+export const withoutThread: Labour = {
+  async copy() {
+    throw new Error('The store of a cache is not merged')
+  },
+  async hint() {},
+}
+
+/**
+ * Makes a directory a cache's, where it is none yet and no store is in it.
+ *
+ * @throws {@link StoreError} FIRKIN_EXISTS where a store is there that is no cache's; FIRKIN_VERSION where the cache
+ * was written by another version, or with another `valueEncoding`
+ */
+export function claimDirectory(
+  files: Files,
+  directory: string,
+  valueEncoding: ValueEncoding<never> | ValueEncoding<unknown>,
+): void {
+  files.makeDirectory(directory)
+  const path = join(directory, MARKER_NAME)
+  const encoding = typeof valueEncoding === 'string' ? valueEncoding : 'codec'
+  const expected = `${JSON.stringify({ cache: VERSION, valueEncoding: encoding })}\n`
+  const found = readWhole(files, path)?.toString()
+  if (found === expected) return
+  if (found !== undefined) {
+    throw new StoreError('FIRKIN_VERSION', `The cache in ${directory} is of another kind: ${found}`)
+  }
+  if (holdsStore(files, directory)) {
+    throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
+  }
+  const file = files.open(path, 'create')
+  try {
+    writeFully(files, file, Buffer.from(expected), expected.length, 0)
+  } finally {
+    files.close(file)
+  }
+}
+
+/**
+ * Removes all that a cache keeps in its directory, the marker last.
+ *
+ * @throws {@link StoreError} FIRKIN_LOCKED where another process has it open; FIRKIN_EXISTS where it is no cache's
+ */
+export function emptyDirectory({ files, lock }: CacheEnvironment, directory: string): void {
+  const names = files.list(directory) ?? []
+  if (!names.includes(MARKER_NAME)) {
+    if (!holdsStore(files, directory)) return
+    throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
+  }
+  const held = lock ? takeLock(directory) : undefined
+  try {
+    for (const name of names) {
+      const { type } = parseName(name)
+      if (type !== 'foreign' && type !== 'lock') removeIfThere(files, join(directory, name))
+    }
+    removeIfThere(files, join(directory, ORDER_NAME))
+    removeIfThere(files, join(directory, MARKER_NAME))
+  } finally {
+    held?.release()
+  }
+}
+
+function holdsStore(files: Files, directory: string): boolean {
+  const names = files.list(directory) ?? []
+  return names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))
+}

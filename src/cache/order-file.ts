@@ -1,0 +1,179 @@
+/**
+ * The file that keeps a cache's order from a close in good order to the next open. Native byte order.
+ *
+ *   offset  size  field
+ *        0     4  size of the head
+ *        4     4  CRC-32 of the head
+ *        8        the head: JSON, see OrderHead
+ *        +        the queue's pages, back to back, each read when it is first touched
+ *
+ * It fits where the keydir is the one that it was written with, for it speaks of entries by number. Whatever is
+ * wrong with it costs the order, and nothing else.
+ */
+
+import { endianness } from 'node:os'
+import { join } from 'node:path'
+import type { Engine } from '../engine.ts'
+import { checksum } from '../format/checksum.ts'
+import {
+  errorCode,
+  type FileDescriptor,
+  readFully,
+  removeIfThere,
+  writeFully,
+} from '../io/files.ts'
+import type { RecoveryReport } from '../recovery.ts'
+import type { SegmentHome } from '../segment/segment.ts'
+import { ORDER_NAME } from './home.ts'
+import { type CachePolicy, Order, type OrderMeta } from './order.ts'
+import { type PageSource, QUEUE_PAGE_SIZE } from './queue.ts'
+
+interface OrderHead {
+  readonly byteOrder: string
+  readonly storeId: string
+  /** The store's next sequence: nothing was written behind the order. */
+  readonly sequence: number
+  readonly tagCount: number
+  readonly order: OrderMeta
+  /** The CRC-32 of each page. */
+  readonly pages: readonly number[]
+}
+
+/** What an order's file holds. */
+export interface KnownOrder {
+  readonly order: Order
+  /** How many tags the store has a record of. */
+  readonly tagCount: number
+}
+
+const PREFIX_SIZE = 8
+
+/** Writes the order of a cache that is about to be closed. */
+export function writeOrder(engine: Engine, order: Order, tagCount: number): void {
+  const { files, directory, storeId } = engine.segments.home
+  const head: OrderHead = {
+    byteOrder: endianness(),
+    storeId: Buffer.from(storeId).toString('hex'),
+    sequence: engine.nextSequence,
+    tagCount,
+    order: order.meta,
+    pages: Array.from(order.pages(), checksumOf),
+  }
+  const json = Buffer.from(JSON.stringify(head))
+  const prefix = Buffer.alloc(PREFIX_SIZE)
+  prefix.writeUInt32LE(json.length, 0)
+  prefix.writeUInt32LE(checksumOf(json), 4)
+  const path = join(directory, ORDER_NAME)
+  const file = files.open(path, 'create')
+  try {
+    let position = 0
+    for (const piece of [prefix, json, ...order.pages()]) {
+      writeFully(files, file, piece, piece.length, position)
+      position += piece.length
+    }
+  } finally {
+    files.close(file)
+  }
+}
+
+/** Reads the order of a cache that was just opened; where the file does not fit it is removed. */
+export function readOrder(
+  engine: Engine,
+  recovery: RecoveryReport,
+  policy: CachePolicy,
+): KnownOrder | undefined {
+  const { home } = engine.segments
+  const untouched =
+    recovery.source === 'checkpoint' && recovery.closed && recovery.replayedCount === 0
+  const known = untouched ? openOrder(engine, policy) : undefined
+  if (known === undefined) removeOrder(home)
+  return known
+}
+
+/** Removes the file; what was not read of it is lost. */
+export function removeOrder({ files, directory }: SegmentHome): void {
+  removeIfThere(files, join(directory, ORDER_NAME))
+}
+
+function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined {
+  const { segments } = engine
+  const { files, directory } = segments.home
+  let file: FileDescriptor
+  try {
+    file = files.open(join(directory, ORDER_NAME), 'read')
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error
+    return undefined
+  }
+  const reader = new PageReader(segments.home, file)
+  // The pages are read while the cache is open.
+  segments.closeAlong(reader)
+  const head = reader.readHead()
+  if (
+    head === undefined ||
+    head.byteOrder !== endianness() ||
+    head.storeId !== Buffer.from(segments.home.storeId).toString('hex') ||
+    head.sequence !== engine.nextSequence
+  ) {
+    reader.close()
+    return undefined
+  }
+  return {
+    order: Order.restore({ ...head.order, policy }, reader.source(head.pages)),
+    tagCount: head.tagCount,
+  }
+}
+
+/** Reads an order's file bit by bit. */
+class PageReader {
+  readonly #home: SegmentHome
+  readonly #file: FileDescriptor
+  #pagesAt = 0
+  #closed = false
+
+  constructor(home: SegmentHome, file: FileDescriptor) {
+    this.#home = home
+    this.#file = file
+  }
+
+  readHead(): OrderHead | undefined {
+    const prefix = this.#read(PREFIX_SIZE, 0)
+    const size = prefix?.readUInt32LE(0) ?? 0
+    if (prefix === undefined || size > this.#home.files.size(this.#file)) return undefined
+    const json = this.#read(size, PREFIX_SIZE)
+    if (json === undefined || checksumOf(json) !== prefix.readUInt32LE(4)) return undefined
+    this.#pagesAt = PREFIX_SIZE + size
+    // The checksum vouches that this is what writeOrder wrote.
+    return JSON.parse(json.toString()) as OrderHead
+  }
+
+  source(checksums: readonly number[]): PageSource {
+    return (index) => {
+      const bytes = this.#closed
+        ? undefined
+        : this.#read(QUEUE_PAGE_SIZE, this.#pagesAt + index * QUEUE_PAGE_SIZE)
+      return bytes !== undefined && checksumOf(bytes) === checksums[index] ? bytes : undefined
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#home.files.close(this.#file)
+  }
+
+  #read(size: number, position: number): Buffer | undefined {
+    const bytes = Buffer.allocUnsafeSlow(size)
+    const { files } = this.#home
+    try {
+      return readFully(files, this.#file, bytes, size, position) === size ? bytes : undefined
+    } catch (error) {
+      if (errorCode(error) === undefined) throw error
+      return undefined
+    }
+  }
+}
+
+function checksumOf(bytes: Uint8Array): number {
+  return checksum(bytes, 0, bytes.length, 0)
+}

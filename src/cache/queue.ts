@@ -1,0 +1,170 @@
+/**
+ * The queue of a cache's entries, off the JavaScript heap: a doubly linked list through their numbers.
+ *
+ * An entry takes at least six words of the keydir's arena, so that its number divided by six is a *slot* of its own.
+ * Slots lie in pages:
+ *
+ *     8 bytes each  the newer and the older neighbour, as entry numbers; 0 is none
+ *     1 byte each   the mark: 0 not in the queue, else whatever the policy keeps
+ *
+ * Invariants
+ * - The queue may know entries that the keydir has forgotten; such a number may even have been given to another key.
+ *   Whoever takes an entry from the queue asks the keydir whether it is one.
+ * - A restored page is asked for when it is first touched. Where one is missing the links lead nowhere; the
+ *   queue is then emptied, and its entries are taken for new when they are next met.
+ */
+
+import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
+
+/** The words of the smallest entry; see keydir/entries.ts. */
+const SLOT_WORDS = 6
+const PAGE_BITS = 12
+const PAGE_SLOTS = 1 << PAGE_BITS
+const PAGE_MASK = PAGE_SLOTS - 1
+const LINKS_SIZE = PAGE_SLOTS * 8
+
+/** Bytes of a page. */
+export const QUEUE_PAGE_SIZE = LINKS_SIZE + PAGE_SLOTS
+
+const NEWER = 0
+const OLDER = 1
+
+/** The mark of an entry that is not in the queue. */
+export const UNLISTED = 0
+/** The mark that an entry is added with. */
+export const LISTED = 1
+
+/** What a queue needs beside its pages to be restored; plain JSON. */
+export interface QueueMeta {
+  readonly newest: Entry
+  readonly oldest: Entry
+  readonly pageCount: number
+}
+
+/** Gives the bytes of one page of a stored queue; `undefined` where they cannot be had. */
+export type PageSource = (page: number) => Uint8Array | undefined
+
+interface Page {
+  readonly bytes: Uint8Array
+  readonly links: Uint32Array
+  readonly marks: Uint8Array
+}
+
+/** Entries in an order, from the oldest to the newest. */
+export class Queue {
+  readonly #pages: (Page | undefined)[] = []
+  #source: PageSource | undefined
+  #newest: Entry = NO_ENTRY
+  #oldest: Entry = NO_ENTRY
+
+  /** Restores a queue without touching a page. */
+  static restore({ newest, oldest, pageCount }: QueueMeta, source: PageSource): Queue {
+    const queue = new Queue()
+    queue.#newest = newest
+    queue.#oldest = oldest
+    queue.#source = source
+    for (let index = 0; index < pageCount; index++) queue.#pages.push(undefined)
+    return queue
+  }
+
+  get oldest(): Entry {
+    return this.#oldest
+  }
+
+  get byteSize(): number {
+    return this.#pages.length * QUEUE_PAGE_SIZE
+  }
+
+  get meta(): QueueMeta {
+    return { newest: this.#newest, oldest: this.#oldest, pageCount: this.#pages.length }
+  }
+
+  /** The bytes of every page, for storing them. */
+  *pages(): Generator<Uint8Array> {
+    for (let index = 0; index < this.#pages.length; index++) yield this.#pageAt(index).bytes
+  }
+
+  /** What the policy keeps of an entry; {@link UNLISTED} where it is not in the queue. */
+  markOf(entry: Entry): number {
+    const slot = slotOf(entry)
+    return this.#pageOf(slot).marks[slot & PAGE_MASK] as number
+  }
+
+  /** Changes the mark of an entry that is in the queue. */
+  setMark(entry: Entry, mark: number): void {
+    const slot = slotOf(entry)
+    this.#pageOf(slot).marks[slot & PAGE_MASK] = mark
+  }
+
+  /** The next newer entry. */
+  newerThan(entry: Entry): Entry {
+    return this.#link(entry, NEWER)
+  }
+
+  /** Adds an entry that is not in the queue, as the newest. */
+  add(entry: Entry): void {
+    const second = this.#newest
+    this.setMark(entry, LISTED)
+    this.#setLink(entry, NEWER, NO_ENTRY)
+    this.#setLink(entry, OLDER, second)
+    if (second === NO_ENTRY) this.#oldest = entry
+    else this.#setLink(second, NEWER, entry)
+    this.#newest = entry
+  }
+
+  /** Takes an entry out of the queue that is in it. */
+  remove(entry: Entry): void {
+    const newer = this.#link(entry, NEWER)
+    const older = this.#link(entry, OLDER)
+    this.setMark(entry, UNLISTED)
+    if (newer === NO_ENTRY) this.#newest = older
+    else this.#setLink(newer, OLDER, older)
+    if (older === NO_ENTRY) this.#oldest = newer
+    else this.#setLink(older, NEWER, newer)
+  }
+
+  /** Forgets every entry. */
+  clear(): void {
+    this.#pages.length = 0
+    this.#source = undefined
+    this.#newest = NO_ENTRY
+    this.#oldest = NO_ENTRY
+  }
+
+  #link(entry: Entry, which: number): Entry {
+    const slot = slotOf(entry)
+    return this.#pageOf(slot).links[(slot & PAGE_MASK) * 2 + which] as number
+  }
+
+  #setLink(entry: Entry, which: number, to: Entry): void {
+    const slot = slotOf(entry)
+    this.#pageOf(slot).links[(slot & PAGE_MASK) * 2 + which] = to
+  }
+
+  #pageOf(slot: number): Page {
+    const index = slot >>> PAGE_BITS
+    return this.#pages[index] ?? this.#pageAt(index)
+  }
+
+  #pageAt(index: number): Page {
+    const known = this.#pages[index]
+    if (known !== undefined) return known
+    for (let next = this.#pages.length; next < index; next++) this.#pages.push(undefined)
+    const page = pageOver(this.#source?.(index) ?? new Uint8Array(QUEUE_PAGE_SIZE))
+    this.#pages[index] = page
+    return page
+  }
+}
+
+function slotOf(entry: Entry): number {
+  return Math.floor(entry / SLOT_WORDS)
+}
+
+function pageOver(bytes: Uint8Array): Page {
+  const { buffer, byteOffset } = bytes
+  return {
+    bytes,
+    links: new Uint32Array(buffer, byteOffset, PAGE_SLOTS * 2),
+    marks: new Uint8Array(buffer, byteOffset + LINKS_SIZE, PAGE_SLOTS),
+  }
+}

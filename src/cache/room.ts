@@ -1,0 +1,162 @@
+/**
+ * The room that a cache takes on disk, and how it keeps within its budget.
+ *
+ *     maxBytes = segments + what closing writes (the keydir's image, the order) + manifests and small files
+ *
+ * Whoever is about to write reserves its bytes first. Room is found in three steps, each only as far as is needed:
+ *
+ * 1. Give up. Entries leave in the policy's order until what is live fits beside what must stay free.
+ * 2. Clean. The oldest segment is gone through, a bounded piece for each piece that is written, so that no write
+ *    waits long.
+ * 3. Force. Where that was too slow, the oldest segment is given up with all that is in it.
+ *
+ * Invariant: `#total` is never below the bytes of all segments, staged ones included, and at most the limit once
+ * `reserve` has answered true.
+ */
+
+import type { Engine } from '../engine.ts'
+import { FILE_HEADER_SIZE } from '../format/file-header.ts'
+import type { Cleaner } from './cleaner.ts'
+import type { Order } from './order.ts'
+
+/** What a room is kept for. */
+export interface RoomHome {
+  readonly engine: Engine
+  readonly order: Order
+  readonly cleaner: Cleaner
+  readonly maxBytes: number
+  readonly segmentBytes: number
+  /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where none is known. */
+  giveUp(): number
+}
+
+/** What each segment adds beside its bytes: its lines in two manifests and a checkpoint, half a block of the disk. */
+const BYTES_PER_SEGMENT = 4096
+/** Lock, marker, headers, and what rounding takes. */
+const FIXED_BYTES = 32 * 1024
+/** Room is reserved in about so many pieces. */
+const STEP_COUNT = 4096
+const MIN_STEP = 2048
+const MAX_STEP = 256 * 1024
+/** So many bytes are cleaned, at most, for each that is written. */
+const PACE = 16
+/** This share of the segments' room is left to what is dead: less costs more copying, more costs hits. */
+const DEAD_SHARE = 1 / 10
+
+/** Keeps one cache within its budget. */
+export class Room {
+  readonly #home: RoomHome
+  readonly #step: number
+  /** Cleaning begins when less than this is free: a segment's worth of copies, and some. */
+  readonly #headroom: number
+  #limit = 0
+  #total = 0
+  /** What has been reserved ahead. */
+  #credit = 0
+  /** How much more is live than fits; the order could not say what to give up. */
+  #excess = 0
+
+  constructor(home: RoomHome) {
+    this.#home = home
+    this.#step = Math.min(MAX_STEP, Math.max(MIN_STEP, Math.floor(home.maxBytes / STEP_COUNT)))
+    this.#headroom = Math.ceil(1.25 * home.segmentBytes)
+    this.#measure()
+  }
+
+  /** How much may still be written. */
+  get free(): number {
+    return this.#limit - this.#total
+  }
+
+  /** Whether more is live than fits. */
+  get isTight(): boolean {
+    return this.#excess > 0
+  }
+
+  /** Finds room for a record of `size` bytes; false where there is none to be had. */
+  reserve(size: number): boolean {
+    if (size > this.#credit && !this.#refill(size)) return false
+    this.#credit -= size
+    return true
+  }
+
+  /** Takes note of bytes that were written without being reserved. */
+  grow(size: number): void {
+    this.#total += size
+  }
+
+  /** Takes note of bytes that are gone. */
+  shrink(size: number): void {
+    this.#total -= size
+  }
+
+  /** Whether the cleaner may write `size` bytes again. */
+  mayMove(size: number): boolean {
+    return this.free >= size + this.#step
+  }
+
+  /** Cleans while most of the room is taken by what is dead, at most so many bytes. */
+  tidy(bytes: number): void {
+    const { cleaner, segmentBytes } = this.#home
+    this.#measure()
+    for (let left = bytes; left > 0; ) {
+      if (this.#total < segmentBytes || this.#liveBytes() * 2 > this.#total) return
+      const done = cleaner.advance(left)
+      if (done === 0) return
+      left -= done
+    }
+    this.#measure()
+  }
+
+  /** Gives up the oldest segments until `size` bytes are free; false where that cannot be. */
+  force(size: number): boolean {
+    this.#measure()
+    while (this.free < size) {
+      if (this.#home.cleaner.advance(Number.POSITIVE_INFINITY) === 0) break
+    }
+    this.#measure()
+    return this.free >= size
+  }
+
+  #refill(size: number): boolean {
+    const { cleaner } = this.#home
+    const need = size + this.#step + 2 * FILE_HEADER_SIZE
+    this.#measure()
+    this.#giveUp(need)
+    for (let left = PACE * need; left > 0 && this.free < need + this.#headroom; ) {
+      const done = cleaner.advance(Math.min(left, MAX_STEP))
+      if (done === 0) break
+      left -= done
+    }
+    if (this.free < need && !this.force(need)) return false
+    this.#credit = need
+    this.#total += need
+    return true
+  }
+
+  #giveUp(need: number): void {
+    const { giveUp } = this.#home
+    const room = this.#limit - this.#headroom
+    this.#excess = this.#liveBytes() + need - (room - Math.floor(room * DEAD_SHARE))
+    while (this.#excess > 0) {
+      const size = giveUp()
+      if (size === 0) return
+      this.#excess -= size
+    }
+  }
+
+  /** Counts anew; what was reserved and not written is free again. */
+  #measure(): void {
+    const { engine, order, maxBytes } = this.#home
+    const besides = engine.keydir.byteSize + order.byteSize + FIXED_BYTES
+    this.#limit = maxBytes - besides - (engine.segments.all.length + 2) * BYTES_PER_SEGMENT
+    this.#total = engine.segments.byteSize
+    this.#credit = 0
+  }
+
+  #liveBytes(): number {
+    let bytes = 0
+    for (const { usage } of this.#home.engine.segments.all) bytes += usage.liveBytes
+    return bytes
+  }
+}

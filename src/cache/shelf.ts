@@ -1,0 +1,381 @@
+/**
+ * A cache's directory while it is open: entries as bytes, on top of the engine of a store.
+ *
+ * put:  room -> engine -> order
+ * find: engine -> head -> stale tags -> order
+ * open: marker -> store -> order -> trim
+ * close: trim -> order's file -> store
+ *
+ * The store never syncs, seals and merges as the cleaner says, and keeps what it forgets for as long as the oldest
+ * segment has it. So two rules hold for what a killed process leaves:
+ * - An entry that was given up may be back. It is the newest of its key.
+ * - A key that was removed, replaced or invalidated is not: the record that says so goes later than what it hides.
+ *   A removal is therefore recorded even where the key is not there.
+ */
+
+import { removeCheckpoint } from '../checkpoint.ts'
+import type { Group } from '../durability.ts'
+import type { Engine } from '../engine.ts'
+import { type Page, type RecordFields, recordSize } from '../format/record.ts'
+import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
+import { Store } from '../store.ts'
+import { Cleaner } from './cleaner.ts'
+import { EntryHead } from './entry.ts'
+import { type CacheEnvironment, claimDirectory, neverSynced, withoutThread } from './home.ts'
+import type { ResolvedCacheOptions } from './options.ts'
+import { Order } from './order.ts'
+import { readOrder, removeOrder, writeOrder } from './order-file.ts'
+import { Room } from './room.ts'
+import { invalidatedAt, isTagKey, seekTag } from './tags.ts'
+
+/** Why an entry left unasked. */
+export type Departure = 'size' | 'count' | 'invalidated' | 'expired'
+
+/** What a shelf tells. */
+export interface ShelfListener {
+  /** An entry is about to leave; `shelf.keyOf` still knows its key. */
+  leaving(entry: Entry, why: Departure): void
+  /** Something failed that no caller waits for. */
+  failed(error: Error): void
+}
+
+/** How many entries are looked at in one step of a sweep. */
+const SWEEP_ENTRIES = 1024
+/** How long one sweep may take, in milliseconds. */
+const SWEEP_MS = 4
+/** How many bytes are cleaned at once when nobody writes. */
+const TIDY_BYTES = 1024 * 1024
+
+const NOTHING = Buffer.alloc(0)
+/** A moment that is always past: a record that has expired then hides what is older, and is not there itself. */
+const LONG_AGO = 1
+
+/** Entries as bytes, in one directory. */
+export class Shelf {
+  /** What is kept with the value that was found last. */
+  readonly head = new EntryHead()
+  readonly #store: Store
+  readonly #engine: Engine
+  readonly #options: ResolvedCacheOptions<unknown>
+  readonly #listener: ShelfListener
+  readonly #order: Order
+  readonly #cleaner: Cleaner
+  readonly #room: Room
+  /** Entries below this sequence may be unknown to the order. */
+  readonly #orderedFrom: number
+  #tagCount: number
+  #group: Group | undefined
+  #sweepPlace = 0
+
+  private constructor(
+    store: Store,
+    engine: Engine,
+    options: ResolvedCacheOptions<unknown>,
+    listener: ShelfListener,
+  ) {
+    this.#store = store
+    this.#engine = engine
+    this.#options = options
+    this.#listener = listener
+    const { recovery } = store.stats()
+    const known = readOrder(engine, recovery, options.policy)
+    this.#order = known?.order ?? new Order(options.policy)
+    this.#tagCount = known?.tagCount ?? 0
+    this.#orderedFrom = known === undefined && recovery.source !== 'new' ? engine.nextSequence : 0
+    this.#cleaner = new Cleaner(engine, {
+      keeps: (entry, fields, page) => this.#keeps(entry, fields, page),
+      moved: (size) => this.#room.grow(size),
+      deleted: (size) => this.#room.shrink(size),
+    })
+    this.#room = new Room({
+      engine,
+      order: this.#order,
+      cleaner: this.#cleaner,
+      maxBytes: options.maxBytes,
+      segmentBytes: options.segmentBytes,
+      giveUp: () => this.#giveUpNext('size'),
+    })
+    store.on('error', (error) => listener.failed(error))
+  }
+
+  /**
+   * Opens the cache in a directory, and creates it where there is none.
+   *
+   * @throws {@link StoreError} as {@link open}, and FIRKIN_EXISTS for the directory of a store that is no cache's
+   */
+  static async open(
+    directory: string,
+    options: ResolvedCacheOptions<unknown>,
+    { files, lock }: CacheEnvironment,
+    listener: ShelfListener,
+  ): Promise<Shelf> {
+    claimDirectory(files, directory, options.valueEncoding)
+    const taken: Engine[] = []
+    const store = await Store.open(
+      directory,
+      {
+        keydir: 'hash',
+        sync: 'never',
+        maxSegmentBytes: options.segmentBytes,
+        clock: options.clock,
+        lock,
+        mapping: options.mapping,
+        merge: { automatic: false },
+      },
+      {
+        files: neverSynced(files),
+        labour: withoutThread,
+        adopt: (engine) => void taken.push(engine),
+      },
+    )
+    const [engine] = taken
+    if (engine === undefined) throw new Error('The store has kept its engine')
+    try {
+      const shelf = new Shelf(store, engine, options, listener)
+      shelf.#room.force(0)
+      return shelf
+    } catch (error) {
+      await store.close().catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** How many entries there are; those that have expired count until they are swept. */
+  get count(): number {
+    return Math.max(0, this.#engine.keydir.size - this.#tagCount)
+  }
+
+  /** The sequence of the next record: whatever is invalidated from now on gets a higher one. */
+  get sequence(): number {
+    return this.#engine.nextSequence
+  }
+
+  /** Bytes of live entries, and of all files but the order's, the manifest and the checkpoint. */
+  get bytes(): { readonly live: number; readonly disk: number } {
+    let live = 0
+    for (const { usage } of this.#engine.segments.all) live += usage.liveBytes
+    return { live, disk: this.#engine.segments.byteSize }
+  }
+
+  /** The page of the value that was found last; it lies from `head.valueAt` up to `valueEnd`. */
+  get page(): Page {
+    return this.#engine.page
+  }
+
+  get valueEnd(): number {
+    return this.#engine.valueEnd
+  }
+
+  /**
+   * Finds an entry and reads its head; {@link NO_ENTRY} where it is not there, has expired or was invalidated.
+   *
+   * @throws TypeError, RangeError for a key that is none
+   * @throws {@link CorruptionError}
+   */
+  find(key: string): Entry {
+    const engine = this.#engine
+    engine.key.encode(key)
+    const entry = engine.lookup()
+    if (entry === NO_ENTRY) return NO_ENTRY
+    engine.read(engine.keydir, entry)
+    const { head } = this
+    head.read(engine.page, engine.valueAt)
+    if (head.tags.length > 0 && this.#isInvalid(entry, head.tags)) {
+      this.#giveUp(entry, 'invalidated')
+      return NO_ENTRY
+    }
+    return entry
+  }
+
+  /** When the entry that was found expires, in milliseconds since 1970; 0 where it never does. */
+  expiresAtOf(entry: Entry): number {
+    return this.#engine.keydir.entries.expiresAtOf(entry)
+  }
+
+  /** The key of an entry. */
+  keyOf(entry: Entry): string {
+    const view = this.#engine.keydir.entries.keyView(entry)
+    return Buffer.from(view.buffer, view.byteOffset, view.length).toString('utf8')
+  }
+
+  /** Takes note that an entry was used. */
+  use(entry: Entry): void {
+    this.#order.use(entry)
+  }
+
+  /**
+   * Puts an entry: its head and value as they are stored. False where it is too large; the key is then not there.
+   *
+   * @param size the bytes of `stored`
+   * @throws TypeError, RangeError for a key that is none
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED
+   */
+  put(key: string, stored: Uint8Array | string, size: number, expiresAtMs: number): boolean {
+    const engine = this.#engine
+    engine.key.encode(key)
+    const total = recordSize(engine.key.size, size, expiresAtMs !== 0)
+    if (total > this.#options.maxEntryBytes || !this.#room.reserve(total)) {
+      this.remove(key)
+      return false
+    }
+    if (this.#options.maxEntries !== Number.POSITIVE_INFINITY) this.#makeCountFor(key)
+    engine.key.encode(key)
+    this.#watch(engine.put(stored, size, expiresAtMs))
+    this.#order.use(engine.keydir.find(engine.key.bytes, engine.key.size))
+    return true
+  }
+
+  /** Removes a key; whether it was there. */
+  remove(key: string): boolean {
+    const engine = this.#engine
+    engine.key.encode(key)
+    this.#reserve(recordSize(engine.key.size, 0, true))
+    engine.key.encode(key)
+    const entry = engine.lookup()
+    if (entry !== NO_ENTRY) {
+      this.#order.forget(entry)
+      const group = engine.remove()
+      if (group !== undefined) this.#watch(group)
+      return true
+    }
+    this.#watch(engine.put(NOTHING, 0, LONG_AGO))
+    const hiding = engine.keydir.find(engine.key.bytes, engine.key.size)
+    this.#order.forget(hiding)
+    engine.expire(hiding)
+    return false
+  }
+
+  /** Invalidates every entry with a tag that is there now, in constant time. */
+  invalidate(tag: Uint8Array): void {
+    const engine = this.#engine
+    seekTag(engine, tag)
+    this.#reserve(recordSize(engine.key.size, 0, false))
+    seekTag(engine, tag)
+    const before = engine.keydir.size
+    this.#watch(engine.put(NOTHING, 0, 0))
+    this.#tagCount += engine.keydir.size - before
+  }
+
+  /** Whether any of these tags was invalidated at a sequence or later. */
+  wasInvalidated(tags: readonly Uint8Array[], sequence: number): boolean {
+    return tags.some((tag) => invalidatedAt(this.#engine, tag) >= sequence)
+  }
+
+  /** Removes everything at once. */
+  clear(): void {
+    const engine = this.#engine
+    engine.rotate()
+    this.#cleaner.deleteAll()
+    engine.rebuild()
+    this.#order.clear()
+    this.#tagCount = 0
+    this.#room.force(0)
+  }
+
+  /** Forgets what has expired, and gives back the room of what is dead; a bounded piece of it. */
+  tidy(): void {
+    const engine = this.#engine
+    const endsAt = performance.now() + SWEEP_MS
+    const nowMs = engine.options.clock()
+    while (engine.keydir.entries.expiringCount > 0 && performance.now() < endsAt) {
+      const next = engine.walk(this.#sweepPlace, SWEEP_ENTRIES, (entry) => {
+        const expiresAtMs = engine.keydir.entries.expiresAtOf(entry)
+        if (expiresAtMs !== 0 && expiresAtMs <= nowMs) this.#giveUp(entry, 'expired')
+      })
+      this.#sweepPlace = Math.max(next, 0)
+      if (next === -1) break
+    }
+    this.#room.tidy(TIDY_BYTES)
+  }
+
+  /** Leaves the directory within its budget, and so that opening it takes constant time. */
+  async close(): Promise<void> {
+    const engine = this.#engine
+    try {
+      removeOrder(engine.segments.home)
+      removeCheckpoint(engine.segments)
+      if (!this.#room.force(0)) this.clear()
+      engine.commits.flush()
+      writeOrder(engine, this.#order, this.#tagCount)
+    } finally {
+      await this.#store.close()
+    }
+  }
+
+  /** Closes the files, whatever becomes of the contents. */
+  async abandon(): Promise<void> {
+    await this.#store.close().catch(() => undefined)
+  }
+
+  /** Finds room for a record that must be written. */
+  #reserve(size: number): void {
+    // Where there is no room even for that, there is nothing left that it would hide.
+    if (!this.#room.reserve(size)) this.clear()
+  }
+
+  #isInvalid(entry: Entry, tags: readonly Uint8Array[]): boolean {
+    const engine = this.#engine
+    return this.wasInvalidated(tags, engine.keydir.entries.sequenceOf(entry))
+  }
+
+  /** Whether the record of a live entry, which is the log's oldest, goes on; see {@link Cleaner}. */
+  #keeps(entry: Entry, fields: RecordFields, page: Page): boolean {
+    const engine = this.#engine
+    const { keydir } = engine
+    if (isTagKey(keydir.entries.keyView(entry))) {
+      // Nothing that is left is so old.
+      engine.expire(entry)
+      this.#tagCount = Math.max(0, this.#tagCount - 1)
+      return false
+    }
+    const why = this.#reasonToLeave(entry, fields, page)
+    if (why !== undefined) this.#giveUp(entry, why)
+    else if (!this.#order.knows(entry)) this.#order.use(entry)
+    return why === undefined
+  }
+
+  #reasonToLeave(entry: Entry, fields: RecordFields, page: Page): Departure | undefined {
+    const { expiresAtMs, size, valueAt } = fields
+    if (expiresAtMs !== 0 && expiresAtMs <= this.#options.clock()) return 'expired'
+    this.head.read(page, valueAt)
+    if (this.head.tags.length > 0 && this.#isInvalid(entry, this.head.tags)) return 'invalidated'
+    if (!this.#room.mayMove(size)) return 'size'
+    return this.#room.isTight && !this.#order.knows(entry) ? 'size' : undefined
+  }
+
+  #makeCountFor(key: string): void {
+    const engine = this.#engine
+    if (this.count < this.#options.maxEntries) return
+    engine.key.encode(key)
+    if (engine.keydir.find(engine.key.bytes, engine.key.size) !== NO_ENTRY) return
+    while (this.count >= this.#options.maxEntries && this.#giveUpNext('count') > 0);
+  }
+
+  /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where none is known. */
+  #giveUpNext(why: Departure): number {
+    const { entries } = this.#engine.keydir
+    // What the order does not know is older than all that it knows; the cleaner meets it first.
+    if (this.#orderedFrom > 0 && this.#cleaner.oldestSequence < this.#orderedFrom) return 0
+    for (;;) {
+      const entry = this.#order.next()
+      if (entry === NO_ENTRY) return 0
+      if (!entries.isLive(entry) || isTagKey(entries.keyView(entry))) continue
+      const size = entries.sizeOf(entry)
+      this.#giveUp(entry, why)
+      return size
+    }
+  }
+
+  #giveUp(entry: Entry, why: Departure): void {
+    this.#listener.leaving(entry, why)
+    this.#order.forget(entry)
+    this.#engine.expire(entry)
+  }
+
+  /** Hears of a group that cannot be written. */
+  #watch(group: Group): void {
+    if (group === this.#group) return
+    this.#group = group
+    group.promise.catch((error: Error) => this.#listener.failed(error))
+  }
+}
