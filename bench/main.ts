@@ -37,6 +37,8 @@ How figures are made:
   Page caches are warm, but for the bench "cold". Sizes beyond --keys are stated as its multiples.
   Nothing is asserted about speed: a goal that is missed is printed, and the exit status is still 0.`
 
+const LIST_WIDTH = 20
+
 const program = new Command('bench')
   .description('Measures Firkin beside lmdb, classic-level and better-sqlite3.')
   .argument(
@@ -69,7 +71,9 @@ await program.parseAsync()
 async function main(chosen: readonly Bench[], flags: Flags): Promise<void> {
   if (flags.list) {
     for (const { name, about, heavy } of BENCHES) {
-      console.log(`${name.padEnd(16)}${about}${heavy ? ' (when named, or with --full)' : ''}`)
+      console.log(
+        `${name.padEnd(LIST_WIDTH)}${about}${heavy ? ' (when named, or with --full)' : ''}`,
+      )
     }
     return
   }

@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { statSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -13,22 +13,38 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 /** The folder `bench/` of the checkout; this file runs from `dist/bench/`. */
 export const BENCH_DIRECTORY = fileURLToPath(new URL('../../bench/', import.meta.url))
 
+interface LockFile {
+  readonly packages: Readonly<
+    Record<string, { version?: string; dependencies?: Record<string, string> }>
+  >
+}
+
 const peerRequire = createRequire(join(BENCH_DIRECTORY, 'package.json'))
 
-/** Installs the peers where they are not there yet, or others are wanted. What npm says goes to the terminal. */
+/**
+ * Installs the peers where they are not there yet, or other versions are wanted. What npm says goes to the terminal.
+ * It is not `npm ci`: that refuses a lock file without the native packages of platforms that its registry lacked.
+ */
 export function installPeers(): void {
-  const changedMs = (name: string): number =>
-    statSync(join(BENCH_DIRECTORY, name), { throwIfNoEntry: false })?.mtimeMs ?? 0
-  if (changedMs('node_modules/.package-lock.json') > changedMs('package-lock.json')) return
+  if (isInstalled()) return
   console.error('Installing what Firkin is measured against, into bench/ (once) …')
-  const { status } = spawnSync(
-    'npm',
-    ['ci', '--no-audit', '--no-fund', '--prefix', BENCH_DIRECTORY],
-    {
-      stdio: ['ignore', 2, 2],
-    },
-  )
+  const options = ['--no-save', '--no-audit', '--no-fund', '--prefix', BENCH_DIRECTORY]
+  const { status } = spawnSync('npm', ['install', ...options], { stdio: ['ignore', 2, 2] })
   if (status !== 0) throw new Error('npm could not install the packages of bench/package.json')
+}
+
+/** Whether the packages that bench/package.json names are there in the versions that its lock file names. */
+function isInstalled(): boolean {
+  const { packages } = peerRequire('./package-lock.json') as LockFile
+  return Object.keys(packages['']?.dependencies ?? {}).every(
+    (name) => packages[`node_modules/${name}`]?.version === installedVersion(name),
+  )
+}
+
+function installedVersion(name: string): string | undefined {
+  const file = join(BENCH_DIRECTORY, 'node_modules', name, 'package.json')
+  if (!existsSync(file)) return undefined
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
 /** Loads a package of `bench/`. */
@@ -38,8 +54,5 @@ export async function loadPeer<T>(name: string): Promise<T> {
 
 /** The version of a package of `bench/`. */
 export function peerVersion(name: string): string {
-  const { version } = peerRequire(join(BENCH_DIRECTORY, 'node_modules', name, 'package.json')) as {
-    version: string
-  }
-  return version
+  return installedVersion(name) ?? 'missing'
 }

@@ -175,7 +175,7 @@ function readBack(store: Store, keys: number, values: Values): number {
 function capacityBench(keydir: KeydirKind): Bench {
   return {
     name: `capacity-${keydir}`,
-    about: `${CAPACITY} times --keys keys inserted and read back in one process; keydir ${keydir}`,
+    about: `${CAPACITY} times --keys inserted and read back in one process; keydir ${keydir}`,
     heavy: true,
     async run(settings: Settings): Promise<Report> {
       return await withDirectory(settings, async (path) => {
