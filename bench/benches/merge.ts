@@ -42,6 +42,8 @@ interface Foreground {
   /** Operations per second. */
   readonly rate: number
   readonly latencies: Latencies
+  /** How late the event loop came round, in milliseconds, by percentile. */
+  delayMs(percentile: number): number
 }
 
 /** Gets and puts in equal parts, until `until` settles. */
@@ -58,6 +60,8 @@ async function work(
     over = true
   }
   until.then(stop, stop)
+  const delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS })
+  delay.enable()
   const beganAt = performance.now()
   let sum = 0
   while (!over) {
@@ -70,8 +74,13 @@ async function work(
     }
     await setImmediate()
   }
+  delay.disable()
   if (sum < 0) throw new Error('No value was read')
-  return { rate: (latencies.count * 1000) / (performance.now() - beganAt), latencies }
+  return {
+    rate: (latencies.count * 1000) / (performance.now() - beganAt),
+    latencies,
+    delayMs: (percentile) => Math.max(0, delay.percentile(percentile) / 1e6 - DELAY_RESOLUTION_MS),
+  }
 }
 
 /** A merge while the store is used. */
@@ -85,23 +94,20 @@ export const merge: Bench = {
       const store = await open(path, { merge: { automatic: false } })
       await fillHalfDead(store, keys, values)
       const idle = await work(store, keys, values, setTimeout(IDLE_MS))
-      const delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS })
-      delay.enable()
       const merging = store.merge()
       const busy = await work(store, keys, values, merging)
-      delay.disable()
       const { bytesRead, bytesGained, durationMs } = await merging
       await store.close()
 
       const readRate = bytesRead / 1000 / durationMs
-      const delayMs = (percentile: number) =>
-        Math.max(0, delay.percentile(percentile) / 1e6 - DELAY_RESOLUTION_MS)
+      const delayMs = busy.delayMs
       const share = busy.rate / idle.rate
       const { name } = FIRKIN
       return {
         measures: [
           measure('merge, read', name, 'MB/s', [readRate]),
           measure('merge, given back', name, 'MB/s', [bytesGained / 1000 / durationMs]),
+          measure('event loop delay, p99, idle', name, 'ms', [idle.delayMs(99)]),
           measure('event loop delay, p50', name, 'ms', [delayMs(50)]),
           measure('event loop delay, p99', name, 'ms', [delayMs(99)]),
           measure('event loop delay, longest', name, 'ms', [delayMs(100)]),
