@@ -1,0 +1,220 @@
+import { describe, expect, it } from 'vitest'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { KIB, keysUpTo, openOn, type TextOptions, type TextStore, until } from '../support/store.ts'
+
+/** A clock that goes when it is told. */
+class Clock {
+  nowMs = 1_000_000
+  readonly read = (): number => this.nowMs
+}
+
+async function openTimed(
+  options: TextOptions = {},
+): Promise<{ files: FaultyFiles; clock: Clock; store: TextStore }> {
+  const files = new FaultyFiles(1)
+  const clock = new Clock()
+  // Nothing is swept but where a test says so.
+  const store = await openOn(files, {
+    clock: clock.read,
+    expiryIntervalMs: 2 ** 31 - 1,
+    ...options,
+  })
+  return { files, clock, store }
+}
+
+describe('a put that expires', () => {
+  it('is there until its moment, and not at it', async () => {
+    const { clock, store } = await openTimed()
+    await store.put('a', '1', { ttlMs: 10 })
+
+    clock.nowMs += 9
+    expect(store.get('a')).toBe('1')
+    expect(store.has('a')).toBe(true)
+    expect(store.expiresAt('a')).toBe(1_000_010)
+    expect([...store.entries()]).toEqual([['a', '1']])
+
+    clock.nowMs += 1
+    expect(store.get('a')).toBeUndefined()
+    expect(store.has('a')).toBe(false)
+    expect(store.expiresAt('a')).toBeUndefined()
+    expect([...store.entries()]).toEqual([])
+    expect(store.count()).toBe(0)
+    expect(await store.delete('a')).toBe(false)
+    await store.close()
+  })
+
+  it.each<[string, object, number]>([
+    ['a moment', { expiresAt: 1_000_500 }, 1_000_500],
+    ['a date', { expiresAt: new Date(1_000_500) }, 1_000_500],
+    ['a fraction of a moment', { expiresAt: 1_000_500.9 }, 1_000_500],
+    ['a time to live', { ttlMs: 500 }, 1_000_500],
+    ['a fraction of a time to live', { ttlMs: 499.1 }, 1_000_500],
+    ['for ever', { ttlMs: Number.POSITIVE_INFINITY }, Number.POSITIVE_INFINITY],
+    ['until no end', { expiresAt: Number.POSITIVE_INFINITY }, Number.POSITIVE_INFINITY],
+    ['undefined', { ttlMs: undefined, expiresAt: undefined }, Number.POSITIVE_INFINITY],
+    ['the last moment there is', { expiresAt: 2 ** 48 - 1 }, 2 ** 48 - 1],
+  ])('takes %s', async (_, options, expected) => {
+    const { files, store } = await openTimed()
+
+    await store.put('a', '1', options)
+    expect(store.expiresAt('a')).toBe(expected)
+    await store.close()
+
+    await using reopened = await openOn(files, { clock: () => 1_000_000, checkpoint: false })
+    expect(reopened.expiresAt('a')).toBe(expected)
+    expect(reopened.get('a')).toBe('1')
+  })
+
+  it.each([0, -1, 1_000_000, new Date(0)])('is not there where %o is past', async (expiresAt) => {
+    const { store } = await openTimed()
+    await store.put('a', 'before')
+
+    await store.put('a', '1', { expiresAt })
+
+    expect(store.get('a')).toBeUndefined()
+    expect(store.count()).toBe(0)
+    await store.close()
+  })
+
+  it('lives as long as the store says where it does not say itself', async () => {
+    const { clock, store } = await openTimed({ ttlMs: 10 })
+    await store.put('a', '1')
+    await store.batch().put('b', '2').put('c', '3', { ttlMs: 20 }).commit()
+    await store.put('d', '4', { ttlMs: Number.POSITIVE_INFINITY })
+    await store.put('e', '5', {})
+
+    clock.nowMs += 10
+    expect([...store.keys()]).toEqual(['c', 'd'])
+    await store.close()
+  })
+
+  it('lives on where it is put again without an end, and no longer where with one', async () => {
+    const { files, clock, store } = await openTimed()
+    await store.put('a', '1', { ttlMs: 10 })
+    await store.put('a', '2')
+    await store.put('b', '1')
+    await store.put('b', '2', { ttlMs: 10 })
+
+    clock.nowMs += 10
+    expect([...store.entries()]).toEqual([['a', '2']])
+    expect(store.expiresAt('a')).toBe(Number.POSITIVE_INFINITY)
+    await store.close()
+
+    for (const keydir of ['btree', 'hash', 'skiplist', 'bplustree'] as const) {
+      await using reopened = await openOn(files, { clock: clock.read, keydir })
+      expect([...reopened.entries()]).toEqual([['a', '2']])
+    }
+  })
+
+  it('is there again where the clock is set back, until it is swept', async () => {
+    const { clock, store } = await openTimed()
+    await store.put('a', '1', { ttlMs: 10 })
+
+    clock.nowMs += 10
+    expect(store.has('a')).toBe(false)
+    clock.nowMs -= 5
+    expect(store.get('a')).toBe('1')
+    expect(store.count()).toBe(1)
+    await store.close()
+  })
+
+  it('does not let an older value through', async () => {
+    const { files, clock, store } = await openTimed()
+    for (const key of keysUpTo(12)) await store.put(key, 'old '.repeat(2 * KIB))
+    await store.put('key 003', 'young', { ttlMs: 10 })
+    clock.nowMs += 10
+
+    expect(store.has('key 003')).toBe(false)
+    await store.merge()
+    expect(store.has('key 003')).toBe(false)
+    await store.close()
+    for (const checkpoint of [true, false]) {
+      await using reopened = await openOn(files, { clock: clock.read, checkpoint })
+      expect(reopened.has('key 003')).toBe(false)
+      expect(reopened.count()).toBe(11)
+    }
+  })
+
+  it('expires within a batch as alone', async () => {
+    const { clock, store } = await openTimed()
+    await store
+      .batch([
+        { type: 'put', key: 'a', value: '1', ttlMs: 10 },
+        { type: 'put', key: 'b', value: '2', expiresAt: 1_000_005 },
+        { type: 'put', key: 'c', value: '3' },
+      ])
+      .commit()
+
+    clock.nowMs += 5
+    expect([...store.keys()]).toEqual(['a', 'c'])
+    clock.nowMs += 5
+    expect([...store.keys()]).toEqual(['c'])
+    await store.close()
+  })
+})
+
+describe('the sweep', () => {
+  it.each(['btree', 'hash', 'skiplist', 'bplustree'] as const)(
+    'forgets what has expired without anyone reading it, of a %s',
+    async (keydir) => {
+      const { clock, store } = await openTimed({ expiryIntervalMs: 1, keydir })
+      await Promise.all([
+        ...keysUpTo(500).map((key) => store.put(key, '', { ttlMs: 10 })),
+        ...keysUpTo(500).map((key) => store.put(`${key} stays`, '', { ttlMs: 1000 })),
+        store.put('for ever', ''),
+      ])
+      const before = store.stats()
+
+      clock.nowMs += 10
+      await until(() => store.stats().expiredKeys === 500)
+
+      const after = store.stats()
+      expect(after.keys).toBe(before.keys - 500)
+      expect(after.deadBytes).toBeGreaterThan(before.deadBytes)
+      expect(store.count()).toBe(501)
+      await store.close()
+    },
+  )
+
+  it('writes nothing', async () => {
+    const { files, clock, store } = await openTimed({ expiryIntervalMs: 1 })
+    await store.put('a', '1', { ttlMs: 10 })
+    await store.sync()
+    const { digest } = files
+
+    clock.nowMs += 10
+    await until(() => store.stats().expiredKeys === 1)
+
+    expect(files.digest).toBe(digest)
+    await store.close()
+  })
+
+  it('leaves what was put again meanwhile', async () => {
+    const { clock, store } = await openTimed({ expiryIntervalMs: 1 })
+    await store.put('a', '1', { ttlMs: 10 })
+    await store.put('b', '1', { ttlMs: 10 })
+    clock.nowMs += 10
+
+    await store.put('a', '2', { ttlMs: 1000 })
+    await until(() => store.stats().expiredKeys === 1)
+
+    expect([...store.entries()]).toEqual([['a', '2']])
+    await store.close()
+  })
+
+  it('gives the space back with a merge that reads nothing', async () => {
+    const { clock, store } = await openTimed()
+    for (const key of keysUpTo(20)) await store.put(key, 'x'.repeat(6 * KIB), { ttlMs: 10 })
+    clock.nowMs += 10
+
+    const report = await store.merge()
+
+    expect(report.segments.map(({ reason }) => reason)).toEqual(
+      report.segments.map(() => 'expired'),
+    )
+    expect(report).toMatchObject({ bytesRead: 0, bytesWritten: 0, created: [] })
+    expect(store.stats().keys).toBe(0)
+    expect(store.stats().bytes).toBeLessThan(KIB)
+    await store.close()
+  })
+})
