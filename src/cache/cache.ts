@@ -471,11 +471,14 @@ export class PersistentCache<V> {
 
   /** Goes on without the directory, and tries to empty it and open it anew. */
   #fail(shelf: Shelf, error: unknown): void {
-    if (this.#shelf !== shelf) return
+    if (this.#shelf !== shelf) {
+      // What fails while it is closed is told; what fails again after it has failed is not.
+      if (this.#closing !== undefined) this.#tell(error)
+      return
+    }
     this.#shelf = undefined
     if (this.#options.strict) this.#broken = asError(error)
     this.#tell(error)
-    if (this.#closing !== undefined || this.#mending !== undefined) return
     this.#mending = (async () => {
       await shelf.abandon()
       if (!this.#options.strict) await this.#mend(true)
@@ -516,11 +519,13 @@ export class PersistentCache<V> {
 
   async #close(): Promise<void> {
     clearInterval(this.#timer)
+    const open = this.#shelf
+    this.#shelf = undefined
     await this.#mending
-    const shelf = this.#shelf
+    const mended = this.#shelf
     this.#shelf = undefined
     try {
-      await shelf?.close()
+      await (open ?? mended)?.close()
     } catch (error) {
       if (this.#options.strict) throw error
       this.#tell(error)

@@ -1,4 +1,10 @@
-import { checkInteger, checkNames, checkObject, type ValueEncoding } from '../options.ts'
+import {
+  checkInteger,
+  checkNames,
+  checkObject,
+  resolveOptions,
+  type ValueEncoding,
+} from '../options.ts'
 import type { CachePolicy } from './order.ts'
 
 /** How a cache is opened. Sizes are bytes, times milliseconds. */
@@ -137,7 +143,7 @@ const OPTION_NAMES = [
 ] as const
 
 /**
- * Checks a cache's options and fills in what is missing. Value encoding and clock are checked by the store.
+ * Checks a cache's options and fills in what is missing.
  *
  * @throws TypeError, RangeError
  */
@@ -179,7 +185,9 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
   for (const [name, value] of Object.entries({ strict, mapping })) {
     if (typeof value !== 'boolean') throw new TypeError(`Option ${name} must be a boolean`)
   }
-  if (typeof clock !== 'function') throw new TypeError('Option clock must be a function')
+  // Safety: the default is the default of V.
+  const valueEncoding = input.valueEncoding ?? ('buffer' as ValueEncoding<V>)
+  resolveOptions<unknown, 'utf8'>({ clock, valueEncoding: valueEncoding as ValueEncoding<unknown> })
   return Object.freeze({
     maxBytes,
     maxEntries,
@@ -190,8 +198,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
     errorTtlMs,
     earlyRefresh,
     policy,
-    // Safety: the default is the default of V.
-    valueEncoding: input.valueEncoding ?? ('buffer' as ValueEncoding<V>),
+    valueEncoding,
     strict,
     clock,
     mapping,

@@ -40,6 +40,8 @@ const MIN_STEP = 2048
 const MAX_STEP = 256 * 1024
 /** So many bytes are cleaned, at most, for each that is written. */
 const PACE = 16
+/** Less than a block of the disk is not worth cleaning for. */
+const MIN_TIDY = 4096
 /** This share of the segments' room is left to what is dead: less costs more copying, more costs hits. */
 const DEAD_SHARE = 1 / 10
 
@@ -97,10 +99,10 @@ export class Room {
 
   /** Cleans while most of the room is taken by what is dead, at most so many bytes. */
   tidy(bytes: number): void {
-    const { cleaner, segmentBytes } = this.#home
+    const { cleaner } = this.#home
     this.#measure()
     for (let left = bytes; left > 0; ) {
-      if (this.#total < segmentBytes || this.#liveBytes() * 2 > this.#total) return
+      if (this.#total < MIN_TIDY || this.#liveBytes() * 2 > this.#total) return
       const done = cleaner.advance(left)
       if (done === 0) return
       left -= done
