@@ -1,0 +1,203 @@
+import { describe, expect, it } from 'vitest'
+import type { Store } from '../../src/index.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { DISK, openAny } from '../support/store.ts'
+
+const onDisk = { lock: false, mapping: false } as const
+
+describe('the encoding buffer', () => {
+  it('takes bytes of any kind and text, and gives bytes', async () => {
+    await using store = await openAny(DISK, onDisk, new FaultyFiles(1))
+    const part = new Uint8Array([9, 1, 2, 3, 9]).subarray(1, 4)
+
+    await store.put('part', part)
+    await store.put('text', 'é')
+    await store.put('empty', new Uint8Array(0))
+
+    expect(store.get('part')).toEqual(Buffer.from([1, 2, 3]))
+    expect(store.get('text')).toEqual(Buffer.from([0xc3, 0xa9]))
+    expect(store.get('empty')).toEqual(Buffer.alloc(0))
+    expect([...store.values()]).toEqual([
+      Buffer.alloc(0),
+      Buffer.from([1, 2, 3]),
+      Buffer.from([0xc3, 0xa9]),
+    ])
+  })
+})
+
+describe('the encoding utf8', () => {
+  it.each(['', 'plain', 'é', '日本語', '😀', '\0', 'a'.repeat(300), 'é'.repeat(300)])(
+    'gives %j back',
+    async (value) => {
+      await using store = await openAny<string>(
+        DISK,
+        { ...onDisk, valueEncoding: 'utf8' },
+        new FaultyFiles(1),
+      )
+
+      await store.put('key', value)
+
+      expect(store.get('key')).toBe(value)
+      expect([...store.values()]).toEqual([value])
+    },
+  )
+})
+
+describe('the encoding json', () => {
+  it.each([[null], [0], [''], [false], [{ a: [1, 'two', null] }], [[]], ['\ud800']])(
+    'gives %j back',
+    async (value) => {
+      await using store = await openAny<unknown>(
+        DISK,
+        { ...onDisk, valueEncoding: 'json' },
+        new FaultyFiles(1),
+      )
+
+      await store.put('key', value)
+
+      expect(store.get('key')).toEqual(value)
+      expect([...store.entries()]).toEqual([['key', value]])
+    },
+  )
+})
+
+describe('a codec', () => {
+  const dates = {
+    encode: (date: Date) => Buffer.from([date.getDate()]),
+    decode: (bytes: Buffer) => new Date(2000, 0, bytes[0]),
+  }
+
+  it('turns values into bytes or text, and back', async () => {
+    await using store = await openAny<Date>(
+      DISK,
+      { ...onDisk, valueEncoding: dates },
+      new FaultyFiles(1),
+    )
+
+    await store.put('key', new Date(2024, 4, 17))
+    await store
+      .batch()
+      .put('batch', new Date(2024, 4, 18))
+      .commit()
+
+    expect(store.get('key')).toEqual(new Date(2000, 0, 17))
+    expect([...store.values()]).toEqual([new Date(2000, 0, 18), new Date(2000, 0, 17)])
+  })
+
+  it('may use the store that it encodes for', async () => {
+    const files = new FaultyFiles(1)
+    const store: Store<string> = await openAny<string>(
+      DISK,
+      {
+        ...onDisk,
+        valueEncoding: {
+          encode(value: string): string {
+            if (value === 'outer') store.putSync('inner key', 'inner')
+            return value
+          },
+          decode(bytes): string {
+            const value = bytes.toString()
+            return value === 'outer' ? `outer, and ${store.get('inner key')}` : value
+          },
+        },
+      },
+      files,
+    )
+
+    await store.put('outer key', 'outer')
+
+    expect(store.get('outer key')).toBe('outer, and inner')
+    expect([...store.values()]).toEqual(['inner', 'outer, and inner'])
+    await store.close()
+  })
+
+  it('is refused where it answers anything else, and changes nothing', async () => {
+    await using store = await openAny<number>(
+      DISK,
+      {
+        ...onDisk,
+        valueEncoding: { encode: (value) => value as unknown as string, decode: () => 1 },
+      },
+      new FaultyFiles(1),
+    )
+
+    expect(() => store.put('key', 7)).toThrow('valueEncoding.encode answered number')
+    expect(() => store.batch().put('key', 7)).toThrow(TypeError)
+    expect(store.has('key')).toBe(false)
+  })
+
+  it('lets its own errors through', async () => {
+    const fail = (): never => {
+      throw new Error('no codec')
+    }
+    const files = new FaultyFiles(1)
+    const first = await openAny(DISK, onDisk, files)
+    await first.put('key', 'value')
+    await first.close()
+    await using store = await openAny<string>(
+      DISK,
+      { ...onDisk, valueEncoding: { encode: fail, decode: fail } },
+      files,
+    )
+
+    expect(() => store.put('other', '1')).toThrow('no codec')
+    expect(() => store.get('key')).toThrow('no codec')
+    expect([...store.keys()]).toEqual(['key'])
+  })
+
+  it('is given bytes that it may keep and change', async () => {
+    const kept: Buffer[] = []
+    await using store = await openAny<Buffer>(
+      DISK,
+      {
+        ...onDisk,
+        valueEncoding: {
+          encode: (value) => value,
+          decode(bytes) {
+            kept.push(bytes)
+            return bytes
+          },
+        },
+      },
+      new FaultyFiles(1),
+    )
+    await store.put('a', Buffer.from('one'))
+    await store.put('b', Buffer.from('two'))
+
+    store.get('a')?.fill(0)
+    store.get('b')
+
+    expect(store.get('a')?.toString()).toBe('one')
+    expect(kept.map(String)).toEqual(['\0\0\0', 'two', 'one'])
+  })
+})
+
+describe('the key encoding', () => {
+  const bytes = Buffer.from([0xff, 0x00, 0x80])
+
+  it('buffer gives keys as bytes that the caller owns', async () => {
+    await using store = await openAny(
+      DISK,
+      { ...onDisk, keyEncoding: 'buffer' },
+      new FaultyFiles(1),
+    )
+    await store.put(bytes, '1')
+    await store.put('text', '2')
+
+    for (const key of store.keys()) key.fill(0)
+
+    expect([...store.keys()]).toEqual([Buffer.from('text'), bytes])
+    expect([...store.entries()]).toEqual([
+      [Buffer.from('text'), Buffer.from('2')],
+      [bytes, Buffer.from('1')],
+    ])
+  })
+
+  it('utf8 gives them as text, whatever they are', async () => {
+    await using store = await openAny(DISK, onDisk, new FaultyFiles(1))
+    await store.put(bytes, '1')
+    await store.put('é', '2')
+
+    expect([...store.keys()]).toEqual(['é', '\ufffd\0\ufffd'])
+  })
+})
