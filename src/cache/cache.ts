@@ -224,9 +224,12 @@ export class PersistentCache<V> {
       if (found.failure !== undefined) throw found.failure
       return found.value
     }
+    options.signal?.throwIfAborted()
     const running = this.#flights.get(key)
-    if (running !== undefined) this.#counts.loads.shared++
-    return await (running ?? this.#load(key, load, options)).wait(options.signal)
+    // One that was aborted may take a while to end; its result is nobody's.
+    const shared = running?.aborted === true ? undefined : running
+    if (shared !== undefined) this.#counts.loads.shared++
+    return await (shared ?? this.#load(key, load, options)).wait(options.signal)
   }
 
   /** A function that remembers what `call` answered to the same arguments; see {@link getOrSet}. */
