@@ -1,0 +1,150 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { checksum } from '../../src/format/checksum.ts'
+import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { withDirectory } from '../support/directory.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { DISK, keysUpTo, openOn, openStore, withCode } from '../support/store.ts'
+
+/** Gives a file's header another version, and the checksum that goes with it. */
+function withVersion(bytes: Buffer, version: number): Buffer {
+  const changed = Buffer.from(bytes)
+  changed[7] = version
+  const crcAt = FILE_HEADER_SIZE - 4
+  changed.writeUInt32LE(checksum(changed, 0, crcAt, 0), crcAt)
+  return changed
+}
+
+describe('open', () => {
+  it.each([undefined, null, '', 7, {}])('refuses the directory %o', async (directory) => {
+    await expect(openStore(directory as string)).rejects.toThrow(TypeError)
+  })
+
+  it('makes every directory that leads to the store', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'a', 'b', 'c')
+
+      await (await openStore(path)).close()
+
+      expect((await readdir(path)).sort()).toEqual(['CHECKPOINT', 'LOCK', 'MANIFEST'])
+    })
+  })
+
+  it('refuses a directory that is a file, and leaves the file', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'file')
+      await writeFile(path, 'a file')
+
+      await expect(openStore(path)).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
+      await expect(openStore(join(path, 'below'))).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
+      expect(await readFile(path, 'utf8')).toBe('a file')
+    })
+  })
+
+  it('refuses a directory that cannot be written', async () => {
+    const files = new FaultyFiles(1)
+    files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EACCES' })
+    await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
+    files.fail({ kinds: ['open'], nth: 1, code: 'EACCES' })
+    await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
+
+    await using store = await openOn(files)
+    expect(store.count()).toBe(0)
+  })
+
+  it('leaves foreign files alone, and does not take them for its own', async () => {
+    await withDirectory(async (directory) => {
+      const foreign = ['notes.txt', '1.segment', '0000000000.segment', 'MANIFEST.bak', 'x.1.tmp']
+      for (const name of foreign) await writeFile(join(directory, name), name)
+      await mkdir(join(directory, '0000000001.segments'))
+
+      const store = await openStore(directory)
+      await store.put('a', '1')
+      await store.close()
+
+      await using reopened = await openStore(directory)
+      expect(reopened.get('a')).toBe('1')
+      expect(reopened.stats().recovery.leftovers).toEqual([])
+      for (const name of foreign) {
+        expect(await readFile(join(directory, name), 'utf8')).toBe(name)
+      }
+    })
+  })
+
+  it('refuses segments without a manifest, and changes nothing', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await store.put('a', '1')
+    await store.close()
+    files.poke(`${DISK}/MANIFEST`, undefined)
+    const { digest } = files
+
+    await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_CORRUPT'))
+
+    expect(files.digest).toBe(digest)
+  })
+
+  it.each(['MANIFEST', '0000000001.segment'])(
+    'refuses a %s of a newer format by its version',
+    async (name) => {
+      const files = new FaultyFiles(1)
+      const store = await openOn(files)
+      await store.put('a', '1')
+      await store.close()
+      const path = `${DISK}/${name}`
+      files.poke(path, withVersion(files.peek(path) ?? Buffer.alloc(0), 2))
+      files.poke(`${DISK}/CHECKPOINT`, undefined)
+      const { digest } = files
+
+      await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_VERSION'))
+      await expect(openOn(files)).rejects.toThrow(
+        `${path} is of format version 2; this version of Firkin reads version 1`,
+      )
+      expect(files.digest).toBe(digest)
+      expect(files.openPaths).toEqual([])
+    },
+  )
+
+  it.each(['CHECKPOINT', '0000000001.hint'])(
+    'does without a %s of a newer format',
+    async (name) => {
+      const files = new FaultyFiles(1)
+      const store = await openOn(files)
+      for (const key of keysUpTo(30)) await store.put(key, key.repeat(700))
+      await store.sync()
+      await store.close()
+      const path = `${DISK}/${name}`
+      const bytes = files.peek(path)
+      if (name !== 'CHECKPOINT') files.poke(`${DISK}/CHECKPOINT`, undefined)
+      if (bytes !== undefined) files.poke(path, withVersion(bytes, 9))
+
+      await using reopened = await openOn(files)
+      expect([...reopened.keys()]).toEqual(keysUpTo(30))
+      expect(reopened.stats().recovery.source).not.toBe('checkpoint')
+    },
+  )
+
+  it('is excluded by another writer, and leaves its store alone', async () => {
+    await withDirectory(async (directory) => {
+      const store = await openStore(directory)
+      await store.put('a', '1')
+
+      await expect(openStore(directory)).rejects.toThrow(withCode('FIRKIN_LOCKED'))
+      await expect(openStore(directory)).rejects.toThrow(`process ${process.pid}`)
+      await store.put('b', '2')
+      await store.close()
+
+      await using next = await openStore(directory)
+      expect([...next.keys()]).toEqual(['a', 'b'])
+    })
+  })
+
+  it('gives the lock up where it fails', async () => {
+    await withDirectory(async (directory) => {
+      await writeFile(join(directory, '0000000001.segment'), 'no segment')
+      await expect(openStore(directory)).rejects.toThrow(withCode('FIRKIN_CORRUPT'))
+      await expect(openStore(directory)).rejects.toThrow(withCode('FIRKIN_CORRUPT'))
+    })
+  })
+})
