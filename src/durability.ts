@@ -133,14 +133,13 @@ export class Durability {
     this.#running = this.#run()
   }
 
-  /** Refuses every write from now on, for a sync has failed; answers what they are refused with. */
-  poison(error: unknown): StoreError {
+  /** Refuses every write from now on, by default for a sync has failed; answers what they are refused with. */
+  poison(
+    error: unknown,
+    why = 'A sync failed, so that it is not known what is durable; open the store again to write',
+  ): StoreError {
     if (this.#poison === undefined) {
-      this.#poison = new StoreError(
-        'FIRKIN_POISONED',
-        'A sync failed, so that it is not known what is durable; open the store again to write',
-        { cause: error },
-      )
+      this.#poison = new StoreError('FIRKIN_POISONED', why, { cause: error })
       this.#onPoisoned(this.#poison)
     }
     return this.#poison
@@ -162,6 +161,8 @@ export class Durability {
       try {
         this.assertSound()
         await this.#segments.syncLater()
+        // Another sync may have failed meanwhile, and this one succeeded by what that one has lost.
+        this.assertSound()
         for (const group of groups) group.resolve()
         this.#onSynced()
       } catch (error) {

@@ -339,10 +339,19 @@ export class Engine {
     this.#listener.reloaded(error)
   }
 
-  /** Loads the keydir anew, from all that the segments of the set hold. */
+  /**
+   * Loads the keydir anew, from all that the segments of the set hold. Where they cannot be read the store is
+   * poisoned; each read tries once more.
+   */
   rebuild(): void {
     const staged = this.#commits?.writer ?? { page: this.page, stagedSize: 0 }
-    this.#keydir = reloadKeydir(this.segments, this.#keydir.kind, staged.page, staged.stagedSize)
+    const { kind } = this.#keydir
+    try {
+      this.#keydir = reloadKeydir(this.segments, kind, staged.page, staged.stagedSize)
+    } catch (error) {
+      const why = 'The keydir was lost and could not be loaded anew; open the store again to write'
+      throw this.durability.poison(error, why)
+    }
     this.views.replaceKeydir(this.#keydir)
   }
 

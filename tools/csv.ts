@@ -15,6 +15,8 @@ export interface CsvColumns {
   readonly base64?: boolean
 }
 
+const BYTE_ORDER_MARK = Buffer.from('\ufeff')
+
 /** CSV with a header; other columns than those three are not read. */
 export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): EntryFormat {
   const header = [key, value, expiry]
@@ -27,8 +29,8 @@ export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): E
         { quoted_match: /\r/ },
       ),
     async *decode(source) {
-      const parser = Readable.from(source).pipe(
-        parse({ bom: true, encoding: null, skip_empty_lines: true }),
+      const parser = Readable.from(withoutMark(source)).pipe(
+        parse({ encoding: null, skip_empty_lines: true }),
       )
       let columns: readonly number[] | undefined
       let number = 0
@@ -38,6 +40,27 @@ export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): E
       }
     },
   }
+}
+
+/** Leaves out a byte order mark; csv-parse would, but decodes the text then, and with it what is no text. */
+async function* withoutMark(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let begun: Uint8Array | undefined = new Uint8Array()
+  for await (const chunk of source) {
+    if (begun === undefined) {
+      yield chunk
+      continue
+    }
+    begun = Buffer.concat([begun, chunk])
+    if (begun.length < BYTE_ORDER_MARK.length) continue
+    yield withoutPrefix(begun)
+    begun = undefined
+  }
+  if (begun !== undefined) yield begun
+}
+
+function withoutPrefix(bytes: Uint8Array): Uint8Array {
+  const { length } = BYTE_ORDER_MARK
+  return BYTE_ORDER_MARK.equals(bytes.subarray(0, length)) ? bytes.subarray(length) : bytes
 }
 
 function encodeRow({ key, value, expiresAt }: Entry, base64: boolean): string[] {

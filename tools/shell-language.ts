@@ -139,7 +139,7 @@ export class ShellLanguage {
     const stats = this.#store.stats()
     if (this.#output.isJson) return await this.#output.json(stats)
     await this.#output.list([
-      ['keys', formatCount(stats.keys)],
+      ['keys', formatCount(this.#store.count())],
       ['keydir', `${stats.keydir.kind}, ${this.#output.size(stats.keydir.bytes)} of memory`],
       ['segments', formatCount(stats.segments.length)],
       ['live', this.#output.size(stats.liveBytes)],

@@ -454,18 +454,17 @@ export class PersistentCache<V> {
   async #openShelf(): Promise<Shelf> {
     // Safety: the shelf knows bytes; the value encoding it has is only for the marker.
     const options = this.#options as ResolvedCacheOptions<unknown>
-    const shelf: Shelf = await Shelf.open(this.directory, options, this.#environment, {
-      leaving: (entry, why) => this.#leaving(shelf, entry, why),
-      failed: (error) => this.#fail(shelf, error),
+    return await Shelf.open(this.directory, options, this.#environment, {
+      leaving: (shelf, entry, why) => this.#leaving(shelf, entry, why),
+      failed: (shelf, error) => this.#fail(shelf, error),
     })
-    return shelf
   }
 
-  #leaving(shelf: Shelf | undefined, entry: Entry, why: Departure): void {
+  #leaving(shelf: Shelf, entry: Entry, why: Departure): void {
     this.#counts.evictions[why]++
     const name = why === 'expired' ? 'expire' : 'evict'
     const isHeard = this.#events.listenerCount(name) > 0
-    if (shelf === undefined || !(isHeard || operations.hasSubscribers)) return
+    if (!(isHeard || operations.hasSubscribers)) return
     const key = shelf.keyOf(entry)
     this.#publish('evict', key, why)
     if (why === 'expired') this.#events.emit('expire', key)

@@ -34,9 +34,9 @@ export type Departure = 'size' | 'count' | 'invalidated' | 'expired'
 /** What a shelf tells. */
 export interface ShelfListener {
   /** An entry is about to leave; `shelf.keyOf` still knows its key. */
-  leaving(entry: Entry, why: Departure): void
+  leaving(shelf: Shelf, entry: Entry, why: Departure): void
   /** Something failed that no caller waits for. */
-  failed(error: Error): void
+  failed(shelf: Shelf, error: Error): void
 }
 
 /** How many entries are looked at in one step of a sweep. */
@@ -95,7 +95,7 @@ export class Shelf {
       segmentBytes: options.segmentBytes,
       giveUp: () => this.#giveUpNext('size'),
     })
-    store.on('error', (error) => listener.failed(error))
+    store.on('error', (error) => listener.failed(this, error))
   }
 
   /**
@@ -367,7 +367,7 @@ export class Shelf {
   }
 
   #giveUp(entry: Entry, why: Departure): void {
-    this.#listener.leaving(entry, why)
+    this.#listener.leaving(this, entry, why)
     this.#order.forget(entry)
     this.#engine.expire(entry)
   }
@@ -376,6 +376,6 @@ export class Shelf {
   #watch(group: Group): void {
     if (group === this.#group) return
     this.#group = group
-    group.promise.catch((error: Error) => this.#listener.failed(error))
+    group.promise.catch((error: Error) => this.#listener.failed(this, error))
   }
 }

@@ -49,7 +49,7 @@ class Model {
 
 describe.each(['sieve', 'lru', 'fifo'] as const)('the order %s', (policy) => {
   it('gives up what its model gives up, through random operations and restores', () => {
-    const random = new Random(Number(process.env['SEED'] ?? 1))
+    const random = new Random(Number(process.env.SEED ?? 1))
     const model = new Model(policy)
     let order = new Order(policy)
 

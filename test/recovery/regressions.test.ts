@@ -70,6 +70,22 @@ describe('a poisoned store', () => {
   })
 })
 
+describe('a keydir that cannot be read, nor loaded anew', () => {
+  it('poisons the store, which reads once files can be read again', async () => {
+    const trial = await openTrial({ sync: 'always' })
+    await trial.put('key', 100)
+    await trial.close()
+    await trial.open()
+    trial.files.fail({ kinds: ['read'], nth: 1, code: 'EIO', lasting: true })
+
+    await expect(trial.put('key', 10)).rejects.toMatchObject({ code: 'FIRKIN_POISONED' })
+    trial.files.heal()
+    expect(trial.store.get('key')).toHaveLength(100)
+    await expect(trial.put('key', 10)).rejects.toMatchObject({ code: 'FIRKIN_POISONED' })
+    await trial.abandon()
+  })
+})
+
 describe('a kill', () => {
   it('leaves what was put into a store that had been closed without a segment', async () => {
     const trial = await openTrial({})

@@ -125,9 +125,11 @@ export class Trial {
 
   /** Clears the keys with a prefix; they are to fit one batch. */
   async clear(prefix: string): Promise<void> {
-    const keys = [...this.store.keys({ prefix })]
-    const commit = this.#begin(keys.map((key) => [key, undefined]))
-    await this.#settle(commit, () => this.store.clear({ prefix }))
+    await this.#attempt(async () => {
+      const keys = [...this.store.keys({ prefix })]
+      const commit = this.#begin(keys.map((key) => [key, undefined]))
+      await this.#settle(commit, () => this.store.clear({ prefix }))
+    })
   }
 
   /** Makes everything durable; everything is promised then. */
@@ -199,8 +201,7 @@ export class Trial {
         if (answer === false || answer === 0) commit.fate = 'failed'
         else commit.fate = this.options.sync === 'always' ? 'durable' : 'settled'
       } catch (error) {
-        // Once a sync has failed nothing is known of a write.
-        if (!isPoisoned(error)) commit.fate = 'failed'
+        commit.fate = isPoisoned(error) ? 'refused' : 'failed'
         throw error
       }
     })
@@ -222,7 +223,7 @@ export class Trial {
     const count = commits.length
     return () => {
       for (const commit of commits.slice(0, count)) {
-        if (commit.fate !== 'failed') commit.fate = 'durable'
+        if (commit.fate !== 'failed' && commit.fate !== 'refused') commit.fate = 'durable'
       }
     }
   }

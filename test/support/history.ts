@@ -13,8 +13,11 @@ export interface Change {
   readonly expiresAtMs: number
 }
 
-/** How far a commit got: begun; settled, so that it survives a crash; durable; or failed, so that it never was. */
-export type Fate = 'begun' | 'settled' | 'durable' | 'failed'
+/**
+ * How far a commit got: begun; settled, so that it survives a crash; durable; failed, so that it never was; or
+ * refused by a store that does not know what is on its disk, so that it may be or not.
+ */
+export type Fate = 'begun' | 'settled' | 'durable' | 'failed' | 'refused'
 
 /** Changes that are made together. */
 export interface Commit {

@@ -1,0 +1,217 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it, vi } from 'vitest'
+import { openCache, type PersistentCache } from '../../src/cache/cache.ts'
+import { open } from '../../src/index.ts'
+import { withDirectory } from '../support/directory.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { DIRECTORY, MIB, openInMemory } from './support.ts'
+
+const TEXT = { maxBytes: MIB, valueEncoding: 'utf8' } as const
+
+/** Collects what a cache tells. */
+function listen(cache: PersistentCache<string>): Error[] {
+  const errors: Error[] = []
+  cache.on('error', (error) => errors.push(error))
+  return errors
+}
+
+describe('a cache whose directory is in trouble', () => {
+  it.each(['MANIFEST', 'segment', 'CACHE'])(
+    'is emptied and goes on where its %s is damaged at open, and says so',
+    async (which) => {
+      const files = new FaultyFiles(1)
+      const first = await openInMemory<string>(files, TEXT)
+      for (let index = 0; index < 3000; index++) first.set(`key ${index}`, 'x'.repeat(100))
+      await first.close()
+      const name = files.list(DIRECTORY)?.find((each) => each.endsWith(which)) ?? which
+      files.poke(join(DIRECTORY, name), Buffer.from('not what was here'))
+
+      const cache = await openInMemory<string>(files, TEXT)
+      const errors = listen(cache)
+      await vi.waitFor(() => expect(errors).toHaveLength(1))
+
+      expect(['FIRKIN_CORRUPT', 'FIRKIN_VERSION']).toContain((errors[0] as { code?: string }).code)
+      expect(cache.stats()).toMatchObject({ entries: 0, emptied: 1 })
+      expect(cache.set('key', 'value')).toBe(true)
+      expect(cache.get('key')).toBe('value')
+      await cache.close()
+    },
+  )
+
+  it('is emptied where a record is found damaged while it is open', async () => {
+    const files = new FaultyFiles(1)
+    const first = await openInMemory<string>(files, TEXT)
+    for (let index = 0; index < 3000; index++) first.set(`key ${index}`, 'x'.repeat(100))
+    await first.close()
+    const name = files.list(DIRECTORY)?.find((each) => each.endsWith('.segment')) ?? ''
+    const bytes = files.peek(join(DIRECTORY, name)) ?? Buffer.alloc(0)
+    files.poke(join(DIRECTORY, name), bytes.fill(0, 1000, 2000))
+
+    const cache = await openInMemory<string>(files, TEXT)
+    const errors = listen(cache)
+    const read = Array.from({ length: 3000 }, (_, index) => cache.get(`key ${index}`))
+
+    expect(read.every((value) => value === undefined || value === 'x'.repeat(100))).toBe(true)
+    expect(errors).toHaveLength(1)
+    expect(errors[0]).toMatchObject({ code: 'FIRKIN_CORRUPT' })
+    await vi.waitFor(() => expect(cache.set('key', 'value')).toBe(true))
+    expect(cache.get('key')).toBe('value')
+    expect(cache.stats()).toMatchObject({ entries: 1, emptied: 1 })
+    await cache.close()
+  })
+
+  it('is emptied where the disk is full, serves nothing old, and takes new entries', async () => {
+    const files = new FaultyFiles(1)
+    const cache = await openInMemory<string>(files, TEXT)
+    const errors = listen(cache)
+    cache.set('key', 'old')
+    for (let index = 0; index < 500; index++) cache.set(`other ${index}`, 'x'.repeat(100))
+    await Promise.resolve()
+
+    files.capacity = files.usedSize + 10
+    cache.set('key', 'new')
+    await vi.waitFor(() => expect(errors.length).toBeGreaterThan(0))
+
+    expect(errors[0]).toMatchObject({ code: 'FIRKIN_WRITE_FAILED' })
+    expect(cache.get('key')).toBeUndefined()
+    await vi.waitFor(() => expect(cache.set('key', 'newer')).toBe(true))
+    await Promise.resolve()
+    expect(cache.get('key')).toBe('newer')
+    await cache.close()
+  })
+
+  it('does without a directory that it cannot use, and loads all the same', async () => {
+    const files = new FaultyFiles(1)
+    files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EACCES', lasting: true })
+
+    const cache = await openInMemory<string>(files, TEXT)
+    const errors = listen(cache)
+    await vi.waitFor(() => expect(errors).toHaveLength(1))
+
+    expect(cache.set('key', 'value')).toBe(false)
+    expect(cache.get('key')).toBeUndefined()
+    expect(cache.delete('key')).toBe(false)
+    cache.clear()
+    cache.invalidateTags('a')
+    expect(await cache.getOrSet('key', () => 'loaded')).toBe('loaded')
+    expect(cache.stats()).toMatchObject({ entries: 0, refused: 1 })
+    await cache.close()
+  })
+
+  it('never touches a store that is no cache', async () => {
+    await withDirectory(async (directory) => {
+      const store = await open(directory, { valueEncoding: 'utf8' })
+      await store.put('precious', 'data')
+      await store.close()
+
+      const cache = await openCache<string>(directory, TEXT)
+      const errors = listen(cache)
+      await vi.waitFor(() => expect(errors).toHaveLength(1))
+      cache.set('key', 'value')
+      cache.clear()
+      await cache.close()
+
+      expect(errors[0]).toMatchObject({ code: 'FIRKIN_EXISTS' })
+      await using again = await open(directory, { valueEncoding: 'utf8' })
+      expect([...again.entries()]).toEqual([['precious', 'data']])
+    })
+  })
+
+  it('leaves files alone that are not its own, also when it is emptied', async () => {
+    await withDirectory(async (directory) => {
+      await mkdir(join(directory, 'folder'))
+      await writeFile(join(directory, 'notes.txt'), 'mine')
+      const first = await openCache<string>(directory, TEXT)
+      first.set('key', 'value')
+      await first.close()
+      await writeFile(join(directory, 'MANIFEST'), 'damaged')
+
+      const second = await openCache<string>(directory, TEXT)
+      listen(second)
+      await second.close()
+
+      expect(await readFile(join(directory, 'notes.txt'), 'utf8')).toBe('mine')
+      expect(await readdir(directory)).toContain('folder')
+    })
+  })
+
+  it('does without a directory that another has open, and leaves it whole', async () => {
+    await withDirectory(async (directory) => {
+      const first = await openCache<string>(directory, TEXT)
+      first.set('key', 'value')
+
+      const second = await openCache<string>(directory, TEXT)
+      const errors = listen(second)
+      await vi.waitFor(() => expect(errors).toHaveLength(1))
+      expect(second.get('key')).toBeUndefined()
+      await second.close()
+
+      expect(errors[0]).toMatchObject({ code: 'FIRKIN_LOCKED' })
+      expect(first.get('key')).toBe('value')
+      await first.close()
+    })
+  })
+
+  it('is emptied where it was written with another valueEncoding', async () => {
+    const files = new FaultyFiles(1)
+    const first = await openInMemory<string>(files, TEXT)
+    first.set('key', 'no JSON')
+    await first.close()
+
+    const cache = await openInMemory<string>(files, { ...TEXT, valueEncoding: 'json' })
+    const errors = listen(cache)
+    await vi.waitFor(() => expect(errors).toHaveLength(1))
+
+    expect(errors[0]).toMatchObject({ code: 'FIRKIN_VERSION' })
+    expect(cache.get('key')).toBeUndefined()
+    await cache.close()
+  })
+
+  it('warns of what nobody listens to, and does not crash', async () => {
+    const warnings: Error[] = []
+    const collect = (warning: Error): void => void warnings.push(warning)
+    process.on('warning', collect)
+    const files = new FaultyFiles(1)
+    files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EIO', lasting: true })
+
+    const cache = await openInMemory<string>(files, TEXT)
+    await vi.waitFor(() => expect(warnings.map(String).join()).toContain('EIO'))
+
+    process.off('warning', collect)
+    await cache.close()
+  })
+})
+
+describe('a strict cache', () => {
+  it('throws at open what stands in the way, and leaves it as it is', async () => {
+    const files = new FaultyFiles(1)
+    const first = await openInMemory<string>(files, TEXT)
+    first.set('key', 'value')
+    await first.close()
+    const damaged = Buffer.from('damaged')
+    files.poke(join(DIRECTORY, 'MANIFEST'), damaged)
+
+    const opening = openInMemory<string>(files, { ...TEXT, strict: true })
+
+    await expect(opening).rejects.toMatchObject({ code: 'FIRKIN_CORRUPT' })
+    expect(files.peek(join(DIRECTORY, 'MANIFEST'))).toEqual(damaged)
+  })
+
+  it('throws from the operation that finds damage, and from every one behind it', async () => {
+    const files = new FaultyFiles(1)
+    const cache = await openInMemory<string>(files, { ...TEXT, strict: true })
+    const errors = listen(cache)
+    cache.set('key', 'value')
+    await Promise.resolve()
+    files.fail({ kinds: ['read'], nth: 1, code: 'EIO' })
+
+    expect(() => cache.get('key')).toThrow(expect.objectContaining({ code: 'FIRKIN_READ_FAILED' }))
+
+    expect(() => cache.set('key', 'value')).toThrow(
+      expect.objectContaining({ code: 'FIRKIN_READ_FAILED' }),
+    )
+    expect(errors).toHaveLength(1)
+    await cache.close()
+  })
+})

@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { keysUpTo, openOn, withCode } from '../support/store.ts'
+
+const kinds = ['btree', 'hash', 'skiplist', 'bplustree'] as const
+
+// Wrong ranges are refused as everywhere: see range.test.ts.
+describe('clear', () => {
+  it.each(kinds)('removes every key of a range, and answers how many, of a %s', async (keydir) => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files, { keydir })
+    await Promise.all(keysUpTo(100).map((key) => store.put(key, key)))
+
+    expect(await store.clear({ prefix: 'key 01' })).toBe(10)
+    expect(await store.clear({ gte: 'key 090', reverse: true, limit: 3 })).toBe(3)
+    expect(await store.clear({ gt: 'z' })).toBe(0)
+    expect(await store.clear({ gt: 'b', lt: 'a' })).toBe(0)
+
+    const left = keysUpTo(97).filter((key) => !key.startsWith('key 01'))
+    expect([...store.keys()]).toEqual(left)
+    expect(await store.clear()).toBe(87)
+    expect(store.count()).toBe(0)
+    await store.close()
+    await using reopened = await openOn(files, { keydir, checkpoint: false })
+    expect(reopened.count()).toBe(0)
+  })
+
+  it('removes the keys of the moment of the call, and not those that come meanwhile', async () => {
+    await using store = await openOn(new FaultyFiles(1))
+    await Promise.all(keysUpTo(20).map((key) => store.put(key, '')))
+
+    const cleared = store.clear()
+    await store.put('key 020', 'new')
+    await store.put('key 001', 'again')
+
+    expect(await cleared).toBe(20)
+    expect([...store.keys()]).toEqual(['key 001', 'key 020'])
+  })
+
+  it('goes in batches where there is much', async () => {
+    await using store = await openOn(new FaultyFiles(1))
+    const long = 'x'.repeat(60_000)
+    for (let index = 0; index < 12; index++) await store.put(`${index} ${long}`, '')
+
+    expect(await store.clear()).toBe(12)
+    expect(store.count()).toBe(0)
+    expect(store.stats().openViews).toBe(0)
+  })
+
+  it('rejects where a batch cannot be written, and lets go of the store', async () => {
+    const files = new FaultyFiles(1)
+    await using store = await openOn(files)
+    await Promise.all(keysUpTo(20).map((key) => store.put(key, '')))
+    files.fail({ kinds: ['write'], nth: 1, code: 'ENOSPC' })
+
+    await expect(store.clear()).rejects.toThrow(withCode('FIRKIN_WRITE_FAILED'))
+
+    expect(store.count()).toBe(20)
+    expect(store.stats().openViews).toBe(0)
+    expect(await store.clear()).toBe(20)
+  })
+})

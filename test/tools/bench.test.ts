@@ -1,0 +1,41 @@
+import { mkdir, readdir } from 'node:fs/promises'
+import { describe, expect, it } from 'vitest'
+import { Fixtures } from './fixture.ts'
+import { linesOf, run } from './run.ts'
+
+const fixtures = new Fixtures()
+
+const OPERATIONS = ['put', 'get', 'range, an entry', 'open', 'merge', 'durable put, one at a time']
+
+describe('firkin bench', () => {
+  it('measures this machine, and leaves nothing behind', async () => {
+    const directory = await fixtures.path()
+    await mkdir(directory)
+
+    const { status, stdout, stderr } = await run(['bench', directory, '--keys', '300'])
+
+    expect(status).toBe(0)
+    expect(stderr).toMatch(/^Node v.* mapping\n$/)
+    const lines = linesOf(stdout)
+    expect(lines[0]).toMatch(/^operation +count +each +a second$/)
+    for (const [index, name] of OPERATIONS.entries()) {
+      expect(lines[index + 1]?.startsWith(name)).toBe(true)
+    }
+    expect(await readdir(directory)).toEqual([])
+  })
+
+  it('reports an object with --json, and takes a size of values', async () => {
+    const { stdout } = await run(['bench', '--keys', '50', '--value-size', '10', '--json'])
+
+    const report = JSON.parse(stdout)
+    expect(report).toMatchObject({ keyCount: 50, valueSize: 10, node: process.version })
+    expect(report.measurements.map(({ name }: { name: string }) => name)).toEqual(OPERATIONS)
+  })
+
+  it('says that its directory is not there', async () => {
+    const { status, stderr } = await run(['bench', await fixtures.path()])
+
+    expect(status).toBe(1)
+    expect(stderr).toMatch(/there is no such file or directory\n$/)
+  })
+})

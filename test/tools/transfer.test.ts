@@ -1,0 +1,306 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { gunzipSync, gzipSync } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import { BINARY_KEY, BINARY_VALUE, Fixtures, FUTURE_MS } from './fixture.ts'
+import { linesOf, run } from './run.ts'
+
+const fixtures = new Fixtures()
+
+const TINY = [
+  JSON.stringify({
+    key: { base64: BINARY_KEY.toString('base64') },
+    value: { base64: BINARY_VALUE.toString('base64') },
+  }),
+  '{"key":"batch:1","value":"line one\\nline \\"two\\""}',
+  '{"key":"batch:2","value":"ß日本\\\\"}',
+  '{"key":"changed","value":"new"}',
+  '{"key":"plain","value":"a value"}',
+  `{"key":"session","value":"open","expiresAt":${FUTURE_MS}}`,
+]
+
+/** Lines of NDJSON with so many entries. */
+function ndjson(count: number): string {
+  return Array.from(
+    { length: count },
+    (_, index) => `{"key":"k${index}","value":"v${index}"}\n`,
+  ).join('')
+}
+
+describe('firkin export', () => {
+  it('writes newline-delimited JSON, with base64 where it is not UTF-8, and expiry', async () => {
+    const { status, stdout, stderr } = await run(['export', await fixtures.tiny()])
+
+    expect(status).toBe(0)
+    expect(linesOf(stdout)).toEqual(TINY)
+    expect(stderr).toBe('Exported 6 entries\n')
+  })
+
+  it('writes CSV with a header', async () => {
+    const options = ['--format', 'csv', '--gte', 'batch:1', '--key', 'id', '--value', 'text']
+
+    const { status, stdout } = await run(['export', await fixtures.tiny(), ...options])
+
+    expect(status).toBe(0)
+    expect(stdout).toBe(
+      'id,text,expiresAt\n' +
+        'batch:1,"line one\nline ""two""",\n' +
+        'batch:2,ß日本\\,\n' +
+        'changed,new,\n' +
+        'plain,a value,\n' +
+        `session,open,${FUTURE_MS}\n`,
+    )
+  })
+
+  it('refuses bytes in CSV, unless as base64', async () => {
+    const argv = ['export', await fixtures.tiny(), '--format', 'csv', '--limit', '1']
+
+    const refused = await run(argv)
+    const written = await run([...argv, '--base64', '--expiry', 'until'])
+
+    expect(refused.status).toBe(1)
+    expect(refused.stderr).toMatch(
+      /^firkin: A key or value is not UTF-8, .* --base64, or NDJSON\n$/,
+    )
+    expect(written.stdout).toBe(
+      `key,value,until\n${BINARY_KEY.toString('base64')},${BINARY_VALUE.toString('base64')},\n`,
+    )
+  })
+
+  it('keeps to a range', async () => {
+    const store = await fixtures.tiny()
+
+    const prefix = await run(['export', store, '--prefix', 'batch:', '--limit', '1', '--quiet'])
+    const hex = await run(['export', store, '--hex', '--lt', '62'])
+
+    expect(linesOf(prefix.stdout)).toEqual([TINY[1]])
+    expect(prefix.stderr).toBe('')
+    expect(linesOf(hex.stdout)).toEqual([TINY[0]])
+  })
+
+  it('writes a file that is there once it is whole, and replaces none', async () => {
+    const file = `${await fixtures.path()}.csv.gz`
+    const argv = ['export', await fixtures.large(), '--prefix', 'user:', '--output', file]
+
+    const first = await run(argv)
+    const again = await run(argv)
+    const forced = await run([...argv, '--force'])
+
+    expect([first.status, first.stdout]).toEqual([0, ''])
+    expect(first.stderr).toBe(`Exported 1,470 entries to ${file}\n`)
+    expect(linesOf(gunzipSync(await readFile(file)).toString())).toHaveLength(1471)
+    expect(again.status).toBe(1)
+    expect(again.stderr).toBe(`firkin: ${file} exists; --force replaces it\n`)
+    expect(forced.status).toBe(0)
+  })
+
+  it('leaves no file where it cannot be written', async () => {
+    const directory = await fixtures.path()
+    const file = join(directory, 'in a directory that is not there.ndjson')
+
+    const { status, stderr } = await run(['export', await fixtures.tiny(), '-o', file])
+
+    expect(status).toBe(1)
+    expect(stderr).toBe(`firkin: Cannot write ${file}: there is no such file or directory\n`)
+  })
+
+  it('is ended by Ctrl-C without a file', async () => {
+    const directory = await fixtures.copyOf(fixtures.tiny())
+    const file = join(directory, 'out.ndjson')
+    const interrupt = new AbortController()
+    setImmediate(() => interrupt.abort())
+
+    const { status, stderr } = await run(['export', await fixtures.large(), '-o', file], {
+      interrupt: interrupt.signal,
+    })
+
+    expect(status).toBe(1)
+    expect(stderr).toBe(`firkin: Interrupted. ${file} was not written\n`)
+    expect((await readdir(directory)).filter((name) => name.startsWith('out'))).toEqual([])
+  })
+})
+
+describe('firkin import', () => {
+  it.each([
+    ['NDJSON', []],
+    ['gzipped NDJSON', ['--gzip']],
+    ['CSV', ['--format', 'csv', '--base64']],
+    ['gzipped CSV', ['--format', 'csv', '--base64', '--gzip', '--key', 'k', '--value', 'v']],
+  ])('brings back as %s exactly what was exported', async (_name, options) => {
+    const file = await fixtures.path()
+    const target = await fixtures.path()
+    await run(['export', await fixtures.large(), '--output', file, ...options])
+
+    const imported = await run(['import', target, file, '--batch', '100', ...options])
+    const before = await run(['export', await fixtures.large()])
+    const after = await run(['export', target])
+
+    expect(imported.status).toBe(0)
+    expect(imported.stderr).toBe('Imported 1,476 records\n')
+    expect(after.stdout).toBe(before.stdout)
+    expect((await run(['verify', target])).status).toBe(0)
+    expect(await readdir(target)).not.toContain('import.json')
+  })
+
+  it('takes standard input, and overwrites what is there', async () => {
+    const store = await fixtures.copyOf(fixtures.tiny())
+
+    const { status, stdout } = await run(['import', store, '-', '--json'], {
+      input: '\n{"key":"plain","value":"imported"}\n\n{"key":"last","value":"no line end"}',
+    })
+
+    expect(status).toBe(0)
+    expect(stdout).toBe('{"records":2,"skipped":0}\n')
+    expect((await run(['get', store, 'plain'])).stdout).toBe('imported')
+    expect((await run(['get', store, 'last'])).stdout).toBe('no line end')
+  })
+
+  it('takes any CSV that has the columns', async () => {
+    const store = await fixtures.path()
+    const input = '\ufeffname,id,age\r\n"Ada, L.",1,36\r\n"say ""hi""",2,\r\n\r\n'
+
+    const { status } = await run(
+      ['import', store, '--format', 'csv', '--key', 'id', '--value', 'name'],
+      { input },
+    )
+
+    expect(status).toBe(0)
+    expect((await run(['scan', store])).stdout).toBe('1\tAda, L.\n2\tsay \\"hi\\"\n')
+  })
+
+  it('keeps bytes of CSV that are not UTF-8 as they are', async () => {
+    const store = await fixtures.path()
+
+    await run(['import', store, '--format', 'csv'], {
+      input: Buffer.from('key,value\nk,\xe4\n', 'latin1'),
+    })
+
+    expect((await run(['get', store, '6b', '--hex'])).stdout).toBe('e4\n')
+  })
+
+  it.each([
+    ['Line 2: ', '{"key":"a","value":"b"}\nno json\n', []],
+    ['Line 1: key is neither a string nor an object with base64', '{"value":"b"}', []],
+    ['Line 1: value is neither', '{"key":"a","value":{"base64":"?"}}', []],
+    ['Line 1: expiresAt is no number', '{"key":"a","value":"b","expiresAt":"x"}', []],
+    ['Line 1: It is no object', 'null', []],
+    ['Record 1: Key is empty; the least is 1 byte', '{"key":"","value":"b"}', []],
+    ['There is no column key; the columns are a, b', 'a,b\n1,2\n', ['--format', 'csv']],
+    ['Record 1: x is no moment', 'key,value,expiresAt\na,b,x\n', ['--format', 'csv']],
+    ['Record 1: ? is not base64', 'key,value\n?,b\n', ['--format', 'csv', '--base64']],
+    ['Invalid Record Length', 'key,value\na\n', ['--format', 'csv']],
+    ['The input is not sound gzip', 'plain', ['--gzip']],
+  ])('says where the input is wrong: %s', async (message, input, options) => {
+    const { status, stderr } = await run(['import', await fixtures.path(), ...options], { input })
+
+    expect(status).toBe(1)
+    const lines = linesOf(stderr)
+    expect(lines.at(-1)?.startsWith(`firkin: ${message}`)).toBe(true)
+    expect(lines).toHaveLength(2)
+  })
+
+  it('says that its file is not there', async () => {
+    const file = await fixtures.path()
+
+    const { status, stderr } = await run(['import', await fixtures.path(), file])
+
+    expect(status).toBe(1)
+    expect(stderr).toBe(`firkin: ${file}: there is no such file or directory\n`)
+  })
+
+  it('goes on with --resume where it was ended', async () => {
+    const store = await fixtures.path()
+    const lines = ndjson(250)
+
+    const broken = await run(['import', store, '--batch', '100'], {
+      input: `${linesOf(lines).slice(0, 230).join('\n')}\nbroken`,
+    })
+    const inBetween = await run(['count', store])
+    const resumed = await run(['import', store, '--batch', '100', '--resume', '--json'], {
+      input: lines,
+    })
+
+    expect(broken.status).toBe(1)
+    expect(broken.stderr).toContain(
+      '200 records of the input are imported; --resume goes on behind',
+    )
+    expect(inBetween.stdout).toBe('200\n')
+    expect(resumed.stdout).toBe('{"records":250,"skipped":200}\n')
+    expect((await run(['count', store])).stdout).toBe('250\n')
+    expect(await readdir(store)).not.toContain('import.json')
+  })
+
+  it('does not go on with another input, or a shorter one', async () => {
+    const store = await fixtures.path()
+    await run(['import', store, '--batch', '100'], { input: `${ndjson(100)}broken` })
+    const message = 'The input is not the one that was begun with: its first 100 records differ'
+
+    for (const input of [ndjson(150).replace('v7"', 'x7"'), ndjson(50)]) {
+      const { status, stderr } = await run(['import', store, '--resume'], { input })
+
+      expect(status).toBe(1)
+      expect(stderr).toContain(`firkin: ${message}\n`)
+    }
+    expect((await run(['count', store])).stdout).toBe('100\n')
+  })
+
+  it('begins at the beginning where there is nothing to resume', async () => {
+    const store = await fixtures.path()
+    await run(['import', store], { input: ndjson(5) })
+    await writeFile(join(store, 'import.json'), '{"rec')
+
+    const { stdout } = await run(['import', store, '--resume', '--json'], { input: ndjson(9) })
+
+    expect(stdout).toBe('{"records":9,"skipped":0}\n')
+  })
+
+  it('keeps whole batches when Ctrl-C ends it, and says how many', async () => {
+    const store = await fixtures.path()
+    const interrupt = new AbortController()
+    const lines = ndjson(250)
+    const input = new Readable({ read() {} })
+    input.push(lines)
+    const progress = join(store, 'import.json')
+    // Two of its batches are full; the rest of the input does not come.
+    const ending = setInterval(() => {
+      if (existsSync(progress) && readFileSync(progress, 'utf8').includes('"records":200,')) {
+        interrupt.abort()
+      }
+    }, 5)
+
+    const ended = await run(['import', store, '--batch', '100'], {
+      input,
+      interrupt: interrupt.signal,
+    })
+    clearInterval(ending)
+    const resumed = await run(['import', store, '--resume', '--json'], { input: lines })
+
+    expect(ended.status).toBe(1)
+    expect(ended.stderr).toBe(
+      'firkin: Interrupted. 200 records of the input are imported; --resume goes on behind them\n',
+    )
+    expect(resumed.stdout).toBe('{"records":250,"skipped":200}\n')
+  })
+
+  it('shows progress on a terminal', async () => {
+    const file = `${await fixtures.path()}.ndjson`
+    await writeFile(file, ndjson(500))
+
+    const ofFile = await run(['import', await fixtures.path(), file], { columns: 100 })
+    const ofPipe = await run(['import', await fixtures.path()], { columns: 100, input: ndjson(9) })
+
+    expect(ofFile.stderr).toMatch(/import █.*% /)
+    expect(ofPipe.stderr).toMatch(/import \d+ B {2}/)
+    expect(ofPipe.stderr).not.toContain('%')
+  })
+
+  it('reads what gzip has compressed', async () => {
+    const store = await fixtures.path()
+
+    await run(['import', store, '--gzip'], { input: gzipSync(ndjson(3)) })
+
+    expect((await run(['count', store])).stdout).toBe('3\n')
+  })
+})
