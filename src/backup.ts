@@ -61,7 +61,7 @@ export async function backUp(
   )
   signal.throwIfAborted()
   const { files } = engine.segments.home
-  if ((files.list(target) ?? []).length > 0) {
+  if (listTarget(files, target).length > 0) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
   }
   // A view keeps what a merge retires from being closed.
@@ -208,5 +208,13 @@ class Backup {
       bytesDone: this.#bytesLinked + this.#bytesCopied,
       bytesTotal: this.#bytesTotal,
     })
+  }
+}
+
+function listTarget(files: Files, target: string): string[] {
+  try {
+    return files.list(target) ?? []
+  } catch (error) {
+    throw new StoreError('FIRKIN_IO_FAILED', `Cannot look into ${target}`, { cause: error })
   }
 }

@@ -45,7 +45,7 @@ export async function sweepFaults(mode: FaultMode, options: TrialOptions): Promi
   await trial.close()
   let count = 0
   for (const step of workload.slice(1, -1)) {
-    for (let nth = 1; process.env.ONLY === undefined || process.env.ONLY === step.name; nth++) {
+    for (let nth = 1; ; nth++) {
       const call = await tryFault(fork(trial), step, mode, nth)
       if (call === undefined) break
       if (call !== 'passed') count++
