@@ -10,10 +10,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open, type Store, type StoreOptions } from 'firkin'
-import pc from 'picocolors'
 import { type City, cityKey, readCities } from './cities.ts'
 import {
   check,
+  colors,
   count,
   megabytes,
   milliseconds,
@@ -71,7 +71,8 @@ try {
 }
 
 const wrong = wrongCount()
-const verdict = wrong === 0 ? pc.green('all of it was right') : pc.red(`${wrong} claims are wrong`)
+const verdict =
+  wrong === 0 ? colors.green('all of it was right') : colors.red(`${wrong} claims are wrong`)
 console.log(`\nEverything that was read back was compared with the data set: ${verdict}.`)
 process.exitCode = wrong === 0 ? 0 : 1
 

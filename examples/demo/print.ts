@@ -1,5 +1,8 @@
 import pc from 'picocolors'
 
+/** Colours for standard output; none where it is no terminal, whatever the environment makes of that. */
+export const colors = pc.createColors(pc.isColorSupported && process.stdout.isTTY === true)
+
 /** So many wrong claims are printed; all are counted. */
 const PRINT_LIMIT = 10
 
@@ -9,7 +12,7 @@ let wrong = 0
 export function check(isRight: boolean, claim: string): void {
   if (isRight) return
   wrong++
-  if (wrong <= PRINT_LIMIT) console.log(`${pc.red('WRONG')} ${claim}`)
+  if (wrong <= PRINT_LIMIT) console.log(`${colors.red('WRONG')} ${claim}`)
 }
 
 /** How many checks have failed. */
@@ -20,7 +23,7 @@ export function wrongCount(): number {
 /** Prints a step, with its figures in columns. */
 export function step(name: string, what: string, figure: string, note = ''): void {
   console.log(
-    `${pc.bold(name.padEnd(11))}${what.padEnd(44)}${figure.padStart(14)}   ${note}`.trimEnd(),
+    `${colors.bold(name.padEnd(11))}${what.padEnd(44)}${figure.padStart(14)}   ${note}`.trimEnd(),
   )
 }
 

@@ -12,7 +12,8 @@ describe('the demo', () => {
   it('reads back what it wrote, through kills, a merge and every way of opening', async () => {
     await withDirectory(async (directory) => {
       const { stdout } = await run(process.execPath, [main], {
-        env: { ...process.env, TMPDIR: directory },
+        // A CI that wants colours gets none through a pipe.
+        env: { ...process.env, TMPDIR: directory, CI: 'true' },
       })
 
       const steps = stdout.split('\n').map((line) => line.split(' ')[0])
