@@ -26,7 +26,7 @@ export class KeyBuffer {
     if (length === 0 || length > MAX_KEY_SIZE) {
       throw keySizeError(length === 0 ? 0 : Buffer.byteLength(key))
     }
-    // Short ASCII keys are copied here faster than by a call into the runtime (measured, bench/engine.js).
+    // Short ASCII keys are copied here faster than by a call into the runtime (measured, bench `micro-key`).
     if (length <= 64) {
       let index = 0
       for (; index < length; index++) {

@@ -105,7 +105,7 @@ export async function recover(
     const load = loadKeydir(segments, tail.segments, options.keydir)
     const torn = replayTail(segments, tail.predecessors, load, options)
     load.replay.dropAbsences()
-    const leftovers = [...tail.strangers, ...strayFiles(names, segments)]
+    const leftovers = [...tail.leftovers, ...leftoversIn(names, segments)]
     const closed = manifest.closed && torn.length === 0 && endsAsClosed(segments)
     if (!options.readOnly) {
       // What was seen here may not have been durable yet, the manifest's name least of all.
@@ -230,7 +230,7 @@ export interface OpenTail {
   /** What each but the first was begun behind. */
   readonly predecessors: Map<Segment, Predecessor>
   /** The names of segments that have an id of the tail but are not of it: a crash has left them. */
-  readonly strangers: string[]
+  readonly leftovers: string[]
 }
 
 /** Opens the appended segments that the manifest does not list. */
@@ -243,7 +243,7 @@ export function openTail(
   const { files } = home
   const listed = new Set(manifest.segments.map((sealed) => sealed.id))
   const ids = segmentIds(names).filter((id) => id >= manifest.tailId && !listed.has(id))
-  const tail: OpenTail = { segments: [], predecessors: new Map(), strangers: [] }
+  const tail: OpenTail = { segments: [], predecessors: new Map(), leftovers: [] }
   if (manifest.tailSize > 0 && !ids.includes(manifest.tailId)) {
     const path = join(home.directory, segmentName(manifest.tailId))
     throw new CorruptionError('The segment is missing', path, 0)
@@ -263,7 +263,7 @@ export function openTail(
       const blank = isBlank(files, file, size) && !(isFirst && manifest.tailSize > 0)
       const header = blank ? 'short' : readSegmentHeader(home, file, path, id)
       if (header === 'short' || header.origin === 'merged') {
-        tail.strangers.push(segmentName(id))
+        tail.leftovers.push(segmentName(id))
         files.close(file)
         continue
       }
@@ -397,7 +397,7 @@ function withoutHint(load: Load, segments: Segments, names: readonly string[]): 
 }
 
 /** The names of own files that belong to no segment of the store. */
-function strayFiles(names: readonly string[], segments: Segments): string[] {
+function leftoversIn(names: readonly string[], segments: Segments): string[] {
   return names.filter((name) => {
     const parsed = parseName(name)
     switch (parsed.type) {

@@ -164,7 +164,7 @@ class Verifier {
       await this.#reading(segmentName(id), () => this.#verifyTail(id, manifest, tail))
     }
     await this.#reading(CHECKPOINT_NAME, () => this.#verifyCheckpoint(names, manifest))
-    if (this.#options.live !== true) this.#findStrays(names, manifest, tailIds)
+    if (this.#options.live !== true) this.#findLeftovers(names, manifest, tailIds)
     return this.#report(manifest.segments.length + tailIds.length)
   }
 
@@ -352,14 +352,14 @@ class Verifier {
     if (fault !== undefined) this.#add('checkpoint', path, fault, 'The checkpoint is damaged')
   }
 
-  #findStrays(names: readonly string[], manifest: Manifest, tailIds: readonly number[]): void {
+  #findLeftovers(names: readonly string[], manifest: Manifest, tailIds: readonly number[]): void {
     const ids = new Set([...manifest.segments.map(({ id }) => id), ...tailIds])
     for (const name of names) {
       const parsed = parseName(name)
-      const isStray =
+      const isLeftover =
         parsed.type === 'temporary' ||
         ((parsed.type === 'segment' || parsed.type === 'hint') && !ids.has(parsed.id))
-      if (isStray) this.#add('leftover', this.#path(name), 0, 'The file is left over')
+      if (isLeftover) this.#add('leftover', this.#path(name), 0, 'The file is left over')
     }
   }
 

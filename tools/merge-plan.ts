@@ -29,6 +29,6 @@ export function sumUp({ inputs, expired }: MergePlan) {
   const segments = [...inputs, ...expired]
   const bytesRead = inputs.reduce((sum, { bytes }) => sum + bytes, 0)
   const bytesGone = segments.reduce((sum, { bytes }) => sum + bytes, 0)
-  const bytesGained = segments.reduce((sum, { gainBytes }) => sum + gainBytes, 0)
+  const bytesGained = segments.reduce((sum, entry) => sum + entry.bytesGained, 0)
   return { segments, bytesRead, bytesWritten: bytesGone - bytesGained, bytesGained }
 }

@@ -468,7 +468,7 @@ function isEmpty(plan: MergePlan): boolean {
 function planned(plan: MergePlan, dryRun: boolean): MergeReport {
   const segments = [...plan.inputs, ...plan.expired]
   const bytesRead = plan.inputs.reduce((sum, { bytes }) => sum + bytes, 0)
-  const bytesGained = segments.reduce((sum, { gainBytes }) => sum + gainBytes, 0)
+  const bytesGained = segments.reduce((sum, entry) => sum + entry.bytesGained, 0)
   const bytesGone = segments.reduce((sum, { bytes }) => sum + bytes, 0)
   return {
     dryRun,

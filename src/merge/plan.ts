@@ -46,7 +46,7 @@ export interface PlanEntry {
   /** The segment's size in bytes. */
   readonly bytes: number
   /** How many bytes the merge is expected to give back. */
-  readonly gainBytes: number
+  readonly bytesGained: number
 }
 
 /** What a merge is to do. */
@@ -205,11 +205,11 @@ function finish(
   expired: readonly PlannedSegment[],
 ): MergePlan {
   const dropBelow = blockingSequence(all, [...chosen.keys(), ...expired])
-  const entry = (segment: PlannedSegment, reason: PlanReason, gainBytes: number): PlanEntry => ({
+  const entry = (segment: PlannedSegment, reason: PlanReason, bytesGained: number): PlanEntry => ({
     id: segment.id,
     reason,
     bytes: segment.size,
-    gainBytes,
+    bytesGained,
   })
   return {
     inputs: [...chosen]

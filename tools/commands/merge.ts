@@ -73,10 +73,10 @@ async function print(output: Output, report: MergeReport, all: boolean): Promise
   }
   await output.table(
     COLUMNS,
-    segments.map(({ id, bytes, gainBytes, reason }) => [
+    segments.map(({ id, bytes, bytesGained, reason }) => [
       String(id),
       output.size(bytes),
-      output.size(gainBytes),
+      output.size(bytesGained),
       reason,
     ]),
   )
