@@ -156,6 +156,7 @@ class Verifier {
     }
     const tailIds = this.#tailIds(names, manifest)
     this.#bytesTotal = manifest.segments.reduce((sum, { size }) => sum + size, 0)
+    for (const id of tailIds) this.#bytesTotal += this.#sizeOf(id, manifest)
     for (const sealed of manifest.segments) {
       await this.#reading(segmentName(sealed.id), () => this.#verifySealed(sealed, manifest))
     }
@@ -228,7 +229,6 @@ class Verifier {
     const opened = this.#open(id, manifest)
     if (opened === undefined) return
     const { file, size, predecessor } = opened
-    this.#bytesTotal += size
     try {
       if (!tail.hasAllBefore(predecessor)) {
         tail.torn = true
@@ -397,6 +397,14 @@ class Verifier {
     } finally {
       this.#files.close(file)
     }
+  }
+
+  /** The size of a segment's file; 0 where it is not to be read. */
+  #sizeOf(id: number, manifest: Manifest): number {
+    const opened = this.#guardQuietly(() => openSegmentFile(this.#home(manifest), id))
+    if (opened === undefined) return 0
+    this.#files.close(opened.file)
+    return opened.size
   }
 
   #open(id: number, manifest: Manifest): OpenedSegment | undefined {

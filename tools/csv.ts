@@ -4,6 +4,7 @@ import { parse } from 'csv-parse'
 import { stringify } from 'csv-stringify/sync'
 import { decodeBase64, type Entry } from './entry.ts'
 import type { EntryFormat } from './entry-format.ts'
+import { showText } from './text.ts'
 
 /** Which columns hold what. */
 export interface CsvColumns {
@@ -28,6 +29,7 @@ export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): E
         entries.map((entry) => encodeRow(entry, base64)),
         { quoted_match: /\r/ },
       ),
+    show: (text) => text.split('\n').map(showText).join('\n'),
     async *decode(source) {
       const parser = Readable.from(withoutMark(source)).pipe(
         parse({ encoding: null, skip_empty_lines: true }),

@@ -10,6 +10,8 @@ export interface EntryFormat {
   readonly head: string
   /** Entries as text. @throws Error where the format cannot hold one */
   encode(entries: readonly Entry[]): string
+  /** What was encoded, without what would act on a terminal. */
+  show(text: string): string
   /** Reads entries. @throws Error with the place of what is none */
   decode(source: AsyncIterable<Uint8Array>): AsyncIterable<Entry>
 }

@@ -3,8 +3,10 @@ import { Interrupted } from './failure.ts'
 import { main } from './program.ts'
 
 const interrupt = new AbortController()
-// A second Ctrl-C ends the process at once: a store survives that.
-process.once('SIGINT', () => interrupt.abort(new Interrupted()))
+// The second time the process ends at once: a store survives that.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => interrupt.abort(new Interrupted()))
+}
 
 process.exitCode = await main(process.argv.slice(2), {
   input: process.stdin,

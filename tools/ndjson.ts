@@ -1,5 +1,6 @@
 import { type Entry, fromJson, toJson } from './entry.ts'
 import type { EntryFormat } from './entry-format.ts'
+import { showJson } from './text.ts'
 
 const NEWLINE = 0x0a
 
@@ -7,6 +8,7 @@ const NEWLINE = 0x0a
 export const ndjsonFormat: EntryFormat = {
   head: '',
   encode: (entries) => entries.map((entry) => `${JSON.stringify(toJson(entry))}\n`).join(''),
+  show: showJson,
   async *decode(source) {
     let number = 0
     for await (const line of linesOf(source)) {

@@ -9,8 +9,8 @@ import { errorCode } from '../src/io/files.ts'
 import { describeFailure, OutputClosed, type Status } from './failure.ts'
 import { Progress } from './progress.ts'
 import { type Column, layOut, wrap } from './table.ts'
-import { mayColor, type Sink, type Terminal } from './terminal.ts'
-import { formatSize } from './text.ts'
+import { mayColor, type Sink, type Terminal, widthOf } from './terminal.ts'
+import { formatSize, showJson, showText } from './text.ts'
 
 /** How the person who called wants it printed. */
 export interface OutputOptions {
@@ -79,7 +79,8 @@ export class Output {
 
   /** Adds an object to standard output, as a line of JSON. */
   async json(value: unknown): Promise<void> {
-    await this.line(JSON.stringify(value))
+    const json = JSON.stringify(value)
+    await this.line(this.isTerminal ? showJson(json) : json)
   }
 
   /** Adds a table to standard output, as wide as the terminal at most. */
@@ -109,19 +110,22 @@ export class Output {
 
   /** Says something on standard error, unless that is not wanted. */
   note(text: string): void {
-    if (this.#options.quiet !== true) this.#say(text)
+    if (this.#options.quiet !== true) this.#say(showText(text))
   }
 
   /** Says on standard error what is wrong, without ending. */
   warn(text: string): void {
-    this.#say(`${this.#errorColors.yellow('warning:')} ${text}`)
+    this.#say(`${this.#errorColors.yellow('warning:')} ${showText(text)}`)
   }
 
   /** Says on standard error why the tool ends, and answers the status that it ends with. */
   fail(error: unknown): Status {
     const { message, status } = describeFailure(error)
-    if (message !== '') this.#say(`${this.#errorColors.red('firkin:')} ${message}`)
-    if (message !== '' && this.#options.debug === true) this.#say(stackOf(error))
+    if (message === '') return status
+    this.#say(`${this.#errorColors.red('firkin:')} ${showText(message)}`)
+    if (this.#options.debug === true) {
+      for (const line of stackOf(error).split('\n')) this.#say(showText(line))
+    }
     return status
   }
 
@@ -141,12 +145,12 @@ export class Output {
 
   /** Words in green where all is well, in red where it is not. */
   verdict(fine: boolean, words: string): string {
-    return fine ? this.#outColors.green(words) : this.#outColors.red(words)
+    return (fine ? this.#outColors.green : this.#outColors.red)(showText(words))
   }
 
   /** How many characters a line may have. */
   get #width(): number {
-    return this.#terminal.output.columns ?? Number.POSITIVE_INFINITY
+    return widthOf(this.#terminal.output)
   }
 
   #say(text: string): void {

@@ -19,7 +19,8 @@ import { shellCommand } from './commands/shell.ts'
 import { tailCommand } from './commands/tail.ts'
 import { verifyCommand } from './commands/verify.ts'
 import { Session } from './session.ts'
-import { mayColor, type Terminal } from './terminal.ts'
+import { mayColor, type Terminal, USUAL_COLUMNS, widthOf } from './terminal.ts'
+import { showText } from './text.ts'
 
 /** Makes a command that ends in a session. */
 export type MakeCommand = (session: Session) => Command
@@ -70,9 +71,16 @@ function makeProgram(session: Session): Command {
       writeOut: (text) => output.write(text),
       writeErr: (text) => error.write(text),
       outputError: (text, write) =>
-        write(`firkin: ${text.replace(/^error: /, '').replace(/\n(?=.)/g, ' ')}`),
-      getOutHelpWidth: () => output.columns ?? 80,
-      getErrHelpWidth: () => error.columns ?? 80,
+        write(
+          `firkin: ${showText(
+            text
+              .replace(/^error: /, '')
+              .trim()
+              .replaceAll('\n', ' '),
+          )}\n`,
+        ),
+      getOutHelpWidth: () => widthOf(output, USUAL_COLUMNS),
+      getErrHelpWidth: () => widthOf(error, USUAL_COLUMNS),
       getOutHasColors: () => mayColor(output, environment),
       getErrHasColors: () => mayColor(error, environment),
     })

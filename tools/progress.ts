@@ -1,5 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress'
-import type { Sink } from './terminal.ts'
+import { type Sink, widthOf } from './terminal.ts'
 import { formatDuration } from './text.ts'
 
 /** Below this width there is no room for a bar beside the figures. */
@@ -56,7 +56,7 @@ export class Progress {
   }
 
   #makeBar(sink: Sink, isTotalKnown: boolean): SingleBar {
-    const bar = (sink.columns ?? MIN_BAR_COLUMNS) >= MIN_BAR_COLUMNS ? '{bar} ' : ''
+    const bar = widthOf(sink) >= MIN_BAR_COLUMNS ? '{bar} ' : ''
     const share = isTotalKnown ? `${bar}{percentage}%  {done} of {all}` : '{done}'
     const left = isTotalKnown ? '  {left} left' : ''
     return new SingleBar(

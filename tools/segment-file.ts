@@ -6,6 +6,7 @@ import { parseName } from '../src/format/names.ts'
 import { type FileDescriptor, systemFiles } from '../src/io/files.ts'
 import { openSegmentFile, readSegmentHeader } from '../src/segment/open.ts'
 import type { ScanOptions } from '../src/segment/scan.ts'
+import { asReadFailure } from './failure.ts'
 
 /** A segment's file, open to be read by itself. */
 export class SegmentFile {
@@ -48,7 +49,7 @@ export class SegmentFile {
     } catch (error) {
       if (error instanceof CorruptionError) return new SegmentFile(path, file, seed, true, error)
       systemFiles.close(file)
-      throw error
+      throw asReadFailure(error, path)
     }
     systemFiles.close(file)
     return undefined

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { Interrupted, STATUS, type Status } from './failure.ts'
+import { Interrupted, STATUS, type Status, UsageError } from './failure.ts'
 import { Output, type OutputOptions } from './output.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -59,6 +59,8 @@ export class Session {
       // Safety: commander passes the arguments that were declared, then the options, then the command.
       const command = given.at(-1) as Command
       const args = given.slice(0, -2) as unknown as A
+      // A variable of a script that is not set must not mean the directory one is in.
+      if (args[0] === '') throw new UsageError('The name of the directory is empty')
       const options = command.optsWithGlobals<O & OutputOptions>()
       const call = new Call<O>(options, new Output(this.terminal, options), this.terminal)
       this.#call = call

@@ -16,7 +16,7 @@ const SCAN_LIMIT = 20
 
 /** What can be said at the prompt. */
 export class ShellLanguage {
-  /** Whether `quit` was said. */
+  /** Whether `quit` was said, or Ctrl-C pressed: what is being done ends, too. */
   ended = false
   readonly #store: ByteStore
   readonly #output: Output
@@ -128,6 +128,7 @@ export class ShellLanguage {
   async #scan([prefix = '', limit]: readonly string[]): Promise<void> {
     const range = { prefix, limit: limit === undefined ? SCAN_LIMIT : parseCount(limit) }
     for (const [key, value] of this.#store.entries(range)) {
+      if (this.ended) break
       const expiresAt = this.#store.expiresAt(key)
       if (expiresAt === undefined) continue
       if (this.#output.isJson) await this.#output.json(toJson({ key, value, expiresAt }))

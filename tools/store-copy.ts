@@ -1,10 +1,10 @@
 import { resolve } from 'node:path'
 import { StoreError } from '../src/errors.ts'
 import { systemFiles } from '../src/io/files.ts'
-import { STATUS, type Status } from './failure.ts'
+import { STATUS, type Status, UsageError } from './failure.ts'
 import type { Call } from './session.ts'
 import { openToRead, requireManifest } from './store.ts'
-import { countOf } from './text.ts'
+import { countOf, showText } from './text.ts'
 import { verifyStore } from './verification.ts'
 
 /**
@@ -19,6 +19,7 @@ export async function copyStore(
   done: 'Backed up' | 'Restored',
 ): Promise<Status> {
   const { output, interrupt } = call
+  if (to === '') throw new UsageError('The name of the target is empty')
   const target = resolve(to)
   requireManifest(from)
   if ((systemFiles.list(target) ?? []).length > 0) {
@@ -34,7 +35,7 @@ export async function copyStore(
   if (output.isJson) await output.json({ ...report, verified: true })
   else {
     await output.line(
-      `${done} ${countOf(segments, 'segment')} to ${target}: ${output.size(bytesCopied)} copied, ` +
+      `${done} ${countOf(segments, 'segment')} to ${showText(target)}: ${output.size(bytesCopied)} copied, ` +
         `${output.size(bytesLinked)} linked, verified`,
     )
   }

@@ -13,6 +13,7 @@ import { lockHolder } from '../src/io/lock.ts'
 import { scanSegment } from '../src/segment/scan.ts'
 import { readFileHeader } from '../src/segment/segment.ts'
 import type { SegmentStats, StoreStats } from '../src/stats.ts'
+import { asReadFailure } from './failure.ts'
 import { planMerge, sumUp } from './merge-plan.ts'
 import { openToRead, requireManifest } from './store.ts'
 
@@ -191,9 +192,9 @@ function readHint(
 ): ShortcutState {
   const { storeId } = manifest
   const path = join(directory, hintName(id))
-  const bytes = readWhole(systemFiles, path)
-  if (bytes === undefined) return 'missing'
   try {
+    const bytes = readWhole(systemFiles, path)
+    if (bytes === undefined) return 'missing'
     const header = readFileHeader(bytes, path, 'hint', { storeId, fileId: id })
     const decoder = header === 'short' ? undefined : HintDecoder.open(bytes, storeId, segmentSize)
     if (decoder === undefined) return 'damaged'
@@ -201,7 +202,7 @@ function readHint(
     return 'sound'
   } catch (error) {
     if (error instanceof CorruptionError) return 'damaged'
-    throw error
+    throw asReadFailure(error, path)
   }
 }
 
@@ -237,7 +238,7 @@ function checkpointState(
     if (verifyCheckpoint(systemFiles, path, storeId) !== undefined) return 'damaged'
   } catch (error) {
     if (error instanceof CorruptionError) return 'damaged'
-    throw error
+    throw asReadFailure(error, path)
   }
   return stats === undefined || stats.recovery.source === 'checkpoint' ? 'sound' : 'stale'
 }

@@ -15,6 +15,15 @@ export interface Terminal {
   readonly interrupt: AbortSignal
 }
 
+/** How wide a terminal is taken to be that does not tell. */
+export const USUAL_COLUMNS = 80
+
+/** How many characters a line may have; `elsewhere` where it is no terminal. */
+export function widthOf({ isTTY, columns }: Sink, elsewhere = Number.POSITIVE_INFINITY): number {
+  if (isTTY !== true) return elsewhere
+  return columns === undefined || columns === 0 ? USUAL_COLUMNS : columns
+}
+
 /** Whether a stream may be coloured: a terminal that can, unless NO_COLOR says otherwise. */
 export function mayColor(sink: Sink, environment: Terminal['environment']): boolean {
   const { NO_COLOR = '', TERM } = environment

@@ -3,8 +3,10 @@
 import { isUtf8 } from 'node:buffer'
 import { UsageError } from './failure.ts'
 
-/** What does not show, or would act on the terminal; and what the escapes themselves are made of. */
-const UNSHOWN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}\\"]/gu
+/** What does not show, or would act on the terminal. */
+const UNSHOWN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu
+/** As {@link UNSHOWN}, and what the escapes themselves are made of. */
+const AMBIGUOUS = new RegExp(`${UNSHOWN.source}|[\\\\"]`, 'gu')
 const NAMED: Readonly<Record<string, string>> = {
   '\n': '\\n',
   '\r': '\\r',
@@ -36,6 +38,20 @@ export function* hexPieces(bytes: Buffer): Generator<string> {
   for (let from = 0; from < bytes.length; from += PIECE_SIZE) {
     yield bytes.toString('hex', from, Math.min(from + PIECE_SIZE, bytes.length))
   }
+}
+
+/** A message, path or name of anybody's, without what would act on the terminal. */
+export function showText(text: string): string {
+  return text.replace(UNSHOWN, escapeCharacter)
+}
+
+/** JSON that says the same, without what would act on the terminal; lines stay. */
+export function showJson(json: string): string {
+  return json.replace(UNSHOWN, (character) => {
+    if (character === '\n') return character
+    const units = character.split('').map((unit) => unit.charCodeAt(0).toString(16))
+    return units.map((unit) => `\\u${unit.padStart(4, '0')}`).join('')
+  })
 }
 
 /** A size for people, `1.5 MiB`; or as a bare number of bytes. */
@@ -117,12 +133,14 @@ export function parseHex(text: string): Buffer {
 }
 
 function escapeText(text: string): string {
-  return text.replace(UNSHOWN, (character) => {
-    const named = NAMED[character]
-    if (named !== undefined) return named
-    const code = character.codePointAt(0) ?? 0
-    return code < 0x80 ? escapeByte(code) : `\\u{${code.toString(16)}}`
-  })
+  return text.replace(AMBIGUOUS, escapeCharacter)
+}
+
+function escapeCharacter(character: string): string {
+  const named = NAMED[character]
+  if (named !== undefined) return named
+  const code = character.codePointAt(0) ?? 0
+  return code < 0x80 ? escapeByte(code) : `\\u{${code.toString(16)}}`
 }
 
 function escapeMixed(bytes: Buffer): string {

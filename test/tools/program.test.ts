@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import { Writable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import packageJson from '../../package.json' with { type: 'json' }
@@ -26,8 +27,11 @@ const COMMANDS = [
   'bench',
 ]
 
+const ESCAPE = '\u001b'
 /** What colour looks like. */
-const ESCAPE = '\u001b['
+const COLOR = `${ESCAPE}[`
+/** What progress is drawn with. */
+const PROGRESS = new RegExp(`${ESCAPE}(\\[\\??\\d*[a-zA-Z]|[78])`, 'g')
 
 describe('the tool', () => {
   it('prints its version', async () => {
@@ -57,6 +61,8 @@ describe('the tool', () => {
     [['inspct', 'x'], "firkin: unknown command 'inspct' (Did you mean inspect?)\n"],
     [['inspect'], "firkin: missing required argument 'directory'\n"],
     [['inspect', 'x', 'y'], 'firkin: too many arguments'],
+    [['count', ''], 'firkin: The name of the directory is empty\n'],
+    [['backup', import.meta.dirname, ''], 'firkin: The name of the target is empty\n'],
     [['scan', 'x', '--limt', '3'], "firkin: unknown option '--limt' (Did you mean --limit?)\n"],
     [['scan', 'x', '--limit', 'ten'], 'firkin: ten is no whole number from 0 on\n'],
     [['scan', 'x', '--keys', '--values'], 'firkin: --keys and --values exclude each other\n'],
@@ -99,6 +105,35 @@ describe('the tool', () => {
     expect(ofFile.stderr).toBe(`firkin: ${import.meta.filename}: it is no directory\n`)
   })
 
+  it('prints nothing that would act on a terminal, whatever it is given', async () => {
+    const evil = '\u001b]0;x\u0007\u009b31m\u202e'
+    const store = await fixtures.make((opened) => opened.put(`key${evil}`, Buffer.from(evil)))
+    const file = await fixtures.path()
+    await writeFile(file, `{"key":"${evil}`)
+    const commands = [
+      ['get', store, `key${evil}`],
+      ['get', store, `key${evil}`, '--json'],
+      ['scan', store],
+      ['scan', store, '--json'],
+      ['dump', store],
+      ['dump', store, '--json'],
+      ['tail', store],
+      ['export', store],
+      ['export', store, '--format', 'csv'],
+      ['get', store, `other${evil}`],
+      ['count', `${store}${evil}`],
+      ['scan', store, `--other${evil}`],
+      ['import', await fixtures.path(), file],
+    ]
+
+    for (const argv of commands) {
+      const { stdout, stderr } = await run([...argv, '--no-color'], { columns: 80 })
+
+      const drawn = stderr.replaceAll(PROGRESS, '')
+      expect(`${argv[0]}: ${stdout}${drawn}`).toMatch(/^[ -~\t\n█░…]+$/)
+    }
+  })
+
   it('shows the stack of an error only where it is asked to', async () => {
     const missing = await fixtures.path()
 
@@ -118,8 +153,17 @@ describe('the tool', () => {
     const variable = await run(['inspect', store], { columns: 100, environment: { NO_COLOR: '1' } })
     const dumb = await run(['inspect', store], { columns: 100, environment: { TERM: 'dumb' } })
 
-    expect(colored.stdout).toContain(ESCAPE)
-    for (const { stdout } of [piped, option, variable, dumb]) expect(stdout).not.toContain(ESCAPE)
+    expect(colored.stdout).toContain(COLOR)
+    for (const { stdout } of [piped, option, variable, dumb]) expect(stdout).not.toContain(COLOR)
+  })
+
+  it('takes a terminal that does not tell its width for a usual one', async () => {
+    const store = await fixtures.large()
+
+    const unknown = await run(['inspect', store], { columns: 0 })
+    const usual = await run(['inspect', store], { columns: 80 })
+
+    expect(unknown.stdout).toBe(usual.stdout)
   })
 
   it.each([40, 60, 90, 140])('keeps its tables within %i columns', async (columns) => {
@@ -152,6 +196,25 @@ describe('the tool', () => {
     expect(narrow.stderr).toMatch(/verify \d+%/)
     expect(quiet.stderr).toBe('')
     expect(json.stderr).not.toContain('%')
+  })
+
+  it('says what was done when Ctrl-C ends it', async () => {
+    const store = await fixtures.large()
+    const ends = {
+      dump: /0 records had been printed/,
+      scan: /0 entries had been printed/,
+      verify: /0 B of \d+ KiB had been read|6\d\.\d KiB of \d+ KiB had been read/,
+      export: /[\d,]+ entries had been written/,
+      tail: /^firkin: Interrupted$/m,
+    }
+
+    for (const [command, said] of Object.entries(ends)) {
+      const { status, stderr } = await run([command, store], { interrupt: AbortSignal.abort() })
+
+      expect([command, status, linesOf(stderr).length]).toEqual([command, 1, 1])
+      expect(stderr).toMatch(/^firkin: Interrupted/)
+      expect(stderr).toMatch(said)
+    }
   })
 
   it('ends quietly when whoever reads it has gone', async () => {

@@ -11,6 +11,8 @@ import {
   parseCount,
   parseDuration,
   parseHex,
+  showJson,
+  showText,
 } from '../../tools/text.ts'
 
 describe('escaped bytes', () => {
@@ -45,6 +47,21 @@ describe('escaped bytes', () => {
       expect([...hexPieces(part)].join('')).toBe(part.toString('hex'))
     }
     expect([...escapePieces(bytes)].length).toBeGreaterThan(3)
+  })
+})
+
+describe('text of anybody', () => {
+  it('is shown without what would act on the terminal', () => {
+    expect(showText('a \u001b[31m "b" \\ \u202e ß')).toBe('a \\x1b[31m "b" \\ \\u{202e} ß')
+  })
+
+  it('says the same as JSON', () => {
+    const value = { 'k\u009b': 'a\u001b[31m\u202e\u{e0001}ß"\\' }
+
+    const shown = showJson(`${JSON.stringify(value)}\n`)
+
+    expect(JSON.parse(shown)).toEqual(value)
+    expect(shown).toMatch(/^[ -~ß]+\n$/)
   })
 })
 
@@ -117,6 +134,29 @@ describe('a table', () => {
 
   it('cuts what may be cut', () => {
     expect(layOut(columns, rows, 14, plain)).toEqual(['id  name', ' 1  a rather …', '20  short'])
+  })
+
+  it('becomes several tables where one is too wide, each with the first column', () => {
+    const wide = [...columns, { title: 'size', align: 'right' }, { title: 'hint' }] as const
+    const more = [
+      ['1', 'a rather long name', '64 KiB', 'sound'],
+      ['20', 'short', '1 KiB', '-'],
+    ]
+
+    expect(layOut(wide, more, 30, plain)).toEqual([
+      'id  name           size  hint',
+      ' 1  a rather l…  64 KiB  sound',
+      '20  short         1 KiB  -',
+    ])
+    expect(layOut(wide, more, 22, plain)).toEqual([
+      'id  name',
+      ' 1  a rather long name',
+      '20  short',
+      '',
+      'id    size  hint',
+      ' 1  64 KiB  sound',
+      '20   1 KiB  -',
+    ])
   })
 
   it('becomes blocks where that is not enough', () => {

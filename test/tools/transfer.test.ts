@@ -96,6 +96,17 @@ describe('firkin export', () => {
     expect(forced.status).toBe(0)
   })
 
+  it('does not write to a terminal what is compressed', async () => {
+    const argv = ['export', await fixtures.tiny(), '--gzip']
+
+    const onTerminal = await run(argv, { columns: 80 })
+    const piped = await run(argv, { columns: 80, outputIsTerminal: false })
+
+    expect(onTerminal.status).toBe(2)
+    expect(onTerminal.stdout).toBe('')
+    expect(piped.status).toBe(0)
+  })
+
   it('leaves no file where it cannot be written', async () => {
     const directory = await fixtures.path()
     const file = join(directory, 'in a directory that is not there.ndjson')
@@ -208,6 +219,17 @@ describe('firkin import', () => {
 
     expect(status).toBe(1)
     expect(stderr).toBe(`firkin: ${file}: there is no such file or directory\n`)
+  })
+
+  it('says of a directory that it is no file, and makes no store', async () => {
+    const directory = await fixtures.copyOf(fixtures.tiny())
+    const store = await fixtures.path()
+
+    const { status, stderr } = await run(['import', store, directory])
+
+    expect(status).toBe(1)
+    expect(stderr).toBe(`firkin: ${directory}: it is a directory\n`)
+    expect(existsSync(store)).toBe(false)
   })
 
   it('goes on with --resume where it was ended', async () => {

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { checksum } from '../../src/format/checksum.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { systemFiles } from '../../src/io/files.ts'
-import { verifyDirectory } from '../../src/verify.ts'
+import { type VerifyProgress, verifyDirectory } from '../../src/verify.ts'
 import { Random } from '../support/random.ts'
 import { DAMAGES, FILE_KINDS, flip, kindsOf } from './damage.ts'
 import { Fixtures, fillTiny, openBytes } from './fixture.ts'
@@ -77,6 +77,18 @@ describe('firkin verify', () => {
         message: 'The record does not match its checksum',
       },
     ])
+  })
+
+  it('knows from the start how much there is to read', async () => {
+    const come: VerifyProgress[] = []
+
+    await verifyDirectory(systemFiles, await fixtures.large(), {
+      onProgress: (progress) => come.push(progress),
+    })
+
+    expect(come.length).toBeGreaterThan(3)
+    expect(new Set(come.map(({ bytesTotal }) => bytesTotal)).size).toBe(1)
+    expect(come.at(-1)?.bytesRead).toBe(come[0]?.bytesTotal)
   })
 
   it('finds a flipped bit at every byte of every file', async () => {
@@ -197,17 +209,27 @@ describe('firkin verify', () => {
     expect(stdout).toBe('')
   })
 
-  it('says which file it cannot read', async () => {
-    const store = await fixtures.copyOf(fixtures.tiny())
-    const path = join(store, '0000000001.segment')
+  it.each([
+    ['the active segment', ['inspect', 'dump', 'tail', 'verify', 'merge', 'repair']],
+    ['a sealed segment', ['inspect', 'dump', 'verify', 'count', 'merge', 'repair', 'export']],
+    ['a hint', ['inspect', 'verify', 'repair']],
+    ['the manifest', ['inspect', 'dump', 'tail', 'verify', 'count', 'merge', 'repair', 'export']],
+    ['the checkpoint', ['inspect', 'verify', 'repair']],
+  ] as const)('says that it cannot read %s', async (kind, commands) => {
+    const store = await fixtures.copyOf(fixtures.large())
+    const path = kindsOf(store)[kind]
     await rm(path)
     await mkdir(path)
 
-    for (const command of ['verify', 'repair']) {
-      const { status, stderr } = await run([command, store])
+    for (const command of commands) {
+      const { status, stdout, stderr } = await run([command, store])
 
-      expect(status).toBe(1)
-      expect(stderr).toBe(`firkin: Cannot read ${path}: it is a directory\n`)
+      expect([command, status]).toEqual([command, 1])
+      // That a file is shorter than it was is damage, whatever it is now.
+      if (command === 'inspect' && kind.endsWith('segment')) continue
+      if (command !== 'dump') expect(stdout).toBe('')
+      expect(stderr).toMatch(/^firkin: Cannot .*: it is a directory\n$/)
+      if (command !== 'count' && command !== 'export') expect(stderr).toContain(store)
     }
   })
 

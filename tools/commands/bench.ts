@@ -6,6 +6,7 @@ import { Command } from 'commander'
 import { mappingAvailable } from '../../src/io/mapping.ts'
 import { open, type Store } from '../../src/store.ts'
 import { withExamples } from '../examples.ts'
+import type { Progress } from '../progress.ts'
 import type { Call, Session } from '../session.ts'
 import { formatCount, formatDuration, parseCount } from '../text.ts'
 
@@ -105,8 +106,12 @@ class Bench {
       for (let index = 0; index < this.#keyCount; index += 2) {
         await store.put(keyOf(index), this.#value)
       }
-      await this.#measure('merge', 1, async () => {
-        await store.merge({ signal: this.#call.interrupt })
+      await this.#measure('merge', 1, async (progress) => {
+        await store.merge({
+          signal: this.#call.interrupt,
+          onProgress: ({ bytesRead, bytesTotal }) =>
+            progress.update(Math.floor((bytesRead / bytesTotal) * this.#keyCount), this.#keyCount),
+        })
       })
     }
     await using store = await open(this.#directory, { merge, sync: 'always' })
@@ -115,9 +120,9 @@ class Bench {
   }
 
   async #puts(store: Store): Promise<void> {
-    await this.#measure('put', this.#keyCount, async () => {
+    await this.#measure('put', this.#keyCount, async (progress) => {
       let last: Promise<void> | undefined
-      await this.#each(this.#keyCount, (index) => {
+      await this.#each(progress, (index) => {
         last = store.put(keyOf(index), this.#value)
       })
       await last
@@ -127,8 +132,8 @@ class Bench {
   async #gets(store: Store): Promise<void> {
     const prime = 7919
     let missing = 0
-    await this.#measure('get', this.#keyCount, async () => {
-      await this.#each(this.#keyCount, (index) => {
+    await this.#measure('get', this.#keyCount, async (progress) => {
+      await this.#each(progress, (index) => {
         if (store.get(keyOf((index * prime) % this.#keyCount)) === undefined) missing++
       })
     })
@@ -146,7 +151,10 @@ class Bench {
   async #durablePuts(store: Store): Promise<void> {
     const count = Math.min(MAX_DURABLE_PUTS, this.#keyCount)
     await this.#measure('durable put, one at a time', count, async () => {
-      for (let index = 0; index < count; index++) await store.put(keyOf(index), this.#value)
+      for (let index = 0; index < count; index++) {
+        this.#call.interrupt.throwIfAborted()
+        await store.put(keyOf(index), this.#value)
+      }
     })
   }
 
@@ -157,10 +165,15 @@ class Bench {
     return store
   }
 
-  async #measure(name: string, count: number, work: () => Promise<void>): Promise<void> {
+  async #measure(
+    name: string,
+    count: number,
+    work: (progress: Progress) => Promise<void>,
+  ): Promise<void> {
     this.#call.interrupt.throwIfAborted()
+    using progress = this.#call.output.progress(name, 'records')
     const beganAt = performance.now()
-    await work()
+    await work(progress)
     this.#add(name, count, beganAt)
   }
 
@@ -168,10 +181,11 @@ class Bench {
     this.#measurements.push({ name, count, milliseconds: performance.now() - beganAt })
   }
 
-  async #each(count: number, work: (index: number) => void): Promise<void> {
-    for (let index = 0; index < count; index++) {
+  async #each(progress: Progress, work: (index: number) => void): Promise<void> {
+    for (let index = 0; index < this.#keyCount; index++) {
       work(index)
       if (index % STRETCH !== 0) continue
+      progress.update(index, this.#keyCount)
       await setImmediate()
       this.#call.interrupt.throwIfAborted()
     }

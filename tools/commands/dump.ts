@@ -1,11 +1,12 @@
+import { join, resolve } from 'node:path'
 import { Command } from 'commander'
 import { CorruptionError, StoreError } from '../../src/errors.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import type { Manifest } from '../../src/format/manifest.ts'
-import { errorCode } from '../../src/io/files.ts'
+import { segmentName } from '../../src/format/names.ts'
 import { findRecord, scanSegment, Window } from '../../src/segment/scan.ts'
 import { withExamples } from '../examples.ts'
-import { STATUS, type Status } from '../failure.ts'
+import { asReadFailure, STATUS, type Status } from '../failure.ts'
 import { type PlacedRecord, placeRecord, printRecord } from '../record-lines.ts'
 import { SegmentFile, segmentIds } from '../segment-file.ts'
 import type { Call, Session } from '../session.ts'
@@ -40,8 +41,9 @@ export function dumpCommand(session: Session): Command {
   )
 }
 
-async function dump(call: Call<DumpOptions>, directory: string): Promise<Status> {
+async function dump(call: Call<DumpOptions>, given: string): Promise<Status> {
   const { options } = call
+  const directory = resolve(given)
   const manifest = requireManifest(directory)
   const wanted = options.segment === undefined ? undefined : parseCount(options.segment, 1)
   const ids = segmentIds(directory, manifest)
@@ -49,22 +51,28 @@ async function dump(call: Call<DumpOptions>, directory: string): Promise<Status>
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no segment ${wanted} in ${directory}`)
   }
   let status: Status = STATUS.fine
+  let count = 0
+  call.summarise(() => `${countOf(count, 'record')} had been printed`)
+  const print = async (record: PlacedRecord): Promise<void> => {
+    count++
+    await printRecord(call.output, record, options.raw === true)
+  }
   for (const id of wanted === undefined ? ids : [wanted]) {
     const isTail = id >= manifest.tailId && id === ids.at(-1)
-    if (!(await dumpSegment(call, directory, manifest, id, isTail))) status = STATUS.failed
+    if (!(await dumpSegment(call, print, directory, manifest, id, isTail))) status = STATUS.failed
   }
   return status
 }
 
 /** Prints the records of a segment; whether all of it was sound, but for a torn tail. */
 async function dumpSegment(
-  { output, options, interrupt }: Call<DumpOptions>,
+  { output, interrupt }: Call,
+  print: (record: PlacedRecord) => Promise<void>,
   directory: string,
   manifest: Manifest,
   id: number,
   isTail: boolean,
 ): Promise<boolean> {
-  const raw = options.raw === true
   let sound = true
   try {
     using segment = SegmentFile.open(directory, manifest, id)
@@ -87,7 +95,7 @@ async function dumpSegment(
           return offset - start < STEP_SIZE ? undefined : false
         },
       )
-      for (const record of records) await printRecord(output, record, raw)
+      for (const record of records) await print(record)
       from = end
       if (faultAt === undefined) continue
       await output.flush()
@@ -105,8 +113,7 @@ async function dumpSegment(
       output.warn(error.message)
       return false
     }
-    if (errorCode(error) === undefined || error instanceof StoreError) throw error
-    throw new StoreError('FIRKIN_READ_FAILED', `Cannot read segment ${id}`, { cause: error })
+    throw asReadFailure(error, join(directory, segmentName(id)))
   }
   return sound
 }

@@ -8,7 +8,7 @@ import { errorCode } from '../../src/io/files.ts'
 import type { Entry } from '../entry.ts'
 import { chooseFormat, type EntryFormat, type FormatOptions, withFormat } from '../entry-format.ts'
 import { withExamples } from '../examples.ts'
-import { OutputClosed } from '../failure.ts'
+import { OutputClosed, UsageError } from '../failure.ts'
 import { type KeyRangeOptions, rangeOf, withRange } from '../key-range.ts'
 import type { Call, Session } from '../session.ts'
 import { type ByteStore, openToRead } from '../store.ts'
@@ -36,7 +36,12 @@ export function exportCommand(session: Session): Command {
         .option('--force', 'replace the file if it exists')
         .option('--hex', 'bounds as hexadecimal digits'),
     ),
-  ).action(session.action<[directory: string], ExportOptions>(exportEntries))
+  )
+    .addHelpText(
+      'after',
+      '\nA terminal gets what would act on it escaped; files and pipes get every byte.',
+    )
+    .action(session.action<[directory: string], ExportOptions>(exportEntries))
   return withExamples(
     command,
     'firkin export ./data > data.ndjson',
@@ -53,8 +58,12 @@ async function exportEntries(call: Call<ExportOptions>, directory: string): Prom
   if (file !== undefined && options.force !== true && existsSync(file)) {
     throw new Error(`${file} exists; --force replaces it`)
   }
+  const forPerson = file === undefined && output.isTerminal
+  if (forPerson && gzip) {
+    throw new UsageError('What is compressed is not for a terminal: use --output, or a pipe')
+  }
   await using store = await openToRead(directory)
-  const source = new EntrySource(call, store, format)
+  const source = new EntrySource(call, store, format, forPerson)
   call.summarise(() =>
     file === undefined
       ? `${countOf(source.count, 'entry', 'entries')} had been written`
@@ -79,18 +88,21 @@ class EntrySource {
   readonly #call: Call
   readonly #store: ByteStore
   readonly #format: EntryFormat
+  readonly #forPerson: boolean
 
-  constructor(call: Call, store: ByteStore, format: EntryFormat) {
+  /** @param forPerson whether it is read on a terminal */
+  constructor(call: Call, store: ByteStore, format: EntryFormat, forPerson: boolean) {
     this.#call = call
     this.#store = store
     this.#format = format
+    this.#forPerson = forPerson
   }
 
   async *blocks(range: ReturnType<typeof rangeOf>): AsyncGenerator<string> {
     const { interrupt, output } = this.#call
     using progress = output.progress('export', 'records')
     const total = progress.isShown ? this.#store.count(range) : 0
-    yield this.#format.head
+    yield this.#shown(this.#format.head)
     let block: Entry[] = []
     let size = 0
     for (const [key, value] of this.#store.entries(range)) {
@@ -112,7 +124,11 @@ class EntrySource {
 
   #take(block: readonly Entry[]): string {
     this.count += block.length
-    return this.#format.encode(block)
+    return this.#shown(this.#format.encode(block))
+  }
+
+  #shown(text: string): string {
+    return this.#forPerson ? this.#format.show(text) : text
   }
 }
 

@@ -82,7 +82,9 @@ class Input {
   }
 
   constructor({ terminal }: Call, file: string | undefined) {
-    this.size = file === undefined ? 0 : statSync(file).size
+    const stats = file === undefined ? undefined : statSync(file)
+    if (stats?.isDirectory() === true) throw new Error(`${file}: it is a directory`)
+    this.size = stats?.isFile() === true ? stats.size : 0
     this.#stream = file === undefined ? terminal.input : createReadStream(file)
     this.#interrupt = terminal.interrupt
     this.#interrupt.addEventListener('abort', this.#stop, { once: true })

@@ -5,7 +5,7 @@ import type { Output } from '../output.ts'
 import type { Session } from '../session.ts'
 import { type SegmentSurvey, type StoreSurvey, surveyStore } from '../survey.ts'
 import type { Column } from '../table.ts'
-import { countOf, formatCount, formatMoment } from '../text.ts'
+import { countOf, formatCount, formatMoment, showText } from '../text.ts'
 
 const COLUMNS: readonly Column[] = [
   { title: 'segment', align: 'right' },
@@ -41,7 +41,7 @@ async function print(output: Output, survey: StoreSurvey): Promise<void> {
   const size = (bytes: number | undefined): string =>
     bytes === undefined ? '?' : output.size(bytes)
   await output.list([
-    ['store', survey.directory],
+    ['store', showText(survey.directory)],
     ['id', survey.storeId],
     ['format', `version ${survey.format}`],
     ['state', state(output, survey)],
@@ -73,7 +73,7 @@ async function print(output: Output, survey: StoreSurvey): Promise<void> {
 function state(output: Output, { damage, inUseBy, closed, tornBytes }: StoreSurvey): string {
   if (damage !== undefined) return output.verdict(false, `damaged: ${damage}`)
   const torn = tornBytes === 0 ? '' : `; ${output.size(tornBytes)} at the end are unfinished`
-  if (inUseBy !== undefined) return `in use by ${inUseBy}${torn}`
+  if (inUseBy !== undefined) return `in use by ${showText(inUseBy)}${torn}`
   if (closed) return output.verdict(true, 'closed in good order')
   return `not closed: its process has ended in the middle${torn}`
 }

@@ -60,7 +60,11 @@ async function run(
     byPolicy: !all,
     signal: interrupt,
     onProgress({ bytesRead, bytesTotal, bytesWritten }) {
-      progress.update(bytesRead, bytesTotal, `${output.size(bytesWritten)} written`)
+      progress.update(
+        bytesRead,
+        bytesTotal,
+        `${output.size(bytesWritten)} written, ${output.size(bytesRead - bytesWritten)} gained`,
+      )
     },
   })
 }

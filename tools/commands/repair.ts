@@ -7,7 +7,7 @@ import { STATUS, type Status } from '../failure.ts'
 import type { Output } from '../output.ts'
 import { copyDamaged, explainRepair, type RepairReport, repairStore } from '../restoration.ts'
 import type { Call, Session } from '../session.ts'
-import { countOf, escapeBytes } from '../text.ts'
+import { countOf, escapeBytes, showText } from '../text.ts'
 
 interface RepairOptions {
   readonly dryRun?: boolean
@@ -62,10 +62,10 @@ async function run({ dryRun, to }: RepairOptions, source: string): Promise<Repai
 async function print(output: Output, report: RepairReport): Promise<void> {
   const { lost, torn, rebuilt, kept, dryRun } = report
   for (const { file, offset, bytes } of lost.damaged) {
-    await output.line(`${file}:${offset}: ${countOf(bytes, 'byte')} damaged`)
+    await output.line(`${showText(file)}:${offset}: ${countOf(bytes, 'byte')} damaged`)
   }
   for (const { file, offset, bytes } of torn) {
-    await output.line(`${file}:${offset}: ${countOf(bytes, 'byte')} unfinished`)
+    await output.line(`${showText(file)}:${offset}: ${countOf(bytes, 'byte')} unfinished`)
   }
   for (const { key, rolledBackTo } of lost.keys.slice(0, MAX_SHOWN_KEYS)) {
     const fate = rolledBackTo === undefined ? 'lost' : `back at sequence ${rolledBackTo}`
@@ -78,7 +78,7 @@ async function print(output: Output, report: RepairReport): Promise<void> {
   if (remade.length > 0) {
     await output.line(`${dryRun ? 'Would make' : 'Made'} anew: ${remade.join(', ')}`)
   }
-  for (const path of kept) await output.line(`Kept ${path}`)
+  for (const path of kept) await output.line(`Kept ${showText(path)}`)
   await output.line(summary(output, report))
 }
 
@@ -91,7 +91,7 @@ function summary(output: Output, { lost, dryRun, verified, directory }: RepairRe
     : `${output.size(lost.bytesLost)} are lost: ${countOf(lost.recordsLost, 'known record')}, ` +
       `${countOf(lost.keys.length, 'key')} changed by it${unknown}`
   if (dryRun) return `${loss}. Nothing was done`
-  return `${loss}. ${directory} ${output.verdict(verified, verified ? 'is sound' : 'is still damaged')}`
+  return `${loss}. ${showText(directory)} ${output.verdict(verified, verified ? 'is sound' : 'is still damaged')}`
 }
 
 interface JsonReport extends Omit<RepairReport, 'lost'> {

@@ -6,7 +6,7 @@ import { type KeyRangeOptions, rangeOf, withRange } from '../key-range.ts'
 import type { Output } from '../output.ts'
 import type { Session } from '../session.ts'
 import { openToRead } from '../store.ts'
-import { escapePieces, hexPieces } from '../text.ts'
+import { countOf, escapePieces, hexPieces } from '../text.ts'
 
 interface ScanOptions extends KeyRangeOptions {
   readonly keys?: boolean
@@ -32,9 +32,12 @@ export function scanCommand(session: Session): Command {
           throw new UsageError('--keys and --values exclude each other')
         }
         await using store = await openToRead(directory)
+        let count = 0
+        call.summarise(() => `${countOf(count, 'entry', 'entries')} had been printed`)
         if (options.keys === true) {
           for (const key of store.keys(range)) {
             interrupt.throwIfAborted()
+            count++
             if (output.isJson) await output.json({ key: toJsonBytes(key) })
             else await printLine(output, [key], options)
           }
@@ -45,6 +48,7 @@ export function scanCommand(session: Session): Command {
           const expiresAt = store.expiresAt(key)
           // It has expired since the scan began.
           if (expiresAt === undefined) continue
+          count++
           if (options.values === true && output.isJson) {
             await output.json({ value: toJsonBytes(value) })
           } else if (output.isJson) await output.json(toJson({ key, value, expiresAt }))

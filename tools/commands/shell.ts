@@ -40,9 +40,13 @@ async function shell(call: Call<ShellOptions>, directory: string): Promise<void>
     terminal: isPerson,
     completer: (line: string) => language.complete(line),
   })
+  const end = (): void => {
+    language.ended = true
+    lines.close()
+  }
   // At a prompt the terminal does not send the signal; this is it.
-  lines.on('SIGINT', () => lines.close())
-  call.interrupt.addEventListener('abort', () => lines.close(), { once: true })
+  lines.on('SIGINT', end)
+  call.interrupt.addEventListener('abort', end, { once: true })
   if (isPerson) output.note('`help` tells what can be said here, `quit` ends.')
   await converse(lines, language, call, isPerson)
 }

@@ -35,7 +35,10 @@ async function tail(call: Call<TailOptions>, directory: string): Promise<Status>
   const count = parseCount(options.lines)
   const intervalMs = parseDuration(options.interval)
   using feed = new RecordFeed(directory)
-  for (const record of feed.newest(count)) await printRecord(output, record, raw)
+  for (const record of feed.newest(count)) {
+    interrupt.throwIfAborted()
+    await printRecord(output, record, raw)
+  }
   await output.flush()
   while (options.follow === true && !interrupt.aborted) {
     const records = feed.next()

@@ -4,7 +4,7 @@ import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
 import type { Output } from '../output.ts'
 import type { Session } from '../session.ts'
-import { countOf } from '../text.ts'
+import { countOf, showText } from '../text.ts'
 import { verifyStore } from '../verification.ts'
 
 /** `firkin verify`: every byte of every file. */
@@ -18,9 +18,16 @@ export function verifyCommand(session: Session): Command {
     )
     .action(
       session.action<[directory: string]>(async (call, directory) => {
-        const report = await verifyStore(call, directory)
-        if (call.output.isJson) await call.output.json(report)
-        else await printReport(call.output, report)
+        const { output } = call
+        let come = { bytesRead: 0, bytesTotal: 0 }
+        call.summarise(
+          () => `${output.size(come.bytesRead)} of ${output.size(come.bytesTotal)} had been read`,
+        )
+        const report = await verifyStore(call, directory, (progress) => {
+          come = progress
+        })
+        if (output.isJson) await output.json(report)
+        else await printReport(output, report)
         return statusOf(report)
       }),
     )
@@ -37,7 +44,7 @@ async function printReport(output: Output, report: VerifyReport): Promise<void> 
   const { findings, segments, records, bytes, ok } = report
   for (const { file, offset, severity, message } of findings) {
     await output.line(
-      `${file}:${offset}: ${output.verdict(severity === 'notice', severity)}: ${message}`,
+      `${showText(file)}:${offset}: ${output.verdict(severity === 'notice', severity)}: ${message}`,
     )
   }
   const damaged = findings.filter(({ severity }) => severity === 'damage').length
