@@ -72,6 +72,15 @@ anything new: true
 after refresh: it rains
 followed: the sun is out
 `,
+  unstorage: `
+update users:ada
+update users:bob
+update pixel.gif
+users: [ 'users:ada', 'users:bob' ]
+raw: <Buffer 47 49 46 38 39 61>
+bob: 12 bytes, gone within 60 seconds
+after a restart: { visits: 2 }
+`,
 }
 
 /** The cache's and the servers' examples have tests of their own. */
