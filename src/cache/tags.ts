@@ -8,15 +8,23 @@
  */
 
 import type { Engine } from '../engine.ts'
+import { MAX_KEY_SIZE } from '../format/record.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 
 const TAG_MARK = 0xff
+
+/** The mark and the tag make a key. */
+const MAX_TAG_SIZE = MAX_KEY_SIZE - 1
 
 /** The bytes of a tag. @throws TypeError, RangeError */
 export function encodeTag(tag: string): Buffer {
   if (typeof tag !== 'string') throw new TypeError(`A tag is a string, not ${typeof tag}`)
   if (!tag.isWellFormed()) throw new TypeError('The tag has a lone surrogate')
-  return Buffer.from(tag)
+  const encoded = Buffer.from(tag)
+  if (encoded.length > MAX_TAG_SIZE) {
+    throw new RangeError(`Tag is ${encoded.length} bytes; the limit is ${MAX_TAG_SIZE}`)
+  }
+  return encoded
 }
 
 /** Whether a key is that of a tag. */
@@ -24,7 +32,7 @@ export function isTagKey(key: Uint8Array): boolean {
   return key[0] === TAG_MARK
 }
 
-/** Makes `engine.key` the key of a tag. @throws RangeError where the tag is too long */
+/** Makes `engine.key` the key of a tag. */
 export function seekTag(engine: Engine, tag: Uint8Array): void {
   const key = Buffer.allocUnsafe(tag.length + 1)
   key[0] = TAG_MARK

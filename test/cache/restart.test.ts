@@ -117,6 +117,22 @@ describe('tags', () => {
     await second.close()
   })
 
+  it('have up to 65,534 bytes, and are refused where they have more', async () => {
+    const cache = await openInMemory<string>(undefined, { ...TEXT, maxEntryBytes: 2 ** 17 })
+    const longest = 'ü'.repeat(32_767)
+
+    expect(() => cache.set('key', 'value', { tags: [`${longest}x`] })).toThrow(
+      'Tag is 65535 bytes; the limit is 65534',
+    )
+    expect(() => cache.invalidateTags(`${longest}x`)).toThrow(RangeError)
+    expect(cache.get('key')).toBeUndefined()
+    cache.set('key', 'value', { tags: [longest, 'a'] })
+    expect(cache.get('key')).toBe('value')
+    cache.invalidateTags(longest)
+    expect(cache.get('key')).toBeUndefined()
+    await cache.close()
+  })
+
   it('are forgotten once nothing is left that is as old', async () => {
     const cache = await openInMemory<string>(undefined, TEXT)
     for (let index = 0; index < 500; index++) cache.invalidateTags(`tag ${index}`)
