@@ -200,6 +200,9 @@ export class PersistentCache<V> {
   /** Invalidates every entry that has one of these tags, however many they are, in constant time. */
   invalidateTags(...tags: string[]): void {
     const encoded = tags.map(encodeTag)
+    for (const [key, flight] of this.#flights) {
+      if (flight.tags.some((tag) => tags.includes(tag))) this.#overtake(key)
+    }
     this.#with(undefined, (shelf) => {
       for (const tag of encoded) shelf.invalidate(tag)
     })
@@ -381,15 +384,13 @@ export class PersistentCache<V> {
   #load(key: string, load: Loader<V>, options: LoadOptions): Flight<V> {
     const counts = this.#counts.loads
     const beganAt = performance.now()
-    // What is invalidated from now on has a higher sequence, and what is loaded may not have seen it.
-    const sequence = this.#shelf?.sequence ?? 0
     counts.started++
     counts.running++
-    const flight: Flight<V> = new Flight(async (signal) => {
+    const flight: Flight<V> = new Flight(options.tags ?? [], async (signal) => {
       const context = { cache: this.directory, key }
       try {
         const value = await loads.tracePromise(async () => await load(signal), context)
-        if (this.#mayKeep(flight, sequence, options) && value !== undefined) {
+        if (flight.mayKeep && value !== undefined && this.#shelf !== undefined) {
           this.#set(key, value, options, performance.now() - beganAt)
         }
         return value
@@ -397,7 +398,7 @@ export class PersistentCache<V> {
         if (flight.aborted) counts.aborted++
         else {
           counts.failed++
-          if (this.#mayKeep(flight, sequence, options)) this.#keepFailure(key, error, options)
+          if (flight.mayKeep) this.#keepFailure(key, error, options)
         }
         throw error
       } finally {
@@ -412,12 +413,6 @@ export class PersistentCache<V> {
     return flight
   }
 
-  #mayKeep(flight: Flight<V>, sequence: number, { tags = [] }: LoadOptions): boolean {
-    if (flight.overtaken || flight.aborted) return false
-    const encoded = tags.map(encodeTag)
-    return !this.#with(true, (shelf) => shelf.wasInvalidated(encoded, sequence))
-  }
-
   #keepFailure(key: string, error: unknown, options: LoadOptions): void {
     const { errorTtlMs = this.#options.errorTtlMs, tags = [] } = options
     if (errorTtlMs === 0) return
@@ -428,7 +423,7 @@ export class PersistentCache<V> {
     this.#put(key, encodeFailure(error), extras, expiresAtMs)
   }
 
-  /** Keeps a load that is under way from overwriting what happens to its key now. */
+  /** Keeps a load that is under way from overwriting what happens to its key now; who asks next gets another. */
   #overtake(key: string): void {
     const flight = this.#flights.get(key)
     if (flight === undefined) return

@@ -12,12 +12,15 @@ export type Loader<V> = (signal: AbortSignal) => V | Promise<V>
 export class Flight<V> {
   /** Whether the key was set, deleted or invalidated meanwhile: then what is loaded is given, and not kept. */
   overtaken = false
+  /** The tags that what is loaded will have. */
+  readonly tags: readonly string[]
   readonly #controller = new AbortController()
   readonly #result: Promise<V>
   #waiterCount = 0
 
   /** @param load begins at once; an error that it throws is a rejection */
-  constructor(load: Loader<V>) {
+  constructor(tags: readonly string[], load: Loader<V>) {
+    this.tags = tags
     this.#result = (async () => await load(this.#controller.signal))()
     // Whoever waits has a promise of his own; nobody may be left.
     this.#result.catch(() => undefined)
@@ -28,9 +31,9 @@ export class Flight<V> {
     return this.#controller.signal.aborted
   }
 
-  /** Settles with the load. */
-  get result(): Promise<V> {
-    return this.#result
+  /** Whether what is loaded may be kept. */
+  get mayKeep(): boolean {
+    return !(this.overtaken || this.aborted)
   }
 
   /** Keeps the load from being aborted, whoever waits. */

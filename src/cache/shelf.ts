@@ -145,11 +145,6 @@ export class Shelf {
     return Math.max(0, this.#engine.keydir.size - this.#tagCount)
   }
 
-  /** The sequence of the next record: whatever is invalidated from now on gets a higher one. */
-  get sequence(): number {
-    return this.#engine.nextSequence
-  }
-
   /** Bytes of live entries, and of all files but the order's, the manifest and the checkpoint. */
   get bytes(): { readonly live: number; readonly disk: number } {
     let live = 0
@@ -256,11 +251,6 @@ export class Shelf {
     this.#tagCount += engine.keydir.size - before
   }
 
-  /** Whether any of these tags was invalidated at a sequence or later. */
-  wasInvalidated(tags: readonly Uint8Array[], sequence: number): boolean {
-    return tags.some((tag) => invalidatedAt(this.#engine, tag) >= sequence)
-  }
-
   /** Removes everything at once. */
   clear(): void {
     const engine = this.#engine
@@ -315,7 +305,8 @@ export class Shelf {
 
   #isInvalid(entry: Entry, tags: readonly Uint8Array[]): boolean {
     const engine = this.#engine
-    return this.wasInvalidated(tags, engine.keydir.entries.sequenceOf(entry))
+    const sequence = engine.keydir.entries.sequenceOf(entry)
+    return tags.some((tag) => invalidatedAt(engine, tag) >= sequence)
   }
 
   /** Whether the record of a live entry, which is the log's oldest, goes on; see {@link Cleaner}. */

@@ -1,6 +1,7 @@
 import { tracingChannel } from 'node:diagnostics_channel'
 import { describe, expect, it, vi } from 'vitest'
 import type { CacheOptions, PersistentCache } from '../../src/cache/cache.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
 import { Clock, openInMemory } from './support.ts'
 
 /** A loader whose loads the test ends. */
@@ -251,6 +252,40 @@ describe('getOrSet', () => {
       expect(await Promise.all([before, after])).toEqual(['old', 'new'])
       expect(cache.get('key')).toBe('new')
     })
+  })
+
+  it('begins another load where a tag of it was invalidated while one was running', async () => {
+    await withCache(async (cache, source) => {
+      const options = { tags: ['a', 'b'] }
+      const before = cache.getOrSet('key', source.load, options)
+      cache.invalidateTags('other')
+      const same = cache.getOrSet('key', source.load, options)
+      cache.invalidateTags('b')
+      const after = cache.getOrSet('key', source.load, options)
+
+      source.give('old')
+      expect(await Promise.all([before, same])).toEqual(['old', 'old'])
+      expect(cache.get('key')).toBeUndefined()
+      source.give('new')
+
+      expect(await after).toBe('new')
+      expect(cache.get('key')).toBe('new')
+      expect(source.count).toBe(2)
+    })
+  })
+
+  it('shares a load also while there is no directory', async () => {
+    const files = new FaultyFiles(1)
+    files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EACCES', lasting: true })
+    const cache = await openInMemory<string>(files, { valueEncoding: 'utf8' })
+    cache.on('error', () => {})
+    const source = new Source()
+    const asked = [1, 2].map(() => cache.getOrSet('key', source.load))
+    source.give('value')
+
+    expect(await Promise.all(asked)).toEqual(['value', 'value'])
+    expect(source.count).toBe(1)
+    await cache.close()
   })
 
   it('gives undefined that was loaded, and does not keep it', async () => {
