@@ -81,11 +81,29 @@ raw: <Buffer 47 49 46 38 39 61>
 bob: 12 bytes, gone within 60 seconds
 after a restart: { visits: 2 }
 `,
+  cache: `
+hit: { name: 'Ada' }
+asked twice: [ 'Bob, load 1', 'Bob, load 1' ]
+expired: undefined
+stale, while it is loaded anew: { name: 'Bob, load 1' }
+invalidated, so loaded: { name: 'Bob, load 3' }
+hits, stale hits: 1 1
+`,
+  server: `
+first life: [ '168 primes', '168 primes', '168 primes' ] 1 computed
+second life: [ '168 primes', '168 primes', '168 primes' ] 1 computed
+`,
+  'http-cache': `
+first life: answer 1
+first life: answer 1
+second life: answer 1
+second life: answer 1
+requests that reached the server: 1
+`,
 }
 
-/** The cache's and the servers' examples have tests of their own. */
 const names = readdirSync(sources)
-  .filter((name) => name.endsWith('.ts') && !/^(cache|server)/.test(name))
+  .filter((name) => name.endsWith('.ts'))
   .map((name) => name.slice(0, -'.ts'.length))
 
 describe.concurrent('the examples', () => {

@@ -1,0 +1,250 @@
+/** The cache interceptor of undici on a Firkin store, before a real server. */
+
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Agent, type Dispatcher, fetch, interceptors } from 'undici'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { FirkinCacheStore } from '../../src/adapters/undici.ts'
+import { withDirectory } from '../support/directory.ts'
+
+const OPTIONS = { maxSize: 8 * 2 ** 20, maxEntrySize: 512 * 1024, clock: () => Date.now() }
+const PIECE = 'piece '.repeat(5000)
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+describe('the interceptor', () => {
+  it('fetches once and answers from the store, streamed bodies too, also after a restart', async () => {
+    await withServer(
+      (_, response) => {
+        response.setHeader('cache-control', 'max-age=60')
+        for (let count = 0; count < 10; count++) response.write(PIECE)
+        response.end()
+      },
+      async ({ get, restart, requests }) => {
+        expect(await get('/')).toMatchObject({ status: 200, body: PIECE.repeat(10) })
+        const second = await get('/')
+        await restart()
+        const third = await get('/')
+
+        expect(second).toMatchObject({ status: 200, body: PIECE.repeat(10) })
+        expect(third).toMatchObject({ status: 200, body: PIECE.repeat(10) })
+        expect(second.headers.get('age')).not.toBeNull()
+        expect(third.headers.get('age')).not.toBeNull()
+        expect(requests).toHaveLength(1)
+      },
+    )
+  })
+
+  it('keeps apart what varies, over a restart', async () => {
+    await withServer(
+      (request, response) => {
+        response.setHeader('cache-control', 'max-age=60')
+        response.setHeader('vary', 'Accept-Language')
+        response.end(`in ${request.headers['accept-language']}`)
+      },
+      async ({ get, restart, requests }) => {
+        for (const language of ['de', 'en', 'de']) {
+          const { body } = await get('/', { headers: { 'accept-language': language } })
+          expect(body).toBe(`in ${language}`)
+        }
+        await restart()
+        for (const language of ['en', 'de', 'fr']) {
+          const { body } = await get('/', { headers: { 'accept-language': language } })
+          expect(body).toBe(`in ${language}`)
+        }
+
+        expect(requests.map(({ headers }) => headers['accept-language'])).toEqual([
+          'de',
+          'en',
+          'fr',
+        ])
+      },
+    )
+  })
+
+  it('revalidates what has turned stale by its etag, and gives the body that it has', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    await withServer(
+      (request, response) => {
+        response.setHeader('cache-control', 'max-age=60')
+        response.setHeader('etag', '"one"')
+        if (request.headers['if-none-match'] === '"one"') response.writeHead(304).end()
+        else response.end(PIECE)
+      },
+      async ({ get, restart, requests }) => {
+        expect(await get('/')).toMatchObject({ status: 200, body: PIECE })
+        await restart()
+        vi.setSystemTime(Date.now() + 90_000)
+
+        expect(await get('/')).toMatchObject({ status: 200, body: PIECE })
+
+        expect(requests.map(({ headers }) => headers['if-none-match'])).toEqual([
+          undefined,
+          '"one"',
+        ])
+      },
+    )
+  })
+
+  it('serves what is stale while it revalidates it behind that, and keeps what has come', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    let version = 1
+    await withServer(
+      (_, response) => {
+        response.setHeader('cache-control', 'max-age=10, stale-while-revalidate=60')
+        response.setHeader('etag', `"${version}"`)
+        response.end(`version ${version}`)
+      },
+      async ({ get, restart, requests, store }) => {
+        expect(await get('/')).toMatchObject({ body: 'version 1' })
+        await restart()
+        version = 2
+        vi.setSystemTime(Date.now() + 30_000)
+        const { sets } = store().cache.stats()
+
+        const stale = await get('/')
+        await vi.waitFor(() => expect(store().cache.stats().sets).toBeGreaterThan(sets + 1))
+
+        expect(stale).toMatchObject({ body: 'version 1' })
+        expect(stale.headers.get('warning')).toContain('110')
+        expect(await get('/')).toMatchObject({ body: 'version 2' })
+        expect(requests).toHaveLength(2)
+      },
+    )
+  })
+
+  it('keeps a body that is revalidated behind an answer and has not changed', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    await withServer(
+      (request, response) => {
+        response.setHeader('cache-control', 'max-age=10, stale-while-revalidate=60')
+        response.setHeader('etag', '"one"')
+        if (request.headers['if-none-match'] === '"one"') response.writeHead(304).end()
+        else response.end(PIECE)
+      },
+      async ({ get, requests, store }) => {
+        expect(await get('/')).toMatchObject({ body: PIECE })
+        vi.setSystemTime(Date.now() + 30_000)
+        const { sets } = store().cache.stats()
+        expect(await get('/')).toMatchObject({ body: PIECE })
+        await vi.waitFor(() => expect(store().cache.stats().sets).toBeGreaterThan(sets + 1))
+
+        const fresh = await get('/')
+
+        expect(fresh).toMatchObject({ status: 200, body: PIECE })
+        expect(fresh.headers.get('warning')).toBeNull()
+        expect(requests).toHaveLength(2)
+      },
+    )
+  })
+
+  it('drops what a POST to the same URL has made wrong', async () => {
+    await withServer(
+      (_, response) => {
+        response.setHeader('cache-control', 'max-age=60')
+        response.end('text')
+      },
+      async ({ get, restart, requests }) => {
+        await get('/')
+        await get('/other')
+        await get('/', { method: 'POST', body: 'change' })
+        await restart()
+
+        await get('/')
+        await get('/other')
+
+        expect(requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
+          'GET /',
+          'GET /other',
+          'POST /',
+          'GET /',
+        ])
+      },
+    )
+  })
+
+  it.each([
+    ['too large', 'max-age=60', 100],
+    ['not to be stored', 'no-store', 1],
+    ['broken off', 'max-age=60', 0],
+  ])('gives what is %s, and does not keep it', async (_, cacheControl, count) => {
+    await withServer(
+      (__, response) => {
+        response.setHeader('cache-control', cacheControl)
+        response.write('begin')
+        for (let index = 0; index < count; index++) response.write(PIECE)
+        if (count === 0) response.destroy()
+        else response.end()
+      },
+      async ({ get, requests, store }) => {
+        for (let turn = 0; turn < 2; turn++) {
+          if (count === 0) await expect(get('/')).rejects.toThrow()
+          else expect((await get('/')).body).toHaveLength(5 + count * PIECE.length)
+        }
+
+        expect(requests).toHaveLength(2)
+        expect(store().cache.stats().entries).toBe(0)
+      },
+    )
+  })
+})
+
+interface Fixture {
+  get(
+    path: string,
+    init?: { method?: string; body?: string; headers?: Record<string, string> },
+  ): Promise<{
+    status: number
+    headers: Headers
+    body: string
+  }>
+  /** Closes the store and opens it again. */
+  restart(): Promise<void>
+  readonly requests: readonly IncomingMessage[]
+  store(): FirkinCacheStore
+}
+
+async function withServer(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  use: (fixture: Fixture) => Promise<void>,
+): Promise<void> {
+  const requests: IncomingMessage[] = []
+  const server = createServer((request, response) => {
+    requests.push(request)
+    request.resume()
+    // What Node puts there goes by a clock that tests cannot set.
+    response.setHeader('date', new Date().toUTCString())
+    answer(request, response)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const agent = new Agent()
+  await withDirectory(async (directory) => {
+    let store = await FirkinCacheStore.open(directory, OPTIONS)
+    let dispatcher: Dispatcher = agent.compose(interceptors.cache({ store }))
+    try {
+      await use({
+        async get(path, init) {
+          const url = `http://127.0.0.1:${port}${path}`
+          const response = await fetch(url, { ...init, dispatcher })
+          const { status, headers } = response
+          return { status, headers: headers as unknown as Headers, body: await response.text() }
+        },
+        async restart() {
+          await store.close()
+          store = await FirkinCacheStore.open(directory, OPTIONS)
+          dispatcher = agent.compose(interceptors.cache({ store }))
+        },
+        requests,
+        store: () => store,
+      })
+    } finally {
+      await store.close()
+      await agent.destroy()
+      server.closeAllConnections()
+      server.close()
+    }
+  })
+}
