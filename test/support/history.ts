@@ -31,6 +31,23 @@ export class History {
   readonly commits: Commit[] = []
   #nextNumber = 1
 
+  /** A history that was written down as JSON. */
+  static from({ commits, nextNumber }: ReturnType<History['toJSON']>): History {
+    const history = new History()
+    history.commits.push(...commits)
+    history.#nextNumber = nextNumber
+    return history
+  }
+
+  /** The number that the next commit gets. */
+  get nextNumber(): number {
+    return this.#nextNumber
+  }
+
+  toJSON() {
+    return { commits: this.commits, nextNumber: this.#nextNumber }
+  }
+
   /** A copy that goes on by itself. */
   copy(): History {
     const copy = new History()
@@ -45,6 +62,17 @@ export class History {
     const commit: Commit = { number, changes: changes(number), fate: 'begun' }
     this.commits.push(commit)
     return commit
+  }
+
+  /** Makes one commit of all that there were, which the store is known to hold. */
+  compact(): void {
+    const changes = new Map<string, Change>()
+    for (const commit of this.commits) {
+      for (const change of commit.changes) changes.set(change.key, change)
+    }
+    const fate = this.commits.every((commit) => commit.fate === 'durable') ? 'durable' : 'settled'
+    this.commits.splice(0)
+    this.begin(() => [...changes.values()].filter(({ value }) => value !== undefined)).fate = fate
   }
 
   /** Every key that was ever touched. */
