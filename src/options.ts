@@ -70,6 +70,7 @@ export interface MergeOptions {
   readonly thresholdDeadBytes?: number
   /**
    * Segments smaller than this count as small; a merge starts when there are 8 of them, and folds them together.
+   * At most half of `maxSegmentBytes`.
    * @defaultValue a sixteenth of `maxSegmentBytes`
    */
   readonly smallSegmentBytes?: number
@@ -383,7 +384,13 @@ function resolveMerge(input: MergeOptions = {}, maxSegmentBytes: number): MergeP
     'maxInputBytes',
     'maxBytesPerSecond',
   ] as const) {
-    checkInteger(options[name], 0, Number.MAX_SAFE_INTEGER, `merge.${name}`)
+    // With a trigger of nothing, merging would never end.
+    const least = name === 'triggerDeadBytes' ? 1 : 0
+    checkInteger(options[name], least, Number.MAX_SAFE_INTEGER, `merge.${name}`)
+  }
+  // Of segments above that, two that are folded together may be as many as before.
+  if (options.smallSegmentBytes > maxSegmentBytes / 2) {
+    throw new RangeError('Option merge.smallSegmentBytes is above half of maxSegmentBytes')
   }
   if (options.thresholdDeadRatio > options.triggerDeadRatio) {
     throw new RangeError('Option merge.thresholdDeadRatio is above merge.triggerDeadRatio')
@@ -394,6 +401,9 @@ function resolveMerge(input: MergeOptions = {}, maxSegmentBytes: number): MergeP
       throw new TypeError('Option merge.window is no pair of hours')
     }
     for (const hour of window) checkInteger(hour, 0, 24, 'merge.window')
+    if (window[0] === window[1]) {
+      throw new RangeError(`Option merge.window ends at ${window[1]}, where it begins`)
+    }
   }
   return { ...options, window }
 }
@@ -435,7 +445,12 @@ export function checkInteger(value: unknown, low: number, high: number, name: st
   }
 }
 
-function checkType(value: unknown, type: 'boolean' | 'function' | 'number', name: string): void {
+/** @throws TypeError where `value` is of another type */
+export function checkType(
+  value: unknown,
+  type: 'boolean' | 'function' | 'number',
+  name: string,
+): void {
   if (typeof value !== type) throw new TypeError(`Option ${name} must be a ${type}`)
 }
 

@@ -96,7 +96,10 @@ export function planAutomatic(
       chosen.set(segment, 'blocks tombstones')
     }
   }
-  return finish(segments, capInput(chosen, policy), expired)
+  const taken = capInput(chosen, policy)
+  // One small segment by itself stays small: it would be rewritten again and again.
+  const [reason] = taken.size === 1 ? taken.values() : []
+  return finish(segments, reason === 'small' ? new Map() : taken, expired)
 }
 
 /** Chooses every sealed segment that has anything to give back, or all that are small. */

@@ -68,6 +68,9 @@ describe('options', () => {
     [{ merge: { thresholdDeadRatio: 0.6 } }, 'is above merge.triggerDeadRatio'],
     [{ merge: { maxInputBytes: -1 } }, 'Option merge.maxInputBytes is -1'],
     [{ merge: { window: [0, 25] } }, 'Option merge.window is 25; it must be from 0 to 24'],
+    [{ merge: { window: [3, 3] } }, 'Option merge.window ends at 3, where it begins'],
+    [{ merge: { triggerDeadBytes: 0 } }, 'Option merge.triggerDeadBytes is 0; it must be from 1'],
+    [{ merge: { smallSegmentBytes: 64 * MIB + 1 } }, 'is above half of maxSegmentBytes'],
   ])('are refused as out of range: %o', (options, text) => {
     expect(() => resolveOptions(options as object)).toThrow(RangeError)
     expect(() => resolveOptions(options as object)).toThrow(text)

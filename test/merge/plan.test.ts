@@ -1,0 +1,244 @@
+import { describe, expect, it } from 'vitest'
+import {
+  type MergePlan,
+  type PlannedSegment,
+  planAll,
+  planAutomatic,
+} from '../../src/merge/plan.ts'
+import { type MergeOptions, resolveOptions } from '../../src/options.ts'
+
+const NOW_MS = 1_000_000
+const MIB = 1024 * 1024
+
+/** A sealed segment of 100 puts and 1 MiB, none of it dead; its sequences follow from its id. */
+function segment(id: number, differing: Partial<PlannedSegment> = {}): PlannedSegment {
+  return {
+    id,
+    size: MIB,
+    putCount: 100,
+    deadPutCount: 0,
+    deadBytes: 0,
+    tombstoneBytes: 0,
+    minSequence: id * 1000,
+    maxSequence: id * 1000 + 999,
+    lastExpiryMs: 0,
+    sealed: true,
+    ...differing,
+  }
+}
+
+/** As {@link segment}, with a share of it dead. */
+function dead(id: number, share: number, differing: Partial<PlannedSegment> = {}): PlannedSegment {
+  const { size = MIB } = differing
+  return segment(id, { deadPutCount: 1, deadBytes: size * share, ...differing })
+}
+
+function automatic(segments: PlannedSegment[], merge: MergeOptions = {}): MergePlan {
+  // Of segments of up to 16 MiB those below 1 MiB are small.
+  const policy = resolveOptions({ maxSegmentBytes: 16 * MIB, merge }).merge
+  return planAutomatic(segments, policy, NOW_MS)
+}
+
+/** What is merged, and why, as text. */
+function inputs(plan: MergePlan): string[] {
+  return plan.inputs.map(({ id, reason }) => `${id} ${reason}`)
+}
+
+describe('an automatic plan', () => {
+  it('is empty where nothing is dead', () => {
+    const plan = automatic([segment(1), segment(2), segment(3, { sealed: false })])
+
+    expect(plan).toMatchObject({ inputs: [], expired: [] })
+  })
+
+  it('begins with a segment of which the share triggerDeadRatio is dead', () => {
+    expect(inputs(automatic([dead(1, 0.49), segment(2)]))).toEqual([])
+    expect(inputs(automatic([dead(1, 0.5), segment(2)]))).toEqual(['1 dead ratio'])
+    const merge = { triggerDeadRatio: 0.9, thresholdDeadRatio: 0.9 }
+    expect(inputs(automatic([dead(1, 0.89)], merge))).toEqual([])
+    expect(inputs(automatic([dead(1, 0.9)], merge))).toEqual(['1 dead ratio'])
+  })
+
+  it('begins where triggerDeadBytes are dead in all, whatever their share', () => {
+    const segments = [dead(1, 0.3), dead(2, 0.3), dead(3, 0.1)]
+
+    expect(inputs(automatic(segments))).toEqual([])
+    expect(inputs(automatic(segments, { triggerDeadBytes: MIB }))).toEqual([])
+    expect(inputs(automatic(segments, { triggerDeadBytes: Math.floor(0.7 * MIB) }))).toEqual([
+      '1 dead bytes',
+      '2 rides along',
+    ])
+  })
+
+  it('takes along what is dead by the thresholds, once it begins', () => {
+    const segments = [dead(1, 0.5), dead(2, 0.25), dead(3, 0.24), dead(4, 0.2, { size: 8 * MIB })]
+
+    expect(inputs(automatic(segments))).toEqual(['1 dead ratio', '2 rides along'])
+    expect(inputs(automatic(segments, { thresholdDeadRatio: 0.24 }))).toEqual([
+      '1 dead ratio',
+      '2 rides along',
+      '3 rides along',
+    ])
+    expect(inputs(automatic(segments, { thresholdDeadBytes: MIB }))).toEqual([
+      '1 dead ratio',
+      '2 rides along',
+      '4 rides along',
+    ])
+  })
+
+  it('folds eight small segments together, and fewer only where it begins anyway', () => {
+    const small = (count: number) =>
+      Array.from({ length: count }, (_, index) => segment(index + 1, { size: MIB - 1 }))
+
+    expect(inputs(automatic(small(7)))).toEqual([])
+    expect(inputs(automatic(small(8)))).toEqual(small(8).map(({ id }) => `${id} small`))
+    expect(inputs(automatic(small(8), { smallSegmentBytes: MIB - 1 }))).toEqual([])
+    expect(inputs(automatic([...small(2), dead(9, 0.5)]))).toEqual([
+      '1 small',
+      '2 small',
+      '9 dead ratio',
+    ])
+  })
+
+  it('does not rewrite a small segment by itself, for it stays small', () => {
+    const small = Array.from({ length: 9 }, (_, index) => segment(index + 1, { size: 1000 }))
+
+    expect(inputs(automatic(small, { maxInputBytes: 1000 }))).toEqual([])
+    expect(inputs(automatic(small, { maxInputBytes: 2000 }))).toEqual(['1 small', '2 small'])
+  })
+
+  it('never takes the active segment', () => {
+    const active = { sealed: false, lastExpiryMs: NOW_MS }
+
+    expect(inputs(automatic([dead(1, 1, active)]))).toEqual([])
+    expect(automatic([dead(1, 1, active)]).expired).toEqual([])
+  })
+
+  it('reads at most maxInputBytes, of what gives back the largest share, but at least one segment', () => {
+    const segments = [dead(1, 0.6), dead(2, 0.9), dead(3, 0.7), dead(4, 0.8)]
+
+    expect(inputs(automatic(segments, { maxInputBytes: 2 * MIB }))).toEqual([
+      '2 dead ratio',
+      '4 dead ratio',
+    ])
+    expect(inputs(automatic(segments, { maxInputBytes: 0 }))).toEqual(['2 dead ratio'])
+  })
+
+  it('passes over what is too large for the cap, and takes what still fits', () => {
+    const segments = [dead(1, 0.9), dead(2, 0.8, { size: 4 * MIB }), dead(3, 0.7)]
+
+    expect(inputs(automatic(segments, { maxInputBytes: 2 * MIB }))).toEqual([
+      '1 dead ratio',
+      '3 dead ratio',
+    ])
+  })
+
+  it('gives the segments in the order of their sequences', () => {
+    const merged = dead(9, 0.5, { minSequence: 1, maxSequence: 500 })
+
+    expect(inputs(automatic([dead(1, 0.9), dead(2, 0.5), merged]))).toEqual([
+      '9 dead ratio',
+      '1 dead ratio',
+      '2 dead ratio',
+    ])
+  })
+
+  it('says for each segment what it gives back', () => {
+    const plan = automatic([dead(1, 0.5, { tombstoneBytes: 100 }), dead(2, 0.25)])
+
+    expect(plan.inputs).toEqual([
+      { id: 1, reason: 'dead ratio', bytes: MIB, bytesGained: MIB / 2 + 100 },
+      { id: 2, reason: 'rides along', bytes: MIB, bytesGained: MIB / 4 },
+    ])
+  })
+})
+
+describe('a plan and segments that have expired', () => {
+  const expired = { lastExpiryMs: NOW_MS, deadPutCount: 0 }
+
+  it('deletes them unread, once their last put has expired', () => {
+    const segments = [segment(1, expired), segment(2, { lastExpiryMs: NOW_MS + 1 }), segment(3)]
+
+    const plan = automatic(segments)
+
+    expect(plan.inputs).toEqual([])
+    expect(plan.expired).toEqual([{ id: 1, reason: 'expired', bytes: MIB, bytesGained: MIB }])
+    expect(planAll(segments, NOW_MS).expired).toEqual(plan.expired)
+  })
+
+  it('does not take a segment without puts for one', () => {
+    const tombstones = segment(1, { putCount: 0, lastExpiryMs: 0, tombstoneBytes: 1000 })
+
+    expect(automatic([tombstones]).expired).toEqual([])
+  })
+
+  it('reads them where an older dead put lies elsewhere, which they may hide', () => {
+    const blocker = dead(1, 0.1)
+
+    expect(automatic([blocker, segment(2, expired)]).expired).toEqual([])
+    expect(automatic([dead(3, 0.1), segment(2, expired)]).expired).toHaveLength(1)
+  })
+
+  it('deletes two that block each other together, and neither where another blocks one', () => {
+    const first = segment(2, { ...expired, deadPutCount: 5 })
+    const second = segment(3, { ...expired, deadPutCount: 5 })
+
+    expect(automatic([first, second]).expired.map(({ id }) => id)).toEqual([2, 3])
+    expect(automatic([dead(1, 0.1), first, second]).expired).toEqual([])
+  })
+
+  it('rewrites them when asked to merge all, where they cannot be deleted unread', () => {
+    const segments = [dead(1, 0.1, { sealed: false }), segment(2, expired)]
+
+    expect(inputs(planAll(segments, NOW_MS))).toEqual(['2 asked'])
+  })
+})
+
+describe('a plan and tombstones', () => {
+  it('drops those that no segment outside of the merge can need', () => {
+    expect(automatic([dead(1, 0.5), segment(2)]).dropBelow).toBe(Number.POSITIVE_INFINITY)
+    // Segment 2 has dead puts from sequence 2000 on, which newer tombstones may hide.
+    expect(automatic([dead(1, 0.5), dead(2, 0.1)]).dropBelow).toBe(2000)
+    expect(automatic([dead(1, 0.5), dead(2, 0.1, { sealed: false })]).dropBelow).toBe(2000)
+  })
+
+  it('counts as gained only those that are dropped', () => {
+    const merged = dead(3, 0.5, { tombstoneBytes: 1000 })
+
+    const [free] = automatic([merged]).inputs
+    const [blocked] = automatic([dead(1, 0.1), merged]).inputs
+
+    expect(free?.bytesGained).toBe(MIB / 2 + 1000)
+    expect(blocked?.bytesGained).toBe(MIB / 2)
+  })
+
+  it('merges what consists of tombstones with the segments that block them', () => {
+    const heavy = segment(3, { putCount: 0, tombstoneBytes: 0.6 * MIB })
+
+    expect(inputs(automatic([dead(1, 0.2), segment(2), heavy]))).toEqual([
+      '1 blocks tombstones',
+      '3 blocks tombstones',
+    ])
+  })
+
+  it('leaves them where that gives back too little, reads too much, or is blocked by the active one', () => {
+    const heavy = segment(3, { putCount: 0, tombstoneBytes: 0.6 * MIB })
+
+    expect(inputs(automatic([dead(1, 0.01, { size: 16 * MIB }), heavy]))).toEqual([])
+    expect(inputs(automatic([dead(1, 0.2), heavy], { maxInputBytes: 2 * MIB - 1 }))).toEqual([])
+    expect(inputs(automatic([dead(1, 0.2, { sealed: false }), heavy]))).toEqual([])
+  })
+})
+
+describe('a plan of all', () => {
+  it('takes every sealed segment that has anything to give back, and no other', () => {
+    const segments = [
+      dead(1, 0.001),
+      segment(2),
+      segment(3, { tombstoneBytes: 19 }),
+      dead(4, 0.9, { sealed: false }),
+    ]
+
+    expect(inputs(planAll(segments, NOW_MS))).toEqual(['1 asked', '3 asked'])
+  })
+})
