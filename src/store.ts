@@ -387,6 +387,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    * Merges all that has anything to give back, the active segment included; resolves when the space is free.
    *
    * @throws {@link StoreError} FIRKIN_MERGE_RUNNING, FIRKIN_MERGE_FAILED, FIRKIN_READ_ONLY
+   * @throws {@link CorruptionError} where a segment is damaged; the store is as it was
    */
   async merge(options?: MergeCallOptions): Promise<MergeReport> {
     this.#assertOpen()

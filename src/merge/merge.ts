@@ -24,11 +24,17 @@ import type { Engine } from '../engine.ts'
 import { StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import { HintDecoder } from '../format/hint.ts'
-import { hintName, segmentName } from '../format/names.ts'
+import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { PUT } from '../format/record.ts'
 import { removeIfThere } from '../io/files.ts'
 import type { Entry, Keydir } from '../keydir/keydir.ts'
-import { checkNames, checkObject, type MergePolicy, type ResolvedOptions } from '../options.ts'
+import {
+  checkNames,
+  checkObject,
+  checkType,
+  type MergePolicy,
+  type ResolvedOptions,
+} from '../options.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { CopyJob, CopyProgress } from './copy.ts'
@@ -52,7 +58,7 @@ export interface MergeCallOptions {
   readonly byPolicy?: boolean
   /** Ends the merge before its commit; the store is then as it was. */
   readonly signal?: AbortSignal
-  /** Called about every mebibyte that is read. */
+  /** Called about every mebibyte that is read. What it throws ends the merge as `signal` does. */
   readonly onProgress?: (progress: MergeProgress) => void
 }
 
@@ -84,6 +90,9 @@ export interface MergeListener {
   failed(error: StoreError): void
 }
 
+/** How long no merge starts by itself after one has failed: twice as long each time, up to an hour. */
+const FIRST_REST_MS = 10_000
+const LAST_REST_MS = 3_600_000
 /** How long the main thread is held at once, in milliseconds. */
 const SLICE_MS = 2
 /** How many entries are walked in one step. */
@@ -101,6 +110,9 @@ export class Merger {
   readonly #listener: MergeListener
   #running: Promise<unknown> | undefined
   #abort: AbortController | undefined
+  /** How long no merge starts by itself after one that failed. */
+  #restMs = 0
+  #restsUntil = 0
 
   constructor(
     engine: Engine,
@@ -128,6 +140,10 @@ export class Merger {
   async merge(options: MergeCallOptions = {}): Promise<MergeReport> {
     checkObject(options, 'Merge options')
     checkNames(options, ['dryRun', 'byPolicy', 'signal', 'onProgress'], 'merge option')
+    for (const name of ['dryRun', 'byPolicy'] as const) {
+      if (options[name] !== undefined) checkType(options[name], 'boolean', name)
+    }
+    if (options.onProgress !== undefined) checkType(options.onProgress, 'function', 'onProgress')
     if (options.dryRun === true) {
       await this.#forgetExpired(options.signal)
       return planned(this.#plan(options, true), true)
@@ -153,15 +169,24 @@ export class Merger {
   consider(): void {
     this.releaseRetired()
     if (!this.#policy.automatic || this.#running !== undefined || !this.#isInWindow()) return
-    if (!this.#engine.durability.isSound) return
+    if (!this.#engine.durability.isSound || performance.now() < this.#restsUntil) return
     const plan = planAutomatic(this.#figures(false), this.#policy, this.#now())
     if (isEmpty(plan)) return
-    this.#exclusively((signal) => this.#run(plan, signal, undefined)).catch((error: unknown) => {
-      // A store that is being closed has ended the merge itself.
-      if (error instanceof StoreError && error.code !== 'FIRKIN_CLOSED') {
-        this.#listener.failed(error)
-      }
-    })
+    this.#exclusively((signal) => this.#run(plan, signal, undefined)).then(
+      () => {
+        this.#restMs = 0
+      },
+      (error: unknown) => this.#rest(error),
+    )
+  }
+
+  /** Lets some time pass before the next merge starts by itself: what failed may fail again. */
+  #rest(error: unknown): void {
+    // A store that is being closed has ended the merge itself.
+    if (!(error instanceof StoreError) || error.code === 'FIRKIN_CLOSED') return
+    this.#restMs = Math.min(Math.max(FIRST_REST_MS, this.#restMs * 2), LAST_REST_MS)
+    this.#restsUntil = performance.now() + this.#restMs
+    this.#listener.failed(error)
   }
 
   /** Ends a merge that runs, and resolves when it is over. */
@@ -236,7 +261,11 @@ export class Merger {
     const targets = await this.#copy(plan, inputs, live, signal, (copied) => {
       progress = { ...copied, bytesTotal }
       this.#listener.progressed(progress)
-      onProgress?.(progress)
+      try {
+        onProgress?.(progress)
+      } catch (error) {
+        this.#abort?.abort(error)
+      }
     })
     await this.#commit(going, targets, keydir)
     const bytesWritten = targets.reduce((sum, { sealed }) => sum + sealed.size, 0)
@@ -300,7 +329,15 @@ export class Merger {
       dropBelow: plan.dropBelow,
       maxBytesPerSecond: this.#policy.maxBytesPerSecond,
     }
-    return await this.#labour.copy(job, onProgress, signal)
+    try {
+      const targets = await this.#labour.copy(job, onProgress, signal)
+      signal.throwIfAborted()
+      return targets
+    } catch (error) {
+      // A thread that has died has left what it had begun.
+      for (const id of job.targetIds) this.#removeFiles(id)
+      throw error
+    }
   }
 
   /** How many targets there may be: two in a row hold more than fits one. */
@@ -350,7 +387,7 @@ export class Merger {
       }, undefined)
     }
     for (const segment of going) this.#engine.retire(segment)
-    removeCheckpoint(segments)
+    this.#removeCheckpoint()
     this.releaseRetired()
   }
 
@@ -415,17 +452,30 @@ export class Merger {
     return this.#engine.options.clock()
   }
 
+  /** Removes the checkpoint that the merge has made stale. */
+  #removeCheckpoint(): void {
+    try {
+      removeCheckpoint(this.#engine.segments)
+    } catch (error) {
+      // Whoever reads it sees that it is stale.
+      this.#tellFailure('Cannot remove the stale checkpoint', error)
+    }
+  }
+
+  /** Removes the files of a segment that is of no store any more, or that was never whole. */
   #removeFiles(id: number): void {
     const { files, directory } = this.#engine.segments.home
     try {
-      for (const name of [hintName(id), segmentName(id)])
+      for (const name of [temporaryName(hintName(id), 0), hintName(id), segmentName(id)])
         removeIfThere(files, join(directory, name))
     } catch (error) {
-      // It is of no store any more: the next open tries again.
-      this.#listener.failed(
-        new StoreError('FIRKIN_MERGE_FAILED', `Cannot remove segment ${id}`, { cause: error }),
-      )
+      // The next open tries again.
+      this.#tellFailure(`Cannot remove segment ${id}`, error)
     }
+  }
+
+  #tellFailure(message: string, cause: unknown): void {
+    this.#listener.failed(new StoreError('FIRKIN_MERGE_FAILED', message, { cause }))
   }
 }
 

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { CorruptionError } from '../errors.ts'
 import type { HintJob } from '../segment/hint-file.ts'
 import type { CopyJob, CopyProgress } from './copy.ts'
 import type { CopyTarget } from './targets.ts'
@@ -29,7 +30,11 @@ export interface Labour {
 export const threadLabour: Labour = {
   async copy(job, onProgress, signal) {
     const cancelled = new SharedArrayBuffer(4)
-    const cancel = (): void => void Atomics.store(new Int32Array(cancelled), 0, 1)
+    const cancel = (): void => {
+      const flag = new Int32Array(cancelled)
+      Atomics.store(flag, 0, 1)
+      Atomics.notify(flag, 0)
+    }
     signal.addEventListener('abort', cancel, { once: true })
     try {
       signal.throwIfAborted()
@@ -51,13 +56,29 @@ function run(
 ): Promise<readonly CopyTarget[]> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(workerFile(), { workerData: task, name: 'firkin-merge' })
+    let targets: readonly CopyTarget[] | undefined
+    let failure: unknown
     worker.on('message', (message: ThreadMessage) => {
       if (message.kind === 'progress') onProgress(message.progress)
-      else resolve(message.targets)
+      else targets = message.targets
     })
-    worker.on('error', reject)
-    worker.on('exit', (code) => reject(new Error(`The merge thread ended with code ${code}`)))
+    worker.on('error', (error) => {
+      failure = withClass(error)
+    })
+    // It is over when the thread is: nothing of it goes on in the directory then.
+    worker.on('exit', (code) => {
+      if (targets !== undefined && failure === undefined) resolve(targets)
+      else reject(failure ?? new Error(`The merge thread ended with code ${code}`))
+    })
   })
+}
+
+/** An error that came from another thread has its fields, but not its class. */
+function withClass(error: unknown): unknown {
+  if (!(error instanceof Error) || !('code' in error) || error.code !== 'FIRKIN_CORRUPT')
+    return error
+  const { message, file, offset } = error as CorruptionError
+  return new CorruptionError(message.replace(` (${file}, offset ${offset})`, ''), file, offset)
 }
 
 /** A thread cannot load TypeScript on Node 20: run from source, it is taken from the build. */

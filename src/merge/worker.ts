@@ -9,9 +9,6 @@ import type { ThreadMessage, ThreadTask } from './thread.ts'
 const port = parentPort
 if (port === null) throw new Error('This file is the merge thread; it is not to be run by itself')
 
-/** Nobody ever wakes it: waiting on it is sleeping. */
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
-
 const task = workerData as ThreadTask
 const send = (message: ThreadMessage, transfer: ArrayBuffer[] = []): void =>
   port.postMessage(message, transfer)
@@ -38,7 +35,8 @@ if (task.kind === 'hint') {
     const { maxBytesPerSecond } = task.job
     if (maxBytesPerSecond > 0) {
       const dueMs = (step.value.bytesRead / maxBytesPerSecond) * 1000
-      Atomics.wait(sleeper, 0, 0, Math.max(0, dueMs - (performance.now() - beganAt)))
+      // Woken where it is cancelled.
+      Atomics.wait(cancelled, 0, 0, Math.max(0, dueMs - (performance.now() - beganAt)))
     }
   }
 }

@@ -1,0 +1,241 @@
+/** The merge thread. On Node 20 a thread cannot load TypeScript: these tests run against the build. */
+
+import { execFile } from 'node:child_process'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { encodeFileHeader, FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { hintName, segmentName } from '../../src/format/names.ts'
+import type { CopyJob, CopyProgress } from '../../src/merge/copy.ts'
+import { threadLabour } from '../../src/merge/thread.ts'
+import { withDirectory } from '../support/directory.ts'
+import { put, STORE_ID, tombstone } from '../support/records.ts'
+
+const run = promisify(execFile)
+const KIB = 1024
+const { signal: never } = new AbortController()
+const BUILT = new URL('../../dist/src/index.js', import.meta.url).href
+
+/** Writes a segment with id 1, and answers the job that copies it; every put is live. */
+async function jobIn(directory: string, records: readonly Buffer[]): Promise<CopyJob> {
+  const header = encodeFileHeader({
+    type: 'segment',
+    storeId: STORE_ID,
+    fileId: 1,
+    origin: 'appended',
+    predecessor: undefined,
+  })
+  const bytes = Buffer.concat([header, ...records])
+  await writeFile(join(directory, segmentName(1)), bytes)
+  let at = FILE_HEADER_SIZE
+  const starts = records.map(({ length }) => {
+    at += length
+    return at - length
+  })
+  return {
+    directory,
+    storeId: STORE_ID,
+    sources: [{ id: 1, size: bytes.length, live: Uint32Array.from(starts) }],
+    targetIds: [2, 3, 4, 5, 6, 7, 8],
+    maxSegmentBytes: 2048 * KIB,
+    dropBelow: Number.POSITIVE_INFINITY,
+    maxBytesPerSecond: 0,
+  }
+}
+
+/** Puts of 100 KiB. */
+function large(count: number): Buffer[] {
+  return Array.from({ length: count }, (_, index) =>
+    put(`key ${index}`, 'x'.repeat(100 * KIB), index + 1),
+  )
+}
+
+describe('the merge thread', () => {
+  it('copies, tells how far it has come, and answers what it wrote', async () => {
+    await withDirectory(async (directory) => {
+      const job = await jobIn(directory, [...large(30), tombstone('gone', 99)])
+      const told: CopyProgress[] = []
+
+      const targets = await threadLabour.copy(job, (progress) => told.push(progress), never)
+
+      expect(targets.map(({ sealed }) => [sealed.id, sealed.putCount])).toEqual([
+        [2, 20],
+        [3, 10],
+      ])
+      expect(told.at(-1)?.bytesRead).toBe(job.sources[0]?.size)
+      expect(told.length).toBeGreaterThan(2)
+      for (const { sealed, hint } of targets) {
+        const { length } = await readFile(join(directory, segmentName(sealed.id)))
+        expect(length).toBe(sealed.size)
+        expect(await readFile(join(directory, hintName(sealed.id)))).toEqual(Buffer.from(hint))
+      }
+    })
+  })
+
+  it('reads no faster than it may', async () => {
+    await withDirectory(async (directory) => {
+      const job = await jobIn(directory, large(30))
+      const beganAt = performance.now()
+
+      await threadLabour.copy({ ...job, maxBytesPerSecond: 12 * 1024 * KIB }, () => {}, never)
+
+      // 2.9 MiB, at 12 MiB a second.
+      expect(performance.now() - beganAt).toBeGreaterThan(240)
+    })
+  })
+
+  it('ends as soon as its signal fires, with the reason, and leaves no file', async () => {
+    await withDirectory(async (directory) => {
+      const job = await jobIn(directory, large(60))
+      const abort = new AbortController()
+      const reason = new Error('enough')
+
+      const copied = threadLabour.copy(
+        { ...job, maxBytesPerSecond: 10 * KIB },
+        () => abort.abort(reason),
+        abort.signal,
+      )
+
+      await expect(copied).rejects.toBe(reason)
+      expect(await readdir(directory)).toEqual([segmentName(1)])
+    })
+  })
+
+  it('does not begin where its signal has fired', async () => {
+    await withDirectory(async (directory) => {
+      const job = await jobIn(directory, large(1))
+
+      const copied = threadLabour.copy(job, () => {}, AbortSignal.abort(new Error('before')))
+
+      await expect(copied).rejects.toThrow('before')
+      expect(await readdir(directory)).toEqual([segmentName(1)])
+    })
+  })
+
+  it('names the place of a damaged record, as on the main thread', async () => {
+    await withDirectory(async (directory) => {
+      const job = await jobIn(directory, large(3))
+      const path = join(directory, segmentName(1))
+      const bytes = await readFile(path)
+      bytes[bytes.length - 1] = 0
+      await writeFile(path, bytes)
+      const offset = bytes.length - (large(3)[2]?.length ?? 0)
+
+      const failed = {
+        name: 'CorruptionError',
+        code: 'FIRKIN_CORRUPT',
+        message: `The record does not match its checksum (${path}, offset ${offset})`,
+        file: path,
+        offset,
+      }
+      await expect(threadLabour.copy(job, () => {}, never)).rejects.toMatchObject(failed)
+      const { storeId } = job
+      const hint = { directory, storeId, id: 1, origin: 'appended', size: bytes.length } as const
+      await expect(threadLabour.hint(hint)).rejects.toMatchObject(failed)
+      expect(await readdir(directory)).toEqual([segmentName(1)])
+    })
+  })
+
+  it('makes hints', async () => {
+    await withDirectory(async (directory) => {
+      const { storeId, sources } = await jobIn(directory, large(3))
+      const size = sources[0]?.size ?? 0
+
+      await threadLabour.hint({ directory, storeId, id: 1, origin: 'appended', size })
+
+      expect(await readdir(directory)).toEqual([hintName(1), segmentName(1)])
+    })
+  })
+})
+
+/** What becomes of the thread when it writes for the third time. */
+const DEATHS = {
+  'ends by itself': 'process.exit(7)',
+  'runs out of memory': 'for (const kept = []; ; ) kept.push(new Array(100_000).fill(0.5))',
+  'throws what nobody catches': "throw new RangeError('out of the blue')",
+} as const
+
+/** Loaded into the process and its threads before anything else. */
+const preload = (death: string): string => `
+  const fs = require('node:fs')
+  const { isMainThread, workerData } = require('node:worker_threads')
+  if (!isMainThread && workerData.kind === 'copy' && !fs.existsSync('died')) {
+    const { writeSync } = fs
+    let left = 3
+    fs.writeSync = (...args) => {
+      if (--left > 0) return writeSync(...args)
+      fs.closeSync(fs.openSync('died', 'w'))
+      ${death}
+    }
+    require('node:module').syncBuiltinESMExports()
+  }
+`
+
+/** A merge of which the thread dies; then the store is used and merged once more. */
+const PROGRAM = `
+  import { readdirSync } from 'node:fs'
+  const { open } = await import(${JSON.stringify(BUILT)})
+  const options = { maxSegmentBytes: 2 ** 20, merge: { automatic: false }, valueEncoding: 'utf8' }
+  const store = await open('data', options)
+  const keys = Array.from({ length: 40 }, (_, index) => 'key ' + String(index).padStart(2, '0'))
+  for (const key of keys) await store.put(key, ('old ' + key).padEnd(100_000, '-'))
+  for (let index = 0; index < 40; index += 2) {
+    await store.put(keys[index], ('new ' + keys[index]).padEnd(100_000, '-'))
+  }
+  for (const key of keys.slice(0, 10)) await store.delete(key)
+  await store.sync()
+  const shown = () => JSON.stringify([...store.entries()])
+  const before = shown()
+  const outcome = await store.merge().then(() => 'merged', ({ code, cause }) => code + ': ' + cause.message)
+  const intact = shown() === before
+  const ids = new Set(store.stats().segments.map(({ id }) => id))
+  const leftovers = readdirSync('data').filter((name) => /^[0-9]/.test(name) && !ids.has(parseInt(name)))
+  await store.put('after', 'the death')
+  const { bytesGained } = await store.merge()
+  await store.close()
+  const reopened = await open('data', { ...options, checkpoint: false })
+  const { ok } = await reopened.verify()
+  console.log(JSON.stringify({
+    outcome, intact, leftovers, ok, gained: bytesGained > 2_900_000,
+    kept: reopened.count() === 31 && reopened.get('after') === 'the death' && reopened.get('key 10')?.slice(0, 10) === 'new key 10',
+  }))
+  await reopened.close()
+`
+
+describe('a merge of which the thread dies', () => {
+  it.each(Object.entries(DEATHS))(
+    'fails, and leaves the store as it was: the thread %s',
+    { timeout: 60_000 },
+    async (name, death) => {
+      await withDirectory(async (directory) => {
+        await writeFile(join(directory, 'preload.cjs'), preload(death))
+        await writeFile(join(directory, 'program.mjs'), PROGRAM)
+
+        const { stdout } = await run(
+          process.execPath,
+          ['--max-old-space-size=64', '--require', './preload.cjs', 'program.mjs'],
+          { cwd: directory },
+        )
+
+        const reasons = {
+          'ends by itself': 'The merge thread ended with code 7',
+          'runs out of memory': expect.stringContaining('memory'),
+          'throws what nobody catches': 'out of the blue',
+        }
+        const { outcome, ...rest } = JSON.parse(stdout)
+        expect(outcome.replace(/^FIRKIN_MERGE_FAILED: /, '')).toEqual(
+          reasons[name as keyof typeof DEATHS],
+        )
+        expect(outcome).toMatch(/^FIRKIN_MERGE_FAILED/)
+        expect(rest).toEqual({
+          intact: true,
+          leftovers: [],
+          ok: true,
+          gained: true,
+          kept: true,
+        })
+      })
+    },
+  )
+})
