@@ -1,7 +1,7 @@
 /**
  * A consistent copy of a store, while it is written, by its writer or beside it.
  *
- * 1. Make all that is written durable, and note which segments there are and how far the active one reaches.
+ * 1. Note which segments there are and how far the active one reaches, and make all of that durable.
  * 2. Give each segment that does not change a second name in the target; where that cannot be, copy it.
  * 3. Copy the active segment, as far as it was noted.
  * 4. Write the target's manifest, last: without it the target is no store.
@@ -11,7 +11,8 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { Engine } from './engine.ts'
 import { StoreError } from './errors.ts'
-import { hintName, segmentName } from './format/names.ts'
+import type { Manifest } from './format/manifest.ts'
+import { hintName, MANIFEST_NAME, segmentName } from './format/names.ts'
 import { errorCode, type Files, readFully, removeIfThere, writeFully } from './io/files.ts'
 import { checkNames, checkObject } from './options.ts'
 import type { Segment } from './segment/segment.ts'
@@ -21,7 +22,7 @@ import { Segments } from './segment/segments.ts'
 export interface BackupOptions {
   /** Ends the backup; what was made of it is removed. */
   readonly signal?: AbortSignal
-  /** Called about every mebibyte that is copied, and after each segment. */
+  /** Called about every mebibyte that is copied, and after each segment. What it throws ends the backup. */
   readonly onProgress?: (progress: BackupProgress) => void
 }
 
@@ -69,14 +70,51 @@ export async function backUp(
   const backup = new Backup(files, target, { ...options, signal })
   try {
     if (!engine.options.readOnly) engine.commits.flush()
+    const moment = momentOf(engine)
     await engine.durability.sync()
-    return await backup.make(engine)
+    return await backup.make(moment)
   } catch (error) {
     backup.discard()
-    if (error instanceof StoreError || signal.aborted) throw error
+    // What is not the operating system's was thrown by `onProgress`.
+    if (error instanceof StoreError || signal.aborted || errorCode(error) === undefined) throw error
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
   } finally {
     engine.views.close(view)
+  }
+}
+
+/** A segment as far as it is backed up. */
+interface Piece {
+  readonly segment: Segment
+  readonly size: number
+}
+
+/** What a store consisted of at some moment. */
+interface Moment {
+  readonly manifest: Manifest
+  readonly nextSequence: number
+  readonly nextSegmentId: number
+  /** What is not written any more, whether the manifest lists it by then or not. */
+  readonly unchanging: readonly Piece[]
+  /** The active segment. */
+  readonly last: Piece | undefined
+}
+
+function momentOf({ segments, nextSequence }: Engine): Moment {
+  // A store that is only read may end in a torn segment, with nothing behind it that counts.
+  const tail = segments.tail
+    .filter(({ writtenSize }) => writtenSize > 0)
+    .map((segment) => ({ segment, size: segment.writtenSize }))
+  const last = tail.pop()
+  return {
+    manifest: segments.manifest,
+    nextSequence,
+    nextSegmentId: segments.nextId,
+    unchanging: [
+      ...segments.listed.map((segment) => ({ segment, size: segment.usage.size })),
+      ...tail,
+    ],
+    last,
   }
 }
 
@@ -97,20 +135,8 @@ class Backup {
     this.#options = options
   }
 
-  async make(engine: Engine): Promise<BackupReport> {
-    const { segments, nextSequence } = engine
-    const { manifest } = segments
-    const nextSegmentId = segments.nextId
-    // A store that is only read may end in a torn segment, with nothing behind it that counts.
-    const tail = segments.tail
-      .filter(({ writtenSize }) => writtenSize > 0)
-      .map((segment) => ({ segment, size: segment.writtenSize }))
-    const last = tail.at(-1)
-    const unchanging = [
-      ...segments.listed.map((segment) => ({ segment, size: segment.usage.size })),
-      ...tail.slice(0, -1),
-    ]
-    const unlisted = tail.slice(0, -1).map(({ segment }) => segment)
+  async make(moment: Moment): Promise<BackupReport> {
+    const { manifest, unchanging, last } = moment
     this.#bytesTotal = unchanging.reduce((sum, { size }) => sum + size, last?.size ?? 0)
 
     this.#files.makeDirectory(this.#directory)
@@ -119,19 +145,17 @@ class Backup {
     }
     if (last !== undefined) await this.#copy(last.segment, last.size)
     const copy = new Segments(
-      { files: this.#files, directory: this.#directory, storeId: segments.home.storeId },
-      { ...manifest, nextSequence },
-      nextSegmentId,
+      { files: this.#files, directory: this.#directory, storeId: manifest.storeId },
+      { ...manifest, nextSequence: moment.nextSequence },
+      moment.nextSegmentId,
       0,
     )
+    this.#made.push(join(this.#directory, MANIFEST_NAME))
     await copy.commit(() => ({
       tailId: last?.segment.id ?? manifest.tailId,
       tailSize: last?.size ?? 0,
       closed: true,
-      segments: [
-        ...manifest.segments,
-        ...unlisted.map((segment) => segment.usage.seal(segment.id, segment.origin)),
-      ],
+      segments: unchanging.map(({ segment }) => segment.usage.seal(segment.id, segment.origin)),
     }))
     return {
       directory: this.#directory,

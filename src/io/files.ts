@@ -122,7 +122,10 @@ export function writeFully(
 ): void {
   for (let at = 0; at < size; ) {
     const written = files.write(file, source, at, size - at, position + at)
-    if (written === 0) throw new Error(`The file took no more bytes at ${position + at}`)
+    if (written === 0) {
+      const message = `EIO: the file took no more bytes at ${position + at}`
+      throw Object.assign(new Error(message), { code: 'EIO' })
+    }
     at += written
   }
 }

@@ -1,8 +1,27 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { Store } from '../../src/store.ts'
 import { withDirectory } from '../support/directory.ts'
-import { openStore, type TextStore } from '../support/store.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { inProcessLabour } from '../support/labour.ts'
+import { DISK, idle, openOn, openStore, type TextStore, withCode } from '../support/store.ts'
+
+const TARGET = '/disk/copy'
+
+/** Opens a store of text in another directory than most. */
+async function openAt(files: FaultyFiles, directory: string): Promise<TextStore> {
+  const options = { lock: false, mapping: false, merge: { automatic: false } } as const
+  const environment = { files, labour: inProcessLabour(files) }
+  return await Store.open(directory, { ...options, valueEncoding: 'utf8' }, environment)
+}
+
+/** What the store in a directory shows. */
+async function shownIn(files: FaultyFiles, directory: string): Promise<[string, string][]> {
+  await using store = await openAt(files.restart(1), directory)
+  expect((await store.verify()).ok).toBe(true)
+  return [...store.entries()]
+}
 
 async function fill(store: TextStore, count: number, value: string): Promise<void> {
   for (let index = 0; index < count; index++) await store.put(`key ${index}`, value.repeat(100))
@@ -40,6 +59,188 @@ describe('backup', () => {
       expect((await copy.verify()).ok).toBe(true)
       expect(bytesCopied + bytesLinked).toBe(reader.stats().bytes)
     })
+  })
+
+  it('is the store as of its call, while writes and a merge go on', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    for (const text of ['old', 'new']) await fill(store, 600, text)
+    await store.sync()
+    await idle(store)
+    const expected = [...store.entries()]
+
+    const backup = store.backup(TARGET)
+    const merge = store.merge()
+    for (const key of ['key 1', 'key 599', 'more']) await store.put(key, 'later')
+    await Promise.all([backup, merge])
+
+    expect(await shownIn(files, TARGET)).toEqual(expected)
+    expect(store.get('more')).toBe('later')
+    await store.close()
+    expect(files.openPaths).toEqual([])
+  })
+
+  it('is whole, at whichever step of a merge or of sealing it is called', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    const backups: Promise<unknown>[] = []
+    let isCalling = false
+    files.onCall = ({ path }) => {
+      // Not for the calls of a backup, nor in the middle of a write.
+      if (isCalling || path.startsWith(TARGET) || path.endsWith('segment')) return
+      isCalling = true
+      const target = `${TARGET}/${backups.length}`
+      const expected = [...store.entries()]
+      const backup = store.backup(target).then(async () => {
+        expect(await shownIn(files, target)).toEqual(expected)
+      })
+      backups.push(backup)
+      isCalling = false
+    }
+
+    for (const text of ['old', 'new']) await fill(store, 250, text)
+    await store.merge()
+    files.onCall = undefined
+
+    await Promise.all(backups)
+    expect(backups.length).toBeGreaterThan(20)
+    await store.close()
+  })
+
+  it('gives sealed segments and their hints a second name, and copies the active one', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await fill(store, 600, 'value')
+    await store.sync()
+    await idle(store)
+    const segments = store.stats().segments
+    const sealed = segments.filter(({ active }) => !active)
+
+    const report = await store.backup(TARGET)
+
+    const bytes = sealed.reduce((sum, segment) => sum + segment.bytes, 0)
+    expect(sealed.length).toBeGreaterThan(1)
+    expect(report).toEqual({
+      directory: TARGET,
+      segments: segments.length,
+      bytesLinked: bytes,
+      bytesCopied: store.stats().bytes - bytes,
+    })
+    const links = files.calls.filter(({ kind, path }) => kind === 'link' && path.startsWith(TARGET))
+    expect(links).toHaveLength(2 * sealed.length)
+    await store.close()
+  })
+
+  it('copies everything where the file system has no links, or the target is on another', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await fill(store, 600, 'value')
+    const expected = [...store.entries()]
+    files.fail({ kinds: ['link'], nth: 1, code: 'EACCES', lasting: true })
+
+    const report = await store.backup(TARGET)
+
+    expect(report).toMatchObject({ bytesLinked: 0, bytesCopied: store.stats().bytes })
+    expect(await shownIn(files, TARGET)).toEqual(expected)
+    await store.close()
+  })
+
+  it.each(['always', 'never'] as const)(
+    'survives a power loss once it has resolved, with sync %s',
+    async (sync) => {
+      const files = new FaultyFiles(1)
+      const store = await openOn(files, { sync })
+      await fill(store, 600, 'value')
+      await store.backup(TARGET)
+
+      const machine = files.afterPowerLoss({ files: ['dropped'], entries: 'dropped' }, 1)
+
+      expect(await shownIn(machine, TARGET)).toHaveLength(600)
+      await store.close()
+    },
+  )
+
+  it('shares nothing that changes with the store it is of', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await fill(store, 600, 'old')
+    const expected = [...store.entries()]
+    await store.backup(TARGET)
+
+    await fill(store, 600, 'new')
+    await store.merge()
+    const copy = await openAt(files, TARGET)
+    await copy.put('of the copy', '1')
+    await copy.merge()
+
+    expect(store.has('of the copy')).toBe(false)
+    expect([...copy.entries()].slice(0, -1)).toEqual(expected)
+    expect((await store.verify()).findings).toEqual([])
+    await copy.close()
+    await store.close()
+  })
+
+  it('refuses a target that is not empty, and changes nothing in it', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await fill(store, 10, 'value')
+    await store.backup(TARGET)
+    const { digest } = files
+
+    await expect(store.backup(TARGET)).rejects.toThrow(withCode('FIRKIN_EXISTS'))
+    await expect(store.backup(DISK)).rejects.toThrow(withCode('FIRKIN_EXISTS'))
+
+    expect(files.digest).toBe(digest)
+    await store.close()
+  })
+
+  it('leaves nothing where a file operation fails, and the store as it was', async () => {
+    let failures = 0
+    for (let nth = 1; ; nth++) {
+      const files = new FaultyFiles(1)
+      const store = await openOn(files)
+      await fill(store, 600, 'value')
+      await store.sync()
+      await idle(store)
+      const expected = [...store.entries()]
+      files.fail({ path: /^\/disk\/copy/, nth, code: 'ENOSPC' })
+
+      const outcome = await store.backup(TARGET).then(
+        () => 'done',
+        (error) => error,
+      )
+
+      const failed = files.faultCount > 0
+      files.heal()
+      if (outcome === 'done') expect(await shownIn(files, TARGET)).toEqual(expected)
+      else {
+        failures++
+        expect(outcome).toMatchObject({ cause: { code: 'ENOSPC' } })
+        expect(outcome.code).toMatch(/^FIRKIN_(WRITE|IO)_FAILED$/)
+        expect(files.list(TARGET) ?? []).toEqual([])
+      }
+      await fill(store, 10, 'later')
+      await store.close()
+      expect(files.openPaths).toEqual([])
+      if (!failed) break
+    }
+    expect(failures).toBeGreaterThan(8)
+  })
+
+  it('rejects with what its onProgress throws, and leaves nothing', async () => {
+    const files = new FaultyFiles(1)
+    await using store = await openOn(files)
+    await fill(store, 600, 'value')
+    const reason = new Error('of the caller')
+
+    const backup = store.backup(TARGET, {
+      onProgress() {
+        throw reason
+      },
+    })
+
+    await expect(backup).rejects.toBe(reason)
+    expect(files.list(TARGET)).toEqual([])
   })
 
   it('leaves nothing where it is ended', async () => {
