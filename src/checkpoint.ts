@@ -27,6 +27,8 @@ import {
   removeIfThere,
   writeFully,
 } from './io/files.ts'
+import { allocateMemory } from './io/mapping.ts'
+import { CHUNK_SIZE } from './keydir/arena.ts'
 import { restoreKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
 import { readFileHeader, type Segment, type SegmentHome } from './segment/segment.ts'
@@ -113,7 +115,12 @@ export function loadCheckpoint(
   let source: ChunkReader | undefined
   try {
     const head = readHead(segments.home, file, path)
-    if (head === undefined || head.summary.kind !== kind || !fits(head.summary, segments, tail)) {
+    if (
+      head === undefined ||
+      head.summary.kind !== kind ||
+      !hasWholeChunks(head) ||
+      !fits(head.summary, segments, tail)
+    ) {
       files.close(file)
       return undefined
     }
@@ -183,6 +190,23 @@ function readHead(
   return end === fileSize ? decoded : undefined
 }
 
+/** Whether each arena has the chunks that it would have here: all of them full but the last. */
+function hasWholeChunks({
+  summary,
+  chunks,
+}: {
+  summary: CheckpointSummary
+  chunks: ChunkPlace[]
+}): boolean {
+  let first = 0
+  for (const count of summary.arenas) {
+    const isWhole = (chunk: ChunkPlace | undefined) => chunk?.size === CHUNK_SIZE
+    if (!chunks.slice(first, first + count - 1).every(isWhole)) return false
+    first += count
+  }
+  return first === chunks.length
+}
+
 /** Whether every segment that the checkpoint points into is there, and no other older one. */
 function fits(summary: CheckpointSummary, segments: Segments, tail: readonly Segment[]): boolean {
   const known = new Map(summary.segments.map((usage) => [usage.id, usage]))
@@ -236,7 +260,7 @@ class ChunkReader {
     const { files, storeId } = this.#segments.home
     const place = this.#chunks[(this.#firstOfArena[arena] ?? 0) + chunk]
     if (place === undefined) throw new DamagedCheckpoint(`There is no chunk ${chunk} of ${arena}`)
-    const bytes = new Uint8Array(place.size)
+    const bytes = allocateMemory(place.size)
     let read: number
     try {
       read = readFully(files, this.#file, bytes, place.size, place.offset)

@@ -1,4 +1,4 @@
-import { MAX_KEY_SIZE, MAX_VALUE_SIZE } from './format/record.ts'
+import { MAX_KEY_SIZE, MAX_VALUE_SIZE, type Page } from './format/record.ts'
 import type { ValueEncoding, ValueInput } from './options.ts'
 
 /** A key as the caller gives it. */
@@ -107,23 +107,26 @@ export function valueSize(value: Uint8Array | string): number {
   return size
 }
 
-/** Reads a value from `start` up to `end` of bytes that may change later. */
-export function decodeValue<V>(
-  encoding: ValueEncoding<V>,
-  bytes: Buffer,
-  start: number,
-  end: number,
-): V {
+/** Bytes that were read; they lie in a page until the next read. */
+export interface ReadBytes {
+  readonly page: Page
+  readonly valueEnd: number
+  /** The bytes from `start` up to `valueEnd`, in memory of their own. */
+  cut(start: number): Buffer
+}
+
+/** Decodes the value that begins at `start` of what was read, and ends with it. */
+export function decodeValue<V>(encoding: ValueEncoding<V>, read: ReadBytes, start: number): V {
   switch (encoding) {
     // Safety: the options tie each name to the type of V.
     case 'buffer':
-      return copyBytes(bytes, start, end) as V
+      return read.cut(start) as V
     case 'utf8':
-      return bytes.toString('utf8', start, end) as V
+      return read.page.bytes.toString('utf8', start, read.valueEnd) as V
     case 'json':
-      return JSON.parse(bytes.toString('utf8', start, end)) as V
+      return JSON.parse(read.page.bytes.toString('utf8', start, read.valueEnd)) as V
     default:
-      return encoding.decode(copyBytes(bytes, start, end))
+      return encoding.decode(read.cut(start))
   }
 }
 

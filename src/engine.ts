@@ -14,18 +14,20 @@
 
 import { DamagedCheckpoint } from './checkpoint.ts'
 import { Durability, type Group } from './durability.ts'
-import { KeyBuffer } from './encoding.ts'
+import { copyBytes, KeyBuffer } from './encoding.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { storeSeed } from './format/file-header.ts'
 import {
   BATCH_END,
   BATCH_END_SIZE,
+  copyVerified,
   MAX_SEQUENCE,
   type Page,
   PUT,
   pageOf,
   RecordFields,
   recordSize,
+  SHORT_RECORD_SIZE,
   splitChecksum,
   TOMBSTONE,
   valueOffset,
@@ -42,6 +44,7 @@ import { type Recovered, reloadKeydir } from './recovery.ts'
 import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 import { STAGE_SIZE, type Writer } from './segment/writer.ts'
+import { Slab } from './slab.ts'
 import { UndoLog } from './undo.ts'
 import { type Found, type Prefetch, type View, ViewCursor, Views } from './view.ts'
 
@@ -82,6 +85,7 @@ export class Engine {
   readonly #seed: number
   readonly #listener: EngineListener
   readonly #undo = new UndoLog()
+  readonly #slab = new Slab()
   #segments: Segments
   /** What a read-only store stood on before it was loaded anew; views may still look there. */
   readonly #stale: Segments[] = []
@@ -203,15 +207,19 @@ export class Engine {
     const offset = entries.offsetOf(entry)
     const page = segment.locate(offset, size)
     const { at } = segment
-    if (
-      this.options.verifyReads &&
-      !verifyRecord(page, at, size, this.#seed, entries.sequenceOf(entry))
-    ) {
+    const head = valueOffset(page.view, at, entries.keySizeOf(entry))
+    if (!this.options.verifyReads) this.#found(page, at, head, size)
+    else if (!this.#verify(page, at, head, size, entries.sequenceOf(entry))) {
       throw new CorruptionError('The record does not match its checksum', segment.path, offset)
     }
-    this.page = page
-    this.valueEnd = at + size
-    this.valueAt = valueOffset(page.view, at, entries.keySizeOf(entry))
+  }
+
+  /** The bytes of what was read last from `start` on, in memory of their own. */
+  cut(start: number): Buffer {
+    const { page, valueEnd } = this
+    return page === this.#slab.page
+      ? this.#slab.cut(start, valueEnd)
+      : copyBytes(page.bytes, start, valueEnd)
   }
 
   /**
@@ -388,9 +396,28 @@ export class Engine {
     })
   }
 
-  /** Closes every file. */
+  /** Closes every file, and gives the keydir's memory back. */
   close(): void {
     for (const segments of [...this.#stale, this.segments]) segments.close()
+    this.#keydir.release()
+  }
+
+  /** Verifies a record, and finds its value in it, or in a copy where that costs nothing more. */
+  #verify(page: Page, at: number, head: number, size: number, sequence: number): boolean {
+    if (size > SHORT_RECORD_SIZE) {
+      this.#found(page, at, head, size)
+      return verifyRecord(page, at, size, this.#seed, sequence)
+    }
+    const slab = this.#slab
+    const copyAt = slab.room(size, head)
+    this.#found(slab.page, copyAt, head, size)
+    return copyVerified(page, at, size, this.#seed, sequence, slab.page, copyAt)
+  }
+
+  #found(page: Page, at: number, head: number, size: number): void {
+    this.page = page
+    this.valueAt = at + head
+    this.valueEnd = at + size
   }
 
   #find(): Entry {

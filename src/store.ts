@@ -230,12 +230,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const entry = engine.lookup()
     if (entry === NO_ENTRY) return undefined
     engine.read(engine.keydir, entry)
-    return decodeValue(
-      this.#options.valueEncoding,
-      engine.page.bytes,
-      engine.valueAt,
-      engine.valueEnd,
-    )
+    return decodeValue(this.#options.valueEncoding, engine, engine.valueAt)
   }
 
   /** The values of many keys, in their order; see {@link get}. */

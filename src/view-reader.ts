@@ -45,12 +45,7 @@ export class ViewReader<V> {
   value(keydir: Keydir, entry: Entry): V {
     const engine = this.#engine
     engine.read(keydir, entry)
-    return decodeValue(
-      this.#encodings.valueEncoding,
-      engine.page.bytes,
-      engine.valueAt,
-      engine.valueEnd,
-    )
+    return decodeValue(this.#encodings.valueEncoding, engine, engine.valueAt)
   }
 
   /** The key of an entry, in memory of its own. */

@@ -2,6 +2,8 @@
 
 import { crc32 as nativeCrc32 } from 'node:zlib'
 import crc from 'crc-32'
+import { copyChecksum, viewChecksum } from '../../src/format/checksum.ts'
+import { pageOf } from '../../src/format/record.ts'
 import type { Bench, Settings } from '../bench.ts'
 import { type Lane, race } from '../race.ts'
 import type { Measure, Report } from '../report.ts'
@@ -37,17 +39,27 @@ async function compare(
 /** Checksums. */
 export const checksum: Bench = {
   name: 'micro-checksum',
-  about: 'CRC-32 in JavaScript (crc-32) and native (zlib), by size',
+  about:
+    'CRC-32 by crc-32, by zlib, and by the loop over a view that Firkin has for records, by size',
   heavy: true,
   async run(settings): Promise<Report> {
     return await compare(
       CHECKSUM_SIZES.map((size) => {
-        const values = new Values(size)
+        // As in a segment: records anywhere in a large page.
+        const page = pageOf(new Values(1 << 16).at(0))
+        const target = pageOf(Buffer.alloc(size))
+        const at = (turn: number) => (turn * 37) & 0x7fff
         return [
           `checksum of ${size} B`,
           [
-            repeat('crc-32', (turn) => crc.buf(values.at(turn), 0)),
-            repeat('zlib', (turn) => nativeCrc32(values.at(turn))),
+            repeat('crc-32', (turn) => crc.buf(page.bytes.subarray(at(turn), at(turn) + size), 0)),
+            repeat('zlib', (turn) =>
+              nativeCrc32(page.bytes.subarray(at(turn), at(turn) + size), 0),
+            ),
+            repeat('view', (turn) => viewChecksum(page.view, at(turn), at(turn) + size, 0)),
+            repeat('view, copying', (turn) =>
+              copyChecksum(page.view, at(turn), at(turn) + size, 0, target.view, 0),
+            ),
           ],
         ]
       }),

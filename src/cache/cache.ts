@@ -312,9 +312,8 @@ export class PersistentCache<V> {
       if (entry === NO_ENTRY) return undefined
       shelf.use(entry)
       if (shelf.head.isFailure) {
-        const failure = decodeFailure(
-          shelf.page.bytes.toString('utf8', shelf.head.valueAt, shelf.valueEnd),
-        )
+        const { page, valueEnd } = shelf.found
+        const failure = decodeFailure(page.bytes.toString('utf8', shelf.head.valueAt, valueEnd))
         return { failure, value: undefined as V, stale: false, refresh: false }
       }
       const stale = this.#isStale(shelf)
@@ -344,8 +343,7 @@ export class PersistentCache<V> {
   }
 
   #decode(shelf: Shelf): V {
-    const { bytes } = shelf.page
-    return decodeValue(this.#options.valueEncoding, bytes, shelf.head.valueAt, shelf.valueEnd)
+    return decodeValue(this.#options.valueEncoding, shelf.found, shelf.head.valueAt)
   }
 
   #set(key: string, value: V, options: EntryOptions, loadMs: number): boolean {

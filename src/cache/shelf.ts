@@ -15,6 +15,7 @@
 
 import { removeCheckpoint } from '../checkpoint.ts'
 import type { Group } from '../durability.ts'
+import type { ReadBytes } from '../encoding.ts'
 import type { Engine } from '../engine.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
@@ -152,13 +153,9 @@ export class Shelf {
     return { live, disk: this.#engine.segments.byteSize }
   }
 
-  /** The page of the value that was found last; it lies from `head.valueAt` up to `valueEnd`. */
-  get page(): Page {
-    return this.#engine.page
-  }
-
-  get valueEnd(): number {
-    return this.#engine.valueEnd
+  /** What was found last; its value begins at `head.valueAt`. */
+  get found(): ReadBytes {
+    return this.#engine
   }
 
   /**

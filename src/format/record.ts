@@ -20,7 +20,7 @@
  */
 
 import { MAX_UINT48, readUint48, UINT48_SIZE, writeUint48 } from './bytes.ts'
-import { checksum } from './checksum.ts'
+import { checksum, copyChecksum, VIEW_LIMIT, viewChecksum } from './checksum.ts'
 
 /** The largest key in bytes. */
 export const MAX_KEY_SIZE = 65_535
@@ -130,7 +130,7 @@ export function clearBatchFlag(view: DataView, at: number): void {
 
 /** Closes a record that ends before `end` with its checksum. */
 export function writeChecksum(page: Page, at: number, end: number, seed: number): void {
-  page.view.setUint32(at, checksum(page.bytes, at + CRC_SIZE, end, seed), true)
+  page.view.setUint32(at, pageChecksum(page, at + CRC_SIZE, end, seed), true)
 }
 
 /** Whether the `size` bytes at `at` are the record with this sequence, by sequence and checksum. */
@@ -143,13 +143,34 @@ export function verifyRecord(
 ): boolean {
   return (
     readUint48(page.view, at + SEQUENCE_AT) === sequence &&
-    page.view.getUint32(at, true) === checksum(page.bytes, at + CRC_SIZE, at + size, seed)
+    page.view.getUint32(at, true) === pageChecksum(page, at + CRC_SIZE, at + size, seed)
   )
 }
 
-/** Where the value of a verified record begins, given its key's size. */
+/** The largest record that is verified and copied in one go. */
+export const SHORT_RECORD_SIZE = VIEW_LIMIT
+
+/**
+ * As {@link verifyRecord}, for a record of up to {@link SHORT_RECORD_SIZE} bytes, which is copied to `targetAt` of
+ * another page; what is there afterwards is what was verified, but for the checksum itself.
+ */
+export function copyVerified(
+  page: Page,
+  at: number,
+  size: number,
+  seed: number,
+  sequence: number,
+  target: Page,
+  targetAt: number,
+): boolean {
+  const { view } = page
+  const crc = copyChecksum(view, at + CRC_SIZE, at + size, seed, target.view, targetAt + CRC_SIZE)
+  return crc === view.getUint32(at, true) && readUint48(view, at + SEQUENCE_AT) === sequence
+}
+
+/** Where the value of the record at `at` begins, counted from there, given its key's size. */
 export function valueOffset(view: DataView, at: number, keySize: number): number {
-  return at + keyOffset(view.getUint8(at + FLAGS_AT)) + keySize
+  return keyOffset(view.getUint8(at + FLAGS_AT)) + keySize
 }
 
 /** The checksum of a record whose value lies elsewhere: `head` is all that stands before the value. */
@@ -239,7 +260,7 @@ export class RecordFields {
 
   /** Whether the checksum of the record that was just read at `at` matches its bytes. */
   verify(page: Page, at: number, seed: number): boolean {
-    const expected = checksum(page.bytes, at + CRC_SIZE, at + this.size, seed)
+    const expected = pageChecksum(page, at + CRC_SIZE, at + this.size, seed)
     return page.view.getUint32(at, true) === expected
   }
 
@@ -247,6 +268,12 @@ export class RecordFields {
   batchCount(page: Page): number {
     return page.view.getUint32(this.valueAt, true)
   }
+}
+
+function pageChecksum(page: Page, start: number, end: number, seed: number): number {
+  return end - start <= VIEW_LIMIT
+    ? viewChecksum(page.view, start, end, seed)
+    : checksum(page.bytes, start, end, seed)
 }
 
 function isPlausible(kind: number, flags: number, keySize: number, valueSize: number): boolean {

@@ -1,9 +1,9 @@
 /**
  * An arena: a growable block of memory off the JavaScript heap, addressed by 32-bit words.
  *
- * It consists of chunks of 1 MiB. A position is a word's number, so that 32 bits reach 16 GiB:
+ * It consists of chunks of 2 MiB, the size of a huge page. A position is a word's number, so that 32 bits reach 16 GiB:
  *
- *     position = chunk << 18 | word in the chunk
+ *     position = chunk << 19 | word in the chunk
  *
  * Invariants
  * - A block never straddles two chunks; what a chunk has left at its end stays zero.
@@ -15,9 +15,10 @@
  *   nothing. From then on its bytes belong to the arena, which changes them in place.
  */
 
+import { allocateMemory, freeMemory } from '../io/mapping.ts'
 import type { ChunkSource } from './keydir.ts'
 
-const CHUNK_BITS = 18
+const CHUNK_BITS = 19
 const CHUNK_WORDS = 1 << CHUNK_BITS
 const CHUNK_COUNT_LIMIT = 1 << (32 - CHUNK_BITS)
 
@@ -149,7 +150,7 @@ export class Arena {
     }
     // The last chunk gets room to grow at once.
     const capacity = grownCapacity(0, size >>> 2, chunk)
-    const bytes = new Uint8Array(capacity * 4)
+    const bytes = allocateMemory(capacity * 4)
     bytes.set(given.subarray(0, size))
     if (last) this.#lastCapacity = capacity
     return this.#adopt(chunk, bytes)
@@ -168,6 +169,13 @@ export class Arena {
     return chunks
   }
 
+  /** Gives all memory back; the arena must not be used any more. */
+  release(): void {
+    for (const bytes of this.bytes) if (bytes !== undefined) freeMemory(bytes)
+    this.words.length = 0
+    this.bytes.length = 0
+  }
+
   #makeRoom(count: number): void {
     const needed = this.#lastOffset + count
     if (this.#lastChunk >= 0 && needed <= CHUNK_WORDS) {
@@ -183,14 +191,14 @@ export class Arena {
     this.#lastChunk++
     this.#lastOffset = 0
     this.#lastCapacity = grownCapacity(0, count, this.#lastChunk)
-    this.#adopt(this.#lastChunk, new Uint8Array(this.#lastCapacity * 4))
+    this.#adopt(this.#lastChunk, allocateMemory(this.#lastCapacity * 4))
   }
 
   /** Makes the last chunk `capacity` words large, by a copy where it is smaller. */
   #resize(chunk: number, capacity: number): void {
     const words = this.#words(chunk)
     if (words.length < capacity) {
-      const bytes = new Uint8Array(capacity * 4)
+      const bytes = allocateMemory(capacity * 4)
       bytes.set(this.bytes[chunk] as Uint8Array)
       this.#adopt(chunk, bytes)
     }

@@ -97,6 +97,10 @@ export class BPlusTreeKeydir implements Keydir {
   image(): undefined {
     return undefined
   }
+
+  release(): void {
+    this.entries.arena.release()
+  }
 }
 
 /** Steps an iterator of the tree until it passes the range's far bound. */

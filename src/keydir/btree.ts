@@ -212,6 +212,13 @@ export class BTreeKeydir implements Keydir {
     }
   }
 
+  release(): void {
+    this.entries.arena.release()
+    this.leaves.arena.release()
+    this.#inners.arena.release()
+    this.#separators.arena.release()
+  }
+
   /**
    * Descends for `key`; `leaf` and `index` then are the place of the first key that is not below
    * it.

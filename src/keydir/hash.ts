@@ -193,6 +193,12 @@ export class HashKeydir implements Keydir {
     }
   }
 
+  release(): void {
+    this.entries.arena.release()
+    this.#pages.arena.release()
+    this.#directory.release()
+  }
+
   #pageOf(high: number): Page {
     return this.#pageAt(bend(high) >>> (32 - this.#depth))
   }

@@ -111,4 +111,7 @@ export interface Keydir {
 
   /** What a checkpoint keeps, or `undefined` for a kind that is always rebuilt. */
   image(): KeydirImage | undefined
+
+  /** Gives its memory back; it must not be used any more, nor a view of a key or an image of it. */
+  release(): void
 }

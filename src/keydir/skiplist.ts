@@ -162,6 +162,11 @@ export class SkiplistKeydir implements Keydir {
     }
   }
 
+  release(): void {
+    this.entries.arena.release()
+    this.towers.arena.release()
+  }
+
   /** The last tower whose key is below `key`, or is `key` where `inclusive`. */
   seek(key: Uint8Array, keySize: number, inclusive: boolean): Tower {
     const found = this.find(key, keySize) !== NO_ENTRY

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
-import { checksum } from '../../src/format/checksum.ts'
+import { checksum, copyChecksum, viewChecksum } from '../../src/format/checksum.ts'
+import { pageOf } from '../../src/format/record.ts'
 import { Random } from '../support/random.ts'
 
 describe('the checksum', () => {
@@ -17,8 +18,27 @@ describe('the checksum', () => {
   it('is the same whichever way it is computed', () => {
     const bytes = new Random(1).bytes(700)
 
+    const { view } = pageOf(bytes)
+
     for (let size = 0; size <= bytes.length; size++) {
-      expect(checksum(bytes, 0, size, 0)).toBe(crc32(bytes.subarray(0, size)))
+      const expected = crc32(bytes.subarray(0, size))
+      expect(checksum(bytes, 0, size, 0)).toBe(expected)
+      expect(viewChecksum(view, 0, size, 0)).toBe(expected)
+    }
+  })
+
+  it('copies what it reads where it is asked to, and nothing else', () => {
+    const { bytes, view } = pageOf(new Random(3).bytes(200))
+
+    for (let size = 0; size <= 100; size++) {
+      const target = pageOf(Buffer.alloc(size + 10, 0xee))
+      const start = 7 + (size % 5)
+
+      const crc = copyChecksum(view, start, start + size, 9, target.view, 3)
+
+      expect(crc).toBe(crc32(bytes.subarray(start, start + size), 9))
+      expect(target.bytes.subarray(3, 3 + size)).toEqual(bytes.subarray(start, start + size))
+      expect(target.bytes.subarray(3 + size).every((byte) => byte === 0xee)).toBe(true)
     }
   })
 
@@ -29,6 +49,7 @@ describe('the checksum', () => {
     for (const cut of [0, 1, 299, 300, 301, 700, 999, 1000]) {
       const seed = checksum(bytes, 0, cut, 0)
       expect(checksum(bytes, cut, bytes.length, seed)).toBe(whole)
+      expect(viewChecksum(pageOf(bytes).view, cut, bytes.length, seed)).toBe(whole)
     }
   })
 })

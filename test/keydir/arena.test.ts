@@ -131,4 +131,17 @@ describe('Arena', () => {
 
     expect(() => arena.reserve(1)).toThrow(RangeError)
   })
+
+  it('gives its memory back, and is of no use then', () => {
+    const arena = new Arena()
+    while (arena.chunkCount < 3) arena.reserve(1000)
+    const chunk = arena.chunkAt(0).fill(1)
+    const isHugePage = Buffer.isBuffer(arena.bytesAt(0))
+
+    arena.release()
+
+    expect(() => arena.chunkAt(0)).toThrow(RangeError)
+    // A huge page is given back at once: what is touched again are zeros.
+    expect(chunk[0]).toBe(isHugePage ? 0 : 1)
+  })
 })

@@ -541,12 +541,14 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
 
       it('let a bounded cursor touch little outside of its range, where the keydir is ordered', () => {
         const keydir = factory.create()
-        for (let i = 0; i < 200_000; i++) insert(keydir, bytes(String(i).padStart(8, '0')))
+        // Keys so long that there are many chunks.
+        const padded = (key: string) => key.padEnd(80, '.')
+        for (let i = 0; i < 200_000; i++) insert(keydir, bytes(padded(String(i).padStart(8, '0'))))
         const { keydir: restored, calls } = reopen(keydir, restore)
 
         const keys = keysOf(restored, { lower: bytes('000001'), upper: bytes('0000010~') })
 
-        expect(keys).toEqual([
+        expect(keys.map((key) => key.slice(0, 8))).toEqual([
           '00000100',
           '00000101',
           '00000102',

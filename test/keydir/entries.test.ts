@@ -66,8 +66,8 @@ describe('Entries', () => {
   it('are walked across chunks whose ends are not used', () => {
     const entries = new Entries()
     const keys: string[] = []
-    for (let i = 0; i < 60; i++) {
-      const key = `${i}`.padEnd(40_000 + i * 311, 'x')
+    for (let i = 0; i < 120; i++) {
+      const key = `${i}`.padEnd(40_000 + i * 155, 'x')
       keys.push(key)
       allocate(entries, bytes(key))
     }

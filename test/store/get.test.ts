@@ -5,7 +5,7 @@ import { segmentName } from '../../src/format/names.ts'
 import { CorruptionError } from '../../src/index.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { KIB, keysUpTo, openAny, openOn, openStore, withCode } from '../support/store.ts'
+import { DISK, KIB, keysUpTo, openAny, openOn, openStore, withCode } from '../support/store.ts'
 import { wrongKeys } from './wrong-keys.ts'
 
 const text = (index: number): string => `value ${index} `.repeat(100 + index)
@@ -54,6 +54,20 @@ describe('get', () => {
         for (const [index, key] of keys.entries()) expect(reopened.get(key)).toBe(text(index))
       }
     })
+  })
+
+  it('gives small values that nothing overwrites, aligned for any typed array', async () => {
+    await using store = await openAny(DISK, { lock: false, mapping: false }, new FaultyFiles(1))
+    const keys = keysUpTo(3000)
+    for (const [index, key] of keys.entries()) {
+      void store.put(key, `${key}!`.repeat(index % 40), index % 2 === 0 ? {} : { ttlMs: 1e6 })
+    }
+    await store.sync()
+
+    const values = store.getMany(keys)
+
+    expect(values.map(String)).toEqual(keys.map((key, index) => `${key}!`.repeat(index % 40)))
+    expect(values.every((value) => (value?.byteOffset ?? 1) % 8 === 0)).toBe(true)
   })
 
   it('gives copies that the caller owns', async () => {

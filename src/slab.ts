@@ -1,0 +1,49 @@
+import { type Page, pageOf } from './format/record.ts'
+
+/** How large a slab is: small values that are kept keep so much memory between them. */
+const SLAB_SIZE = 32 * 1024
+
+/**
+ * The class of buffers: to construct one over memory that there is takes half as long as `Buffer.from` does
+ * (measured, bench `get`).
+ */
+const BufferView = (Buffer as unknown as { [Symbol.species]: unknown })[Symbol.species] as new (
+  memory: ArrayBufferLike,
+  offset: number,
+  length: number,
+) => Buffer
+
+/** Buffers are cut at multiples of this, so that any typed array can be laid over them. */
+const ALIGNMENT = 8
+
+/**
+ * Memory that small values are cut out of: one allocation serves hundreds of reads (measured, bench `get`). What was
+ * cut is never used again, as with the pool of `Buffer`.
+ */
+export class Slab {
+  page: Page = pageOf(Buffer.alloc(0))
+  #used = 0
+
+  /**
+   * Makes room for `size` bytes, and answers where in the page; what comes behind their first `headSize` bytes is
+   * aligned. It is the same room until something is cut.
+   */
+  room(size: number, headSize: number): number {
+    let at = aligned(this.#used + headSize) - headSize
+    if (at + size > this.page.bytes.length) {
+      this.page = pageOf(Buffer.allocUnsafeSlow(SLAB_SIZE))
+      at = aligned(headSize) - headSize
+    }
+    return at
+  }
+
+  /** Gives away the bytes from `start` up to `end`, and all before them. */
+  cut(start: number, end: number): Buffer {
+    this.#used = end
+    return new BufferView(this.page.bytes.buffer, start, end - start)
+  }
+}
+
+function aligned(position: number): number {
+  return (position + ALIGNMENT - 1) & -ALIGNMENT
+}
