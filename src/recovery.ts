@@ -240,7 +240,6 @@ export function openTail(
   names: readonly string[],
   options: RecoveryOptions,
 ): OpenTail {
-  const { files } = home
   const listed = new Set(manifest.segments.map((sealed) => sealed.id))
   const ids = segmentIds(names).filter((id) => id >= manifest.tailId && !listed.has(id))
   const tail: OpenTail = { segments: [], predecessors: new Map(), leftovers: [] }
@@ -248,37 +247,51 @@ export function openTail(
     const path = join(home.directory, segmentName(manifest.tailId))
     throw new CorruptionError('The segment is missing', path, 0)
   }
-  for (const id of ids) {
-    const { path, file, size } = openSegmentFile(home, id, !options.readOnly)
-    try {
-      const isFirst = id === manifest.tailId
-      if (isFirst && size < manifest.tailSize) {
-        throw new CorruptionError(
-          `The file has ${size} bytes; the manifest says ${manifest.tailSize}`,
-          path,
-          size,
-        )
-      }
-      // Where the header never reached the disk, nothing in the file was promised.
-      const blank = isBlank(files, file, size) && !(isFirst && manifest.tailSize > 0)
-      const header = blank ? 'short' : readSegmentHeader(home, file, path, id)
-      if (header === 'short' || header.origin === 'merged') {
-        tail.leftovers.push(segmentName(id))
-        files.close(file)
-        continue
-      }
-      const usage = new SegmentUsage()
-      const segment = new Segment(home, id, 'appended', file, usage, mappingSize(options))
-      segment.writtenSize = size
-      tail.segments.push(segment)
-      if (header.predecessor !== undefined) tail.predecessors.set(segment, header.predecessor)
-    } catch (error) {
-      files.close(file)
-      for (const segment of tail.segments) segment.close()
-      throw error
-    }
+  try {
+    for (const id of ids) addToTail(tail, id, home, manifest, options)
+  } catch (error) {
+    for (const segment of tail.segments) segment.close()
+    throw error
   }
   return tail
+}
+
+/** Opens a segment behind those that the manifest lists, and finds out whether it is of the tail. */
+function addToTail(
+  tail: OpenTail,
+  id: number,
+  home: SegmentHome,
+  manifest: Manifest,
+  options: RecoveryOptions,
+): void {
+  const { files } = home
+  const { path, file, size } = openSegmentFile(home, id, !options.readOnly)
+  try {
+    const isFirst = id === manifest.tailId
+    if (isFirst && size < manifest.tailSize) {
+      throw new CorruptionError(
+        `The file has ${size} bytes; the manifest says ${manifest.tailSize}`,
+        path,
+        size,
+      )
+    }
+    // Where the header never reached the disk, nothing in the file was promised.
+    const blank = isBlank(files, file, size) && !(isFirst && manifest.tailSize > 0)
+    const header = blank ? 'short' : readSegmentHeader(home, file, path, id)
+    if (header === 'short' || header.origin === 'merged') {
+      tail.leftovers.push(segmentName(id))
+      files.close(file)
+      return
+    }
+    const usage = new SegmentUsage()
+    const segment = new Segment(home, id, 'appended', file, usage, mappingSize(options))
+    segment.writtenSize = size
+    tail.segments.push(segment)
+    if (header.predecessor !== undefined) tail.predecessors.set(segment, header.predecessor)
+  } catch (error) {
+    files.close(file)
+    throw error
+  }
 }
 
 interface Load {

@@ -10,17 +10,16 @@
  */
 
 import { EventEmitter } from 'node:events'
-import { resolve } from 'node:path'
 import { type BackupOptions, type BackupReport, backUp } from './backup.ts'
 import { type BatchOperation, WriteBatch } from './batch.ts'
-import { writeCheckpoint } from './checkpoint.ts'
+import { leaveInOrder } from './closing.ts'
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from './encoding.ts'
 import { Engine } from './engine.ts'
-import { CorruptionError, StoreError } from './errors.ts'
+import { StoreError } from './errors.ts'
 import { Sweeper } from './expiry.ts'
 import { Follower } from './follower.ts'
-import { errorCode, type Files, removeIfThere, systemFiles } from './io/files.ts'
-import { type Lock, takeLock } from './io/lock.ts'
+import { type Files, systemFiles } from './io/files.ts'
+import type { Lock } from './io/lock.ts'
 import { mappingAvailable } from './io/mapping.ts'
 import { NO_ENTRY } from './keydir/keydir.ts'
 import {
@@ -31,6 +30,7 @@ import {
 } from './merge/merge.ts'
 import type { MergePlan } from './merge/plan.ts'
 import { type Labour, threadLabour } from './merge/thread.ts'
+import { asStoreError, checkDirectory, prepare, recoverSteadily } from './opening.ts'
 import {
   type KeyEncoding,
   type ResolvedOptions,
@@ -40,7 +40,8 @@ import {
 } from './options.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 import { isUnbounded, type RangeOptions, resolveRange } from './range.ts'
-import { type Recovered, type RecoveryReport, recover } from './recovery.ts'
+import type { Recovered, RecoveryReport } from './recovery.ts'
+import { Sealer } from './sealer.ts'
 import { Snapshot } from './snapshot.ts'
 import { type StoreStats, segmentStats } from './stats.ts'
 import { type VerifyReport, verifyDirectory } from './verify.ts'
@@ -77,9 +78,6 @@ export type MergeEvent =
 
 /** How often merging is considered, in milliseconds. */
 const MERGE_LOOK_MS = 1000
-/** How often a read-only open tries again when a merge changes the set of segments meanwhile. */
-const MAX_OPEN_ATTEMPTS = 10
-
 /** `clear` goes in batches of about this size. */
 const CLEAR_BATCH_SIZE = 128 * 1024
 
@@ -134,14 +132,15 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly #reader: ViewReader<V>
   readonly #recovery: RecoveryReport
   readonly #lock: Lock | undefined
+  readonly #sealer: Sealer | undefined
   readonly #merger: Merger | undefined
   readonly #sweeper: Sweeper | undefined
   readonly #follower: Follower | undefined
   readonly #mergeTimer: NodeJS.Timeout | undefined
   readonly #events = new EventEmitter<StoreEvents>()
   readonly #mergeTotals = { count: 0, bytesRead: 0, bytesGained: 0 }
-  #hints: Promise<void> = Promise.resolve()
-  #backups: Promise<unknown> = Promise.resolve()
+  /** The backups and verifications that are under way. */
+  #readings: Promise<unknown> = Promise.resolve()
   /** Fires when the store is to be closed. */
   readonly #ending = new AbortController()
   #closing: Promise<void> | undefined
@@ -159,9 +158,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#lock = lock
     this.#recovery = recovered.report
     this.#engine = new Engine(recovered, options, {
-      synced: () => {
-        if (adopt === undefined) this.#seal(labour)
-      },
+      synced: () => this.#sealer?.sealLater(),
       rotated: (segment) => this.#emit('rotate', { segment }),
       failed: (error) => this.#tell(error),
       reloaded: (cause) => {
@@ -179,16 +176,21 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       this.#sweeper = new Sweeper(this.#engine, options.expiryIntervalMs, (error) =>
         this.#tell(error),
       )
-      this.#merger = new Merger(this.#engine, options, labour, {
+      const sealer = new Sealer(recovered.segments, labour, {
+        sealed: () => this.#merger?.consider(),
+        failed: (message, cause) => this.#tell(asStoreError(cause, message)),
+      })
+      const merger = new Merger(this.#engine, options, sealer, labour, {
         started: (plan) => this.#emit('merge', { phase: 'start', plan }),
         progressed: (progress) => this.#emit('merge', { phase: 'progress', ...progress }),
         finished: (report) => this.#mergeFinished(report),
         failed: (error) => this.#tell(error),
       })
-      const merger = this.#merger
+      this.#sealer = sealer
+      this.#merger = merger
+      sealer.makeUp(recovered.report.unhinted)
       this.#mergeTimer = setInterval(() => merger.consider(), MERGE_LOOK_MS)
       this.#mergeTimer.unref()
-      this.#makeHints(recovered.report.unhinted, labour)
     }
     setImmediate(() => this.#events.emit('recover', recovered.report))
   }
@@ -203,10 +205,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const options = resolveOptions(input)
     const { files } = environment
     const lock = prepare(files, path, options)
+    let recovered: Recovered | undefined
     try {
-      const recovered = await recoverSteadily(files, path, options)
+      recovered = await recoverSteadily(files, path, options)
       return new Store<V, E>(path, options, recovered, lock, environment)
     } catch (error) {
+      recovered?.segments.close()
       lock?.release()
       throw asStoreError(error, `Cannot open the store in ${path}`)
     }
@@ -431,7 +435,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     // What a merge retires meanwhile stays until all is read.
     const view = engine.views.open(this.#options.clock())
     try {
-      return await verifyDirectory(engine.segments.home.files, this.directory, { live: true })
+      const { files } = engine.segments.home
+      const { signal } = this.#ending
+      return await this.#reading(verifyDirectory(files, this.directory, { live: true, signal }))
     } finally {
       engine.views.close(view)
     }
@@ -447,9 +453,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   async backup(directory: string, options: BackupOptions = {}): Promise<BackupReport> {
     this.#assertOpen()
     const { signal } = this.#ending
-    const backup = backUp(this.#engine, checkDirectory(directory), options, signal)
-    this.#backups = Promise.allSettled([this.#backups, backup])
-    return await backup
+    return await this.#reading(backUp(this.#engine, checkDirectory(directory), options, signal))
   }
 
   /** Of a read-only store: sees what its writer has written; resolves to whether anything was new. */
@@ -517,104 +521,39 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   async #close(): Promise<void> {
+    const engine = this.#engine
     clearInterval(this.#mergeTimer)
     this.#sweeper?.stop()
     this.#ending.abort(closedError())
-    await this.#backups
+    await this.#readings
     await this.#follower?.stop()
-    this.#engine.views.closeAll()
+    engine.views.closeAll()
     await this.#merger?.stop()
+    await this.#sealer?.end()
     try {
-      if (!this.#options.readOnly) await this.#finish()
+      if (!this.#options.readOnly) {
+        await leaveInOrder(engine, {
+          checkpoint: this.#options.checkpoint,
+          recovery: this.#recovery,
+          sealer: this.#sealer,
+          failed: (message, cause) => this.#tell(asStoreError(cause, message)),
+        })
+      }
     } catch (error) {
       throw asStoreError(error, 'The store cannot be closed in good order')
     } finally {
-      this.#engine.close()
+      // Nothing goes on with the files once the lock is given up.
+      await engine.durability.stop()
+      await this.#sealer?.hints
+      engine.close()
       this.#lock?.release()
     }
   }
 
-  /** Leaves the directory so that the next open has nothing to do. */
-  async #finish(): Promise<void> {
-    const engine = this.#engine
-    const { segments, durability } = engine
-    engine.commits.flush()
-    engine.commits.writer.cut()
-    await this.#hints
-    if (this.#isAsOpened()) return
-    await durability.stop()
-    await durability.sync()
-    await segments.seal()
-    if (this.#options.checkpoint) await this.#checkpoint()
-    const { active } = segments
-    await segments.commit(() => ({
-      tailId: active?.id ?? segments.manifest.tailId,
-      tailSize: active?.writtenSize ?? segments.manifest.tailSize,
-      nextSequence: engine.nextSequence,
-      keydirKind: engine.keydir.kind,
-      closed: true,
-    }))
-  }
-
-  /** Whether the directory already says all that closing would write. */
-  #isAsOpened(): boolean {
-    const { manifest, active } = this.#engine.segments
-    return (
-      this.#recovery.closed &&
-      (this.#recovery.source === 'checkpoint' || !this.#options.checkpoint) &&
-      manifest.closed &&
-      manifest.nextSequence === this.#engine.nextSequence &&
-      (active?.writtenSize ?? 0) === (active === undefined ? 0 : manifest.tailSize)
-    )
-  }
-
-  /** A checkpoint is a shortcut: where it cannot be written, the next open takes longer. */
-  async #checkpoint(): Promise<void> {
-    const engine = this.#engine
-    try {
-      await writeCheckpoint(engine.segments, engine.keydir, engine.nextSequence)
-    } catch (error) {
-      this.#tell(asStoreError(error, 'The checkpoint cannot be written'))
-    }
-  }
-
-  /** Lists what a sync has made durable, and gives it hints; a read-only store leaves that to the writer. */
-  #seal(labour: Labour): void {
-    const { segments } = this.#engine
-    if (this.#options.readOnly || !segments.sealPending || this.#closing !== undefined) return
-    segments.seal().then(
-      (sealed) => {
-        this.#makeHints(
-          sealed.map((segment) => segment.id),
-          labour,
-        )
-        if (this.#closing === undefined) this.#merger?.consider()
-      },
-      // Nothing that was promised depends on it; the next sync tries again.
-      (error) => this.#tell(asStoreError(error, 'The manifest cannot be replaced')),
-    )
-  }
-
-  /** Makes hints in the background, one after the other. */
-  #makeHints(ids: readonly number[], labour: Labour): void {
-    for (const id of ids) {
-      this.#hints = this.#hints.then(async () => {
-        const { segments } = this.#engine
-        const segment = segments.find(id)
-        if (segment === undefined || this.#closing !== undefined) return
-        const { directory, storeId } = segments.home
-        const { origin, usage } = segment
-        try {
-          await labour.hint({ directory, storeId, id, origin, size: usage.size })
-          // A merge may have deleted the segment while its hint was made.
-          if (segments.find(id) !== segment) removeIfThere(segments.home.files, segment.hintPath)
-        } catch (error) {
-          // A merge may have deleted the segment meanwhile.
-          if (segments.find(id) !== segment) return
-          this.#tell(asStoreError(error, `The hint of segment ${id} cannot be made`))
-        }
-      })
-    }
+  /** Answers `reading`, which `close` ends and waits for. */
+  #reading<T>(reading: Promise<T>): Promise<T> {
+    this.#readings = Promise.allSettled([this.#readings, reading])
+    return reading
   }
 
   #mergeFinished(report: MergeReport): void {
@@ -643,55 +582,6 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#assertOpen()
     if (this.#options.readOnly) throw readOnlyError()
   }
-}
-
-/** A directory as an absolute path. @throws TypeError */
-function checkDirectory(directory: string): string {
-  if (typeof directory === 'string' && directory !== '') return resolve(directory)
-  throw new TypeError(`The directory is ${String(directory)}; it must be a path`)
-}
-
-/** Makes the directory ready and takes its lock. */
-function prepare(
-  files: Files,
-  directory: string,
-  options: ResolvedOptions<unknown>,
-): Lock | undefined {
-  if (options.readOnly) return undefined
-  try {
-    if (options.createIfMissing) files.makeDirectory(directory)
-    else if (files.list(directory) === undefined) {
-      throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${directory}`)
-    }
-  } catch (error) {
-    throw asStoreError(error, `Cannot make the directory ${directory}`)
-  }
-  return options.lock ? takeLock(directory) : undefined
-}
-
-/** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */
-async function recoverSteadily(
-  files: Files,
-  directory: string,
-  options: ResolvedOptions<unknown>,
-): Promise<Recovered> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await recover(files, directory, options)
-    } catch (error) {
-      const mayPass = options.readOnly && error instanceof CorruptionError
-      if (!mayPass || attempt === MAX_OPEN_ATTEMPTS) throw error
-    }
-  }
-}
-
-function asStoreError(error: unknown, message: string): Error {
-  if (error instanceof StoreError || error instanceof TypeError || error instanceof RangeError) {
-    return error
-  }
-  if (errorCode(error) === undefined) return error instanceof Error ? error : new Error(message)
-  const reason = error instanceof Error ? `: ${error.message}` : ''
-  return new StoreError('FIRKIN_IO_FAILED', message + reason, { cause: error })
 }
 
 /** What an asynchronous method answers: a caller's mistake is thrown at once, the state of the world rejects. */

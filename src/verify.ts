@@ -76,6 +76,8 @@ export interface VerifyOptions {
    * @defaultValue false
    */
   readonly live?: boolean
+  /** Ends the verification. */
+  readonly signal?: AbortSignal
   readonly onProgress?: (progress: VerifyProgress) => void
 }
 
@@ -159,10 +161,12 @@ class Verifier {
     for (const id of tailIds) this.#bytesTotal += this.#sizeOf(id, manifest)
     for (const sealed of manifest.segments) {
       await this.#reading(segmentName(sealed.id), () => this.#verifySealed(sealed, manifest))
+      await this.#giveWay()
     }
     const tail = new TailEnds(manifest.tailId)
     for (const id of tailIds) {
       await this.#reading(segmentName(id), () => this.#verifyTail(id, manifest, tail))
+      await this.#giveWay()
     }
     await this.#reading(CHECKPOINT_NAME, () => this.#verifyCheckpoint(names, manifest))
     if (this.#options.live !== true) this.#findLeftovers(names, manifest, tailIds)
@@ -318,8 +322,14 @@ class Verifier {
       lastSequence = end.maxSequence
       from = end.end
       this.#tell(from)
-      await setImmediate()
+      await this.#giveWay()
     }
+  }
+
+  /** Lets other work have its turn; ends here where that is wished. */
+  async #giveWay(): Promise<void> {
+    await setImmediate()
+    this.#options.signal?.throwIfAborted()
   }
 
   /** Tells how far it has come; `begun` is what of a segment has been read that is not read to its end. */

@@ -35,6 +35,7 @@ import {
   type MergePolicy,
   type ResolvedOptions,
 } from '../options.ts'
+import type { Sealer } from '../sealer.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { CopyJob, CopyProgress } from './copy.ts'
@@ -106,6 +107,7 @@ export class Merger {
   readonly #policy: MergePolicy
   readonly #maxSegmentBytes: number
   readonly #mapping: boolean
+  readonly #sealer: Sealer
   readonly #labour: Labour
   readonly #listener: MergeListener
   #running: Promise<unknown> | undefined
@@ -117,6 +119,7 @@ export class Merger {
   constructor(
     engine: Engine,
     options: Pick<ResolvedOptions<unknown>, 'merge' | 'maxSegmentBytes' | 'mapping'>,
+    sealer: Sealer,
     labour: Labour,
     listener: MergeListener,
   ) {
@@ -124,6 +127,7 @@ export class Merger {
     this.#policy = options.merge
     this.#maxSegmentBytes = options.maxSegmentBytes
     this.#mapping = options.mapping
+    this.#sealer = sealer
     this.#labour = labour
     this.#listener = listener
   }
@@ -160,7 +164,7 @@ export class Merger {
       const engine = this.#engine
       engine.rotate()
       await engine.durability.sync()
-      await engine.segments.seal()
+      await this.#sealer.seal()
       return await this.#run(this.#plan(options, false), signal, options.onProgress)
     }, options.signal)
   }

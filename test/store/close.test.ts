@@ -215,6 +215,111 @@ describe('close', () => {
     },
   )
 
+  it('leaves a hint beside every sealed segment, however many wait for theirs', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    // Without a turn of the event loop nothing is sealed before the store is closed.
+    for (const key of keysUpTo(60)) store.putSync(key, 'x'.repeat(5 * KIB))
+    const { segments } = store.stats()
+    expect(segments.length).toBeGreaterThan(4)
+
+    await store.close()
+
+    files.poke(`${DISK}/CHECKPOINT`, undefined)
+    await using reopened = await openOn(files)
+    expect(reopened.stats().recovery).toMatchObject({ source: 'hints', unhinted: [] })
+    expect([...reopened.keys()]).toEqual(keysUpTo(60))
+  })
+
+  it('leaves a hint beside a segment that a merge has sealed and had no reason to take', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    for (const round of ['a', 'b']) {
+      for (const key of keysUpTo(10)) await store.put(key, round.repeat(6 * KIB))
+    }
+    await store.merge()
+    await store.put('more', '1')
+    await store.close()
+
+    files.poke(`${DISK}/CHECKPOINT`, undefined)
+    await using reopened = await openOn(files)
+    expect(reopened.stats().recovery).toMatchObject({ source: 'hints', unhinted: [] })
+  })
+
+  it('tells of a hint that cannot be made, and closes in good order', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    const told: Error[] = []
+    store.on('error', (error) => told.push(error))
+    for (const key of keysUpTo(30)) store.putSync(key, 'x'.repeat(5 * KIB))
+    files.fail({ kinds: ['write'], path: /hint/, nth: 1, code: 'ENOSPC' })
+
+    await store.close()
+    await setImmediate()
+
+    expect(told).toEqual([withCode('FIRKIN_IO_FAILED')])
+    await using reopened = await openOn(files)
+    expect(reopened.stats().recovery).toMatchObject({ closed: true, unhinted: [1] })
+    await idle(reopened)
+    expect(files.peek(`${DISK}/0000000001.hint`)).toBeDefined()
+  })
+
+  it('gives nothing up while a manifest is on its way, though it fails itself', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    store.on('error', () => undefined)
+    for (const key of keysUpTo(20)) await store.put(key, 'x'.repeat(6 * KIB))
+    let closed: Promise<void> | undefined
+    files.onCall = ({ kind, path }) => {
+      if (closed !== undefined || kind !== 'sync' || !path.includes('MANIFEST')) return
+      store.putSync('more', '1')
+      files.fail({ kinds: ['sync'], path: /segment$/, nth: 1, code: 'EIO' })
+      closed = store.close()
+    }
+    await store.sync()
+    await until(() => closed !== undefined)
+
+    await expect(closed).rejects.toThrow(withCode('FIRKIN_POISONED'))
+
+    files.onCall = undefined
+    expect(files.openPaths).toEqual([])
+    const calls = files.calls.length
+    for (let turn = 0; turn < 20; turn++) await setImmediate()
+    expect(files.calls.slice(calls)).toEqual([])
+  })
+
+  it('waits for a sync that is under way, though it fails itself', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await store.put('a', '1')
+
+    const synced = store.sync()
+    const put = store.put('b', '2').catch((error: unknown) => error)
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'EIO' })
+    // What the write has left cannot be cut off.
+    files.fail({ kinds: ['truncate'], nth: 1, code: 'EIO', lasting: true })
+    const closed = store.close()
+
+    await expect(closed).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
+    expect(await put).toEqual(withCode('FIRKIN_WRITE_FAILED'))
+    const calls = files.calls.length
+    await synced
+    expect(files.calls.slice(calls)).toEqual([])
+    expect(files.openPaths).toEqual([])
+  })
+
+  it('ends a verification before its lock is given up', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    for (const key of keysUpTo(60)) await store.put(key, 'x'.repeat(6 * KIB))
+
+    const verified = store.verify().catch((error: unknown) => error)
+    await store.close()
+
+    expect(await verified).toEqual(withCode('FIRKIN_CLOSED'))
+    expect(files.openPaths).toEqual([])
+  })
+
   it('closes every file even where it fails, and says why', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)

@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { checksum } from '../../src/format/checksum.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { Store } from '../../src/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
+import { inProcessLabour } from '../support/labour.ts'
 import { DISK, keysUpTo, openOn, openStore, withCode } from '../support/store.ts'
 
 /** Gives a file's header another version, and the checksum that goes with it. */
@@ -138,6 +140,51 @@ describe('open', () => {
       await using next = await openStore(directory)
       expect([...next.keys()]).toEqual(['a', 'b'])
     })
+  })
+
+  it('closes every file, whatever goes wrong after they were opened', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    for (const key of keysUpTo(30)) await store.put(key, key.repeat(700))
+    await store.close()
+    const fault = new Error('of the one that takes the engine over')
+    const environment = {
+      files,
+      labour: inProcessLabour(files),
+      adopt() {
+        throw fault
+      },
+    }
+
+    const options = { lock: false, mapping: false } as const
+    await expect(Store.open(DISK, options, environment)).rejects.toBe(fault)
+
+    expect(files.openPaths).toEqual([])
+  })
+
+  it('closes every file where the operating system opens no more of them', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    // What a crash leaves: several segments that the manifest does not list.
+    for (const key of keysUpTo(60)) store.putSync(key, key.repeat(700))
+    const machine = files.restart(1)
+    await store.close()
+
+    let failures = 0
+    for (let nth = 1; ; nth++) {
+      machine.fail({ kinds: ['open'], nth, code: 'EMFILE' })
+      const { digest } = machine
+      const outcome = await openOn(machine, { readOnly: true }).catch((error) => error)
+      if (!(outcome instanceof Error)) {
+        await outcome.close()
+        break
+      }
+      failures++
+      expect(outcome).toMatchObject({ code: expect.stringMatching(/^FIRKIN_(READ|IO)_FAILED$/) })
+      expect(machine.openPaths).toEqual([])
+      expect(machine.digest).toBe(digest)
+    }
+    expect(failures).toBeGreaterThan(4)
   })
 
   it('gives the lock up where it fails', async () => {

@@ -1,0 +1,69 @@
+/**
+ * Leaving a directory so that the next open has nothing to do.
+ *
+ * write what is staged -> sync -> seal -> checkpoint -> manifest, which says that the store was closed
+ *
+ * The hints of what was sealed are made meanwhile, on a thread.
+ *
+ * Where nothing was written since the store was opened, nothing is written here either.
+ */
+
+import { writeCheckpoint } from './checkpoint.ts'
+import type { Engine } from './engine.ts'
+import type { RecoveryReport } from './recovery.ts'
+import type { Sealer } from './sealer.ts'
+
+/** What closing needs to know. */
+export interface ClosingOptions {
+  /** Whether an image of the keydir is written. */
+  readonly checkpoint: boolean
+  /** What the store was opened from. */
+  readonly recovery: RecoveryReport
+  /** None where others have taken the engine over. */
+  readonly sealer: Sealer | undefined
+  /** Told what fails without being in the way. */
+  failed(message: string, cause: unknown): void
+}
+
+/** Leaves a store's directory in good order; nothing else writes to it any more. */
+export async function leaveInOrder(engine: Engine, options: ClosingOptions): Promise<void> {
+  const { segments, durability, commits } = engine
+  const { sealer } = options
+  commits.flush()
+  commits.writer.cut()
+  if (isAsOpened(engine, options)) return
+  await durability.stop()
+  await durability.sync()
+  if (sealer === undefined) await segments.seal()
+  else await sealer.seal()
+  if (options.checkpoint) await leaveCheckpoint(engine, options)
+  const { active } = segments
+  await segments.commit(() => ({
+    tailId: active?.id ?? segments.manifest.tailId,
+    tailSize: active?.writtenSize ?? segments.manifest.tailSize,
+    nextSequence: engine.nextSequence,
+    keydirKind: engine.keydir.kind,
+    closed: true,
+  }))
+}
+
+/** Whether the directory already says all that closing would write. */
+function isAsOpened(engine: Engine, { recovery, checkpoint }: ClosingOptions): boolean {
+  const { manifest, active } = engine.segments
+  return (
+    recovery.closed &&
+    (recovery.source === 'checkpoint' || !checkpoint) &&
+    manifest.closed &&
+    manifest.nextSequence === engine.nextSequence &&
+    (active?.writtenSize ?? 0) === (active === undefined ? 0 : manifest.tailSize)
+  )
+}
+
+/** A checkpoint is a shortcut: where it cannot be written, the next open takes longer. */
+async function leaveCheckpoint(engine: Engine, { failed }: ClosingOptions): Promise<void> {
+  try {
+    await writeCheckpoint(engine.segments, engine.keydir, engine.nextSequence)
+  } catch (error) {
+    failed('The checkpoint cannot be written', error)
+  }
+}

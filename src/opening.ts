@@ -1,0 +1,65 @@
+/** From a path to what a store stands on: the directory, its lock, and what recovery makes of its files. */
+
+import { resolve } from 'node:path'
+import { CorruptionError, StoreError } from './errors.ts'
+import { errorCode, type Files } from './io/files.ts'
+import { type Lock, takeLock } from './io/lock.ts'
+import type { ResolvedOptions } from './options.ts'
+import { type Recovered, recover } from './recovery.ts'
+
+/** How often a read-only open tries again when a merge changes the set of segments meanwhile. */
+const MAX_ATTEMPTS = 10
+
+/** A directory as an absolute path. @throws TypeError */
+export function checkDirectory(directory: string): string {
+  if (typeof directory === 'string' && directory !== '') return resolve(directory)
+  throw new TypeError(`The directory is ${String(directory)}; it must be a path`)
+}
+
+/**
+ * Makes the directory ready, and takes its lock where one is wanted.
+ *
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_IO_FAILED
+ */
+export function prepare(
+  files: Files,
+  directory: string,
+  options: ResolvedOptions<unknown>,
+): Lock | undefined {
+  if (options.readOnly) return undefined
+  try {
+    if (options.createIfMissing) files.makeDirectory(directory)
+    else if (files.list(directory) === undefined) {
+      throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${directory}`)
+    }
+  } catch (error) {
+    throw asStoreError(error, `Cannot make the directory ${directory}`)
+  }
+  return options.lock ? takeLock(directory) : undefined
+}
+
+/** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */
+export async function recoverSteadily(
+  files: Files,
+  directory: string,
+  options: ResolvedOptions<unknown>,
+): Promise<Recovered> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await recover(files, directory, options)
+    } catch (error) {
+      const mayPass = options.readOnly && error instanceof CorruptionError
+      if (!mayPass || attempt === MAX_ATTEMPTS) throw error
+    }
+  }
+}
+
+/** What the operating system refused, as an error of the store's; all else as it is. */
+export function asStoreError(error: unknown, message: string): Error {
+  if (error instanceof StoreError || error instanceof TypeError || error instanceof RangeError) {
+    return error
+  }
+  if (errorCode(error) === undefined) return error instanceof Error ? error : new Error(message)
+  const reason = error instanceof Error ? `: ${error.message}` : ''
+  return new StoreError('FIRKIN_IO_FAILED', message + reason, { cause: error })
+}
