@@ -32,9 +32,10 @@ const LOOK_MS = 10
 export function takeLock(directory: string): Lock {
   const { tryLock } = load(directory)
   const path = join(directory, LOCK_NAME)
-  // Opened without truncation: what it says is the holder's until the lock is ours.
-  const file = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
+  let file: number | undefined
   try {
+    // Opened without truncation: what it says is the holder's until the lock is ours.
+    file = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
     if (!tryLock(file) && !tryLockLater(tryLock, file)) {
       const holder = fs.readFileSync(path, 'utf8').trim()
       throw new StoreError(
@@ -46,16 +47,20 @@ export function takeLock(directory: string): Lock {
     fs.ftruncateSync(file)
     fs.writeSync(file, text, 0)
   } catch (error) {
-    fs.closeSync(file)
+    if (file !== undefined) fs.closeSync(file)
     if (error instanceof StoreError) throw error
-    throw new StoreError('FIRKIN_LOCK_UNAVAILABLE', `Cannot lock ${path}`, { cause: error })
+    const reason = error instanceof Error ? `: ${error.message}` : ''
+    throw new StoreError('FIRKIN_LOCK_UNAVAILABLE', `Cannot lock ${path}${reason}`, {
+      cause: error,
+    })
   }
+  const locked = file
   let held = true
   return {
     release() {
       if (!held) return
       held = false
-      fs.closeSync(file)
+      fs.closeSync(locked)
     },
   }
 }
