@@ -19,6 +19,8 @@ import {
   type KeyRange,
   NO_ENTRY,
 } from './keydir/keydir.ts'
+import { MAX_AHEAD } from './prefetch.ts'
+import type { ResolvedRange } from './range.ts'
 
 /** The store as of the moment at which the view was opened. */
 export interface View {
@@ -136,16 +138,16 @@ export class Views {
   }
 }
 
-/** The most entries that a cursor takes ahead. */
-const MAX_AHEAD = 64
+/** How many entries a cursor takes ahead at first, where it is not known how many are wanted. */
+const FIRST_AHEAD = 4
 
-/** Called with entries that are about to be given, so that reading them waits for memory only once. */
-export type Prefetch = (keydir: Keydir, entries: Uint32Array, count: number) => void
+/** Called with entries that are about to be given. */
+export type LookAhead = (keydir: Keydir, list: Uint32Array, count: number) => void
 
 /**
  * Walks the keys of a range as a view sees them, in order.
  *
- * Where no layer is in the way it takes entries ahead, more and more of them, and has them prefetched; a change
+ * Where no layer is in the way it takes entries ahead, more and more of them, and has them looked at; a change
  * of the keydir makes it forget what it took and find its place again.
  */
 export class ViewCursor {
@@ -154,20 +156,25 @@ export class ViewCursor {
   readonly #views: Views
   readonly #view: View
   readonly #range: KeyRange
-  readonly #prefetch: Prefetch
+  readonly #lookAhead: LookAhead
   readonly #ahead = new Uint32Array(MAX_AHEAD)
-  #aheadSize = 4
+  #aheadSize: number
+  /** How many entries are still wanted, at most. */
+  #wanted: number
   #aheadCount = 0
   #aheadNext = 0
   #version = -1
   #sources: Source[] = []
   #last: Found | undefined
 
-  constructor(views: Views, view: View, range: KeyRange, prefetch: Prefetch) {
+  /** @param lookAhead called where entries are taken ahead of being asked for */
+  constructor(views: Views, view: View, range: ResolvedRange, lookAhead: LookAhead) {
     this.#views = views
     this.#view = view
     this.#range = range
-    this.#prefetch = prefetch
+    this.#lookAhead = lookAhead
+    this.#wanted = range.limit
+    this.#aheadSize = range.limit === Number.POSITIVE_INFINITY ? FIRST_AHEAD : MAX_AHEAD
     this.#reseat()
     this.keydir = (this.#sources.at(-1) as Source).keydir
   }
@@ -196,16 +203,19 @@ export class ViewCursor {
 
   #takeAhead(source: Source): void {
     const ahead = this.#ahead
+    // What has expired is taken too, and not given: so it may come to more than is wanted.
+    const size = Math.min(this.#aheadSize, Math.max(this.#wanted, 1))
     let count = 0
-    while (count < this.#aheadSize) {
+    while (count < size) {
       const entry = source.take()
       if (entry === NO_ENTRY) break
       ahead[count++] = entry
     }
+    this.#wanted -= count
     this.#aheadSize = Math.min(this.#aheadSize * 2, MAX_AHEAD)
     this.#aheadCount = count
     this.#aheadNext = 0
-    this.#prefetch(source.keydir, ahead, count)
+    this.#lookAhead(source.keydir, ahead, count)
   }
 
   /** The lowest head of all; the first source that has it is right, the others step over it. */

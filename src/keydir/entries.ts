@@ -242,6 +242,20 @@ export class Entries {
     this.#giveBack()
   }
 
+  /**
+   * Looks at each of the first `count` entries of a list, so that they are at hand when they are read; answers
+   * a number that means nothing. There is nothing else in the loop, for the processor looks ahead by so many
+   * instructions only (measured, bench `iterate`).
+   */
+  touch(list: Uint32Array, count: number): number {
+    let sum = 0
+    for (let index = 0; index < count; index++) {
+      const entry = list[index] as Entry
+      sum += this.arena.chunkAt(entry)[entry & IN_CHUNK] as number
+    }
+    return sum
+  }
+
   /** Whether an entry is in use: neither freed nor pinned for being read. */
   isLive(entry: Entry): boolean {
     return (this.#word(entry, 0) & SEGMENT_MASK) !== 0

@@ -124,14 +124,10 @@ export class Segment {
     return this.#locateElsewhere(offset, size)
   }
 
-  /** Looks at a record's bytes where they are mapped, so that they are at hand when they are read. */
-  touch(offset: number, size: number): number {
+  /** As many of the file's bytes as are mapped. */
+  get mappedBytes(): Uint8Array {
     const { bytes } = this.#mapped
-    const end = offset + size - 1
-    if (end >= bytes.length || end >= this.writtenSize) return 0
-    return (
-      (bytes[offset] as number) + (bytes[offset + (size >> 1)] as number) + (bytes[end] as number)
-    )
+    return bytes.length <= this.writtenSize ? bytes : bytes.subarray(0, this.writtenSize)
   }
 
   /** Closes the file; what was located before must not be read any more. */

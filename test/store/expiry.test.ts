@@ -43,6 +43,22 @@ describe('a put that expires', () => {
     await store.close()
   })
 
+  it('counts for the limit of a range only while it is there', async () => {
+    const { clock, store } = await openTimed()
+    const keys = keysUpTo(300)
+    const lasts = (index: number) => index % 3 === 0
+    for (const [index, key] of keys.entries()) {
+      await store.put(key, '1', lasts(index) ? {} : { ttlMs: 10 })
+    }
+    clock.nowMs += 10
+
+    for (const limit of [1, 5, 64, 65, 100, 101]) {
+      const expected = keys.filter((_, index) => lasts(index)).slice(0, limit)
+      expect([...store.keys({ limit })]).toEqual(expected)
+    }
+    await store.close()
+  })
+
   it.each<[string, object, number]>([
     ['a moment', { expiresAt: 1_000_500 }, 1_000_500],
     ['a date', { expiresAt: new Date(1_000_500) }, 1_000_500],
