@@ -19,6 +19,8 @@ export interface ClosingOptions {
   readonly checkpoint: boolean
   /** What the store was opened from. */
   readonly recovery: RecoveryReport
+  /** Whether the checkpoint that it was opened from has turned out to be damaged. */
+  readonly wasDamaged: boolean
   /** None where others have taken the engine over. */
   readonly sealer: Sealer | undefined
   /** Told what fails without being in the way. */
@@ -48,9 +50,11 @@ export async function leaveInOrder(engine: Engine, options: ClosingOptions): Pro
 }
 
 /** Whether the directory already says all that closing would write. */
-function isAsOpened(engine: Engine, { recovery, checkpoint }: ClosingOptions): boolean {
+function isAsOpened(engine: Engine, options: ClosingOptions): boolean {
+  const { recovery, checkpoint, wasDamaged } = options
   const { manifest, active } = engine.segments
   return (
+    !wasDamaged &&
     recovery.closed &&
     (recovery.source === 'checkpoint' || !checkpoint) &&
     manifest.closed &&

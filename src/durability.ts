@@ -46,7 +46,7 @@ interface PromiseWithResolvers<T> {
 
 /** Syncs as the policy promises. */
 export class Durability {
-  readonly #segments: Segments
+  readonly #segments: () => Segments
   readonly #policy: SyncPolicy
   readonly #onSynced: () => void
   readonly #onPoisoned: (error: StoreError) => void
@@ -60,11 +60,12 @@ export class Durability {
   #timer: NodeJS.Timeout | undefined
 
   /**
+   * @param segments what is synced; a read-only store that is loaded anew has others
    * @param onSynced called after each sync in the background
    * @param onPoisoned called once, with the first failure
    */
   constructor(
-    segments: Segments,
+    segments: () => Segments,
     policy: SyncPolicy,
     onSynced: () => void,
     onPoisoned: (error: StoreError) => void,
@@ -116,7 +117,7 @@ export class Durability {
   syncNow(): void {
     this.assertSound()
     try {
-      this.#segments.syncNow()
+      this.#segments().syncNow()
     } catch (error) {
       throw this.poison(error)
     }
@@ -160,7 +161,7 @@ export class Durability {
       this.#forget()
       try {
         this.assertSound()
-        await this.#segments.syncLater()
+        await this.#segments().syncLater()
         // Another sync may have failed meanwhile, and this one succeeded by what that one has lost.
         this.assertSound()
         for (const group of groups) group.resolve()

@@ -90,8 +90,6 @@ export class Engine {
   readonly #slab = new Slab()
   readonly #prefetch = new Prefetch()
   #segments: Segments
-  /** What a read-only store stood on before it was loaded anew; views may still look there. */
-  readonly #stale: Segments[] = []
   /** Segments that are not of the set any more, and the id of the first view that cannot look into them. */
   #retired: { readonly segment: Segment; readonly viewId: number }[] = []
   #keydir: Keydir
@@ -107,7 +105,7 @@ export class Engine {
     this.#seed = storeSeed(recovered.segments.home.storeId)
     this.#listener = listener
     this.durability = new Durability(
-      this.segments,
+      () => this.#segments,
       options.sync,
       () => listener.synced(),
       (error) => listener.failed(error),
@@ -348,13 +346,19 @@ export class Engine {
     this.views.replaceKeydir(this.#keydir)
   }
 
-  /** Takes what a read-only store loaded anew. */
+  /** Takes what a read-only store loaded anew; open views stay on what there was before. */
   replace(recovered: Recovered): void {
-    this.#stale.push(this.segments)
+    // What a checkpoint has not given yet is read while its file is open.
+    if (this.views.openCount > 0) this.#keydir.image()
+    this.#retired = recovered.segments.inherit(this.#segments).map((segment) => ({
+      segment,
+      viewId: this.views.nextId,
+    }))
     this.#segments = recovered.segments
     this.#keydir = recovered.keydir
     this.#nextSequence = recovered.nextSequence
-    this.views.replaceKeydir(recovered.keydir)
+    this.views.moveOn(recovered.keydir)
+    this.releaseRetired()
   }
 
   /** Takes note of the sequences that a read-only store has seen. */
@@ -383,7 +387,7 @@ export class Engine {
 
   /** Closes every file, and gives the keydir's memory back. */
   close(): void {
-    for (const segments of [...this.#stale, this.segments]) segments.close()
+    this.segments.close()
     this.#keydir.release()
   }
 

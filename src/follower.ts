@@ -5,7 +5,8 @@
  * 2. Where the manifest is another one: load the segments that came, by sequence, as recovery does.
  * 3. Forget the keys that still point into segments that went: they were deleted, or have expired.
  *
- * Where that cannot be done, because the writer took a failed write back that had been seen, all is loaded anew.
+ * Where that cannot be done, because the writer took a failed write back that had been seen, or because it was begun
+ * and failed half-way, all is loaded anew.
  */
 
 import type { Engine } from './engine.ts'
@@ -13,6 +14,8 @@ import { CorruptionError } from './errors.ts'
 import { FILE_HEADER_SIZE } from './format/file-header.ts'
 import type { Manifest } from './format/manifest.ts'
 import { parseName } from './format/names.ts'
+import { DAMAGED, MAX_HEAD_SIZE, pageOf, RecordFields } from './format/record.ts'
+import { type Files, readFully } from './io/files.ts'
 import type { Entry } from './keydir/keydir.ts'
 import { readManifest } from './manifest-file.ts'
 import { openTail, type RecoveryOptions, recover } from './recovery.ts'
@@ -29,6 +32,8 @@ export class Follower {
   readonly #options: RecoveryOptions
   readonly #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<boolean> | undefined
+  /** Whether catching up ended half-way, so that it is not known what has been seen. */
+  #isHalfWay = false
 
   constructor(
     engine: Engine,
@@ -61,7 +66,7 @@ export class Follower {
     const before = this.#engine.nextSequence
     for (let attempt = 1; ; attempt++) {
       try {
-        if (!this.#catchUp()) await this.#reload()
+        if (this.#isHalfWay || !this.#catchUp()) await this.#reload()
         return this.#engine.nextSequence !== before
       } catch (error) {
         // A merge may have replaced the set between our look at the manifest and at the files.
@@ -82,14 +87,17 @@ export class Follower {
     const replay = new Replay(engine.keydir, segments, (entry, key, keySize) =>
       engine.views.save(entry, key, keySize),
     )
+    this.#isHalfWay = true
     for (const segment of segments.tail) {
       const size = files.size(segment.file)
       if (size < segment.writtenSize) return false
-      if (!extend(replay, segment, size)) return false
+      if (!extend(replay, segment, files, size)) return false
     }
+    this.#isHalfWay = false
     const seen = Math.max(0, ...segments.all.map(({ usage }) => usage.maxSequence))
     const isNewSet = manifest.generation !== segments.manifest.generation
     const { arrived, tail } = this.#openNew(manifest, names)
+    this.#isHalfWay = true
     segments.adopt(manifest, arrived, tail)
     if (arrived.length > 0) {
       replay.knownUpTo = seen
@@ -98,11 +106,12 @@ export class Follower {
     for (const segment of tail) {
       const size = segment.writtenSize
       segment.writtenSize = FILE_HEADER_SIZE
-      extend(replay, segment, size)
+      extend(replay, segment, files, size)
     }
     replay.dropAbsences()
     if (isNewSet) this.#forgetGone(manifest)
     engine.advanceSequence()
+    this.#isHalfWay = false
     return true
   }
 
@@ -148,17 +157,32 @@ export class Follower {
   async #reload(): Promise<void> {
     const { files, directory } = this.#engine.segments.home
     this.#engine.replace(await recover(files, directory, this.#options))
+    this.#isHalfWay = false
   }
 }
 
 /** Replays what was appended to a segment of the tail; false where what was there before has changed. */
-function extend(replay: Replay, segment: Segment, size: number): boolean {
-  if (size === segment.writtenSize) return true
-  const scan = replay.replay(segment, segment.writtenSize, size)
-  const grew = scan.end > segment.writtenSize
-  segment.writtenSize = scan.end
-  if (grew || scan.faultAt === undefined) return true
-  // What is not whole may be on its way. Where a record follows it, it is the middle of one that took the place
-  // of what was seen before.
-  return replay.findBehind(segment, scan.faultAt, size) === undefined
+function extend(replay: Replay, segment: Segment, files: Files, size: number): boolean {
+  const { lastReadAt } = segment
+  const lastSequence = segment.usage.maxSequence
+  if (size > segment.writtenSize) {
+    const scan = replay.replay(segment, segment.writtenSize, size)
+    const grew = scan.end > segment.writtenSize
+    segment.writtenSize = scan.end
+    // What is not whole may be on its way. Where a record follows it, it is the middle of one that took the place
+    // of what was seen before.
+    if (!grew && scan.faultAt !== undefined) {
+      if (replay.findBehind(segment, scan.faultAt, size) !== undefined) return false
+    }
+  }
+  // Looked at last: while the last record is there that was seen before, so is all that is older.
+  return lastReadAt === 0 || sequenceAt(segment, files, lastReadAt) === lastSequence
+}
+
+/** The sequence of the record at a place in a segment's file; 0 where there is none. */
+function sequenceAt(segment: Segment, files: Files, offset: number): number {
+  const head = pageOf(Buffer.alloc(MAX_HEAD_SIZE))
+  const size = readFully(files, segment.file, head.bytes, MAX_HEAD_SIZE, offset)
+  const fields = new RecordFields()
+  return fields.readHeader(head, 0, size) === DAMAGED ? 0 : fields.sequence
 }

@@ -126,10 +126,12 @@ export class Replay {
    */
   replay(segment: Segment, from: number, to: number): ScanEnd {
     const { usage } = segment
-    return scanSegment(this.#scanOptions(segment, from, to), (fields, page, offset) => {
+    const scan = scanSegment(this.#scanOptions(segment, from, to), (fields, page, offset) => {
       usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
       this.apply(fields, page, segment, offset, false)
     })
+    segment.lastReadAt = scan.lastAt ?? segment.lastReadAt
+    return scan
   }
 
   /** Where in an appended segment the next record begins behind a fault; `undefined` where there is none. */

@@ -139,6 +139,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly #mergeTimer: NodeJS.Timeout | undefined
   readonly #events = new EventEmitter<StoreEvents>()
   readonly #mergeTotals = { count: 0, bytesRead: 0, bytesGained: 0 }
+  /** Whether the checkpoint has turned out to be damaged. */
+  #wasDamaged = false
   /** The backups and verifications that are under way. */
   #readings: Promise<unknown> = Promise.resolve()
   /** Fires when the store is to be closed. */
@@ -162,6 +164,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       rotated: (segment) => this.#emit('rotate', { segment }),
       failed: (error) => this.#tell(error),
       reloaded: (cause) => {
+        this.#wasDamaged = true
         this.#tell(new StoreError('FIRKIN_CORRUPT', 'The checkpoint was damaged', { cause }))
       },
     })
@@ -462,7 +465,11 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     if (this.#follower === undefined) {
       throw new TypeError('Only a store that was opened with readOnly can be refreshed')
     }
-    return await this.#follower.refresh()
+    try {
+      return await this.#follower.refresh()
+    } catch (error) {
+      throw asStoreError(error, `Cannot see what was written to ${this.directory}`)
+    }
   }
 
   /** Calls `listener` at each event. */
@@ -535,6 +542,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         await leaveInOrder(engine, {
           checkpoint: this.#options.checkpoint,
           recovery: this.#recovery,
+          wasDamaged: this.#wasDamaged,
           sealer: this.#sealer,
           failed: (message, cause) => this.#tell(asStoreError(cause, message)),
         })

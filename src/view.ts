@@ -9,6 +9,7 @@
  * - A key is saved in a layer once: by the first change after the view was opened.
  * - When a view closes, what its layer knows goes to the next older view, unless that one knows better.
  * - A segment that a layer may point into is not deleted: see `oldestOpenId`.
+ * - A view looks only through layers over its own keydir: a read-only store that was loaded anew has another.
  */
 
 import { createKeydir } from './keydir/create.ts'
@@ -27,9 +28,12 @@ export interface View {
   readonly id: number
   /** The moment, by the store's clock: what had expired then is not there. */
   readonly nowMs: number
+  /** What the view looks into behind the layers. */
+  readonly keydir: Keydir
 }
 
 interface OpenView extends View {
+  keydir: Keydir
   /** What changed since this view was opened and before the next newer one was. */
   layer: Keydir | undefined
 }
@@ -69,9 +73,10 @@ export class Views {
 
   /** Opens a view of the present. */
   open(nowMs: number): View {
-    const view: OpenView = { id: this.#nextId++, nowMs, layer: undefined }
+    const keydir = this.#keydir
+    const view: OpenView = { id: this.#nextId++, nowMs, keydir, layer: undefined }
     this.#open.push(view)
-    this.#keydir.entries.pin()
+    keydir.entries.pin()
     return view
   }
 
@@ -80,9 +85,9 @@ export class Views {
     const place = this.#open.findIndex((open) => open.id === view.id)
     if (place === -1) return
     const [closed] = this.#open.splice(place, 1)
-    this.#keydir.entries.unpin()
+    view.keydir.entries.unpin()
     const older = this.#open[place - 1]
-    if (older !== undefined && closed?.layer !== undefined) {
+    if (older?.keydir === view.keydir && closed?.layer !== undefined) {
       this.version++
       if (older.layer === undefined) older.layer = closed.layer
       else addMissing(older.layer, closed.layer)
@@ -97,7 +102,7 @@ export class Views {
   /** Saves what a change is about to replace; `entry` is the key's entry in the keydir, or none. */
   save(entry: Entry, key: Uint8Array, keySize: number): void {
     const newest = this.#open.at(-1)
-    if (newest === undefined) return
+    if (newest?.keydir !== this.#keydir) return
     this.version++
     newest.layer ??= createKeydir('btree')
     if (newest.layer.find(key, keySize) !== NO_ENTRY) return
@@ -107,33 +112,42 @@ export class Views {
 
   /** Takes another keydir with the same content: the one before was rebuilt. */
   replaceKeydir(keydir: Keydir): void {
+    for (const open of this.#open) {
+      if (open.keydir !== this.#keydir) continue
+      open.keydir = keydir
+      keydir.entries.pin()
+    }
     this.#keydir = keydir
     this.version++
-    for (let count = 0; count < this.#open.length; count++) keydir.entries.pin()
+  }
+
+  /** Takes another keydir with another content: open views stay on the one before. */
+  moveOn(keydir: Keydir): void {
+    this.#keydir = keydir
   }
 
   /** Finds a key as the view sees it. Expiry is not looked at. */
   find(view: View, key: Uint8Array, keySize: number, found: Found): boolean {
     for (const open of this.#open) {
-      if (open.id < view.id || open.layer === undefined) continue
+      if (open.id < view.id || open.layer === undefined || open.keydir !== view.keydir) continue
       const entry = open.layer.find(key, keySize)
       if (entry === NO_ENTRY) continue
       found.keydir = open.layer
       found.entry = entry
       return open.layer.entries.sizeOf(entry) > 0
     }
-    found.keydir = this.#keydir
-    found.entry = this.#keydir.find(key, keySize)
+    found.keydir = view.keydir
+    found.entry = view.keydir.find(key, keySize)
     return found.entry !== NO_ENTRY
   }
 
   /** The keydirs that a view looks through, in order; valid while `version` stays. */
   sources(view: View): Keydir[] {
     const sources: Keydir[] = []
-    for (const open of this.#open) {
-      if (open.id >= view.id && open.layer !== undefined) sources.push(open.layer)
+    for (const { id, keydir, layer } of this.#open) {
+      if (id >= view.id && layer !== undefined && keydir === view.keydir) sources.push(layer)
     }
-    sources.push(this.#keydir)
+    sources.push(view.keydir)
     return sources
   }
 }
@@ -188,7 +202,10 @@ export class ViewCursor {
       const { entries } = this.keydir
       if (entries.sizeOf(entry) === 0) continue
       const expiresAtMs = entries.expiresAtOf(entry)
-      if (expiresAtMs === 0 || expiresAtMs > this.#view.nowMs) return entry
+      if (expiresAtMs !== 0 && expiresAtMs <= this.#view.nowMs) continue
+      // Not before it was looked at: of an entry that a damaged checkpoint has lost there is no key to find again.
+      this.#remember(entry)
+      return entry
     }
   }
 
@@ -196,9 +213,8 @@ export class ViewCursor {
     const source = this.#sources[0] as Source
     if (this.#aheadNext === this.#aheadCount) this.#takeAhead(source)
     if (this.#aheadCount === 0) return NO_ENTRY
-    const entry = this.#ahead[this.#aheadNext++] as Entry
-    this.#remember(source.keydir, entry)
-    return entry
+    this.keydir = source.keydir
+    return this.#ahead[this.#aheadNext++] as Entry
   }
 
   #takeAhead(source: Source): void {
@@ -233,7 +249,7 @@ export class ViewCursor {
       }
     }
     best.take()
-    this.#remember(keydir, head)
+    this.keydir = keydir
     return head
   }
 
@@ -243,8 +259,8 @@ export class ViewCursor {
     return this.#range.reverse ? -order : order
   }
 
-  #remember(keydir: Keydir, entry: Entry): void {
-    this.keydir = keydir
+  #remember(entry: Entry): void {
+    const { keydir } = this
     this.#last ??= { keydir, entry }
     this.#last.keydir = keydir
     this.#last.entry = entry

@@ -62,6 +62,8 @@ export interface ScanEnd {
   readonly fault: string
   /** The highest sequence of the records that count. */
   readonly maxSequence: number
+  /** Where the last record begins that counts; `undefined` where none does. */
+  readonly lastAt: number | undefined
 }
 
 /** A window that slides over a file. */
@@ -112,11 +114,13 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
   let end = from
   let lastSequence = 0
   let maxSequence = 0
+  let lastAt: number | undefined
   const stop = (faultAt: number | undefined, fault: string): ScanEnd => ({
     end,
     faultAt,
     fault,
     maxSequence,
+    lastAt,
   })
 
   while (at < to) {
@@ -144,6 +148,7 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
         batch.deliver(visit)
       }
       end = at + size
+      lastAt = at
       maxSequence = Math.max(maxSequence, sequence)
       // A batch end counts too: it takes room.
       if (visit(fields, window.page, at) === false) return stop(undefined, '')
@@ -154,6 +159,7 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
     } else {
       const goOn = visit(fields, window.page, at)
       end = at + size
+      lastAt = at
       maxSequence = Math.max(maxSequence, sequence)
       if (goOn === false) return stop(undefined, '')
     }

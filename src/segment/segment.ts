@@ -48,6 +48,8 @@ export class Segment {
   readonly usage: SegmentUsage
   /** The bytes that are in the file; less than `usage.size` while some are staged. */
   writtenSize: number
+  /** Where the last record begins that was read when the file was replayed; 0 where none was. */
+  lastReadAt = 0
   /** What is staged behind `writtenSize`, while this is the active segment. */
   stage: Page | undefined = undefined
   /** Where the record that was located last begins in the page that was answered. */

@@ -135,6 +135,25 @@ export class Segments {
     for (const segment of tail) this.addToTail(segment, 0)
   }
 
+  /**
+   * Takes the place of a set that was opened before of the same directory: its files are closed, but for those of
+   * segments that are not of this set. These are retired here, and answered.
+   */
+  inherit(before: Segments): Segment[] {
+    const gone: Segment[] = []
+    for (const segment of before.#byId.values()) {
+      if (this.#byId.has(segment.id)) continue
+      gone.push(segment)
+      before.#byId.delete(segment.id)
+    }
+    before.close()
+    for (const segment of gone) {
+      this.addSealed(segment)
+      this.retire(segment)
+    }
+    return gone
+  }
+
   /** Gives out an id that was never used. */
   takeId(): number {
     if (this.#nextId > MAX_SEGMENT_ID) {

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { StoreStats } from '../../src/index.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { Random } from '../support/random.ts'
@@ -249,6 +250,46 @@ describe('a reader beside a merge', () => {
     await writer.close()
   })
 
+  it('is right after the next refresh, wherever one has failed', async () => {
+    let failures = 0
+    for (let nth = 1; ; nth++) {
+      const { files, writer, reader } = await pair()
+      await halfOld(writer)
+      await reader.refresh()
+      for (const key of ['key 003', 'key 015']) await writer.delete(key)
+      await writer.merge()
+      await writer.put('last', 'l')
+      await idle(writer)
+      // Segments without hints are read record by record.
+      for (const name of files.list(DISK) ?? []) {
+        if (name.endsWith('.hint')) files.remove(join(DISK, name))
+      }
+      files.fail({ nth, code: 'EIO' })
+
+      const outcome = await reader.refresh().catch((error) => error)
+      const failed = files.faultCount > 0
+      files.heal()
+      if (outcome instanceof Error) {
+        failures++
+        expect(outcome).toMatchObject({ code: expect.stringMatching(/^FIRKIN_/) })
+        await reader.refresh()
+      }
+
+      expect([...reader.entries()], `call ${nth} failed`).toEqual([...writer.entries()])
+      const figures = ({ liveBytes, deadBytes, bytes }: StoreStats) => ({
+        liveBytes,
+        deadBytes,
+        bytes,
+      })
+      expect(figures(reader.stats()), `call ${nth} failed`).toEqual(figures(writer.stats()))
+      await reader.close()
+      await writer.close()
+      expect(files.openPaths).toEqual([])
+      if (!failed) break
+    }
+    expect(failures).toBeGreaterThan(10)
+  })
+
   it.each([1, 2, 3, 4])('agrees with the writer after every refresh, seed %i', async (seed) => {
     const random = new Random(seed)
     const { files, writer, reader } = await pair({ clock: () => nowMs })
@@ -282,6 +323,113 @@ describe('a reader beside a merge', () => {
     expect(files.openPaths).toEqual([])
   })
 })
+
+describe('a reader whose writer takes back what it has seen', () => {
+  /**
+   * Lets the writer lose a group of which a part has reached the file, and the reader see that part.
+   *
+   * @returns whether the reader saw any of it
+   */
+  async function takeBack(
+    files: FaultyFiles,
+    writer: TextStore,
+    reader: TextStore,
+  ): Promise<boolean> {
+    let refreshed: Promise<boolean> | undefined
+    let writes = 0
+    files.onCall = ({ kind, path }) => {
+      if (kind !== 'write' || !path.endsWith('segment') || ++writes !== 2) return
+      refreshed = reader.refresh()
+    }
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'SHORT' })
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 2, code: 'ENOSPC' })
+    const keys = keysUpTo(40).map((key) => `lost ${key}`)
+    const puts = await Promise.allSettled(keys.map((key) => writer.put(key, 'x'.repeat(KIB))))
+    await refreshed
+    files.onCall = undefined
+    files.heal()
+    return keys.some((key, index) => puts[index]?.status === 'rejected' && reader.has(key))
+  }
+
+  it('shows what is there, and its snapshots what was there', async () => {
+    const { files, writer, reader } = await pair()
+    await halfOld(writer)
+    await idle(writer)
+    await reader.refresh()
+    using early = reader.snapshot()
+    const shown = [...early.entries()]
+    const walk = early.entries()
+    walk.next()
+
+    expect(await takeBack(files, writer, reader)).toBe(true)
+    await writer.merge()
+    await writer.put('after', '1')
+    await reader.refresh()
+    using late = reader.snapshot()
+    const shownLate = [...late.entries()]
+    await writer.put('key 005', 'later')
+    await reader.refresh()
+
+    expect([...reader.entries()]).toEqual([...writer.entries()])
+    expect([...early.entries()]).toEqual(shown)
+    expect(early.get('key 005')).toBe(shown.find(([key]) => key === 'key 005')?.[1])
+    expect([...walk]).toEqual(shown.slice(1))
+    expect([...late.entries()]).toEqual(shownLate)
+    await reader.close()
+    await writer.close()
+    expect(files.openPaths).toEqual([])
+  })
+
+  it('keeps no file open that it does not need, however often that happens', async () => {
+    const { files, writer, reader } = await pair()
+    await halfOld(writer)
+    await writer.merge()
+    await reader.refresh()
+    const writerFiles = files.openPaths.length - openBy(reader)
+
+    for (let round = 0; round < 8; round++) {
+      expect(await takeBack(files, writer, reader)).toBe(true)
+      const snapshot = reader.snapshot()
+      await reader.refresh()
+      snapshot.close()
+      await writer.put(`round ${round}`, 'x')
+      await reader.refresh()
+      expect(files.openPaths).toHaveLength(writerFiles + openBy(reader))
+    }
+
+    expect([...reader.entries()]).toEqual([...writer.entries()])
+    await reader.backup('/disk/copy')
+    await reader.close()
+    await writer.close()
+    expect(files.openPaths).toEqual([])
+  })
+
+  it('shows in snapshots what a checkpoint had, of which it had read nothing', async () => {
+    const { files, writer, reader } = await pair()
+    await reader.close()
+    await fill(writer, 'a')
+    await writer.close()
+    const again = await openOn(files)
+    const later = await openOn(files, { readOnly: true })
+    expect(later.stats().recovery.source).toBe('checkpoint')
+    using snapshot = later.snapshot()
+
+    expect(await takeBack(files, again, later)).toBe(true)
+    await again.put('after', '1')
+    await later.refresh()
+
+    expect([...snapshot.keys()]).toEqual(['first', ...keysUpTo(20)].sort())
+    expect(snapshot.get('key 007')).toBe('a'.repeat(6 * KIB))
+    await later.close()
+    await again.close()
+    expect(files.openPaths).toEqual([])
+  })
+})
+
+/** How many files a reader needs: one for each segment. */
+function openBy(reader: TextStore): number {
+  return reader.stats().segments.length
+}
 
 describe('follow', () => {
   it('sees by itself what the writer does', async () => {
