@@ -36,7 +36,7 @@ export class GroupCommit {
     durability: Durability,
     listener: GroupListener,
   ) {
-    this.writer = new Writer(segments, maxSegmentBytes)
+    this.writer = new Writer(segments, maxSegmentBytes, (error) => durability.poison(error))
     this.#segments = segments
     this.#durability = durability
     this.#listener = listener

@@ -32,14 +32,17 @@ export class Writer {
 
   readonly #segments: Segments
   readonly #maxSegmentBytes: number
+  readonly #poison: (error: unknown) => Error
   #segment: Segment | undefined
   /** The figures of the active segment when the group began. */
   readonly #figuresBefore = new SegmentUsage()
   #mustCut = false
 
-  constructor(segments: Segments, maxSegmentBytes: number) {
+  /** @param poison told of a sync that has failed; answers what to throw */
+  constructor(segments: Segments, maxSegmentBytes: number, poison: (error: unknown) => Error) {
     this.#segments = segments
     this.#maxSegmentBytes = maxSegmentBytes
+    this.#poison = poison
     this.#resume(segments.active)
   }
 
@@ -138,7 +141,11 @@ export class Writer {
     const { files } = this.#segments.home
     files.truncate(segment.file, segment.writtenSize)
     // A power loss must not bring back what has failed either.
-    files.sync(segment.file)
+    try {
+      files.sync(segment.file)
+    } catch (error) {
+      throw this.#poison(error)
+    }
     this.#mustCut = false
   }
 

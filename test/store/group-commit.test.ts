@@ -196,6 +196,23 @@ describe('a group that cannot be written', () => {
     expect([...reopened.keys()]).toEqual(['a', 'b', 'c'])
   })
 
+  it('poisons the store where it is not known whether its rest is cut off durably', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files, { sync: 'never' })
+    store.on('error', () => undefined)
+    await store.put('a', '1')
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'EIO' })
+    // A sync that fails may have lost what was written before as well.
+    files.fail({ kinds: ['sync'], path: /segment$/, nth: 1, code: 'EIO' })
+
+    await expect(store.put('b', '2')).rejects.toThrow(withCode('FIRKIN_WRITE_FAILED'))
+
+    await expect(store.sync()).rejects.toThrow(withCode('FIRKIN_POISONED'))
+    await expect(store.put('c', '3')).rejects.toThrow(withCode('FIRKIN_POISONED'))
+    expect([...store.entries()]).toEqual([['a', '1']])
+    await expect(store.close()).rejects.toThrow(withCode('FIRKIN_POISONED'))
+  })
+
   it('does not take a write along that was made past the stage', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files, { maxSegmentBytes: 1024 * KIB })
