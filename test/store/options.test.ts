@@ -1,9 +1,24 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { type Files, systemFiles } from '../../src/io/files.ts'
+import { mappingAvailable } from '../../src/io/mapping.ts'
+import type { CopyJob } from '../../src/merge/copy.ts'
+import type { Labour } from '../../src/merge/thread.ts'
 import { resolveOptions } from '../../src/options.ts'
+import { Store } from '../../src/store.ts'
+import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { openOn } from '../support/store.ts'
+import { inProcessLabour } from '../support/labour.ts'
+import {
+  DISK,
+  KIB,
+  keysUpTo,
+  openAny,
+  openOn,
+  openStore,
+  type TextOptions,
+  withCode,
+} from '../support/store.ts'
 
-const KIB = 1024
 const MIB = 1024 * KIB
 
 describe('options', () => {
@@ -128,5 +143,185 @@ describe('options', () => {
     await expect(openOn(files, { keydir: 'map' as 'hash' })).rejects.toThrow(TypeError)
 
     expect(files.calls).toEqual([])
+  })
+})
+
+/** A closed store of a few segments, on files that fail nowhere. */
+async function filled(options: TextOptions = {}): Promise<FaultyFiles> {
+  const files = new FaultyFiles(1)
+  const store = await openOn(files, options)
+  for (const key of keysUpTo(40)) await store.put(key, key.repeat(700))
+  await store.close()
+  return files
+}
+
+describe('the option', () => {
+  it('createIfMissing false makes nothing', async () => {
+    const files = new FaultyFiles(1)
+
+    await expect(openOn(files, { createIfMissing: false })).rejects.toThrow(
+      withCode('FIRKIN_NOT_FOUND'),
+    )
+
+    expect(files.calls.filter(({ kind }) => kind !== 'list')).toEqual([])
+  })
+
+  it('lock false lets a second writer in', async () => {
+    await withDirectory(async (directory) => {
+      await using first = await openStore(directory)
+      await first.put('a', '1')
+
+      await expect(openStore(directory)).rejects.toThrow(withCode('FIRKIN_LOCKED'))
+      const second = await openStore(directory, { lock: false })
+      expect(second.get('a')).toBe('1')
+      await second.close()
+    })
+  })
+
+  it('mapping false reads by position', async () => {
+    await withDirectory(async (directory) => {
+      let reads = 0
+      const files: Files = {
+        ...systemFiles,
+        read(...call) {
+          reads++
+          return systemFiles.read(...call)
+        },
+      }
+      const store = await openAny(directory, {}, files)
+      await store.put('a', '1')
+      await store.put('b', '2')
+      await store.close()
+
+      for (const mapping of mappingAvailable ? [true, false] : [false]) {
+        await using reopened = await openAny(directory, { mapping }, files)
+        reopened.get('a')
+        reads = 0
+        for (let count = 0; count < 10; count++) reopened.get('b')
+        expect(reads).toBe(mapping ? 0 : 10)
+        expect(reopened.stats().mapping).toBe(mapping)
+      }
+    })
+  })
+
+  it('checkpoint false writes none, and opens from hints', async () => {
+    const files = await filled({ checkpoint: false })
+
+    expect(files.list(DISK)).not.toContain('CHECKPOINT')
+    await using reopened = await openOn(files)
+    expect(reopened.stats().recovery.source).toBe('hints')
+  })
+
+  it.each(['btree', 'hash', 'skiplist', 'bplustree'] as const)(
+    'keydir %s is how keys are kept',
+    async (keydir) => {
+      const files = await filled()
+
+      await using store = await openOn(files, { keydir })
+
+      expect(store.stats().keydir.kind).toBe(keydir)
+      expect([...store.keys()]).toEqual(keysUpTo(40))
+    },
+  )
+
+  it.each([64, 256])('maxSegmentBytes of %i KiB bounds the segments', async (size) => {
+    const files = await filled({ maxSegmentBytes: size * KIB })
+
+    await using store = await openOn(files)
+    const { segments, bytes } = store.stats()
+
+    expect(segments).toHaveLength(Math.ceil(bytes / (size * KIB - 5 * KIB)))
+    for (const segment of segments) expect(segment.bytes).toBeLessThanOrEqual(size * KIB)
+  })
+
+  it('recovery says what is done about damage', async () => {
+    const files = await filled()
+    files.poke(`${DISK}/CHECKPOINT`, undefined)
+    const last = files
+      .list(DISK)
+      ?.filter((name) => name.endsWith('.segment'))
+      .sort()
+      .at(-1)
+    const path = `${DISK}/${last}`
+    const bytes = files.peek(path) ?? Buffer.alloc(0)
+    const torn = files.restart(1)
+    // As a crash leaves it: the manifest knows nothing of the last segment yet.
+    torn.poke(path, Buffer.concat([bytes, bytes.subarray(44, 60)]))
+    const damaged = files.restart(1)
+    damaged.poke(
+      path,
+      Buffer.concat([bytes.subarray(0, 100), Buffer.alloc(9), bytes.subarray(109)]),
+    )
+
+    await expect(openOn(torn.restart(1), { recovery: 'strict' })).rejects.toThrow(
+      withCode('FIRKIN_CORRUPT'),
+    )
+    await using cut = await openOn(torn.restart(1), { recovery: 'tail' })
+    expect(cut.count()).toBe(40)
+    expect(cut.stats().recovery.torn).toHaveLength(1)
+    await expect(openOn(damaged.restart(1), { recovery: 'tail' })).rejects.toThrow(
+      withCode('FIRKIN_CORRUPT'),
+    )
+    await using salvaged = await openOn(damaged.restart(1), { recovery: 'salvage' })
+    expect(salvaged.count()).toBe(39)
+    expect(salvaged.stats().recovery.lost).toBeDefined()
+  })
+
+  it('follow looks every so many milliseconds', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      const files = await filled()
+      const reader = await openOn(files, { readOnly: true, follow: 700 })
+      const before = files.calls.length
+
+      vi.advanceTimersByTime(699)
+      expect(files.calls).toHaveLength(before)
+      vi.advanceTimersByTime(1)
+      expect(files.calls.length).toBeGreaterThan(before)
+      await reader.close()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('expiryIntervalMs is how often expired keys are looked for', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      let nowMs = 1000
+      const options = { clock: () => nowMs, expiryIntervalMs: 300 }
+      const store = await openOn(new FaultyFiles(1), options)
+      await store.put('a', '1', { ttlMs: 5 })
+      nowMs += 5
+
+      vi.advanceTimersByTime(299)
+      expect(store.stats()).toMatchObject({ keys: 1, expiredKeys: 0 })
+      vi.advanceTimersByTime(1)
+      expect(store.stats()).toMatchObject({ keys: 0, expiredKeys: 1 })
+      await store.close()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('merge.maxBytesPerSecond and maxSegmentBytes reach the thread that merges', async () => {
+    const files = await filled()
+    const jobs: CopyJob[] = []
+    const { copy, hint } = inProcessLabour(files)
+    const labour: Labour = {
+      hint,
+      copy(job, ...rest) {
+        jobs.push(job)
+        return copy(job, ...rest)
+      },
+    }
+    const merge = { automatic: false, maxBytesPerSecond: 12_345 }
+    const options = { lock: false, mapping: false, maxSegmentBytes: 96 * KIB, merge } as const
+    const store = await Store.open(DISK, options, { files, labour })
+    await store.delete('key 000')
+
+    await store.merge()
+
+    expect(jobs).toMatchObject([{ maxBytesPerSecond: 12_345, maxSegmentBytes: 96 * KIB }])
+    await store.close()
   })
 })
