@@ -27,7 +27,7 @@ import {
   removeIfThere,
   writeFully,
 } from './io/files.ts'
-import { allocateMemory } from './io/mapping.ts'
+import { HUGE_PAGE_SIZE, makeHuge, takePage } from './io/mapping.ts'
 import { CHUNK_SIZE } from './keydir/arena.ts'
 import { restoreKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
@@ -260,7 +260,7 @@ class ChunkReader {
     const { files, storeId } = this.#segments.home
     const place = this.#chunks[(this.#firstOfArena[arena] ?? 0) + chunk]
     if (place === undefined) throw new DamagedCheckpoint(`There is no chunk ${chunk} of ${arena}`)
-    const bytes = allocateMemory(place.size)
+    const bytes = memoryFor(place.size)
     let read: number
     try {
       read = readFully(files, this.#file, bytes, place.size, place.offset)
@@ -272,4 +272,12 @@ class ChunkReader {
     if (--this.#unread === 0) this.close()
     return bytes
   }
+}
+
+/** Memory for a chunk: a full one fills a huge page. */
+function memoryFor(size: number): Uint8Array {
+  const page = size === HUGE_PAGE_SIZE ? takePage() : undefined
+  if (page === undefined) return new Uint8Array(size)
+  makeHuge(page, false)
+  return page
 }

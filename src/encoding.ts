@@ -131,7 +131,7 @@ export function decodeValue<V>(encoding: ValueEncoding<V>, read: ReadBytes, star
 }
 
 /** A copy in memory of its own. */
-export function copyBytes(bytes: Buffer, start: number, end: number): Buffer {
+export function ownBytes(bytes: Buffer, start: number, end: number): Buffer {
   const copy = Buffer.allocUnsafe(end - start)
   bytes.copy(copy, 0, start, end)
   return copy

@@ -14,8 +14,9 @@
 
 import { DamagedCheckpoint } from './checkpoint.ts'
 import { Durability, type Group } from './durability.ts'
-import { copyBytes, KeyBuffer } from './encoding.ts'
+import { KeyBuffer, ownBytes } from './encoding.ts'
 import { CorruptionError, StoreError } from './errors.ts'
+import { copyBytes } from './format/bytes.ts'
 import { storeSeed } from './format/file-header.ts'
 import {
   BATCH_END,
@@ -202,7 +203,7 @@ export class Engine {
     const { page, valueEnd } = this
     return page === this.#slab.page
       ? this.#slab.cut(start, valueEnd)
-      : copyBytes(page.bytes, start, valueEnd)
+      : ownBytes(page.bytes, start, valueEnd)
   }
 
   /**
@@ -220,10 +221,10 @@ export class Engine {
     const sequence = this.#takeSequence()
     const { page, stagedSize: at, offset } = writer
     const keyAt = writeRecordHeader(page.view, at, PUT, 0, key.size, size, sequence, expiresAtMs)
-    copyShort(key.bytes, key.size, page.bytes, keyAt)
+    copyBytes(key.bytes, 0, key.size, page.bytes, keyAt)
     const valueAt = keyAt + key.size
     if (typeof value === 'string') page.bytes.write(value, valueAt, 'utf8')
-    else copyShort(value, size, page.bytes, valueAt)
+    else copyBytes(value, 0, size, page.bytes, valueAt)
     writeChecksum(page, at, at + total, this.#seed)
     return this.#commitPut(writer, entry, offset, total, sequence, expiresAtMs)
   }
@@ -245,7 +246,7 @@ export class Engine {
     const sequence = this.#takeSequence()
     const { page, stagedSize: at } = writer
     const keyAt = writeRecordHeader(page.view, at, TOMBSTONE, 0, key.size, 0, sequence, 0)
-    copyShort(key.bytes, key.size, page.bytes, keyAt)
+    copyBytes(key.bytes, 0, key.size, page.bytes, keyAt)
     writeChecksum(page, at, at + size, this.#seed)
     this.#undo.remember(writer.stagedCount, this.#keydir, entry)
     writer.stage(TOMBSTONE, size, sequence, 0)
@@ -606,13 +607,6 @@ export class Engine {
       return this.#keydir.find(key, keySize)
     }
   }
-}
-
-function copyShort(source: Uint8Array, size: number, target: Uint8Array, at: number): void {
-  // A call into the runtime costs more than a short loop (measured, bench `micro-copy`).
-  if (size <= 64)
-    for (let index = 0; index < size; index++) target[at + index] = source[index] as number
-  else target.set(size === source.length ? source : source.subarray(0, size), at)
 }
 
 function sequencesUsedUp(): StoreError {

@@ -10,9 +10,17 @@
  */
 
 import { CorruptionError, StoreError } from './errors.ts'
+import { copyBytes } from './format/bytes.ts'
 import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
 import { HintDecoder } from './format/hint.ts'
-import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from './format/record.ts'
+import {
+  BATCH_END,
+  MAX_KEY_SIZE,
+  type Page,
+  PUT,
+  RecordFields,
+  TOMBSTONE,
+} from './format/record.ts'
 import { errorCode, readWhole } from './io/files.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { findRecord, type ScanEnd, scanSegment } from './segment/scan.ts'
@@ -34,6 +42,7 @@ export class Replay {
   knownUpTo = 0
   readonly #segments: Segments
   readonly #beforeChange: ChangeListener
+  readonly #key = Buffer.allocUnsafeSlow(MAX_KEY_SIZE)
   #mayHaveAbsences = false
 
   /** @param beforeChange told of each change before it is made; the entry is the key's, or none */
@@ -59,7 +68,8 @@ export class Replay {
     const { keydir } = this
     const { entries } = keydir
     const { sequence, keySize, size } = fields
-    const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
+    const key = this.#key
+    copyBytes(page.bytes, fields.keyAt, keySize, key, 0)
     const entry = keydir.find(key, keySize)
     const isOld =
       entry === NO_ENTRY ? sequence <= this.knownUpTo : entries.sequenceOf(entry) > sequence

@@ -18,6 +18,24 @@ export function writeUint48(view: DataView, at: number, value: number): void {
   view.setUint16(at + 4, (value / TWO_TO_32) & 0xffff, true)
 }
 
+/** So many bytes are copied faster by a loop than by a call into the runtime (measured, bench `micro-copy`). */
+const SHORT_COPY_SIZE = 64
+
+/** Copies `size` bytes of `source` from `from` on to `target` from `to` on. */
+export function copyBytes(
+  source: Uint8Array,
+  from: number,
+  size: number,
+  target: Uint8Array,
+  to: number,
+): void {
+  if (size <= SHORT_COPY_SIZE) {
+    for (let index = 0; index < size; index++) target[to + index] = source[from + index] as number
+  } else {
+    target.set(source.subarray(from, from + size), to)
+  }
+}
+
 /** A view of the same bytes. */
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)

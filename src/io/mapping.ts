@@ -13,12 +13,13 @@ import type { FileDescriptor } from './files.ts'
 /** Sizes are C ints in the package. */
 export const MAX_MAPPING_SIZE = 2 ** 31 - 1
 
-/** Memory of this size comes as one huge page, where the system has them. */
+/** The size of a huge page, where the system has them. */
 export const HUGE_PAGE_SIZE = 2 ** 21
 
 // What Linux calls these; the package passes on any number.
 const MAP_ANONYMOUS = 0x20
 const MADV_HUGEPAGE = 14
+const MADV_COLLAPSE = 25
 const NO_FILE = -1
 
 interface MmapIo {
@@ -27,14 +28,7 @@ interface MmapIo {
   readonly MAP_SHARED: number
   readonly MAP_PRIVATE: number
   readonly MADV_DONTNEED: number
-  map(
-    size: number,
-    protection: number,
-    flags: number,
-    file: FileDescriptor,
-    offset?: number,
-    advice?: number,
-  ): Buffer
+  map(size: number, protection: number, flags: number, file: FileDescriptor): Buffer
   advise(buffer: Uint8Array, advice: number): void
 }
 
@@ -58,47 +52,52 @@ export function mapFile(file: FileDescriptor, size: number): Buffer | undefined 
   }
 }
 
-/** Huge pages that are in use; each holds the only reference to itself beside its owner's. */
-const hugePages = new WeakSet<ArrayBufferLike>()
-let hugePagesAvailable = process.platform === 'linux'
+/** Pages that are in use, by the memory that they lie in. */
+const pages = new WeakSet<ArrayBufferLike>()
+let pagesAvailable = process.platform === 'linux'
 
 /**
- * Zeroed memory off the JavaScript heap. A huge page costs the processor no walk through page tables at each access
- * to a place that it has not seen for a while (measured, bench `get`).
+ * Zeroed memory of {@link HUGE_PAGE_SIZE}, off the JavaScript heap; the system takes it bit by bit, as it is touched.
+ *
+ * @returns `undefined` where there is no such memory to be had: use any other
  */
-export function allocateMemory(size: number): Uint8Array {
-  return (size === HUGE_PAGE_SIZE ? allocateHugePage() : undefined) ?? new Uint8Array(size)
-}
-
-/**
- * Gives back what `allocateMemory` gave, which must not be touched any more: the collector does not know how much
- * a huge page takes, and would be in no hurry.
- */
-export function freeMemory(memory: Uint8Array): void {
-  if (!hugePages.delete(memory.buffer)) return
-  mmapIo?.advise(memory, mmapIo.MADV_DONTNEED)
-}
-
-function allocateHugePage(): Uint8Array | undefined {
-  if (mmapIo === undefined || !hugePagesAvailable) return undefined
+export function takePage(): Uint8Array | undefined {
+  if (mmapIo === undefined || !pagesAvailable) return undefined
   try {
     const { PROT_READ, PROT_WRITE, MAP_PRIVATE } = mmapIo
     const flags = MAP_PRIVATE | MAP_ANONYMOUS
-    const page = mmapIo.map(
-      HUGE_PAGE_SIZE,
-      PROT_READ | PROT_WRITE,
-      flags,
-      NO_FILE,
-      0,
-      MADV_HUGEPAGE,
-    )
-    hugePages.add(page.buffer)
+    const page = mmapIo.map(HUGE_PAGE_SIZE, PROT_READ | PROT_WRITE, flags, NO_FILE)
+    pages.add(page.buffer)
     return page
   } catch {
-    // A kernel without huge pages, or too many mappings: ordinary memory serves as well.
-    hugePagesAvailable = false
+    // Too many mappings, say: ordinary memory serves as well.
+    pagesAvailable = false
     return undefined
   }
+}
+
+/**
+ * Makes what `takePage` gave one huge page, which is worth it where all of it is used: it costs the processor no walk
+ * through tables to find a place in it (measured, bench `get`). Other memory is left as it is.
+ *
+ * @param isTouched whether there is something in it already
+ */
+export function makeHuge(page: Uint8Array, isTouched: boolean): void {
+  if (mmapIo === undefined || !pages.has(page.buffer)) return
+  try {
+    mmapIo.advise(page, MADV_HUGEPAGE)
+    if (isTouched) mmapIo.advise(page, MADV_COLLAPSE)
+  } catch {
+    // A kernel without huge pages, or none free now: the memory stays as it is.
+  }
+}
+
+/**
+ * Gives back what `takePage` gave, which must not be touched any more: the collector does not know how much that is,
+ * and would be in no hurry. Other memory is left to it.
+ */
+export function givePage(page: Uint8Array): void {
+  if (pages.delete(page.buffer)) mmapIo?.advise(page, mmapIo.MADV_DONTNEED)
 }
 
 function load(): MmapIo | undefined {

@@ -15,7 +15,7 @@
  *   nothing. From then on its bytes belong to the arena, which changes them in place.
  */
 
-import { allocateMemory, freeMemory } from '../io/mapping.ts'
+import { givePage, makeHuge, takePage } from '../io/mapping.ts'
 import type { ChunkSource } from './keydir.ts'
 
 const CHUNK_BITS = 19
@@ -59,6 +59,8 @@ export class Arena {
   #lastChunk = -1
   #lastOffset = 0
   #lastCapacity = 0
+  /** Whether the last chunk is taken from the system bit by bit, as it is used. */
+  #lastIsPage = false
   #source: ChunkSource | undefined
   #sourceArena = 0
 
@@ -100,7 +102,9 @@ export class Arena {
 
   /** Bytes of memory reserved. Chunks not yet loaded count as if they were. */
   get byteSize(): number {
-    return this.#lastChunk < 0 ? 0 : this.#lastChunk * CHUNK_SIZE + this.#lastCapacity * 4
+    if (this.#lastChunk < 0) return 0
+    const lastWords = this.#lastIsPage ? this.#lastOffset : this.#lastCapacity
+    return this.#lastChunk * CHUNK_SIZE + lastWords * 4
   }
 
   /** The words of the chunk that holds `position`. */
@@ -150,7 +154,7 @@ export class Arena {
     }
     // The last chunk gets room to grow at once.
     const capacity = grownCapacity(0, size >>> 2, chunk)
-    const bytes = allocateMemory(capacity * 4)
+    const bytes = new Uint8Array(capacity * 4)
     bytes.set(given.subarray(0, size))
     if (last) this.#lastCapacity = capacity
     return this.#adopt(chunk, bytes)
@@ -171,7 +175,7 @@ export class Arena {
 
   /** Gives all memory back; the arena must not be used any more. */
   release(): void {
-    for (const bytes of this.bytes) if (bytes !== undefined) freeMemory(bytes)
+    for (const bytes of this.bytes) if (bytes !== undefined) givePage(bytes)
     this.words.length = 0
     this.bytes.length = 0
   }
@@ -187,18 +191,24 @@ export class Arena {
       throw new RangeError(`An arena of ${CHUNK_COUNT_LIMIT} chunks is full`)
     }
     // Invariant: every chunk but the last one has its full size.
-    if (this.#lastChunk >= 0) this.#resize(this.#lastChunk, CHUNK_WORDS)
+    if (this.#lastChunk >= 0) {
+      this.#resize(this.#lastChunk, CHUNK_WORDS)
+      makeHuge(this.bytes[this.#lastChunk] as Uint8Array, true)
+    }
     this.#lastChunk++
     this.#lastOffset = 0
-    this.#lastCapacity = grownCapacity(0, count, this.#lastChunk)
-    this.#adopt(this.#lastChunk, allocateMemory(this.#lastCapacity * 4))
+    const page = this.#lastChunk > 0 ? takePage() : undefined
+    this.#lastIsPage = page !== undefined
+    this.#lastCapacity = page === undefined ? grownCapacity(0, count, this.#lastChunk) : CHUNK_WORDS
+    this.#adopt(this.#lastChunk, page ?? new Uint8Array(this.#lastCapacity * 4))
   }
 
   /** Makes the last chunk `capacity` words large, by a copy where it is smaller. */
   #resize(chunk: number, capacity: number): void {
     const words = this.#words(chunk)
     if (words.length < capacity) {
-      const bytes = allocateMemory(capacity * 4)
+      const bytes =
+        (capacity === CHUNK_WORDS ? takePage() : undefined) ?? new Uint8Array(capacity * 4)
       bytes.set(this.bytes[chunk] as Uint8Array)
       this.#adopt(chunk, bytes)
     }
