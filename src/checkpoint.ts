@@ -149,6 +149,46 @@ export function loadCheckpoint(
   }
 }
 
+/** A checkpoint by itself, whatever has become of the segments that it points into. */
+export interface KnownCheckpoint {
+  readonly keydir: Keydir
+  readonly summary: CheckpointSummary
+}
+
+/** Reads a whole checkpoint; `undefined` where there is none that is sound, or that this machine can read. */
+export function readCheckpoint(
+  files: Files,
+  path: string,
+  storeId: Uint8Array,
+): KnownCheckpoint | undefined {
+  let file: FileDescriptor | undefined
+  try {
+    file = files.open(path, 'read')
+    const head = readHead({ files, storeId }, file, path)
+    if (head === undefined) return undefined
+    const { summary } = head
+    const chunks: Uint8Array[] = []
+    for (const place of head.chunks) {
+      const bytes = readChunk(files, file, place, storeId)
+      if (bytes === undefined) return undefined
+      chunks.push(bytes)
+    }
+    const firstOfArena = firstChunks(summary.arenas)
+    const keydir = restoreKeydir(summary.kind, summary.keydir, (arena, chunk) => {
+      const bytes = chunks[(firstOfArena[arena] ?? 0) + chunk]
+      if (bytes === undefined) throw new RangeError(`There is no chunk ${chunk} of ${arena}`)
+      return bytes
+    })
+    return { keydir, summary }
+  } catch (error) {
+    if (error instanceof StoreError || error instanceof RangeError) return undefined
+    if (errorCode(error) !== undefined) return undefined
+    throw error
+  } finally {
+    if (file !== undefined) files.close(file)
+  }
+}
+
 /** Reads a whole checkpoint; where it is damaged, answers about where. */
 export function verifyCheckpoint(
   files: Files,
@@ -159,15 +199,31 @@ export function verifyCheckpoint(
   try {
     const head = readHead({ files, storeId }, file, path)
     if (head === undefined) return 0
-    for (const { offset, size, crc } of head.chunks) {
-      const bytes = Buffer.allocUnsafe(size)
-      const read = readFully(files, file, bytes, size, offset)
-      if (read < size || checksum(bytes, 0, size, storeSeed(storeId)) !== crc) return offset
-    }
-    return undefined
+    return head.chunks.find((place) => readChunk(files, file, place, storeId) === undefined)?.offset
   } finally {
     files.close(file)
   }
+}
+
+/** Reads a chunk; `undefined` where it is damaged. */
+function readChunk(
+  files: Files,
+  file: FileDescriptor,
+  { offset, size, crc }: ChunkPlace,
+  storeId: Uint8Array,
+): Uint8Array | undefined {
+  const bytes = memoryFor(size)
+  if (readFully(files, file, bytes, size, offset) < size) return undefined
+  return checksum(bytes, 0, size, storeSeed(storeId)) === crc ? bytes : undefined
+}
+
+/** Which of all chunks is the first one of each arena. */
+function firstChunks(counts: readonly number[]): number[] {
+  let first = 0
+  return counts.map((count) => {
+    first += count
+    return first - count
+  })
 }
 
 function readHead(
@@ -226,7 +282,7 @@ function fits(summary: CheckpointSummary, segments: Segments, tail: readonly Seg
 class ChunkReader {
   readonly #segments: Segments
   readonly #file: FileDescriptor
-  readonly #firstOfArena: number[] = []
+  readonly #firstOfArena: readonly number[]
   readonly #chunks: readonly ChunkPlace[]
   #unread: number
   #closed = false
@@ -241,11 +297,7 @@ class ChunkReader {
     this.#file = file
     this.#chunks = chunks
     this.#unread = chunks.length
-    let first = 0
-    for (const count of arenas) {
-      this.#firstOfArena.push(first)
-      first += count
-    }
+    this.#firstOfArena = firstChunks(arenas)
     if (this.#unread === 0) this.close()
     else segments.closeAlong(this)
   }
@@ -260,15 +312,13 @@ class ChunkReader {
     const { files, storeId } = this.#segments.home
     const place = this.#chunks[(this.#firstOfArena[arena] ?? 0) + chunk]
     if (place === undefined) throw new DamagedCheckpoint(`There is no chunk ${chunk} of ${arena}`)
-    const bytes = memoryFor(place.size)
-    let read: number
+    let bytes: Uint8Array | undefined
     try {
-      read = readFully(files, this.#file, bytes, place.size, place.offset)
+      bytes = readChunk(files, this.#file, place, storeId)
     } catch (error) {
       throw new DamagedCheckpoint('A chunk cannot be read', { cause: error })
     }
-    const sound = checksum(bytes, 0, bytes.length, storeSeed(storeId)) === place.crc
-    if (read < place.size || !sound) throw new DamagedCheckpoint('A chunk is damaged')
+    if (bytes === undefined) throw new DamagedCheckpoint('A chunk is damaged')
     if (--this.#unread === 0) this.close()
     return bytes
   }

@@ -73,7 +73,7 @@ export interface Recovered {
 /** The options that recovery goes by. */
 export type RecoveryOptions = Pick<
   ResolvedOptions<unknown>,
-  'createIfMissing' | 'readOnly' | 'recovery' | 'keydir' | 'maxSegmentBytes' | 'mapping'
+  'createIfMissing' | 'readOnly' | 'recovery' | 'keydir' | 'maxSegmentBytes' | 'mapping' | 'clock'
 >
 
 /**
@@ -164,12 +164,16 @@ const NOTHING_DEAD = { deadPutCount: 0, deadBytes: 0 }
 async function salvage(
   files: Files,
   directory: string,
-  { maxSegmentBytes }: RecoveryOptions,
+  { maxSegmentBytes, clock }: RecoveryOptions,
 ): Promise<LossReport | undefined> {
   const names = files.list(directory) ?? []
   if (!names.some((name) => ['manifest', 'segment'].includes(parseName(name).type)))
     return undefined
-  const report = await salvageStore(files, directory, { maxSegmentBytes, dryRun: false })
+  const report = await salvageStore(files, directory, {
+    maxSegmentBytes,
+    dryRun: false,
+    nowMs: clock(),
+  })
   return report.damaged.length > 0 || report.manifestRebuilt ? report : undefined
 }
 

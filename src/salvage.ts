@@ -5,17 +5,18 @@
  * 2. Read every segment to its end. At bytes that are no record, look for the next record behind them.
  * 3. Copy the sound records of each damaged segment into a new one.
  * 4. Replace the manifest by one that lists the sound segments and the copies.
- * 5. Give the damaged files another name, under which the store does not see them. Nothing is deleted.
+ * 5. Give the damaged files another name, under which the store does not see them. Nothing is deleted: what is cut
+ *    off a torn tail is kept beside, too.
  *
  * Where nothing is damaged nothing is done: a torn tail is left to recovery.
  *
  * Invariants
  * - A record is kept only if its checksum matches; which of two records of a key is newer, their sequences say.
- * - A record that was damaged is known by its hint, where that is sound; what no hint knows is counted in
- *   bytes only.
+ * - What is lost is named as far as hints and the checkpoint know it (losses.ts).
  */
 
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { CorruptionError, StoreError } from './errors.ts'
 import {
   decodeFileHeader,
@@ -23,11 +24,12 @@ import {
   type FileType,
   storeSeed,
 } from './format/file-header.ts'
-import { HintDecoder } from './format/hint.ts'
 import type { Manifest, SealedSegment } from './format/manifest.ts'
-import { hintName, parseName, segmentName } from './format/names.ts'
-import { BATCH_END, PUT, type RecordFields } from './format/record.ts'
-import { errorCode, type FileDescriptor, type Files, readFully, readWhole } from './io/files.ts'
+import { CHECKPOINT_NAME, hintName, parseName, segmentName } from './format/names.ts'
+import { BATCH_END } from './format/record.ts'
+import { errorCode, type FileDescriptor, type Files, readFully, writeFully } from './io/files.ts'
+import type { KeydirKind } from './keydir/keydir.ts'
+import { Losses, type LostKey } from './losses.ts'
 import { readManifest } from './manifest-file.ts'
 import { Targets } from './merge/targets.ts'
 import { findRecord, type RecordVisitor, scanSegment, Window } from './segment/scan.ts'
@@ -42,29 +44,22 @@ export interface DamagedRange {
   readonly bytes: number
 }
 
-/** A key whose newest record is gone. */
-export interface LostKey {
-  readonly key: Buffer
-  /** The sequence of the record that is gone. */
-  readonly sequence: number
-  /** The sequence of the older record that the key shows now; `undefined` where it shows none. */
-  readonly rolledBackTo: number | undefined
-}
-
 /** What salvage found, and what is missing. */
 export interface LossReport {
   /** Whether the manifest was lost, and made anew from the segments. */
   readonly manifestRebuilt: boolean
   readonly damaged: readonly DamagedRange[]
+  /** What a crash had left unfinished at the end: it was never promised. */
+  readonly torn: readonly DamagedRange[]
   /** The bytes of all damaged ranges. */
   readonly bytesLost: number
-  /** The records that hints know to have been there; what no hint knows is in `bytesUnknown`. */
+  /** The records that hints or the checkpoint know to have been there. */
   readonly recordsLost: number
-  /** The bytes of damaged ranges of segments without a sound hint. */
+  /** The bytes of damaged ranges of which neither knows what was in them. */
   readonly bytesUnknown: number
-  /** Keys that lost their newest record: gone altogether, or back at an older value. */
+  /** Keys that lost their newest record, and show nothing now, or something older. */
   readonly keys: readonly LostKey[]
-  /** The paths under which damaged files were kept. */
+  /** The paths under which damaged files, and what was cut off, were kept. */
   readonly kept: readonly string[]
 }
 
@@ -74,10 +69,23 @@ export interface SalvageOptions {
   readonly maxSegmentBytes: number
   /** Only finds out. */
   readonly dryRun: boolean
+  /** When what has expired has expired. */
+  readonly nowMs: number
+  /** Told how far it has come; where it throws nothing has been changed. */
+  readonly onProgress?: (progress: SalvageProgress) => void
+}
+
+/** How far salvage has come, in bytes of segments. */
+export interface SalvageProgress {
+  readonly bytesRead: number
+  readonly bytesTotal: number
 }
 
 /** What the name of a damaged file gets at its end. */
 const DAMAGED_SUFFIX = '.damaged'
+/** What the name of a file gets at its end under which the bytes are kept that were cut off it. */
+const TORN_SUFFIX = '.torn'
+const COPY_SIZE = 1024 * 1024
 
 /**
  * Salvages the store in a directory that is locked, or that nobody else writes to.
@@ -106,20 +114,13 @@ interface Survey {
   readonly tornAt: number | undefined
 }
 
-interface LostRecord {
-  readonly key: Buffer
-  readonly sequence: number
-}
-
 class Salvage {
   readonly #files: Files
   readonly #directory: string
   readonly #options: SalvageOptions
-  /** The newest sound record of each key: its sequence, negative for a tombstone. */
-  readonly #newest = new Map<string, number>()
-  readonly #lost: LostRecord[] = []
-  #bytesUnknown = 0
   #storeId: Uint8Array = new Uint8Array()
+  #bytesRead = 0
+  #bytesTotal = 0
 
   constructor(files: Files, directory: string, options: SalvageOptions) {
     this.#files = files
@@ -135,26 +136,60 @@ class Salvage {
       throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${this.#directory}`)
     }
     this.#storeId = manifest?.storeId ?? this.#findStoreId(names)
+    const losses = new Losses(this.#files, this.#storeId, this.#options.nowMs)
     const belonging = this.#belonging(ids, manifest)
     const newest = belonging.filter((id) => !this.#isMerged(id)).at(-1)
     const listed = new Set(manifest?.segments.map(({ id }) => id))
-    const surveys = belonging.map((id) =>
-      this.#survey(id, manifest, id === newest && !listed.has(id)),
-    )
-    const missing = this.#findMissing(surveys, manifest)
-    for (const survey of surveys) this.#noteLost(survey)
+    const surveys: Survey[] = []
+    this.#bytesTotal = belonging.reduce((sum, id) => sum + this.#sizeOf(segmentName(id)), 0)
+    for (const id of belonging) {
+      const survey = this.#survey(id, manifest, id === newest && !listed.has(id), losses)
+      surveys.push(survey)
+      await this.#tell(survey.size)
+    }
+    const missing = this.#findMissing(surveys, manifest, losses)
+    for (const { id, ranges, size } of surveys) {
+      if (ranges.length > 0) losses.noteLost(id, this.#path(hintName(id)), size, ranges)
+    }
     const damaged = [...missing, ...surveys.flatMap(({ ranges }) => ranges)]
     const isSound = damaged.length === 0 && manifest !== undefined
+    const checkpoint = isSound ? undefined : losses.noteCheckpoint(this.#path(CHECKPOINT_NAME))
+    const base = manifest ?? this.#rebuilt(checkpoint?.summary.kind)
     const kept =
-      isSound || this.#options.dryRun ? [] : await this.#rewrite(surveys, manifest, names)
+      isSound || this.#options.dryRun ? [] : await this.#rewrite(surveys, base, names, losses)
     return {
       manifestRebuilt: manifest === undefined,
       damaged,
+      torn: surveys.flatMap(({ name, tornAt, size }) =>
+        tornAt === undefined ? [] : [this.#range(name, tornAt, size - tornAt)],
+      ),
       bytesLost: damaged.reduce((sum, { bytes }) => sum + bytes, 0),
-      recordsLost: this.#lost.length,
-      bytesUnknown: this.#bytesUnknown,
-      keys: this.#lostKeys(),
+      recordsLost: losses.recordsLost,
+      bytesUnknown: losses.bytesUnknown,
+      keys: losses.keys(),
       kept,
+    }
+  }
+
+  /** Tells how far it has come, and lets other work have its turn. */
+  async #tell(bytes: number): Promise<void> {
+    this.#bytesRead += bytes
+    this.#options.onProgress?.({ bytesRead: this.#bytesRead, bytesTotal: this.#bytesTotal })
+    await setImmediate()
+  }
+
+  /** What stands in the place of a manifest that is lost. */
+  #rebuilt(keydirKind: KeydirKind = 'btree'): Manifest {
+    return {
+      storeId: this.#storeId,
+      generation: 0,
+      tailId: 1,
+      tailSize: 0,
+      nextSegmentId: 1,
+      nextSequence: 1,
+      keydirKind,
+      closed: false,
+      segments: [],
     }
   }
 
@@ -208,7 +243,7 @@ class Salvage {
   }
 
   /** Reads a segment to its end, and notes what is sound and what is not. */
-  #survey(id: number, manifest: Manifest | undefined, mayBeTorn: boolean): Survey {
+  #survey(id: number, manifest: Manifest | undefined, mayBeTorn: boolean, losses: Losses): Survey {
     const name = segmentName(id)
     const listed = manifest?.segments.find((sealed) => sealed.id === id)
     return this.#withFile(name, (file, size) => {
@@ -224,7 +259,7 @@ class Salvage {
       }
       this.#readSound(file, tornAt ?? size, name, ranges, (fields, page) => {
         usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
-        if (fields.kind !== BATCH_END) this.#noteNewest(fields, page.bytes)
+        if (fields.kind !== BATCH_END) losses.noteSound(fields, page)
       })
       const expected = Math.max(listed?.size ?? 0, manifest?.tailId === id ? known : 0)
       if (size < expected) ranges.push(this.#range(name, size, expected - size))
@@ -277,169 +312,151 @@ class Salvage {
     }
   }
 
-  /** Segments that the manifest lists and that are not there. */
-  #findMissing(surveys: readonly Survey[], manifest: Manifest | undefined): DamagedRange[] {
+  /** Segments that the manifest knows and that are not there. */
+  #findMissing(
+    surveys: readonly Survey[],
+    manifest: Manifest | undefined,
+    losses: Losses,
+  ): DamagedRange[] {
+    if (manifest === undefined) return []
     const found = new Set(surveys.map(({ id }) => id))
-    const missing = (manifest?.segments ?? []).filter(({ id }) => !found.has(id))
-    const ranges = missing.map((sealed) => {
-      const range = this.#range(segmentName(sealed.id), 0, sealed.size)
-      this.#noteLostByHint(sealed.id, sealed.size, [range])
-      return range
-    })
-    if (manifest !== undefined && manifest.tailSize > 0 && !found.has(manifest.tailId)) {
-      ranges.push(this.#range(segmentName(manifest.tailId), 0, manifest.tailSize))
-      this.#bytesUnknown += manifest.tailSize
-    }
-    return ranges
-  }
-
-  #noteNewest(fields: RecordFields, bytes: Buffer): void {
-    const key = bytes.toString('latin1', fields.keyAt, fields.keyAt + fields.keySize)
-    const { sequence } = fields
-    if (Math.abs(this.#newest.get(key) ?? 0) > sequence) return
-    this.#newest.set(key, fields.kind === PUT ? sequence : -sequence)
-  }
-
-  #noteLost({ id, ranges, size }: Survey): void {
-    if (ranges.length > 0) this.#noteLostByHint(id, size, ranges)
-  }
-
-  /** Notes the records that a hint knows in the ranges; without a hint, only the bytes. */
-  #noteLostByHint(id: number, size: number, ranges: readonly DamagedRange[]): void {
-    const hint = this.#openHint(id, size)
-    if (hint === undefined) {
-      this.#bytesUnknown += ranges.reduce((sum, { bytes }) => sum + bytes, 0)
-      return
-    }
-    const { fields, page } = hint
-    while (hint.next()) {
-      const end = hint.offset + fields.size
-      const isLost = ranges.some(
-        ({ offset, bytes }) => hint.offset < offset + bytes && end > offset,
-      )
-      if (!isLost) continue
-      const key = Buffer.from(page.bytes.subarray(fields.keyAt, fields.keyAt + fields.keySize))
-      this.#lost.push({ key, sequence: fields.sequence })
-    }
-  }
-
-  #openHint(id: number, size: number): HintDecoder | undefined {
-    const bytes = readWhole(this.#files, this.#path(hintName(id)))
-    if (bytes === undefined) return undefined
-    const header = decodeFileHeader(bytes)
-    if ('fault' in header || header.fileId !== id) return undefined
-    return HintDecoder.open(bytes, this.#storeId, size)
-  }
-
-  /** Of the lost records, those that were the newest of their key. */
-  #lostKeys(): LostKey[] {
-    const newestLost = new Map<string, LostRecord>()
-    for (const record of this.#lost) {
-      const key = record.key.toString('latin1')
-      if ((newestLost.get(key)?.sequence ?? 0) < record.sequence) newestLost.set(key, record)
-    }
-    const keys: LostKey[] = []
-    for (const [text, { key, sequence }] of newestLost) {
-      const left = this.#newest.get(text) ?? 0
-      if (Math.abs(left) > sequence) continue
-      keys.push({ key, sequence, rolledBackTo: left > 0 ? left : undefined })
-    }
-    return keys
+    const known = manifest.segments.map(({ id, size }) => ({ id, size }))
+    if (manifest.tailSize > 0) known.push({ id: manifest.tailId, size: manifest.tailSize })
+    return known
+      .filter(({ id }) => !found.has(id))
+      .map(({ id, size }) => {
+        const range = this.#range(segmentName(id), 0, size)
+        losses.noteLost(id, this.#path(hintName(id)), size, [range])
+        return range
+      })
   }
 
   /** Copies what is sound of the damaged segments, and installs a manifest without them. */
   async #rewrite(
     surveys: readonly Survey[],
-    manifest: Manifest | undefined,
+    base: Manifest,
     names: readonly string[],
+    losses: Losses,
   ): Promise<string[]> {
     const damaged = surveys.filter(({ ranges }) => ranges.length > 0)
     const sound = surveys.filter(({ ranges }) => ranges.length === 0)
     const highest = Math.max(0, ...segmentIds(names))
-    const firstId = Math.max(manifest?.nextSegmentId ?? 1, highest + 1)
-    const targetIds = Array.from({ length: 2 * damaged.length + 1 }, (_, index) => firstId + index)
+    const firstId = Math.max(base.nextSegmentId, highest + 1)
     const { maxSegmentBytes } = this.#options
+    const bytes = damaged.reduce((sum, { size }) => sum + size, 0)
+    this.#bytesTotal += bytes
+    // Of two copies that follow each other one at least is half full, or a single record.
+    const most = 2 * Math.ceil(bytes / maxSegmentBytes) + 1
+    const targetIds = Array.from({ length: most }, (_, index) => firstId + index)
     const home = { directory: this.#directory, storeId: this.#storeId, targetIds, maxSegmentBytes }
     const targets = new Targets(this.#files, home)
     let written: SealedSegment[] = []
     try {
-      for (const { name, tornAt } of damaged) {
-        this.#withFile(name, (file, size) => {
-          this.#readSound(file, tornAt ?? size, name, [], (fields, page) => {
+      for (const { name, tornAt, size } of damaged) {
+        this.#withFile(name, (file, fileSize) => {
+          this.#readSound(file, tornAt ?? fileSize, name, [], (fields, page) => {
             if (fields.kind !== BATCH_END) targets.copy(fields, page)
           })
         })
+        await this.#tell(size)
       }
       written = targets.finish().map(({ sealed }) => sealed)
     } catch (error) {
       targets.discard()
       throw error
     }
-    this.#cutTorn(sound)
+    const kept = this.#cutTorn(sound)
     this.#files.syncDirectory(this.#directory)
-    await this.#install(manifest, sound, written, firstId + targetIds.length)
-    return this.#putAside(damaged)
+    try {
+      await this.#install(base, sound, written, firstId + targetIds.length, losses)
+    } catch (error) {
+      // Once the manifest names the copies they are the store's, whatever has failed after that.
+      if ((this.#readManifest() ?? base).generation === base.generation) targets.discard()
+      throw error
+    }
+    return [...kept, ...this.#putAside(damaged)]
   }
 
-  #cutTorn(sound: readonly Survey[]): void {
+  /** Cuts what is torn off sound segments, and answers where it is kept. */
+  #cutTorn(sound: readonly Survey[]): string[] {
+    const kept: string[] = []
     for (const { name, tornAt } of sound) {
       if (tornAt === undefined) continue
       const file = this.#files.open(this.#path(name), 'write')
       try {
+        kept.push(this.#keepFrom(file, tornAt, this.#freePath(name + TORN_SUFFIX)))
         this.#files.truncate(file, tornAt)
         this.#files.sync(file)
       } finally {
         this.#files.close(file)
       }
     }
+    return kept
+  }
+
+  /** Copies what a file has from `offset` on. */
+  #keepFrom(source: FileDescriptor, offset: number, path: string): string {
+    const target = this.#files.open(path, 'create')
+    try {
+      const buffer = Buffer.allocUnsafe(COPY_SIZE)
+      for (let at = 0; ; ) {
+        const size = readFully(this.#files, source, buffer, buffer.length, offset + at)
+        if (size === 0) break
+        writeFully(this.#files, target, buffer, size, at)
+        at += size
+      }
+      this.#files.sync(target)
+    } finally {
+      this.#files.close(target)
+    }
+    return path
   }
 
   async #install(
-    manifest: Manifest | undefined,
+    base: Manifest,
     sound: readonly Survey[],
     written: readonly SealedSegment[],
     nextSegmentId: number,
+    losses: Losses,
   ): Promise<void> {
-    const base: Manifest = manifest ?? {
-      storeId: this.#storeId,
-      generation: 0,
-      tailId: nextSegmentId,
-      tailSize: 0,
-      nextSegmentId,
-      nextSequence: 1,
-      keydirKind: 'btree',
-      closed: false,
-      segments: [],
-    }
     const kept = sound.map(({ id, origin, usage }) => usage.seal(id, origin))
     const all = [...kept, ...written]
     const highest = Math.max(0, ...all.map(({ maxSequence }) => maxSequence))
-    const lost = Math.max(0, ...this.#lost.map(({ sequence }) => sequence))
     const home = { files: this.#files, directory: this.#directory, storeId: this.#storeId }
     await new Segments(home, base, nextSegmentId, 0).commit(() => ({
       tailId: nextSegmentId,
       tailSize: 0,
       nextSegmentId,
-      nextSequence: Math.max(base.nextSequence, highest + 1, lost + 1),
+      nextSequence: Math.max(base.nextSequence, highest + 1, losses.nextSequence),
       segments: all,
     }))
   }
 
+  /** Takes damaged segments and their hints out of the store, and answers under which names they are kept. */
   #putAside(damaged: readonly Survey[]): string[] {
     const kept: string[] = []
     for (const { id, name } of damaged) {
-      const path = this.#path(name) + DAMAGED_SUFFIX
-      this.#files.rename(this.#path(name), path)
-      kept.push(path)
-      try {
-        this.#files.rename(this.#path(hintName(id)), this.#path(hintName(id)) + DAMAGED_SUFFIX)
-        kept.push(this.#path(hintName(id)) + DAMAGED_SUFFIX)
-      } catch (error) {
-        if (errorCode(error) !== 'ENOENT') throw error
+      for (const gone of [name, hintName(id)]) {
+        const path = this.#freePath(gone + DAMAGED_SUFFIX)
+        try {
+          this.#files.rename(this.#path(gone), path)
+          kept.push(path)
+        } catch (error) {
+          if (errorCode(error) !== 'ENOENT') throw error
+        }
       }
     }
     this.#files.syncDirectory(this.#directory)
     return kept
+  }
+
+  /** The path for a name, or for the next one that is free: what was kept before is not overwritten. */
+  #freePath(name: string): string {
+    const names = new Set(this.#files.list(this.#directory))
+    for (let number = 1; ; number++) {
+      const free = number === 1 ? name : `${name}.${number}`
+      if (!names.has(free)) return this.#path(free)
+    }
   }
 
   /** The origin that a segment's header tells; `undefined` where it is damaged, or of another store. */
@@ -449,6 +466,10 @@ class Salvage {
     const header = decodeFileHeader(bytes)
     if ('fault' in header || header.origin === 'none') return undefined
     return Buffer.compare(header.storeId, this.#storeId) === 0 ? header.origin : undefined
+  }
+
+  #sizeOf(name: string): number {
+    return this.#withFile(name, (_file, size) => size)
   }
 
   #withFile<T>(name: string, work: (file: FileDescriptor, size: number) => T): T {

@@ -12,10 +12,11 @@
 
 import { constants, copyFileSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { CorruptionError, StoreError } from '../src/errors.ts'
 import type { Manifest } from '../src/format/manifest.ts'
 import { MANIFEST_NAME, parseName } from '../src/format/names.ts'
-import { readFully, systemFiles, writeFully } from '../src/io/files.ts'
+import { errorCode, readFully, systemFiles, writeFully } from '../src/io/files.ts'
 import { lockHolder, takeLock } from '../src/io/lock.ts'
 import { readManifest } from '../src/manifest-file.ts'
 import { resolveOptions } from '../src/options.ts'
@@ -24,6 +25,7 @@ import { type LossReport, salvageStore } from '../src/salvage.ts'
 import { buildHint } from '../src/segment/hint-file.ts'
 import { open } from '../src/store.ts'
 import { type Finding, type VerifyReport, verifyDirectory } from '../src/verify.ts'
+import { describeFailure, Interrupted } from './failure.ts'
 
 /** What a repair found and did. */
 export interface RepairReport {
@@ -39,11 +41,17 @@ export interface RepairReport {
   readonly kept: readonly string[]
   /** Whether there is no damage: any more, or with `dryRun` at all. */
   readonly verified: boolean
+  /** Why the repair ended early, after what is lost was out of the way. */
+  readonly failure?: string
 }
+
+/** Told how far a step has come, in bytes; what it throws ends the repair. */
+export type RepairWatch = (step: 'verify' | 'salvage', done: number, total: number) => void
 
 const NOTHING_LOST: LossReport = {
   manifestRebuilt: false,
   damaged: [],
+  torn: [],
   bytesLost: 0,
   recordsLost: 0,
   bytesUnknown: 0,
@@ -61,14 +69,15 @@ const COPY_SIZE = 1024 * 1024
  *
  * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION
  */
-export async function explainRepair(directory: string): Promise<RepairReport> {
+export async function explainRepair(directory: string, watch: RepairWatch): Promise<RepairReport> {
   assertRepairable(directory)
-  const { ok, findings } = await verifyDirectory(systemFiles, directory)
+  const { ok, findings } = await verify(directory, watch)
+  const lost = ok ? NOTHING_LOST : await salvage(directory, true, watch)
   return {
     directory,
     dryRun: true,
-    lost: ok ? NOTHING_LOST : await salvage(directory, true),
-    torn: findings.filter(({ kind }) => kind === 'torn').map(tornTail),
+    lost,
+    torn: ok ? findings.filter(({ kind }) => kind === 'torn').map(tornTail) : lost.torn,
     rebuilt: findings.filter(isShortcut).map(({ file }) => basename(file)),
     kept: [],
     verified: ok,
@@ -80,11 +89,11 @@ export async function explainRepair(directory: string): Promise<RepairReport> {
  *
  * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_WRITE_FAILED
  */
-export async function repairStore(directory: string): Promise<RepairReport> {
+export async function repairStore(directory: string, watch: RepairWatch): Promise<RepairReport> {
   assertRepairable(directory)
   const lock = takeLock(directory)
   try {
-    return await new Restoration(directory).run()
+    return await new Restoration(directory, watch).run()
   } finally {
     lock.release()
   }
@@ -95,7 +104,11 @@ export async function repairStore(directory: string): Promise<RepairReport> {
  *
  * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_LOCKED, FIRKIN_NOT_FOUND
  */
-export function copyDamaged(directory: string, target: string): void {
+export async function copyDamaged(
+  directory: string,
+  target: string,
+  interrupt: AbortSignal,
+): Promise<void> {
   assertRepairable(directory)
   if ((systemFiles.list(target) ?? []).length > 0) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
@@ -105,11 +118,14 @@ export function copyDamaged(directory: string, target: string): void {
   try {
     for (const name of systemFiles.list(directory) ?? []) {
       if (['foreign', 'lock'].includes(parseName(name).type)) continue
+      await setImmediate()
+      interrupt.throwIfAborted()
       made.push(join(target, name))
       copyFileSync(join(directory, name), join(target, name), constants.COPYFILE_FICLONE)
     }
   } catch (error) {
     for (const path of made) rmSync(path, { force: true })
+    if (interrupt.aborted) throw error
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot copy ${directory} to ${target}`, {
       cause: error,
     })
@@ -137,35 +153,65 @@ function assertRepairable(directory: string): void {
 /** The repair of a directory that is locked. */
 class Restoration {
   readonly #directory: string
+  readonly #watch: RepairWatch
+  readonly #torn: TornTail[] = []
   readonly #kept: string[] = []
   readonly #rebuilt: string[] = []
 
-  constructor(directory: string) {
+  constructor(directory: string, watch: RepairWatch) {
     this.#directory = directory
+    this.#watch = watch
   }
 
   async run(): Promise<RepairReport> {
-    let { ok, findings } = await this.#verify()
-    let lost = NOTHING_LOST
-    if (!ok) {
-      this.#keepManifest()
-      lost = await salvage(this.#directory, false)
-      findings = (await this.#verify()).findings
+    const first = await verify(this.#directory, this.#watch)
+    if (first.ok) {
+      const verified = await this.#finish(first)
+      return this.#report(NOTHING_LOST, verified)
     }
-    const torn = findings.filter(({ kind }) => kind === 'torn').map(tornTail)
+    const lost = await this.#salvage()
+    try {
+      const verified = await this.#finish(await verify(this.#directory, this.#watch))
+      return this.#report(lost, verified)
+    } catch (error) {
+      // What is lost is known only now, and must not be lost with the error.
+      return { ...this.#report(lost, false), failure: reasonOf(error) }
+    }
+  }
+
+  /** Salvages what is sound; where that fails nothing has been changed. */
+  async #salvage(): Promise<LossReport> {
+    try {
+      this.#keepManifest()
+      return await salvage(this.#directory, false, this.#watch)
+    } catch (error) {
+      for (const path of this.#kept.splice(0)) rmSync(path, { force: true })
+      if (error instanceof StoreError || errorCode(error) === undefined) throw error
+      throw new StoreError('FIRKIN_WRITE_FAILED', `${this.#directory} cannot be repaired`, {
+        cause: error,
+      })
+    }
+  }
+
+  /** Mends what salvage leaves to be mended, and answers whether all is sound then. */
+  async #finish({ findings }: VerifyReport): Promise<boolean> {
+    this.#torn.push(...findings.filter(({ kind }) => kind === 'torn').map(tornTail))
     const manifest = this.#manifest()
     for (const finding of findings) this.#mend(finding, manifest)
     systemFiles.syncDirectory(this.#directory)
     await this.#openAndClose(manifest)
-    ok = (await this.#verify()).ok
+    return (await verify(this.#directory, this.#watch)).ok
+  }
+
+  #report(lost: LossReport, verified: boolean): RepairReport {
     return {
       directory: this.#directory,
       dryRun: false,
       lost,
-      torn,
+      torn: [...lost.torn, ...this.#torn],
       rebuilt: this.#rebuilt,
       kept: [...lost.kept, ...this.#kept],
-      verified: ok,
+      verified,
     }
   }
 
@@ -225,7 +271,12 @@ class Restoration {
       lock: false,
       merge: { automatic: false },
     })
+    let failure: Error | undefined
+    store.on('error', (error) => {
+      failure ??= error
+    })
     await store.close()
+    if (failure !== undefined) throw failure
   }
 
   #manifest(): Manifest {
@@ -233,15 +284,30 @@ class Restoration {
     if (manifest === undefined) throw new Error(`Salvage left no manifest in ${this.#directory}`)
     return manifest
   }
-
-  async #verify(): Promise<VerifyReport> {
-    return await verifyDirectory(systemFiles, this.#directory)
-  }
 }
 
-async function salvage(directory: string, dryRun: boolean): Promise<LossReport> {
+async function verify(directory: string, watch: RepairWatch): Promise<VerifyReport> {
+  return await verifyDirectory(systemFiles, directory, {
+    onProgress: ({ bytesRead, bytesTotal }) => watch('verify', bytesRead, bytesTotal),
+  })
+}
+
+async function salvage(
+  directory: string,
+  dryRun: boolean,
+  watch: RepairWatch,
+): Promise<LossReport> {
   const { maxSegmentBytes } = resolveOptions()
-  return await salvageStore(systemFiles, directory, { maxSegmentBytes, dryRun })
+  return await salvageStore(systemFiles, directory, {
+    maxSegmentBytes,
+    dryRun,
+    nowMs: Date.now(),
+    onProgress: ({ bytesRead, bytesTotal }) => watch('salvage', bytesRead, bytesTotal),
+  })
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Interrupted ? 'it was interrupted' : describeFailure(error).message
 }
 
 /** Whether a finding is of a file that only makes opening faster. */

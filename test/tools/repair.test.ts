@@ -1,8 +1,8 @@
 import { appendFile, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { segmentName } from '../../src/format/names.ts'
-import { Random } from '../support/random.ts'
+import { systemFiles } from '../../src/io/files.ts'
 import {
   DAMAGES,
   type DumpedRecord,
@@ -19,7 +19,6 @@ import { Fixtures } from './fixture.ts'
 import { linesOf, run } from './run.ts'
 
 const fixtures = new Fixtures()
-const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000)
 
 /** The report of a repair. */
 async function repair(store: string, ...options: string[]) {
@@ -86,51 +85,6 @@ describe('firkin repair', () => {
         expect(report.kept.some((kept: string) => kept.startsWith(path))).toBe(true)
       }
     })
-  })
-
-  it(`loses what was in the damaged record, and says so (SEED=${SEED})`, async () => {
-    const random = new Random(SEED)
-    const records = await dumpOf(await fixtures.large())
-    const tailId = Math.max(...records.map(({ segment }) => segment))
-
-    for (let round = 0; round < 25; round++) {
-      const store = await fixtures.copyOf(fixtures.large())
-      const victim = random.pick(records)
-      const path = join(store, segmentName(victim.segment))
-      const end =
-        records.find(({ segment, offset }) => segment === victim.segment && offset > victim.offset)
-          ?.offset ?? (await readFile(path)).length
-      const size = end - victim.offset
-      await flip(path, victim.offset + random.below(size))
-
-      const { report } = await repair(store)
-
-      const left = records.filter((record) => record !== victim)
-      const hadKey = JSON.stringify(victim.key)
-      const isNewest = newestOf(records).get(hadKey) === victim
-      const older = newestOf(left).get(hadKey)
-      expect(await exportOf(store)).toEqual(entriesOf(left))
-      expect(report.lost.damaged).toEqual([{ file: path, offset: victim.offset, bytes: size }])
-      expect(report.lost.bytesLost).toBe(size)
-      if (victim.segment === tailId) {
-        // Only a hint tells which key it was.
-        expect(report.lost.bytesUnknown).toBe(size)
-      } else {
-        expect(report.lost.bytesUnknown).toBe(0)
-        expect(report.lost.recordsLost).toBe(victim.key === undefined ? 0 : 1)
-        expect(report.lost.keys).toEqual(
-          isNewest
-            ? [
-                {
-                  key: victim.key,
-                  sequence: victim.sequence,
-                  rolledBackTo: older?.kind.endsWith('put') ? older.sequence : null,
-                },
-              ]
-            : [],
-        )
-      }
-    }
   })
 
   it('names the keys that are lost, and those that show an older value', async () => {
@@ -222,6 +176,129 @@ describe('firkin repair', () => {
     )
     expect(await readFile(`${path}.torn`, 'utf8')).toBe('half a record')
     expect((await run(['verify', store])).stdout).toBe('')
+  })
+
+  it('keeps what a crash has left unfinished where there is damage, too', async () => {
+    const store = await makeHistory()
+    await damageNewest(store, 'only')
+    const tail = kindsOf(store)['the active segment']
+    const size = (await readFile(tail)).length
+    await appendFile(tail, 'half a record')
+
+    const { status, report } = await repair(store)
+
+    expect(status).toBe(0)
+    expect(report.lost.keys.map(({ key }: { key: string }) => key)).toEqual(['only'])
+    expect(report.torn).toEqual([{ file: tail, offset: size, bytes: 13 }])
+    expect(report.kept).toContain(`${tail}.torn`)
+    expect(await readFile(`${tail}.torn`, 'utf8')).toBe('half a record')
+  })
+
+  it('tells from the checkpoint what a segment without a hint has lost', async () => {
+    const store = await fixtures.copyOf(fixtures.tiny())
+    const [deleted, plain] = ['gone', 'plain'].map((key) => JSON.stringify(key))
+    const records = newestOf(await dumpOf(store))
+    const [tombstone, put] = [records.get(deleted ?? ''), records.get(plain ?? '')]
+    const path = join(store, '0000000001.segment')
+    await flip(path, (tombstone?.offset ?? 0) + 5)
+    await flip(path, (put?.offset ?? 0) + 5)
+
+    const { stdout } = await run(['repair', store])
+
+    expect(stdout).toContain('key "plain": lost\n')
+    expect(stdout).toContain('key "gone": back at sequence 4\n')
+    expect(stdout).toMatch(/ are lost: 2 known records, 2 keys changed by it\. /)
+  })
+
+  it('says before it begins that its report cannot be written', async () => {
+    const store = await makeHistory()
+    await damageNewest(store, 'only')
+    const before = await digestsOf(store)
+    const file = join(await fixtures.path(), 'report.json')
+
+    const { status, stdout, stderr } = await run(['repair', store, '--report', file])
+
+    expect([status, stdout]).toEqual([1, ''])
+    expect(stderr).toBe(`firkin: Cannot write ${file}: there is no such file or directory\n`)
+    expect(await digestsOf(store)).toEqual(before)
+  })
+
+  it.each([0, 1, 2, 3, 5, 8])(
+    'loses nothing, its report least of all, when the disk is full at write %i',
+    async (roomFor) => {
+      const store = await makeHistory()
+      const records = await dumpOf(store)
+      const { sequence } = await damageNewest(store, 'only')
+      await rm(join(store, '0000000002.hint'))
+      const before = await digestsOf(store)
+      let room = roomFor
+      const { write } = systemFiles
+      const full = vi.spyOn(systemFiles, 'write').mockImplementation((...given) => {
+        if (room-- > 0) return write(...given)
+        throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+      })
+
+      const { status, stdout, stderr } = await run(['repair', store])
+      full.mockRestore()
+      const left = await digestsOf(store)
+      const again = await run(['repair', store])
+
+      expect([status, again.status]).toEqual([1, 0])
+      if (stdout === '') {
+        expect(stderr).toBe(`firkin: ${store} cannot be repaired: no space is left on the device\n`)
+        expect(left).toEqual(before)
+        expect(again.stdout).toContain('key "only": lost\n')
+      } else {
+        expect(stdout).toContain('key "only": lost\n')
+        expect(stderr).toMatch(/^(warning: .*\n)?firkin: The repair was not finished: .*no space/m)
+      }
+      expect(await exportOf(store)).toEqual(
+        entriesOf(records.filter((record) => record.sequence !== sequence)),
+      )
+    },
+  )
+
+  it.each([
+    ['verify', 'Nothing was changed'],
+    ['salvage', 'Nothing was changed'],
+    ['the end', 'The repair was not finished; repair again to finish it'],
+  ])('leaves what can be repaired when Ctrl-C ends it at %s', async (step, said) => {
+    const store = await makeHistory()
+    await damageNewest(store, 'only')
+    const before = await digestsOf(store)
+    const interrupt = new AbortController()
+    const { read, rename } = systemFiles
+    let reads = 0
+    const spies = [
+      vi.spyOn(systemFiles, 'read').mockImplementation((...given) => {
+        if (++reads === (step === 'verify' ? 5 : 40) && step !== 'the end') interrupt.abort()
+        return read(...given)
+      }),
+      vi.spyOn(systemFiles, 'rename').mockImplementation((from, to) => {
+        if (step === 'the end' && to.endsWith('.segment.damaged')) interrupt.abort()
+        rename(from, to)
+      }),
+    ]
+
+    const { status, stdout, stderr } = await run(['repair', store], { interrupt: interrupt.signal })
+    for (const spy of spies) spy.mockRestore()
+    const left = await digestsOf(store)
+    const again = await run(['repair', store])
+
+    expect([status, stderr]).toEqual([1, `firkin: Interrupted. ${said}\n`])
+    expect(again.status).toBe(0)
+    if (step === 'the end') expect(stdout).toContain('key "only": lost\n')
+    else expect(left).toEqual(before)
+    expect((await run(['verify', store])).stdout).toBe('')
+  })
+
+  it('shows progress on a terminal', async () => {
+    const store = await makeHistory()
+    await damageNewest(store, 'only')
+
+    const { stderr } = await run(['repair', store], { columns: 100, outputIsTerminal: false })
+
+    expect(stderr).toMatch(/verify █+.*% .*salvage █+.*% .*verify █+.*% /s)
   })
 
   it('keeps what a repair before it has kept', async () => {

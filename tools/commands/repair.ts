@@ -1,11 +1,18 @@
-import { writeFileSync } from 'node:fs'
+import { closeSync, openSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { type JsonBytes, toJsonBytes } from '../entry.ts'
 import { withExamples } from '../examples.ts'
-import { STATUS, type Status } from '../failure.ts'
+import { Interrupted, STATUS, type Status, UsageError } from '../failure.ts'
 import type { Output } from '../output.ts'
-import { copyDamaged, explainRepair, type RepairReport, repairStore } from '../restoration.ts'
+import type { Progress } from '../progress.ts'
+import {
+  copyDamaged,
+  explainRepair,
+  type RepairReport,
+  type RepairWatch,
+  repairStore,
+} from '../restoration.ts'
 import type { Call, Session } from '../session.ts'
 import { countOf, escapeBytes, showText } from '../text.ts'
 
@@ -40,23 +47,63 @@ export function repairCommand(session: Session): Command {
 
 async function repair(call: Call<RepairOptions>, directory: string): Promise<Status> {
   const { options, output } = call
-  const source = resolve(directory)
-  const report = await run(options, source)
+  const { report: file } = options
+  if (options.to === '') throw new UsageError('The name of the target is empty')
+  if (file !== undefined) assertWritable(file)
+  const report = await run(call, resolve(directory))
   const json = toJson(report)
-  if (options.report !== undefined) {
-    writeFileSync(options.report, `${JSON.stringify(json, undefined, 2)}\n`)
-  }
   if (output.isJson) await output.json(json)
   else await print(output, report)
+  await output.flush()
+  if (file !== undefined) writeReport(file, json)
+  if (report.failure !== undefined) {
+    call.summarise(() => 'The repair was not finished; repair again to finish it')
+    throw new Error(`The repair was not finished: ${report.failure}; repair again to finish it`)
+  }
   return report.verified ? STATUS.fine : STATUS.failed
 }
 
-async function run({ dryRun, to }: RepairOptions, source: string): Promise<RepairReport> {
-  if (dryRun === true) return await explainRepair(source)
-  if (to === undefined) return await repairStore(source)
-  const target = resolve(to)
-  copyDamaged(source, target)
-  return await repairStore(target)
+async function run(call: Call<RepairOptions>, source: string): Promise<RepairReport> {
+  const { options, output, interrupt } = call
+  const { dryRun, to } = options
+  const target = to === undefined ? source : resolve(to)
+  call.summarise(() =>
+    to === undefined || dryRun === true ? 'Nothing was changed' : `${target} was not repaired`,
+  )
+  let at: { step: string; done: number; progress: Progress } | undefined
+  const watch: RepairWatch = (step, done, total) => {
+    if (interrupt.aborted) throw new Interrupted()
+    // A step may come again.
+    const goesOn = at?.step === step && at.done <= done
+    if (!goesOn) at?.progress.end()
+    const progress = goesOn && at ? at.progress : output.progress(step, 'bytes')
+    at = { step, done, progress }
+    progress.update(done, total)
+  }
+  try {
+    if (dryRun === true) return await explainRepair(source, watch)
+    if (to !== undefined) await copyDamaged(source, target, interrupt)
+    return await repairStore(target, watch)
+  } finally {
+    at?.progress.end()
+  }
+}
+
+/** Finds out before anything is repaired that a report could not be written. */
+function assertWritable(file: string): void {
+  try {
+    closeSync(openSync(file, 'a'))
+  } catch (error) {
+    throw new Error(`Cannot write ${file}`, { cause: error })
+  }
+}
+
+function writeReport(file: string, json: JsonReport): void {
+  try {
+    writeFileSync(file, `${JSON.stringify(json, undefined, 2)}\n`)
+  } catch (error) {
+    throw new Error(`Cannot write ${file}`, { cause: error })
+  }
 }
 
 async function print(output: Output, report: RepairReport): Promise<void> {
@@ -82,7 +129,8 @@ async function print(output: Output, report: RepairReport): Promise<void> {
   await output.line(summary(output, report))
 }
 
-function summary(output: Output, { lost, dryRun, verified, directory }: RepairReport): string {
+function summary(output: Output, report: RepairReport): string {
+  const { lost, dryRun, verified, directory, failure } = report
   const isLossless = lost.damaged.length === 0
   const unknown =
     lost.bytesUnknown === 0 ? '' : `, and whatever was in ${output.size(lost.bytesUnknown)}`
@@ -91,6 +139,7 @@ function summary(output: Output, { lost, dryRun, verified, directory }: RepairRe
     : `${output.size(lost.bytesLost)} are lost: ${countOf(lost.recordsLost, 'known record')}, ` +
       `${countOf(lost.keys.length, 'key')} changed by it${unknown}`
   if (dryRun) return `${loss}. Nothing was done`
+  if (failure !== undefined) return loss
   return `${loss}. ${showText(directory)} ${output.verdict(verified, verified ? 'is sound' : 'is still damaged')}`
 }
 
@@ -98,7 +147,7 @@ interface JsonReport extends Omit<RepairReport, 'lost'> {
   readonly lost: Omit<RepairReport['lost'], 'keys'> & {
     readonly keys: readonly {
       readonly key: JsonBytes
-      readonly sequence: number
+      readonly sequence: number | null
       readonly rolledBackTo: number | null
     }[]
   }
@@ -107,7 +156,7 @@ interface JsonReport extends Omit<RepairReport, 'lost'> {
 function toJson(report: RepairReport): JsonReport {
   const keys = report.lost.keys.map(({ key, sequence, rolledBackTo }) => ({
     key: toJsonBytes(key),
-    sequence,
+    sequence: sequence ?? null,
     rolledBackTo: rolledBackTo ?? null,
   }))
   return { ...report, lost: { ...report.lost, keys } }
