@@ -1,7 +1,7 @@
 /** The package as a stranger gets it: packed, installed into an empty project, imported, type-checked and killed. */
 
 import { execFile, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -55,7 +55,25 @@ await store.close()
 export { name }
 `
 
+/** A store beside which the optional parts of the package are missing. */
+const WITHOUT_NATIVE_PARTS = `
+import { open } from 'firkin'
+const refused = await open('plain').then(() => 'opened', ({ code, message }) => code + ': ' + message)
+const store = await open('plain', { lock: false, maxSegmentBytes: 65536, merge: { automatic: false } })
+for (const text of ['old', 'new']) {
+  for (let key = 0; key < 100; key++) await store.put('key ' + key, text.repeat(500))
+}
+const { bytesGained } = await store.merge()
+const { mapping } = store.stats()
+await store.close()
+const reopened = await open('plain', { lock: false, readOnly: true })
+console.log(JSON.stringify({
+  refused, mapping, gained: bytesGained > 150_000, keys: reopened.count(), value: String(reopened.get('key 7')).slice(0, 3),
+}))
+`
+
 let project: string
+let tarball: { readonly size: number; readonly paths: readonly string[] }
 
 beforeAll(async () => {
   project = await mkdtemp(join(tmpdir(), 'firkin-package-'))
@@ -64,7 +82,10 @@ beforeAll(async () => {
     ['pack', '--json', '--ignore-scripts', '--pack-destination', project],
     { cwd: ROOT },
   )
-  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }]
+  const [{ filename, size, files }] = JSON.parse(stdout) as [
+    { filename: string; size: number; files: { path: string }[] },
+  ]
+  tarball = { size, paths: files.map(({ path }) => path) }
   await writeFile(join(project, 'package.json'), '{ "private": true, "type": "module" }')
   await run('npm', ['install', '--no-audit', '--no-fund', `./${filename}`], { cwd: project })
 }, 180_000)
@@ -112,10 +133,62 @@ describe('the packed package', () => {
     },
   )
 
+  it('holds what it needs, and nothing else', () => {
+    const needed =
+      /^(LICENSE|README\.md|package\.json|src\/format\/FORMAT\.md|dist\/(src|tools)\/.*\.(js|d\.ts))$/
+
+    expect(tarball.paths.filter((path) => !needed.test(path))).toEqual([])
+    expect(tarball.paths).toContain('dist/src/merge/worker.js')
+    expect(tarball.paths).toContain('src/format/FORMAT.md')
+    expect(tarball.size).toBeLessThan(500_000)
+  })
+
+  it('resolves by every path that it exports, and has types for each', async () => {
+    const root = join(project, 'node_modules/firkin')
+    const { exports } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+    const paths = Object.keys(exports)
+    const code = `console.log(JSON.stringify(${JSON.stringify(paths)}.map((path) =>
+      import.meta.resolve(path.replace('.', 'firkin')))))`
+
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code], {
+      cwd: project,
+    })
+
+    for (const [index, url] of (JSON.parse(stdout) as string[]).entries()) {
+      expect((await stat(new URL(url))).isFile()).toBe(true)
+      const { types = './package.json' } = exports[paths[index] ?? '']
+      expect((await stat(join(root, types))).isFile()).toBe(true)
+    }
+    expect(paths).toContain('./cache')
+  })
+
   it('has a command', { timeout: 60_000 }, async () => {
     const { stdout } = await run(join(project, 'node_modules/.bin/firkin'), ['--version'])
 
     expect(stdout).toMatch(/^\d+\.\d+\.\d+/)
+  })
+
+  // The last one, for it takes parts of the package away.
+  it('does without mapping and, where it is told so, without a lock', {
+    timeout: 60_000,
+  }, async () => {
+    await writeFile(join(project, 'plain.js'), WITHOUT_NATIVE_PARTS)
+    const parts = ['mmap-io', 'fs-native-extensions'].map((name) =>
+      join(project, 'node_modules', name),
+    )
+    for (const part of parts) await rm(part, { recursive: true, force: true })
+
+    const { stdout } = await run(process.execPath, ['plain.js'], { cwd: project })
+
+    expect(JSON.parse(stdout)).toEqual({
+      refused: expect.stringMatching(
+        /^FIRKIN_LOCK_UNAVAILABLE: Kernel file locks are not available here.*open it with `lock: false`/,
+      ),
+      mapping: false,
+      gained: true,
+      keys: 100,
+      value: 'new',
+    })
   })
 })
 
