@@ -12,7 +12,7 @@
 
 import { type KnownCheckpoint, readCheckpoint } from './checkpoint.ts'
 import { decodeFileHeader, FILE_HEADER_SIZE } from './format/file-header.ts'
-import { HintDecoder } from './format/hint.ts'
+import { HintDecoder, hintSizeBound } from './format/hint.ts'
 import { type Page, PUT, type RecordFields } from './format/record.ts'
 import { type Files, readWhole } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
@@ -165,7 +165,7 @@ export class Losses {
   }
 
   #openHint(id: number, path: string, size: number): HintDecoder | undefined {
-    const bytes = readWhole(this.#files, path)
+    const bytes = readWhole(this.#files, path, hintSizeBound(size))
     if (bytes === undefined) return undefined
     const header = decodeFileHeader(bytes)
     if ('fault' in header || header.fileId !== id) return undefined

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { CorruptionError } from './errors.ts'
-import { decodeManifest, type Manifest } from './format/manifest.ts'
+import { decodeManifest, MAX_MANIFEST_SIZE, type Manifest } from './format/manifest.ts'
 import { MANIFEST_NAME } from './format/names.ts'
 import { type Files, readWhole } from './io/files.ts'
 import { readFileHeader } from './segment/segment.ts'
@@ -13,7 +13,7 @@ import { readFileHeader } from './segment/segment.ts'
  */
 export function readManifest(files: Files, directory: string): Manifest | undefined {
   const path = join(directory, MANIFEST_NAME)
-  const bytes = readWhole(files, path)
+  const bytes = readWhole(files, path, MAX_MANIFEST_SIZE)
   if (bytes === undefined) return undefined
   const header = readFileHeader(bytes, path, 'manifest', {})
   if (header === 'short') {

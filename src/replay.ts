@@ -12,7 +12,7 @@
 import { CorruptionError, StoreError } from './errors.ts'
 import { copyBytes } from './format/bytes.ts'
 import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
-import { HintDecoder } from './format/hint.ts'
+import { HintDecoder, hintSizeBound } from './format/hint.ts'
 import {
   BATCH_END,
   MAX_KEY_SIZE,
@@ -180,7 +180,7 @@ export class Replay {
     const { files, storeId } = this.#segments.home
     const { usage } = segment
     try {
-      const hint = readWhole(files, segment.hintPath)
+      const hint = readWhole(files, segment.hintPath, hintSizeBound(usage.size))
       if (hint === undefined) return false
       const header = readFileHeader(hint, segment.hintPath, 'hint', {
         storeId,

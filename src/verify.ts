@@ -8,7 +8,7 @@ import { setImmediate } from 'node:timers/promises'
 import { verifyCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, type Predecessor, storeSeed } from './format/file-header.ts'
-import { HintEncoder } from './format/hint.ts'
+import { HintEncoder, hintSizeBound } from './format/hint.ts'
 import type { Manifest, SealedSegment } from './format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import { BATCH_END, keyOffset } from './format/record.ts'
@@ -342,7 +342,7 @@ class Verifier {
 
   #verifyHint(sealed: SealedSegment, manifest: Manifest, expected: HintEncoder): void {
     const path = this.#path(hintName(sealed.id))
-    const hint = this.#guard(() => readWhole(this.#files, path))
+    const hint = this.#guard(() => readWhole(this.#files, path, hintSizeBound(sealed.size)))
     if (hint === undefined) {
       this.#add('hint', path, 0, 'The hint is missing')
       return

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { Readable } from 'node:stream'
 import { parse } from 'csv-parse'
 import { stringify } from 'csv-stringify/sync'
-import { decodeBase64, type Entry } from './entry.ts'
+import { decodeBase64, type Entry, MAX_ENTRY_SIZE } from './entry.ts'
 import type { EntryFormat } from './entry-format.ts'
 import { showText } from './text.ts'
 
@@ -32,7 +32,7 @@ export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): E
     show: (text) => text.split('\n').map(showText).join('\n'),
     async *decode(source) {
       const parser = Readable.from(withoutMark(source)).pipe(
-        parse({ encoding: null, skip_empty_lines: true }),
+        parse({ encoding: null, skip_empty_lines: true, max_record_size: MAX_ENTRY_SIZE }),
       )
       let columns: readonly number[] | undefined
       let number = 0

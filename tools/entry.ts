@@ -3,7 +3,7 @@
  * `{ "base64": ... }` where they are not; `expiresAt`, milliseconds since 1970, is missing where it never expires.
  */
 
-import { isUtf8 } from 'node:buffer'
+import { constants, isUtf8 } from 'node:buffer'
 
 /** A key with its value. */
 export interface Entry {
@@ -22,6 +22,9 @@ export interface JsonEntry {
   readonly value: JsonBytes
   readonly expiresAt?: number
 }
+
+/** What an entry may take as text: the most that a string may hold. */
+export const MAX_ENTRY_SIZE = constants.MAX_STRING_LENGTH
 
 /** What an entry may take in JSON; what is larger does not fit into a string. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024

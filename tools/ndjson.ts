@@ -1,4 +1,4 @@
-import { type Entry, fromJson, toJson } from './entry.ts'
+import { type Entry, fromJson, MAX_ENTRY_SIZE, toJson } from './entry.ts'
 import type { EntryFormat } from './entry-format.ts'
 import { showJson } from './text.ts'
 
@@ -30,6 +30,8 @@ function decodeLine(line: string, number: number): Entry {
 /** The lines of UTF-8 text; only a line feed ends one, for JSON may hold every other line separator. */
 async function* linesOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   let begun: Buffer[] = []
+  let begunSize = 0
+  let number = 1
   for await (const chunk of source) {
     const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
     let from = 0
@@ -37,9 +39,16 @@ async function* linesOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<strin
       const end = bytes.subarray(from, to)
       yield (begun.length === 0 ? end : Buffer.concat([...begun, end])).toString('utf8')
       begun = []
+      begunSize = 0
+      number++
       from = to + 1
     }
-    if (from < bytes.length) begun.push(bytes.subarray(from))
+    if (from === bytes.length) continue
+    begun.push(bytes.subarray(from))
+    begunSize += bytes.length - from
+    if (begunSize > MAX_ENTRY_SIZE) {
+      throw new Error(`Line ${number} has more than ${MAX_ENTRY_SIZE} bytes, which is the limit`)
+    }
   }
   if (begun.length > 0) yield Buffer.concat(begun).toString('utf8')
 }

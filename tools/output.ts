@@ -167,7 +167,8 @@ async function send(sink: Sink, piece: string | Uint8Array): Promise<void> {
 
 function asClosed(error: Error): Error {
   const closed = ['EPIPE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']
-  return closed.includes(errorCode(error) ?? '') ? new OutputClosed() : error
+  if (closed.includes(errorCode(error) ?? '')) return new OutputClosed()
+  return new Error('Cannot write to standard output', { cause: error })
 }
 
 function stackOf(error: unknown): string {

@@ -120,15 +120,24 @@ export async function copyDamaged(
       if (['foreign', 'lock'].includes(parseName(name).type)) continue
       await setImmediate()
       interrupt.throwIfAborted()
+      assertFile(join(directory, name))
       made.push(join(target, name))
       copyFileSync(join(directory, name), join(target, name), constants.COPYFILE_FICLONE)
     }
   } catch (error) {
     for (const path of made) rmSync(path, { force: true })
-    if (interrupt.aborted) throw error
+    if (interrupt.aborted || error instanceof StoreError) throw error
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot copy ${directory} to ${target}`, {
       cause: error,
     })
+  }
+}
+
+/** @throws {@link StoreError} FIRKIN_READ_FAILED where there is a pipe or a device, which has no end to be copied up to */
+function assertFile(path: string): void {
+  const stats = statSync(path)
+  if (!stats.isFile() && !stats.isDirectory()) {
+    throw new StoreError('FIRKIN_READ_FAILED', `${path} is no file`)
   }
 }
 
@@ -181,11 +190,11 @@ class Restoration {
 
   /** Salvages what is sound; where that fails nothing has been changed. */
   async #salvage(): Promise<LossReport> {
+    const takeBack = this.#putManifestAside()
     try {
-      this.#keepManifest()
       return await salvage(this.#directory, false, this.#watch)
     } catch (error) {
-      for (const path of this.#kept.splice(0)) rmSync(path, { force: true })
+      takeBack()
       if (error instanceof StoreError || errorCode(error) === undefined) throw error
       throw new StoreError('FIRKIN_WRITE_FAILED', `${this.#directory} cannot be repaired`, {
         cause: error,
@@ -215,16 +224,23 @@ class Restoration {
     }
   }
 
-  /** Keeps a manifest that salvage will replace because it is damaged. */
-  #keepManifest(): void {
+  /**
+   * Puts a manifest aside that is damaged, whatever is in its place: salvage does without it. Answers what takes
+   * that back.
+   */
+  #putManifestAside(): () => void {
+    const path = join(this.#directory, MANIFEST_NAME)
     try {
       readManifest(systemFiles, this.#directory)
+      return () => undefined
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error
-      const path = join(this.#directory, MANIFEST_NAME)
-      const kept = freeName(path + DAMAGED_SUFFIX)
-      copyFileSync(path, kept)
-      this.#kept.push(kept)
+    }
+    const kept = freeName(path + DAMAGED_SUFFIX)
+    renameSync(path, kept)
+    this.#kept.push(kept)
+    return () => {
+      if (!existsSync(path)) renameSync(kept, path)
     }
   }
 

@@ -86,7 +86,9 @@ export function segmentIds(directory: string, manifest: Manifest): number[] {
     .map((name) => parseName(name))
     .flatMap((parsed) => (parsed.type === 'segment' ? [parsed.id] : []))
     .filter((id) => id >= manifest.tailId && !listed.has(id) && isAppended(directory, manifest, id))
-  return [...listed, ...tail].sort((a, b) => a - b)
+  // The one that is known to be there is of the store even if it is missing.
+  const promised = manifest.tailSize > 0 ? [manifest.tailId] : []
+  return [...new Set([...listed, ...promised, ...tail])].sort((a, b) => a - b)
 }
 
 /** Whether a segment came by writes: what a merge has made is of the store only once it is listed. */

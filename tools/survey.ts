@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { verifyCheckpoint } from '../src/checkpoint.ts'
 import { CorruptionError } from '../src/errors.ts'
 import { FILE_HEADER_SIZE, FORMAT_VERSION, storeSeed } from '../src/format/file-header.ts'
-import { HintDecoder } from '../src/format/hint.ts'
+import { HintDecoder, hintSizeBound } from '../src/format/hint.ts'
 import type { Manifest } from '../src/format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, segmentName } from '../src/format/names.ts'
 import { PUT, type RecordFields } from '../src/format/record.ts'
@@ -193,7 +193,7 @@ function readHint(
   const { storeId } = manifest
   const path = join(directory, hintName(id))
   try {
-    const bytes = readWhole(systemFiles, path)
+    const bytes = readWhole(systemFiles, path, hintSizeBound(segmentSize))
     if (bytes === undefined) return 'missing'
     const header = readFileHeader(bytes, path, 'hint', { storeId, fileId: id })
     const decoder = header === 'short' ? undefined : HintDecoder.open(bytes, storeId, segmentSize)

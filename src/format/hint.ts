@@ -22,6 +22,11 @@ const ENTRIES_AT = CRC_AT + 4
 
 const INITIAL_SIZE = 64 * 1024
 
+/** More than the hint of a segment of this size can have: an entry is no larger than its record. */
+export function hintSizeBound(segmentSize: number): number {
+  return ENTRIES_AT + segmentSize
+}
+
 /** Collects the hint of one segment. */
 export class HintEncoder {
   #page = pageOf(Buffer.allocUnsafe(INITIAL_SIZE))

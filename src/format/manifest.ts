@@ -118,6 +118,9 @@ export function encodeManifest(manifest: Manifest): Buffer {
   return bytes
 }
 
+/** No manifest is larger: a million segments take 42 MB. */
+export const MAX_MANIFEST_SIZE = 64 * 1024 * 1024
+
 /**
  * Reads what stands behind the file header, which the caller has read.
  *

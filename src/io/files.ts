@@ -14,7 +14,15 @@ export type FileDescriptor = number
 /** How a file is opened: to be read, to be read and written, or created anew for both. */
 export type OpenMode = 'read' | 'write' | 'create'
 
-const FLAGS: Readonly<Record<OpenMode, string>> = { read: 'r', write: 'r+', create: 'wx+' }
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = fs.constants
+/** A pipe in the place of a file must not hold up whoever opens or reads it; of files this means nothing. */
+const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0
+
+const FLAGS: Readonly<Record<OpenMode, number>> = {
+  read: O_RDONLY | O_NONBLOCK,
+  write: O_RDWR | O_NONBLOCK,
+  create: O_RDWR | O_CREAT | O_EXCL,
+}
 
 /** What the engine asks of an operating system. All paths are absolute. */
 export interface Files {
@@ -147,8 +155,16 @@ export function readFully(
   return at
 }
 
-/** The whole of a file; `undefined` where there is none. */
-export function readWhole(files: Files, path: string): Buffer | undefined {
+/**
+ * The whole of a file; `undefined` where there is none.
+ *
+ * @param maxSize so much is read of a file that is larger than it may be, whatever that is
+ */
+export function readWhole(
+  files: Files,
+  path: string,
+  maxSize = Number.POSITIVE_INFINITY,
+): Buffer | undefined {
   let file: FileDescriptor
   try {
     file = files.open(path, 'read')
@@ -157,7 +173,7 @@ export function readWhole(files: Files, path: string): Buffer | undefined {
     throw error
   }
   try {
-    const size = files.size(file)
+    const size = Math.min(files.size(file), maxSize)
     const bytes = Buffer.allocUnsafe(size)
     return bytes.subarray(0, readFully(files, file, bytes, size, 0))
   } finally {

@@ -73,7 +73,7 @@ export function lockHolder(directory: string): string | undefined {
   const path = join(directory, LOCK_NAME)
   let file: number
   try {
-    file = fs.openSync(path, 'r')
+    file = fs.openSync(path, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0))
   } catch {
     return undefined
   }

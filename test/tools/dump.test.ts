@@ -1,4 +1,4 @@
-import { readFile, truncate, writeFile } from 'node:fs/promises'
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
@@ -114,6 +114,26 @@ describe('firkin dump', () => {
     expect(stderr).toMatch(
       /^.*0000000001.segment, offset \d+: 21 bytes at the end are unfinished\n$/,
     )
+  })
+
+  it.each([
+    ['missing', (path: string) => rm(path), 'The segment is missing'],
+    ['cut', (path: string) => truncate(path, 20), 'The file ends inside its header'],
+  ])('says that a segment is %s', async (_how, damage, message) => {
+    for (const id of ['0000000002', '0000000004']) {
+      const store = await fixtures.copyOf(fixtures.large())
+      const whole = linesOf((await run(['dump', store])).stdout)
+      const path = join(store, `${id}.segment`)
+      await damage(path)
+
+      const { status, stdout, stderr } = await run(['dump', store])
+
+      expect(status).toBe(1)
+      expect(linesOf(stdout)).toEqual(whole.filter((line) => !line.startsWith(`${Number(id)}\t`)))
+      expect(linesOf(stderr)).toHaveLength(1)
+      expect(stderr).toContain(path)
+      expect(stderr).toContain(message)
+    }
   })
 
   it('reads the records behind a damaged file header', async () => {

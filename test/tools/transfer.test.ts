@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { lstat, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { gunzipSync, gzipSync } from 'node:zlib'
@@ -94,6 +94,23 @@ describe('firkin export', () => {
     expect(again.status).toBe(1)
     expect(again.stderr).toBe(`firkin: ${file} exists; --force replaces it\n`)
     expect(forced.status).toBe(0)
+  })
+
+  it('writes to what a link leads to, and to a device as it is', async () => {
+    const directory = await fixtures.copyOf(fixtures.tiny())
+    const [file, link] = [join(directory, 'file.ndjson'), join(directory, 'link.ndjson')]
+    await writeFile(file, 'old')
+    await symlink(file, link)
+
+    const linked = await run(['export', directory, '-o', link, '--force'])
+    const device = await run(['export', directory, '-o', '/dev/null', '--force'])
+    const taken = await run(['export', directory, '-o', directory, '--force'])
+
+    expect([linked.status, device.status]).toEqual([0, 0])
+    expect(linesOf(await readFile(file, 'utf8'))).toEqual(TINY)
+    expect((await lstat(link)).isSymbolicLink()).toBe(true)
+    expect((await lstat('/dev/null')).isCharacterDevice()).toBe(true)
+    expect([taken.status, taken.stderr]).toEqual([1, `firkin: ${directory}: it is a directory\n`])
   })
 
   it('does not write to a terminal what is compressed', async () => {

@@ -76,7 +76,11 @@ async function dumpSegment(
   let sound = true
   try {
     using segment = SegmentFile.open(directory, manifest, id)
-    if (segment === undefined) return true
+    if (segment === undefined) {
+      if (!isPromised(manifest, id)) return true
+      output.warn(`${join(directory, segmentName(id))}: The file ends inside its header`)
+      return false
+    }
     if (segment.fault !== undefined) {
       output.warn(segment.fault.message)
       sound = false
@@ -116,4 +120,9 @@ async function dumpSegment(
     throw asReadFailure(error, join(directory, segmentName(id)))
   }
   return sound
+}
+
+/** Whether the manifest knows of records in a segment. */
+function isPromised({ segments, tailId, tailSize }: Manifest, id: number): boolean {
+  return segments.some((sealed) => sealed.id === id) || (id === tailId && tailSize > 0)
 }

@@ -1,4 +1,4 @@
-import { createWriteStream, existsSync, renameSync, rmSync } from 'node:fs'
+import { createWriteStream, existsSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setImmediate } from 'node:timers/promises'
@@ -55,9 +55,7 @@ async function exportEntries(call: Call<ExportOptions>, directory: string): Prom
   const { output: file } = options
   const range = rangeOf(options)
   const { format, gzip } = chooseFormat(options, file)
-  if (file !== undefined && options.force !== true && existsSync(file)) {
-    throw new Error(`${file} exists; --force replaces it`)
-  }
+  const target = file === undefined ? undefined : findTarget(file, options.force === true)
   const forPerson = file === undefined && output.isTerminal
   if (forPerson && gzip) {
     throw new UsageError('What is compressed is not for a terminal: use --output, or a pipe')
@@ -70,12 +68,14 @@ async function exportEntries(call: Call<ExportOptions>, directory: string): Prom
       : `${file} was not written`,
   )
   const blocks = source.blocks(range)
-  if (file !== undefined) await writeFile(file, blocks, gzip, call.interrupt)
+  if (target !== undefined) await writeFile(target, blocks, gzip, call.interrupt)
   else {
     try {
       await write(blocks, gzip, terminal.output, false, call.interrupt)
     } catch (error) {
-      throw isGone(error) ? new OutputClosed() : error
+      if (isGone(error)) throw new OutputClosed()
+      if (errorCode(error)?.startsWith('E') !== true) throw error
+      throw new Error('Cannot write to standard output', { cause: error })
     }
   }
   output.note(`Exported ${countOf(source.count, 'entry', 'entries')}${file ? ` to ${file}` : ''}`)
@@ -144,20 +144,41 @@ async function write(
   else await pipeline(source, target, { end, signal })
 }
 
+/** Where an export goes. */
+interface Target {
+  /** As it was given. */
+  readonly name: string
+  /** Where it leads. */
+  readonly path: string
+  /** Whether it is a device or a pipe, to be written to and not to be replaced. */
+  readonly isDevice: boolean
+}
+
+/** Finds out what is at a path. @throws Error where that must not be replaced */
+function findTarget(name: string, force: boolean): Target {
+  if (!existsSync(name)) return { name, path: name, isDevice: false }
+  const path = realpathSync(name)
+  const stats = statSync(path)
+  if (stats.isDirectory()) throw new Error(`${name}: it is a directory`)
+  if (stats.isFile() && !force) throw new Error(`${name} exists; --force replaces it`)
+  return { name, path, isDevice: !stats.isFile() }
+}
+
 /** Writes a file that is there once it is whole; where that fails nothing of it is left. */
 async function writeFile(
-  file: string,
+  { name, path, isDevice }: Target,
   blocks: AsyncIterable<string>,
   gzip: boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const partial = file + PARTIAL_SUFFIX
+  const partial = isDevice ? path : path + PARTIAL_SUFFIX
   try {
-    await write(blocks, gzip, createWriteStream(partial, { flush: true }), true, signal)
-    renameSync(partial, file)
+    const stream = createWriteStream(partial, isDevice ? { flags: 'r+' } : { flush: true })
+    await write(blocks, gzip, stream, true, signal)
+    if (!isDevice) renameSync(partial, path)
   } catch (error) {
-    rmSync(partial, { force: true })
-    throw new Error(`Cannot write ${file}`, { cause: error })
+    if (!isDevice) rmSync(partial, { force: true })
+    throw new Error(`Cannot write ${name}`, { cause: error })
   }
 }
 

@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { type JsonBytes, toJsonBytes } from '../entry.ts'
@@ -49,8 +49,14 @@ async function repair(call: Call<RepairOptions>, directory: string): Promise<Sta
   const { options, output } = call
   const { report: file } = options
   if (options.to === '') throw new UsageError('The name of the target is empty')
-  if (file !== undefined) assertWritable(file)
-  const report = await run(call, resolve(directory))
+  const isNew = file !== undefined && assertWritable(file)
+  let report: RepairReport
+  try {
+    report = await run(call, resolve(directory))
+  } catch (error) {
+    if (isNew) rmSync(file, { force: true })
+    throw error
+  }
   const json = toJson(report)
   if (output.isJson) await output.json(json)
   else await print(output, report)
@@ -89,10 +95,12 @@ async function run(call: Call<RepairOptions>, source: string): Promise<RepairRep
   }
 }
 
-/** Finds out before anything is repaired that a report could not be written. */
-function assertWritable(file: string): void {
+/** Finds out before anything is repaired whether a report can be written; answers whether the file is new. */
+function assertWritable(file: string): boolean {
+  const isNew = !existsSync(file)
   try {
     closeSync(openSync(file, 'a'))
+    return isNew
   } catch (error) {
     throw new Error(`Cannot write ${file}`, { cause: error })
   }
