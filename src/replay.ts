@@ -108,10 +108,12 @@ export class Replay {
     const unhinted: Segment[] = []
     for (const [index, segment] of oldestFirst.entries()) {
       const following = oldestFirst[index + 1]?.usage.minSequence ?? Number.POSITIVE_INFINITY
-      const next = keepAbsences ? 0 : following
-      if (this.#loadHint(segment, next)) continue
+      // In a merged segment an older record may stand behind a newer one.
+      const own = segment.origin === 'merged' ? segment.usage.minSequence : Number.POSITIVE_INFINITY
+      const olderFrom = keepAbsences ? 0 : Math.min(following, own)
+      if (this.#loadHint(segment, olderFrom)) continue
       unhinted.push(segment)
-      this.#loadByScan(segment, FILE_HEADER_SIZE, next)
+      this.#loadByScan(segment, FILE_HEADER_SIZE, olderFrom)
     }
     return unhinted
   }
@@ -176,7 +178,7 @@ export class Replay {
   }
 
   /** @returns whether the hint was sound; where not, nothing was applied */
-  #loadHint(segment: Segment, olderUpTo: number): boolean {
+  #loadHint(segment: Segment, olderFrom: number): boolean {
     const { files, storeId } = this.#segments.home
     const { usage } = segment
     try {
@@ -193,7 +195,7 @@ export class Replay {
       const { fields, page } = decoder
       while (decoder.next()) {
         if (fields.kind === PUT) putBytes += fields.size
-        this.apply(fields, page, segment, decoder.offset, fields.sequence > olderUpTo)
+        this.apply(fields, page, segment, decoder.offset, fields.sequence > olderFrom)
       }
       // What is neither put nor tombstone is a batch end.
       usage.deadBytes += usage.size - FILE_HEADER_SIZE - usage.tombstoneBytes - putBytes
@@ -206,12 +208,12 @@ export class Replay {
   }
 
   /** Loads a sealed segment from its records from `from` on; its figures are known. */
-  #loadByScan(segment: Segment, from: number, olderUpTo: number): void {
+  #loadByScan(segment: Segment, from: number, olderFrom: number): void {
     const { usage } = segment
     const options = this.#scanOptions(segment, from, usage.size)
     const { faultAt, fault } = scanSegment(options, (fields, page, offset) => {
       if (fields.kind === BATCH_END) usage.deadBytes += fields.size
-      else this.apply(fields, page, segment, offset, fields.sequence > olderUpTo)
+      else this.apply(fields, page, segment, offset, fields.sequence > olderFrom)
     })
     if (faultAt !== undefined) throw new CorruptionError(fault, segment.path, faultAt)
   }
