@@ -32,6 +32,7 @@ import type { KeydirKind } from './keydir/keydir.ts'
 import { Losses, type LostKey } from './losses.ts'
 import { readManifest } from './manifest-file.ts'
 import { Targets } from './merge/targets.ts'
+import { isBlank } from './segment/open.ts'
 import { findRecord, type RecordVisitor, scanSegment, Window } from './segment/scan.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
@@ -131,19 +132,19 @@ class Salvage {
   async run(): Promise<LossReport> {
     const names = this.#files.list(this.#directory) ?? []
     const ids = segmentIds(names)
-    const manifest = this.#readManifest()
+    const manifest = this.#readManifest(names)
     if (manifest === undefined && ids.length === 0) {
       throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${this.#directory}`)
     }
     this.#storeId = manifest?.storeId ?? this.#findStoreId(names)
     const losses = new Losses(this.#files, this.#storeId, this.#options.nowMs)
     const belonging = this.#belonging(ids, manifest)
-    const newest = belonging.filter((id) => !this.#isMerged(id)).at(-1)
     const listed = new Set(manifest?.segments.map(({ id }) => id))
+    const newest = belonging.filter((id) => !listed.has(id) && !this.#isMerged(id)).at(-1)
     const surveys: Survey[] = []
     this.#bytesTotal = belonging.reduce((sum, id) => sum + this.#sizeOf(segmentName(id)), 0)
     for (const id of belonging) {
-      const survey = this.#survey(id, manifest, id === newest && !listed.has(id), losses)
+      const survey = this.#survey(id, manifest, id === newest, losses)
       surveys.push(survey)
       await this.#tell(survey.size)
     }
@@ -193,9 +194,14 @@ class Salvage {
     }
   }
 
-  #readManifest(): Manifest | undefined {
+  /** The manifest, where it is sound and of the store that the segments are of. */
+  #readManifest(names: readonly string[]): Manifest | undefined {
     try {
-      return readManifest(this.#files, this.#directory)
+      const manifest = readManifest(this.#files, this.#directory)
+      if (manifest === undefined) return undefined
+      const ids = this.#storeIdsOf(names.filter((name) => parseName(name).type === 'segment'))
+      const isForeign = ids.size > 0 && !ids.has(hexOf(manifest.storeId))
+      return isForeign ? undefined : manifest
     } catch (error) {
       if (error instanceof CorruptionError) return undefined
       throw error
@@ -204,6 +210,15 @@ class Salvage {
 
   /** The store that most files say they are of. */
   #findStoreId(names: readonly string[]): Uint8Array {
+    const [winner] = [...this.#storeIdsOf(names)].sort(([, a], [, b]) => b - a)
+    if (winner === undefined) {
+      throw new CorruptionError('No file tells which store this was', this.#directory, 0)
+    }
+    return Buffer.from(winner[0], 'hex')
+  }
+
+  /** Which stores files say that they are of, and how many say so. */
+  #storeIdsOf(names: readonly string[]): Map<string, number> {
     const votes = new Map<string, number>()
     for (const name of names) {
       const { type } = parseName(name)
@@ -211,11 +226,7 @@ class Salvage {
       const id = this.#storeIdOf(name, type)
       if (id !== undefined) votes.set(id, (votes.get(id) ?? 0) + 1)
     }
-    const [winner] = [...votes].sort(([, a], [, b]) => b - a)
-    if (winner === undefined) {
-      throw new CorruptionError('No file tells which store this was', this.#directory, 0)
-    }
-    return Buffer.from(winner[0], 'hex')
+    return votes
   }
 
   #storeIdOf(name: string, type: FileType): string | undefined {
@@ -225,7 +236,7 @@ class Salvage {
       readFully(this.#files, file, bytes, bytes.length, 0)
       const header = decodeFileHeader(bytes)
       if ('fault' in header || header.type !== type) return undefined
-      return Buffer.from(header.storeId).toString('hex')
+      return hexOf(header.storeId)
     } finally {
       this.#files.close(file)
     }
@@ -234,8 +245,16 @@ class Salvage {
   /** The segments of the store: those listed, and the tail; without a manifest, all. */
   #belonging(ids: readonly number[], manifest: Manifest | undefined): readonly number[] {
     if (manifest === undefined) return ids
-    const listed = new Set(manifest.segments.map(({ id }) => id))
-    return ids.filter((id) => listed.has(id) || (id >= manifest.tailId && !this.#isMerged(id)))
+    const { segments, tailId, tailSize } = manifest
+    const listed = new Set(segments.map(({ id }) => id))
+    const isOfTail = (id: number): boolean =>
+      id >= tailId && !this.#isMerged(id) && ((id === tailId && tailSize > 0) || !this.#isBlank(id))
+    return ids.filter((id) => listed.has(id) || isOfTail(id))
+  }
+
+  /** Whether a segment of the tail has no header yet: nothing in it was promised, and recovery removes it. */
+  #isBlank(id: number): boolean {
+    return this.#withFile(segmentName(id), (file, size) => isBlank(this.#files, file, size))
   }
 
   #isMerged(id: number): boolean {
@@ -263,7 +282,15 @@ class Salvage {
       })
       const expected = Math.max(listed?.size ?? 0, manifest?.tailId === id ? known : 0)
       if (size < expected) ranges.push(this.#range(name, size, expected - size))
-      return { id, name, origin, usage, ranges, size: Math.max(size, expected), tornAt }
+      return {
+        id,
+        name,
+        origin,
+        usage,
+        ranges: joined(ranges),
+        size: Math.max(size, expected),
+        tornAt,
+      }
     })
   }
 
@@ -371,7 +398,7 @@ class Salvage {
       await this.#install(base, sound, written, firstId + targetIds.length, losses)
     } catch (error) {
       // Once the manifest names the copies they are the store's, whatever has failed after that.
-      if ((this.#readManifest() ?? base).generation === base.generation) targets.discard()
+      if ((this.#readManifest(names) ?? base).generation === base.generation) targets.discard()
       throw error
     }
     return [...kept, ...this.#putAside(damaged)]
@@ -488,6 +515,23 @@ class Salvage {
   #path(name: string): string {
     return join(this.#directory, name)
   }
+}
+
+function hexOf(storeId: Uint8Array): string {
+  return Buffer.from(storeId).toString('hex')
+}
+
+/** Ranges of one file, in order: what is side by side becomes one, and what is empty goes. */
+function joined(ranges: readonly DamagedRange[]): DamagedRange[] {
+  const result: DamagedRange[] = []
+  for (const range of ranges) {
+    const last = result.at(-1)
+    if (range.bytes === 0) continue
+    if (last !== undefined && last.offset + last.bytes === range.offset) {
+      result[result.length - 1] = { ...last, bytes: last.bytes + range.bytes }
+    } else result.push(range)
+  }
+  return result
 }
 
 function segmentIds(names: readonly string[]): number[] {

@@ -8,7 +8,9 @@ export default defineConfig({
     root: import.meta.dirname,
     include: ['**/*.test.ts'],
     // These map no file anyway: without mapping they would only say the same again.
-    exclude: withoutMapping ? ['format/**', 'io/**', 'keydir/**', 'package/**', 'recovery/**'] : [],
+    exclude: withoutMapping
+      ? ['damage/**', 'format/**', 'io/**', 'keydir/**', 'package/**', 'recovery/**']
+      : [],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
