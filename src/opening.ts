@@ -2,6 +2,7 @@
 
 import { resolve } from 'node:path'
 import { CorruptionError, StoreError } from './errors.ts'
+import { parseName } from './format/names.ts'
 import { errorCode, type Files } from './io/files.ts'
 import { type Lock, takeLock } from './io/lock.ts'
 import type { ResolvedOptions } from './options.ts'
@@ -29,13 +30,19 @@ export function prepare(
   if (options.readOnly) return undefined
   try {
     if (options.createIfMissing) files.makeDirectory(directory)
-    else if (files.list(directory) === undefined) {
-      throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${directory}`)
+    // Nothing is left where there is nothing, not even the lock's file.
+    else if (!holdsStore(files.list(directory) ?? [])) {
+      throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
     }
   } catch (error) {
     throw asStoreError(error, `Cannot make the directory ${directory}`)
   }
   return options.lock ? takeLock(directory) : undefined
+}
+
+/** Whether a directory has a store, whole or not. */
+function holdsStore(names: readonly string[]): boolean {
+  return names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))
 }
 
 /** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */

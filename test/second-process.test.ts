@@ -1,46 +1,43 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { open } from '../src/index.ts'
 import { withDirectory } from './support/directory.ts'
+import { Peer } from './support/peer.ts'
+import { keysUpTo } from './support/store.ts'
 
-const built = new URL('../dist/src/index.js', import.meta.url).href
+const RACES = 40
+/** Whoever is not root. */
+const NOBODY = 65534
 
-/** Starts a process that opens the store, puts a key, says so, and stays until it is killed. */
-async function startWriter(directory: string): Promise<ChildProcess> {
-  const code = `
-    const { open } = await import(${JSON.stringify(built)})
-    const store = await open(${JSON.stringify(directory)})
-    await store.put('key', 'of the writer')
-    process.stdout.write('settled')
-    setInterval(() => store, 1000)
-  `
-  const writer = spawn(process.execPath, ['--input-type=module', '-e', code], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  if (writer.stdout !== null) await once(writer.stdout, 'data')
-  return writer
-}
+/** Starts a process as the first one of a namespace of process ids, so that its id is 1. */
+const IN_NAMESPACE = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child=SIGKILL']
 
-async function kill(writer: ChildProcess): Promise<void> {
-  writer.kill('SIGKILL')
-  await once(writer, 'exit')
-}
+/** Whether processes may be put into a namespace of their own: root may, as in CI. */
+const mayUnshare = ((): boolean => {
+  const [command = '', ...args] = IN_NAMESPACE
+  try {
+    execFileSync(command, [...args, 'true'], { stdio: 'pipe' })
+    return true
+  } catch {
+    console.warn('No namespace may be made here: that two processes have one id is not tried.')
+    return false
+  }
+})()
 
 describe('a store that another process has open', () => {
   it('is refused to a second writer by the name of the first, until that is killed', async () => {
     await withDirectory(async (directory) => {
-      const writer = await startWriter(directory)
-      try {
-        await expect(open(directory)).rejects.toMatchObject({
-          code: 'FIRKIN_LOCKED',
-          message: expect.stringContaining(`process ${writer.pid}`),
-        })
-      } finally {
-        await kill(writer)
-      }
+      await using writer = new Peer()
+      await writer.open(directory)
+      await writer.ask('put', 'key', 'of the writer')
+
+      await expect(open(directory)).rejects.toMatchObject({
+        code: 'FIRKIN_LOCKED',
+        message: expect.stringContaining(`process ${writer.pid} on `),
+      })
+      await writer.kill()
 
       await using store = await open(directory)
       expect(store.get('key')?.toString()).toBe('of the writer')
@@ -48,19 +45,75 @@ describe('a store that another process has open', () => {
     })
   })
 
+  it('is won by one of two that race for it, again and again', async () => {
+    await withDirectory(async (directory) => {
+      await using left = new Peer()
+      await using right = new Peer()
+      for (let race = 0; race < RACES; race++) {
+        const answers = await Promise.all([left.open(directory), right.open(directory)])
+
+        const loser = answers.findIndex(({ code }) => code !== undefined)
+        const [winner, other] = loser === 1 ? [left, right] : [right, left]
+        expect(answers.filter(({ code }) => code === undefined)).toHaveLength(1)
+        expect(answers[loser]).toEqual({
+          code: 'FIRKIN_LOCKED',
+          message: expect.stringContaining(`by process ${winner.pid} on `),
+        })
+        expect(await winner.ask('put', `race ${race}`, 'won')).toEqual({ value: null })
+        await winner.ask('close')
+        expect(await other.open(directory)).toEqual({})
+        expect(await other.ask('get', `race ${race}`)).toEqual({ value: 'won' })
+        await other.ask('close')
+      }
+    })
+  })
+
   it('can be read beside its writer, and not written', async () => {
     await withDirectory(async (directory) => {
-      const writer = await startWriter(directory)
-      try {
-        await using reader = await open(directory, { readOnly: true })
+      await using writer = new Peer()
+      await writer.open(directory)
+      await writer.ask('put', 'key', 'of the writer')
 
-        expect(reader.get('key')?.toString()).toBe('of the writer')
-        await expect(reader.put('key', 'of the reader')).rejects.toMatchObject({
-          code: 'FIRKIN_READ_ONLY',
-        })
-      } finally {
-        await kill(writer)
+      await using reader = await open(directory, { readOnly: true })
+
+      expect(reader.get('key')?.toString()).toBe('of the writer')
+      await expect(reader.put('key', 'of the reader')).rejects.toMatchObject({
+        code: 'FIRKIN_READ_ONLY',
+      })
+    })
+  })
+
+  it('is followed while its writer merges and retires segments', async () => {
+    await withDirectory(async (directory) => {
+      await using writer = new Peer()
+      const keys = keysUpTo(40)
+      const batch = (round: number) =>
+        keys.map((key) => ({ type: 'put', key, value: `${round} `.padEnd(2000) }))
+      await writer.open(directory, { maxSegmentBytes: 64 * 1024, sync: 'never' })
+      await writer.ask('batch', batch(0))
+      await using reader = await open(directory, { readOnly: true, valueEncoding: 'utf8' })
+
+      let seen = 0
+      for (let round = 1; round <= 30; round++) {
+        const written = writer.ask('batch', batch(round))
+        const merged = written.then(() => writer.ask('merge'))
+        await reader.refresh()
+        using snapshot = reader.snapshot()
+        const before = new Set(reader.values())
+        await written
+        await reader.refresh()
+        const after = new Set(reader.values())
+        await merged
+
+        // A batch is seen whole, at the latest when it has settled, and never taken back.
+        expect(before.size).toBe(1)
+        expect(Number([...before][0])).toBeGreaterThanOrEqual(seen)
+        expect([...after].map(Number)).toEqual([round])
+        expect(new Set(snapshot.values())).toEqual(before)
+        seen = round
       }
+      const ids = readdirSync(directory).filter((name) => name.endsWith('.segment'))
+      expect(ids).not.toContain('0000000001.segment')
     })
   })
 
@@ -71,16 +124,93 @@ describe('a store that another process has open', () => {
       await expect(open(first.directory)).rejects.toMatchObject({ code: 'FIRKIN_LOCKED' })
     })
   })
+})
 
-  it('is not locked by a file that a dead process has left', async () => {
+describe('a lock file', () => {
+  it('locks nothing where a dead process has left it, and names nobody after a close', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'LOCK')
       writeFileSync(path, `process ${process.pid} on this machine\n`)
 
       const store = await open(directory)
-      await store.close()
 
-      expect(readFileSync(path, 'utf8')).toContain(`process ${process.pid} on `)
+      expect(readFileSync(path, 'utf8')).toMatch(`process ${process.pid} on `)
+      expect(readFileSync(path, 'utf8')).not.toMatch('this machine')
+      await store.close()
+      expect(readFileSync(path, 'utf8')).toBe('')
+    })
+  })
+
+  it.each(['', '\0'.repeat(100), 'process 1', '\xff'.repeat(5000)])(
+    'may hold anything',
+    async (text) => {
+      await withDirectory(async (directory) => {
+        await using writer = new Peer()
+        writeFileSync(join(directory, 'LOCK'), text, 'latin1')
+
+        expect(await writer.open(directory)).toEqual({})
+        await expect(open(directory)).rejects.toMatchObject({
+          code: 'FIRKIN_LOCKED',
+          message: expect.stringContaining(`by process ${writer.pid} on `),
+        })
+      })
+    },
+  )
+})
+
+if (mayUnshare) {
+  describe('two processes with one id', () => {
+    it('exclude each other, and the lock of one that was killed is gone', async () => {
+      await withDirectory(async (directory) => {
+        await using first = new Peer(IN_NAMESPACE)
+        await using second = new Peer(IN_NAMESPACE)
+        await first.open(directory)
+        await first.ask('put', 'key', 'of the first')
+
+        expect(await second.open(directory)).toEqual({
+          code: 'FIRKIN_LOCKED',
+          message: expect.stringContaining('by process 1 on '),
+        })
+        await first.kill()
+
+        expect(await opened(second, directory)).toEqual({})
+        expect(await second.ask('get', 'key')).toEqual({ value: 'of the first' })
+      })
+    })
+  })
+}
+
+/** Opens as soon as the namespace of the one that was killed is gone. */
+async function opened(peer: Peer, directory: string) {
+  for (;;) {
+    const answer = await peer.open(directory)
+    if (answer.code !== 'FIRKIN_LOCKED') return answer
+  }
+}
+
+describe('a directory that may not be written', () => {
+  it('is refused to a writer, and can be read', async () => {
+    await withDirectory(async (directory) => {
+      const store = await open(directory)
+      await store.put('key', 'value')
+      await store.close()
+      chmodSync(directory, 0o555)
+      try {
+        await using peer = new Peer()
+        // Root may write everywhere.
+        if (process.getuid?.() === 0) await peer.ask('become', NOBODY)
+
+        const refused = await peer.open(directory)
+        expect(refused.code).toBe('FIRKIN_LOCK_UNAVAILABLE')
+        expect(refused.message).toMatch(/^Cannot lock .*LOCK: EACCES/)
+        expect((await peer.open(directory, { lock: false })).code).toMatch(
+          /^FIRKIN_(IO|READ)_FAILED/,
+        )
+        expect(await peer.open(directory, { readOnly: true })).toEqual({})
+        expect(await peer.ask('get', 'key')).toEqual({ value: 'value' })
+      } finally {
+        chmodSync(directory, 0o755)
+      }
     })
   })
 })

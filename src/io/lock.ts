@@ -22,6 +22,8 @@ interface FsNativeExtensions {
 
 /** A look at a lock holds it for an instant; who still holds it after so many milliseconds is a writer. */
 const LOOK_MS = 10
+/** How often the name of a holder is looked for that has just got the lock, and not written it yet. */
+const MOST_LOOKS = 20
 
 /**
  * Takes the lock of a directory.
@@ -37,7 +39,7 @@ export function takeLock(directory: string): Lock {
     // Opened without truncation: what it says is the holder's until the lock is ours.
     file = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
     if (!tryLock(file) && !tryLockLater(tryLock, file)) {
-      const holder = fs.readFileSync(path, 'utf8').trim()
+      const holder = readHolder(file)
       throw new StoreError(
         'FIRKIN_LOCKED',
         `The store in ${directory} is open for writing${holder === '' ? '' : ` by ${holder}`}`,
@@ -60,7 +62,12 @@ export function takeLock(directory: string): Lock {
     release() {
       if (!held) return
       held = false
-      fs.closeSync(locked)
+      try {
+        // Who comes next must not be told of us.
+        fs.ftruncateSync(locked)
+      } finally {
+        fs.closeSync(locked)
+      }
     },
   }
 }
@@ -89,8 +96,22 @@ export function lockHolder(directory: string): string | undefined {
 }
 
 function tryLockLater(tryLock: FsNativeExtensions['tryLock'], file: number): boolean {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_MS)
+  pause()
   return tryLock(file)
+}
+
+/** What the holder of a lock that is not ours has written of itself; empty where it does not come to that. */
+function readHolder(file: number): string {
+  for (let look = 1; ; look++) {
+    const bytes = Buffer.alloc(fs.fstatSync(file).size)
+    const holder = bytes.toString('utf8', 0, fs.readSync(file, bytes, 0, bytes.length, 0)).trim()
+    if (holder !== '' || look === MOST_LOOKS) return holder
+    pause()
+  }
+}
+
+function pause(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_MS)
 }
 
 function load(directory: string): FsNativeExtensions {

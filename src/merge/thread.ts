@@ -55,7 +55,12 @@ function run(
   onProgress: (progress: CopyProgress) => void,
 ): Promise<readonly CopyTarget[]> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(workerFile(), { workerData: task, name: 'firkin-merge' })
+    const worker = new Worker(workerFile(), {
+      workerData: task,
+      name: 'firkin-merge',
+      // What the process was started with may be for its main script only, `--input-type` for one.
+      execArgv: [],
+    })
     let targets: readonly CopyTarget[] | undefined
     let failure: unknown
     worker.on('message', (message: ThreadMessage) => {

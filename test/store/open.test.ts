@@ -33,6 +33,20 @@ describe('open', () => {
     })
   })
 
+  it('leaves nothing in a directory without a store where none is to be created', async () => {
+    await withDirectory(async (directory) => {
+      await writeFile(join(directory, 'notes.txt'), 'of somebody else')
+
+      for (const path of [directory, join(directory, 'missing')]) {
+        await expect(openStore(path, { createIfMissing: false })).rejects.toThrow(
+          withCode('FIRKIN_NOT_FOUND'),
+        )
+      }
+
+      expect(await readdir(directory)).toEqual(['notes.txt'])
+    })
+  })
+
   it('refuses a directory that is a file, and leaves the file', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'file')
