@@ -162,7 +162,7 @@ export class Merger {
       // The active segment is not ended for nothing.
       if (isEmpty(before)) return planned(before, false)
       const engine = this.#engine
-      engine.rotate()
+      endActive(engine)
       await engine.durability.sync()
       await this.#sealer.seal()
       return await this.#run(this.#plan(options, false), signal, options.onProgress)
@@ -511,6 +511,17 @@ class Slice {
   #begin(): void {
     this.#engine.commits.writeStaged()
     this.#beganAt = performance.now()
+  }
+}
+
+/** Seals the active segment. @throws {@link StoreError} FIRKIN_MERGE_FAILED where another cannot be begun */
+function endActive(engine: Engine): void {
+  try {
+    engine.rotate()
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== 'FIRKIN_WRITE_FAILED') throw error
+    const { cause } = error
+    throw new StoreError('FIRKIN_MERGE_FAILED', 'The active segment cannot be ended', { cause })
   }
 }
 

@@ -67,6 +67,22 @@ describe('a merge in which a file operation fails', () => {
     if (code !== 'SHORT') expect(outcomes).toContain(false)
   })
 
+  it('says so by its own code where not even a segment can be begun', async () => {
+    const { files: ground, entries } = await groundOf(1)
+    const files = ground.restart(1)
+    const store = await openOn(files)
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'ENOSPC' })
+
+    await expect(store.merge()).rejects.toMatchObject({
+      code: 'FIRKIN_MERGE_FAILED',
+      cause: { code: 'ENOSPC' },
+    })
+
+    expect([...store.entries()]).toEqual(entries)
+    await store.merge()
+    await store.close()
+  })
+
   it('keeps both sets where it is not known which of them is durable', async () => {
     const { files, entries } = await groundOf(2)
     const store = await openOn(files)

@@ -1,0 +1,112 @@
+import { execFile, execFileSync } from 'node:child_process'
+import { closeSync, fstatSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { withDirectory } from '../support/directory.ts'
+import { cannotClose, cannotMerge, type ElasticRoom, fillsUp } from './scenarios.ts'
+
+const run = promisify(execFile)
+const LIMITED = join(import.meta.dirname, '../../dist/test/full-disk/limited.js')
+const KIB = 1024
+const DISK_SIZE = 640 * KIB
+const RESERVE_SIZE = 64 * KIB
+
+/** Whether this process may make a file system: root may, as in CI. */
+const mayMount = await withDirectory(async (directory) => {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', directory], { stdio: 'pipe' })
+    execFileSync('umount', [directory])
+    return true
+  } catch {
+    console.warn(
+      'No file system may be mounted here: a full disk is tried by a limit to files only.',
+    )
+    return false
+  }
+})
+
+/** Runs `use` with a file system of so many bytes. */
+async function withDisk(size: number, use: (room: ElasticRoom) => Promise<void>): Promise<void> {
+  const mountPoint = await mkdtemp(join(tmpdir(), 'firkin-disk-'))
+  const options = `size=${size},mode=0700`
+  execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', mountPoint])
+  const filler = join(mountPoint, 'filler')
+  const reserve = join(mountPoint, 'reserve')
+  writeFileSync(reserve, Buffer.alloc(RESERVE_SIZE))
+  try {
+    await use({
+      directory: join(mountPoint, 'store'),
+      code: 'ENOSPC',
+      // A group fills a segment.
+      groupSize: 15,
+      tooMuch: 30,
+      lend: () => rmSync(reserve),
+      takeBack: () => writeFileSync(reserve, Buffer.alloc(RESERVE_SIZE)),
+      takeAll: () => writeAll(filler),
+      giveBack: () => rmSync(filler),
+    })
+  } finally {
+    // Lazily: what is mapped keeps it busy until it is collected.
+    execFileSync('umount', ['-l', mountPoint])
+    await rm(mountPoint, { recursive: true })
+  }
+}
+
+/** Writes a file until there is no room. */
+function writeAll(path: string): void {
+  const file = openSync(path, 'w')
+  const bytes = Buffer.alloc(4 * KIB)
+  try {
+    for (;;) writeSync(file, bytes)
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'ENOSPC' })
+    expect(fstatSync(file).size).toBeGreaterThan(0)
+  } finally {
+    closeSync(file)
+  }
+}
+
+/** Runs a scenario in a process whose files may have so many bytes. */
+async function runLimited(name: string, size: number): Promise<void> {
+  await withDirectory(async (directory) => {
+    const command = `ulimit -f ${size / 512} && exec "$0" "$@"`
+    const store = join(directory, 'store')
+    await run('sh', ['-c', command, process.execPath, LIMITED, store, name])
+  })
+}
+
+if (mayMount) {
+  describe('a file system that is full', () => {
+    it('refuses writes, and takes them again when something was deleted and merged', async () => {
+      await withDisk(DISK_SIZE, fillsUp)
+    })
+
+    it('ends a merge, which leaves everything as it was', async () => {
+      await withDisk(DISK_SIZE, cannotMerge)
+    })
+
+    it.each(['never', 'always'] as const)(
+      'ends a close, which loses nothing, sync %s',
+      async (sync) => {
+        await withDisk(DISK_SIZE, (room) => cannotClose(room, sync))
+      },
+    )
+  })
+}
+
+describe('a file that may not grow', () => {
+  it('refuses writes, and takes them again when something was deleted and merged', async () => {
+    await runLimited('fillsUp', 48 * KIB)
+  })
+
+  it('ends a merge, which leaves everything as it was', async () => {
+    await runLimited('cannotMerge', 48 * KIB)
+  })
+
+  it('has no room for a checkpoint, which is done without', async () => {
+    await runLimited('cannotCheckpoint', 80 * KIB)
+  })
+})
