@@ -82,7 +82,7 @@ function planMerges(random: Random): MergeOptions {
     automatic: random.chance(0.8),
     triggerDeadRatio,
     thresholdDeadRatio: random.pick([0.1, triggerDeadRatio]),
-    smallSegmentBytes: random.pick([0, 8, 64]) * KIB,
+    smallSegmentBytes: random.pick([0, 8, 32]) * KIB,
     maxInputBytes: random.pick([64, 200, 4096]) * KIB,
   }
 }
