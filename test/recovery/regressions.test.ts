@@ -86,6 +86,24 @@ describe('a keydir that cannot be read, nor loaded anew', () => {
   })
 })
 
+describe('a keydir that is found damaged by an iterator', () => {
+  it('is loaded anew, and the iterator gives every key', async () => {
+    const trial = await openTrial({})
+    for (const key of ['a', 'b', 'c']) await trial.put(key, 10)
+    await trial.close()
+
+    for (let nth = 1; nth <= 3; nth++) {
+      await trial.open()
+      trial.files.fail({ kinds: ['read'], path: /CHECKPOINT/, nth, code: 'EIO' })
+
+      expect([...trial.store.keys()]).toEqual(['a', 'b', 'c'])
+      trial.files.heal()
+      await trial.close()
+    }
+    expect(trial.errors.length).toBeGreaterThan(0)
+  })
+})
+
 describe('a kill', () => {
   it('leaves what was put into a store that had been closed without a segment', async () => {
     const trial = await openTrial({})
