@@ -13,7 +13,7 @@ import { type Call, type CallKind, type FaultCode, FaultyFiles } from '../suppor
 import type { History } from '../support/history.ts'
 import { SEED } from './crash-sweep.ts'
 import { assertFigures, assertSurvives, shownBy } from './inspection.ts'
-import { isPoisoned, Trial, type TrialOptions } from './trial.ts'
+import { Trial, type TrialOptions } from './trial.ts'
 import { type Step, workload } from './workload.ts'
 
 /** How calls fail. */
@@ -121,8 +121,7 @@ async function runStep(trial: Trial, step: Step): Promise<void> {
  * @param readsFail whether nothing can be read before calls succeed again
  */
 async function check(trial: Trial, promised: History, readsFail: boolean): Promise<void> {
-  const { files, history } = trial
-  const poisoned = [...trial.failures, ...trial.errors].some(isPoisoned)
+  const { files, history, poisoned } = trial
   if (trial.isOpen && !readsFail) assertShows(trial)
   if (trial.isOpen && !poisoned) assertFigures(trial.store)
   await assertSurvives(fork(trial), 'settled')

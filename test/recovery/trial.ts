@@ -29,6 +29,8 @@ export class Trial {
   /** What was asked for and failed; only where the trial is tolerant. */
   readonly failures: StoreError[] = []
   nowMs: number
+  /** Whether the store has said that a sync failed, since it was opened. */
+  poisoned = false
   /** Whether what fails is taken note of, and not thrown. */
   tolerant = false
   labour: Labour
@@ -70,7 +72,11 @@ export class Trial {
       },
       { files: this.files, labour: this.labour },
     )
-    store.on('error', (error) => this.errors.push(error))
+    store.on('error', (error) => {
+      this.errors.push(error)
+      if (isPoisoned(error) && this.#store === store) this.poisoned = true
+    })
+    this.poisoned = false
     this.#store = store
     return store
   }
@@ -194,6 +200,7 @@ export class Trial {
   }
 
   async #settle(commit: Commit, write: () => unknown): Promise<void> {
+    const { poisoned } = this
     await this.#attempt(async () => {
       try {
         const answer = await write()
@@ -201,7 +208,8 @@ export class Trial {
         if (answer === false || answer === 0) commit.fate = 'failed'
         else commit.fate = this.options.sync === 'always' ? 'durable' : 'settled'
       } catch (error) {
-        commit.fate = isPoisoned(error) ? 'refused' : 'failed'
+        // A store that was poisoned before has written nothing.
+        commit.fate = isPoisoned(error) && !poisoned ? 'refused' : 'failed'
         throw error
       }
     })
@@ -214,6 +222,7 @@ export class Trial {
     } catch (error) {
       if (!this.tolerant || !(error instanceof StoreError)) throw error
       this.failures.push(error)
+      if (isPoisoned(error)) this.poisoned = true
     }
   }
 
