@@ -13,7 +13,7 @@ import type { Engine } from './engine.ts'
 import { StoreError } from './errors.ts'
 import type { Manifest } from './format/manifest.ts'
 import { hintName, MANIFEST_NAME, segmentName } from './format/names.ts'
-import { errorCode, type Files, readFully, removeIfThere, writeFully } from './io/files.ts'
+import { discard, errorCode, type Files, readFully, writeFully } from './io/files.ts'
 import { checkNames, checkObject } from './options.ts'
 import type { Segment } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
@@ -76,7 +76,8 @@ export async function backUp(
   } catch (error) {
     backup.discard()
     // What is not the operating system's was thrown by `onProgress`.
-    if (error instanceof StoreError || signal.aborted || errorCode(error) === undefined) throw error
+    if (error === signal.reason || errorCode(error) === undefined) throw error
+    if (error instanceof StoreError) throw error
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
   } finally {
     engine.views.close(view)
@@ -165,15 +166,9 @@ class Backup {
     }
   }
 
-  /** Removes what was made, as far as it can be. */
+  /** Removes what was made, as far as it can be: without a manifest it is no store anyway. */
   discard(): void {
-    for (const path of this.#made) {
-      try {
-        removeIfThere(this.#files, path)
-      } catch {
-        // Why the backup failed is what the caller wants to hear; without a manifest it is no store anyway.
-      }
-    }
+    for (const path of this.#made) discard(this.#files, path)
   }
 
   /** Whether the target now names the segment's file, and its hint; not so across file systems. */

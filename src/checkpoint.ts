@@ -20,6 +20,8 @@ import { checksum } from './format/checksum.ts'
 import { storeSeed } from './format/file-header.ts'
 import { CHECKPOINT_NAME, temporaryName } from './format/names.ts'
 import {
+  createAnew,
+  discard,
   errorCode,
   type FileDescriptor,
   type Files,
@@ -70,7 +72,7 @@ export async function writeCheckpoint(
   const path = join(directory, CHECKPOINT_NAME)
   const temporary = join(directory, temporaryName(CHECKPOINT_NAME, generation))
   try {
-    const file = files.open(temporary, 'create')
+    const file = createAnew(files, temporary)
     try {
       let position = 0
       for (const piece of [head, ...chunks]) {
@@ -83,7 +85,7 @@ export async function writeCheckpoint(
     }
     files.rename(temporary, path)
   } catch (error) {
-    removeIfThere(files, temporary)
+    discard(files, temporary)
     throw error
   }
 }

@@ -181,6 +181,26 @@ export function readWhole(
   }
 }
 
+/** Creates a file, in the place of what a failure has left there. */
+export function createAnew(files: Files, path: string): FileDescriptor {
+  try {
+    return files.open(path, 'create')
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error
+  }
+  files.remove(path)
+  return files.open(path, 'create')
+}
+
+/** Removes a file that is of no store, if that can be done: the error behind it is what counts, and open removes the rest. */
+export function discard(files: Files, path: string): void {
+  try {
+    files.remove(path)
+  } catch {
+    // It was never created, or stays for the next open.
+  }
+}
+
 /** Removes a file that may be missing. */
 export function removeIfThere(files: Files, path: string): void {
   try {

@@ -14,7 +14,7 @@ import {
   writeChecksum,
   writeRecordHeader,
 } from '../format/record.ts'
-import { type FileDescriptor, type Files, writeFully } from '../io/files.ts'
+import { discard, type FileDescriptor, type Files, writeFully } from '../io/files.ts'
 import { writeHintFile } from '../segment/hint-file.ts'
 import { SegmentUsage } from '../segment/usage.ts'
 
@@ -89,11 +89,7 @@ export class Targets {
     this.#open = undefined
     for (const id of this.#home.targetIds.slice(0, this.#usedIds)) {
       for (const name of [segmentName(id), hintName(id), temporaryName(hintName(id), 0)]) {
-        try {
-          this.#files.remove(join(this.#home.directory, name))
-        } catch {
-          // What was not created, or cannot be removed, is a leftover that the next open removes.
-        }
+        discard(this.#files, join(this.#home.directory, name))
       }
     }
   }

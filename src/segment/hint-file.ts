@@ -4,7 +4,7 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { HintEncoder } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { BATCH_END, keyOffset } from '../format/record.ts'
-import { type Files, removeIfThere, writeFully } from '../io/files.ts'
+import { createAnew, discard, type Files, writeFully } from '../io/files.ts'
 import { scanSegment } from './scan.ts'
 
 /** A sealed segment that wants a hint; plain data, so that it can be sent to another thread. */
@@ -52,9 +52,8 @@ export function buildHint(files: Files, job: HintJob): void {
 /** Writes a hint under its name, whole or not at all. */
 export function writeHintFile(files: Files, directory: string, id: number, hint: Uint8Array): void {
   const temporary = join(directory, temporaryName(hintName(id), 0))
-  removeIfThere(files, temporary)
   try {
-    const file = files.open(temporary, 'create')
+    const file = createAnew(files, temporary)
     try {
       writeFully(files, file, hint, hint.length, 0)
       files.sync(file)
@@ -63,7 +62,7 @@ export function writeHintFile(files: Files, directory: string, id: number, hint:
     }
     files.rename(temporary, join(directory, hintName(id)))
   } catch (error) {
-    removeIfThere(files, temporary)
+    discard(files, temporary)
     throw error
   }
 }

@@ -18,7 +18,7 @@ import {
 } from '../format/file-header.ts'
 import { hintName, segmentName } from '../format/names.ts'
 import { type Page, pageOf } from '../format/record.ts'
-import { type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
+import { discard, type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
 import { mapFile } from '../io/mapping.ts'
 import { SegmentUsage } from './usage.ts'
 
@@ -104,7 +104,7 @@ export class Segment {
       writeFully(files, file, header, header.length, 0)
     } catch (error) {
       files.close(file)
-      files.remove(path)
+      discard(files, path)
       throw error
     }
     return new Segment(home, id, 'appended', file, new SegmentUsage(), mappingSize)

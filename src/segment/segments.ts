@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
-import { type FileDescriptor, removeIfThere, writeFully } from '../io/files.ts'
+import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
 import { Segment, type SegmentHome } from './segment.ts'
 
 /** What a commit changes of the installed manifest. */
@@ -306,7 +306,7 @@ export class Segments {
       }
       files.rename(path, join(directory, MANIFEST_NAME))
     } catch (error) {
-      removeIfThere(files, path)
+      discard(files, path)
       throw error
     }
     this.#installed = manifest
@@ -326,7 +326,7 @@ export class Segments {
       }
       files.rename(path, join(directory, MANIFEST_NAME))
     } catch (error) {
-      removeIfThere(files, path)
+      discard(files, path)
       throw error
     }
     this.#installed = manifest
@@ -351,7 +351,7 @@ export class Segments {
 
   #write(path: string, manifest: Manifest): FileDescriptor {
     const { files } = this.home
-    const file = files.open(path, 'create')
+    const file = createAnew(files, path)
     try {
       const bytes = encodeManifest(manifest)
       writeFully(files, file, bytes, bytes.length, 0)

@@ -10,7 +10,8 @@ import { assertSurvives } from './inspection.ts'
 import { DIRECTORY, Trial, type TrialOptions } from './trial.ts'
 
 const SEEDS = Array.from({ length: 12 }, (_, index) => index + 1)
-const SEVEN_KIB = 7 * 1024
+const KIB = 1024
+const SEVEN_KIB = 7 * KIB
 
 /** Opens what a power loss leaves of a trial's disk, and holds it against what was promised. */
 async function losePower(trial: Trial, loss: PowerLoss, seed: number): Promise<void> {
@@ -67,6 +68,25 @@ describe('a poisoned store', () => {
     await expect(trial.store.sync()).rejects.toMatchObject(poisoned)
     await expect(trial.store.sync()).rejects.toMatchObject(poisoned)
     await expect(trial.close()).rejects.toMatchObject(poisoned)
+  })
+})
+
+describe('a manifest that cannot be put in place', () => {
+  it('is written again, though what was left of it could not be removed', async () => {
+    const trial = await openTrial({})
+    trial.tolerant = true
+    const { files } = trial
+    await fill(trial, 2)
+    files.fail({ kinds: ['rename', 'remove'], path: /MANIFEST/, nth: 1, code: 'EIO', lasting: true })
+    await trial.sync()
+    await trial.idle()
+    files.heal()
+    trial.tolerant = false
+
+    await trial.close()
+
+    expect(trial.errors.length).toBeGreaterThan(0)
+    await assertSurvives(new Trial(files.restart(1), {}, trial.history, trial.nowMs), 'durable')
   })
 })
 
