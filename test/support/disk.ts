@@ -126,11 +126,13 @@ export class DiskFile {
   }
 
   /**
-   * Forgets to write the changes up to this count, as operating systems do whose sync has failed: the running
-   * system goes on seeing them, and a later sync succeeds without them.
+   * Forgets to write what was written up to this count, as operating systems do whose sync has failed: the running
+   * system goes on seeing it, and a later sync succeeds without it. Sizes are in the file system's own log.
    */
   abandon(changeCount: number): void {
-    this.#settle(changeCount)
+    const cuts = this.#settle(changeCount).filter(({ bytes }) => bytes === undefined)
+    this.#changes.unshift(...cuts)
+    this.#settledCount -= cuts.length
   }
 
   copy(): DiskFile {

@@ -73,6 +73,8 @@ interface OpenFile {
   readonly file: DiskFile
   readonly path: string
   readonly mode: OpenMode
+  /** A failed sync of the file that this descriptor has not been told of. */
+  failure: Error | undefined
 }
 
 /** Finds the file on whichever disk the call is made. */
@@ -176,7 +178,7 @@ export class FaultyFiles implements Files {
     }
     if (file === undefined) throw systemError('ENOENT', 'open', path)
     const descriptor = this.#nextDescriptor++
-    this.#open.set(descriptor, { file, path, mode })
+    this.#open.set(descriptor, { file, path, mode, failure: undefined })
     return descriptor
   }
 
@@ -232,27 +234,20 @@ export class FaultyFiles implements Files {
   }
 
   sync(descriptor: FileDescriptor): void {
-    const { file, path } = this.#get(descriptor, 'sync')
+    const { file } = this.#get(descriptor, 'sync')
     const count = file.changeCount
-    try {
-      this.#call('sync', path)
-    } catch (error) {
-      if (!this.#crashed) file.abandon(count)
-      throw error
-    }
+    const failure = this.#beginSync(descriptor, count)
+    if (failure !== undefined) throw failure
     file.persist(count)
   }
 
   async syncLater(descriptor: FileDescriptor): Promise<void> {
-    const { file, path } = this.#get(descriptor, 'sync')
+    const { file } = this.#get(descriptor, 'sync')
     const count = file.changeCount
-    try {
-      this.#call('sync', path)
-      await this.#passTime()
-    } catch (error) {
-      if (!this.#crashed) file.abandon(count)
-      throw error
-    }
+    const failure = this.#beginSync(descriptor, count)
+    // What has failed is lost at once, and known only later.
+    await this.#passTime()
+    if (failure !== undefined) throw failure
     file.persist(count)
   }
 
@@ -339,6 +334,26 @@ export class FaultyFiles implements Files {
       short = true
     }
     return short
+  }
+
+  /**
+   * Answers why a sync fails. Then what was to be written is lost, and as on Linux each descriptor that the file is
+   * open by is told so once: by its next sync.
+   */
+  #beginSync(descriptor: FileDescriptor, changeCount: number): Error | undefined {
+    const open = this.#get(descriptor, 'sync')
+    try {
+      this.#call('sync', open.path)
+    } catch (error) {
+      if (this.#crashed || !(error instanceof Error)) throw error
+      open.file.abandon(changeCount)
+      for (const other of this.#open.values()) {
+        if (other.file === open.file) other.failure = error
+      }
+    }
+    const { failure } = open
+    open.failure = undefined
+    return failure
   }
 
   #crashHere(part: ((file: FileLookup) => void) | undefined): FaultyFiles {
