@@ -10,6 +10,8 @@
  *   power loss a cut in one tail segment condemns only what was never promised: all that is behind it.
  * - A segment is listed as sealed only when it is durable and the next one's header is.
  * - The manifest changes by `commit` alone, one commit at a time: write, sync, rename, sync the directory.
+ * - A file is synced in the background by another descriptor than on return. An operating system tells of a failure
+ *   once per descriptor: of two syncs at a time by the same one, one would not hear what the other has lost.
  * - A segment's id is never used again.
  */
 
@@ -33,6 +35,8 @@ export class Segments {
   readonly #tail: Segment[] = []
   /** How much of each tail segment has been synced. */
   readonly #syncedSizes = new Map<Segment, number>()
+  /** The descriptors that tail segments are synced by in the background. */
+  readonly #syncFiles = new Map<Segment, FileDescriptor>()
   #installed: Manifest
   #nextId: number
   /** Segments that the manifest does not list any more, but that are still read. */
@@ -121,9 +125,7 @@ export class Segments {
   drop(segment: Segment): void {
     this.#byId.delete(segment.id)
     this.#retired.delete(segment)
-    const place = this.#tail.indexOf(segment)
-    if (place !== -1) this.#tail.splice(place, 1)
-    this.#syncedSizes.delete(segment)
+    this.#leaveTail(segment)
   }
 
   /** Takes over the set that another process has installed: what is not of the tail any more is sealed. */
@@ -131,7 +133,7 @@ export class Segments {
     this.#installed = manifest
     for (const segment of arrived) this.addSealed(segment)
     const sealed = this.#tail.filter((segment) => segment.id < manifest.tailId)
-    for (const segment of sealed) this.#tail.splice(this.#tail.indexOf(segment), 1)
+    for (const segment of sealed) this.#leaveTail(segment)
     for (const segment of tail) this.addToTail(segment, 0)
   }
 
@@ -195,8 +197,11 @@ export class Segments {
     for (const segment of [...this.#tail]) {
       const size = segment.writtenSize
       if (!this.#isDirty(segment)) continue
-      await files.syncLater(segment.file)
+      const file = this.#syncFile(segment)
+      if (file === undefined) files.sync(segment.file)
+      else await files.syncLater(file)
       this.#markSynced(segment, size)
+      if (segment !== this.active && !this.#isDirty(segment)) this.#closeSyncFile(segment)
     }
     const created = this.#createdCount
     if (created === this.#durableCount) return
@@ -234,11 +239,7 @@ export class Segments {
         ],
       }
     })
-    for (const segment of sealed) {
-      const place = this.#tail.indexOf(segment)
-      if (place !== -1) this.#tail.splice(place, 1)
-      this.#syncedSizes.delete(segment)
-    }
+    for (const segment of sealed) this.#leaveTail(segment)
     return sealed
   }
 
@@ -264,9 +265,7 @@ export class Segments {
       tailSize: last.writtenSize,
       segments: sealed.map((segment) => segment.usage.seal(segment.id, segment.origin)),
     }))
-    for (const segment of this.#tail.splice(0, this.#tail.length - 1)) {
-      this.#syncedSizes.delete(segment)
-    }
+    for (const segment of this.#tail.slice(0, -1)) this.#leaveTail(segment)
   }
 
   /** Closes `companion` with the segments; its `close` must be idempotent. */
@@ -277,11 +276,14 @@ export class Segments {
   /** Closes every file. */
   close(): void {
     for (const companion of this.#companions) companion.close()
+    for (const segment of this.#syncFiles.keys()) this.#closeSyncFile(segment)
     for (const segment of this.#byId.values()) segment.close()
   }
 
+  /** Whether a segment of the tail has bytes that were not synced; all others are durable. */
   #isDirty(segment: Segment): boolean {
-    return segment.writtenSize > (this.#syncedSizes.get(segment) ?? 0)
+    const synced = this.#syncedSizes.get(segment)
+    return synced !== undefined && segment.writtenSize > synced
   }
 
   #markSynced(segment: Segment, size: number): void {
@@ -291,6 +293,34 @@ export class Segments {
 
   #isUnsynced(segment: Segment): boolean {
     return (this.#syncedSizes.get(segment) ?? 0) === 0
+  }
+
+  /** The descriptor to sync a segment by in the background; `undefined` where none is to be had. */
+  #syncFile(segment: Segment): FileDescriptor | undefined {
+    let file = this.#syncFiles.get(segment)
+    if (file !== undefined) return file
+    try {
+      file = this.home.files.open(segment.path, 'write')
+    } catch {
+      // It is synced on return then: that takes no second descriptor.
+      return undefined
+    }
+    this.#syncFiles.set(segment, file)
+    return file
+  }
+
+  #closeSyncFile(segment: Segment): void {
+    const file = this.#syncFiles.get(segment)
+    if (file === undefined) return
+    this.#syncFiles.delete(segment)
+    this.home.files.close(file)
+  }
+
+  #leaveTail(segment: Segment): void {
+    const place = this.#tail.indexOf(segment)
+    if (place !== -1) this.#tail.splice(place, 1)
+    this.#syncedSizes.delete(segment)
+    this.#closeSyncFile(segment)
   }
 
   async #commit(edit: ManifestEdit): Promise<void> {

@@ -90,6 +90,37 @@ describe('a manifest that cannot be put in place', () => {
   })
 })
 
+describe('a sync on return, while one in the background fails', () => {
+  it('fails as well, and promises nothing', async () => {
+    const trial = await openTrial({ sync: 'always' })
+    const { files, store } = trial
+    const poisoned = { code: 'FIRKIN_POISONED' }
+    await trial.put('before', 10)
+    files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
+
+    const waiting = store.put('lost', 'value')
+    while (files.faultCount === 0) await undefined
+    expect(() => store.putSync('lost too', 'value')).toThrow(expect.objectContaining(poisoned))
+    await expect(waiting).rejects.toMatchObject(poisoned)
+
+    await trial.abandon()
+  })
+
+  it('makes the background wait for nothing where a second descriptor is not to be had', async () => {
+    const trial = await openTrial({ sync: 'always' })
+    const { files } = trial
+    await trial.put('before', 7 * KIB)
+    await trial.put('rotating', 60 * KIB)
+    files.fail({ kinds: ['open'], nth: 2, code: 'EMFILE' })
+
+    await trial.put('rotating again', 60 * KIB)
+
+    expect(files.faultCount).toBe(1)
+    await losePower(trial, { files: ['dropped'], entries: 'dropped' }, 1)
+    await trial.close()
+  })
+})
+
 describe('a keydir that cannot be read, nor loaded anew', () => {
   it('poisons the store, which reads once files can be read again', async () => {
     const trial = await openTrial({ sync: 'always' })
