@@ -32,7 +32,6 @@ export async function leaveInOrder(engine: Engine, options: ClosingOptions): Pro
   const { segments, durability, commits } = engine
   const { sealer } = options
   commits.flush()
-  commits.writer.cut()
   if (isAsOpened(engine, options)) return
   await durability.stop()
   await durability.sync()

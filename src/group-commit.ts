@@ -36,7 +36,9 @@ export class GroupCommit {
     durability: Durability,
     listener: GroupListener,
   ) {
-    this.writer = new Writer(segments, maxSegmentBytes, (error) => durability.poison(error))
+    this.writer = new Writer(segments, maxSegmentBytes, (error) =>
+      durability.poison(error, 'A failed write could not be undone; open the store again to write'),
+    )
     this.#segments = segments
     this.#durability = durability
     this.#listener = listener
@@ -94,7 +96,7 @@ export class GroupCommit {
     return group
   }
 
-  /** Writes pieces past the stage, at once. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
+  /** Writes pieces past the stage, at once. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
   writeThrough(pieces: readonly Uint8Array[]): void {
     try {
       this.writer.writeThrough(pieces)
@@ -116,7 +118,7 @@ export class GroupCommit {
     this.#flush()
   }
 
-  /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
+  /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
   flush(): void {
     const error = this.#flush()
     if (error !== undefined) throw error

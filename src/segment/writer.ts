@@ -8,9 +8,11 @@
  * Invariants
  * - A record's location is final when it is staged.
  * - A group reaches the file whole or not at all: after a failed write the file is cut to where the group
- *   began, before anything else is written, and the writer's owner undoes what it had done in memory.
+ *   began, at once, and the writer's owner undoes what it had done in memory. Where it cannot be cut, or the cut
+ *   cannot be made durable, nobody knows what a crash would bring back: the store is poisoned.
  */
 
+import type { StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import { type Page, pageOf, type RecordKind } from '../format/record.ts'
 import { writeFully } from '../io/files.ts'
@@ -32,14 +34,13 @@ export class Writer {
 
   readonly #segments: Segments
   readonly #maxSegmentBytes: number
-  readonly #poison: (error: unknown) => Error
+  readonly #poison: (error: unknown) => StoreError
   #segment: Segment | undefined
   /** The figures of the active segment when the group began. */
   readonly #figuresBefore = new SegmentUsage()
-  #mustCut = false
 
-  /** @param poison told of a sync that has failed; answers what to throw */
-  constructor(segments: Segments, maxSegmentBytes: number, poison: (error: unknown) => Error) {
+  /** @param poison refuses every write from now on; answers what they are refused with */
+  constructor(segments: Segments, maxSegmentBytes: number, poison: (error: unknown) => StoreError) {
     this.#segments = segments
     this.#maxSegmentBytes = maxSegmentBytes
     this.#poison = poison
@@ -72,7 +73,6 @@ export class Writer {
 
   /** Begins a new segment. Nothing may be staged. */
   rotate(): void {
-    this.cut()
     this.#resume(this.#segments.rotate())
   }
 
@@ -88,13 +88,14 @@ export class Writer {
   /**
    * Writes what is staged. Where that fails the group's records are no longer counted, and the operating
    * system's error is thrown; the stage still holds the group's bytes.
+   *
+   * @throws {@link StoreError} FIRKIN_POISONED where what was written cannot be cut off again
    */
   flush(): void {
     if (this.stagedSize === 0) return
     const { segment } = this
     const size = this.stagedSize
     try {
-      this.cut()
       writeFully(
         this.#segments.home.files,
         segment.file,
@@ -104,8 +105,8 @@ export class Writer {
       )
       segment.writtenSize += size
     } catch (error) {
-      this.#cutSoon()
       segment.usage.setFigures(this.#figuresBefore)
+      this.#cut(segment)
       throw error
     } finally {
       this.stagedSize = 0
@@ -116,46 +117,36 @@ export class Writer {
   /**
    * Writes pieces too large for the stage, one behind the other, as one group. Nothing may be staged.
    * Where that fails nothing has changed, and the operating system's error is thrown.
+   *
+   * @throws {@link StoreError} FIRKIN_POISONED where what was written cannot be cut off again
    */
   writeThrough(pieces: readonly Uint8Array[]): void {
     const { segment } = this
     const { files } = this.#segments.home
     let position = segment.writtenSize
     try {
-      this.cut()
       for (const piece of pieces) {
         writeFully(files, segment.file, piece, piece.length, position)
         position += piece.length
       }
     } catch (error) {
-      this.#cutSoon()
+      this.#cut(segment)
       throw error
     }
     segment.writtenSize = position
   }
 
-  /** Cuts off what a failed write may have left behind the last group, if it is still there. */
-  cut(): void {
-    const segment = this.#segment
-    if (!this.#mustCut || segment === undefined) return
+  /** Cuts off what a failed write has left behind the last group. */
+  #cut(segment: Segment): void {
     const { files } = this.#segments.home
-    files.truncate(segment.file, segment.writtenSize)
-    // A power loss must not bring back what has failed either.
     try {
+      // A full disk has mostly taken nothing.
+      if (files.size(segment.file) === segment.writtenSize) return
+      files.truncate(segment.file, segment.writtenSize)
+      // A power loss must not bring back what has failed either.
       files.sync(segment.file)
     } catch (error) {
       throw this.#poison(error)
-    }
-    this.#mustCut = false
-  }
-
-  /** Cuts at once where that can be done, so that a crash does not bring back what has failed. */
-  #cutSoon(): void {
-    this.#mustCut = true
-    try {
-      this.cut()
-    } catch {
-      // Before anything else is written it is tried again, and reported.
     }
   }
 

@@ -121,6 +121,41 @@ describe('a sync on return, while one in the background fails', () => {
   })
 })
 
+describe('a failed write that cannot be undone', () => {
+  for (const kind of ['truncate', 'sync'] as const) {
+    it(`poisons the store, where the ${kind} fails`, async () => {
+      const trial = await openTrial({ sync: 'never' })
+      const { files, store } = trial
+      const poisoned = { code: 'FIRKIN_POISONED' }
+      await trial.put('before', 10)
+      files.capacity = files.usedSize + 150
+      files.fail({ kinds: [kind], nth: 1, code: 'EIO' })
+
+      const puts = ['a', 'b', 'c', 'd'].map((key) => store.put(key, 'v'.repeat(30)))
+      for (const put of puts) await expect(put).rejects.toMatchObject(poisoned)
+      files.heal()
+
+      await expect(store.put('a', 'v')).rejects.toMatchObject(poisoned)
+      expect([...store.keys()]).toEqual(['before'])
+      await trial.abandon()
+    })
+  }
+
+  it('is undone where it had left nothing', async () => {
+    const trial = await openTrial({ sync: 'never' })
+    const { files, store } = trial
+    await trial.put('before', 10)
+    files.capacity = files.usedSize
+    files.fail({ kinds: ['truncate', 'sync'], nth: 1, code: 'EIO', lasting: true })
+
+    await expect(store.put('a', 'v')).rejects.toMatchObject({ code: 'FIRKIN_WRITE_FAILED' })
+    files.heal()
+
+    await trial.put('after', 10)
+    await trial.close()
+  })
+})
+
 describe('a keydir that cannot be read, nor loaded anew', () => {
   it('poisons the store, which reads once files can be read again', async () => {
     const trial = await openTrial({ sync: 'always' })

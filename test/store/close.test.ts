@@ -293,17 +293,18 @@ describe('close', () => {
     const store = await openOn(files)
     await store.put('a', '1')
 
-    const synced = store.sync()
+    const synced = store.sync().catch((error: unknown) => error)
     const put = store.put('b', '2').catch((error: unknown) => error)
-    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'EIO' })
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'SHORT' })
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 2, code: 'EIO' })
     // What the write has left cannot be cut off.
     files.fail({ kinds: ['truncate'], nth: 1, code: 'EIO', lasting: true })
     const closed = store.close()
 
-    await expect(closed).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
-    expect(await put).toEqual(withCode('FIRKIN_WRITE_FAILED'))
+    await expect(closed).rejects.toThrow(withCode('FIRKIN_POISONED'))
+    expect(await put).toEqual(withCode('FIRKIN_POISONED'))
     const calls = files.calls.length
-    await synced
+    expect(await synced).toEqual(withCode('FIRKIN_POISONED'))
     expect(files.calls.slice(calls)).toEqual([])
     expect(files.openPaths).toEqual([])
   })
