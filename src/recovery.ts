@@ -22,7 +22,7 @@ import { FILE_HEADER_SIZE, type Predecessor, STORE_ID_SIZE } from './format/file
 import type { Manifest } from './format/manifest.ts'
 import { hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import type { Page } from './format/record.ts'
-import type { Files } from './io/files.ts'
+import { type Files, readFully, writeFully } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
 import { readManifest } from './manifest-file.ts'
@@ -111,6 +111,7 @@ export async function recover(
       // What was seen here may not have been durable yet, the manifest's name least of all.
       files.syncDirectory(directory)
       if (torn.length > 0) cutTail(segments, torn)
+      for (const segment of segments.tail) renew(segments, segment)
       for (const name of leftovers) files.remove(join(directory, name))
       if (segments.sealPending) await segments.syncLater().then(() => segments.seal())
     }
@@ -157,6 +158,9 @@ export function reloadKeydir(
   replay.dropAbsences()
   return replay.keydir
 }
+
+/** How much of a tail is written once more at a time. */
+const RENEWAL_SIZE = 1024 * 1024
 
 const NOTHING_DEAD = { deadPutCount: 0, deadBytes: 0 }
 
@@ -403,6 +407,22 @@ function cutTail(segments: Segments, torn: readonly TornTail[]): void {
     }
   }
   files.syncDirectory(directory)
+}
+
+/**
+ * Writes the bytes of a tail segment once more that may never have been synced. Where a sync had failed, the operating
+ * system may still show them and take them for written: the next sync would succeed without them.
+ */
+function renew(segments: Segments, segment: Segment): void {
+  const { files } = segments.home
+  const { tailId, tailSize } = segments.manifest
+  const end = segment.writtenSize
+  const from = segment.id === tailId ? tailSize : 0
+  const buffer = Buffer.allocUnsafe(Math.min(RENEWAL_SIZE, Math.max(0, end - from)))
+  for (let at = from; at < end; at += buffer.length) {
+    const read = readFully(files, segment.file, buffer, Math.min(buffer.length, end - at), at)
+    writeFully(files, segment.file, buffer, read, at)
+  }
 }
 
 /** The ids of sealed segments whose hint is not sound, as far as was looked, or is missing. */

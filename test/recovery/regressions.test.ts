@@ -156,6 +156,25 @@ describe('a failed write that cannot be undone', () => {
   })
 })
 
+describe('a store that is opened again after a sync has failed', () => {
+  it('keeps what it promises from then on, though the bytes before were lost', async () => {
+    for (const seed of SEEDS) {
+      const trial = await openTrial({ sync: 'always' }, seed)
+      trial.tolerant = true
+      await trial.put('before', 10)
+      trial.files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
+      await trial.put('doubtful', 600)
+      await trial.close()
+      await trial.open()
+
+      await trial.put('promised', 10)
+
+      await losePower(trial, { files: ['dropped'], entries: 'dropped' }, seed)
+      await trial.close()
+    }
+  })
+})
+
 describe('a keydir that cannot be read, nor loaded anew', () => {
   it('poisons the store, which reads once files can be read again', async () => {
     const trial = await openTrial({ sync: 'always' })
