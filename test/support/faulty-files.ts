@@ -234,21 +234,19 @@ export class FaultyFiles implements Files {
   }
 
   sync(descriptor: FileDescriptor): void {
-    const { file } = this.#get(descriptor, 'sync')
-    const count = file.changeCount
-    const failure = this.#beginSync(descriptor, count)
-    if (failure !== undefined) throw failure
-    file.persist(count)
+    const open = this.#get(descriptor, 'sync')
+    const { changeCount } = open.file
+    this.#beginSync(open, changeCount)
+    endSync(open, changeCount)
   }
 
   async syncLater(descriptor: FileDescriptor): Promise<void> {
-    const { file } = this.#get(descriptor, 'sync')
-    const count = file.changeCount
-    const failure = this.#beginSync(descriptor, count)
+    const open = this.#get(descriptor, 'sync')
+    const { changeCount } = open.file
+    this.#beginSync(open, changeCount)
     // What has failed is lost at once, and known only later.
     await this.#passTime()
-    if (failure !== undefined) throw failure
-    file.persist(count)
+    endSync(open, changeCount)
   }
 
   syncDirectory(path: string): void {
@@ -336,12 +334,8 @@ export class FaultyFiles implements Files {
     return short
   }
 
-  /**
-   * Answers why a sync fails. Then what was to be written is lost, and as on Linux each descriptor that the file is
-   * open by is told so once: by its next sync.
-   */
-  #beginSync(descriptor: FileDescriptor, changeCount: number): Error | undefined {
-    const open = this.#get(descriptor, 'sync')
+  /** Where a sync fails, what was to be written is lost, and each descriptor that the file is open by is to be told. */
+  #beginSync(open: OpenFile, changeCount: number): void {
     try {
       this.#call('sync', open.path)
     } catch (error) {
@@ -351,9 +345,6 @@ export class FaultyFiles implements Files {
         if (other.file === open.file) other.failure = error
       }
     }
-    const { failure } = open
-    open.failure = undefined
-    return failure
   }
 
   #crashHere(part: ((file: FileLookup) => void) | undefined): FaultyFiles {
@@ -386,6 +377,14 @@ export class FaultyFiles implements Files {
   #directory(path: string, kind: CallKind): DiskDirectory {
     return this.#at(dirname(path), kind)
   }
+}
+
+/** Tells a descriptor of a failure once, as Linux does; without one, what was changed so far is durable. */
+function endSync(open: OpenFile, changeCount: number): void {
+  const { file, failure } = open
+  open.failure = undefined
+  if (failure !== undefined) throw failure
+  file.persist(changeCount)
 }
 
 function systemError(code: string, kind: CallKind, path: string): Error {
