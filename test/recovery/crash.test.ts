@@ -1,20 +1,17 @@
-import { describe, expect, it, vi } from 'vitest'
-import { sweepCrashes } from './crash-sweep.ts'
+import { describe, expect, it } from 'vitest'
+import { chosenSweeps, run, seeds } from './sweep-run.ts'
 
 const TIMEOUT_MS = 300_000
 
 describe('a crash at any call', () => {
-  // With timers that stand still, 'interval' and 'never' sync when they are told to, and no sooner.
-  for (const sync of ['always', 'interval', { everyWrites: 3 }] as const) {
-    const title = `keeps the contract, with sync ${JSON.stringify(sync)}`
+  for (const { name } of chosenSweeps(true)) {
+    for (const seed of seeds()) {
+      it(`keeps the contract: ${name}, seed ${seed}`, { timeout: TIMEOUT_MS }, async () => {
+        const { calls, states } = await run(name, seed)
 
-    it(title, { timeout: TIMEOUT_MS }, async () => {
-      vi.useFakeTimers({ toFake: ['setTimeout', 'setInterval'] })
-      try {
-        expect(await sweepCrashes({ sync })).toBeGreaterThan(500)
-      } finally {
-        vi.useRealTimers()
-      }
-    })
+        expect(calls).toBeGreaterThan(250)
+        expect(states).toBeGreaterThan(500)
+      })
+    }
   }
 })

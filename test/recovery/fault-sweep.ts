@@ -1,6 +1,6 @@
 /**
- * A failure of every call, while everything that writes is done; once, and from then on. The step that meets it goes
- * on behind what failed. Then
+ * A failure of every call, while everything that writes is done. The step that meets it goes on behind what failed.
+ * Then
  *
  * - only what was asked for and hit has failed, by an error with a code; the store shows everything else,
  * - once calls succeed again writes do, unless a sync has failed: then the store refuses them, and reads,
@@ -10,10 +10,9 @@
 import { StoreError } from '../../src/errors.ts'
 import type { PowerLoss } from '../support/disk.ts'
 import { type Call, type CallKind, type FaultCode, FaultyFiles } from '../support/faulty-files.ts'
-import type { History } from '../support/history.ts'
-import { SEED } from './crash-sweep.ts'
-import { assertFigures, assertSurvives, shownBy } from './inspection.ts'
-import { Trial, type TrialOptions } from './trial.ts'
+import type { CrashSweep, SweepCounts } from './crash-sweep.ts'
+import { assertFigures, Survivals, shownBy } from './inspection.ts'
+import { Trial } from './trial.ts'
 import { type Step, workload } from './workload.ts'
 
 /** How calls fail. */
@@ -22,153 +21,193 @@ export type FaultMode =
   | 'once'
   /** The call and all later ones of its kind fail, until they are let go. */
   | 'lasting'
+  /** The call and all later ones of any kind fail, until they are let go; a write takes a part first. */
+  | 'gone'
+  /** The call fails, and so does one of the three after it. */
+  | 'twice'
   /** A read or write takes less than it was given. */
   | 'short'
   /** The disk is full from a write on, which may find a little room, until there is room again. */
   | 'full'
 
-const CODES: Partial<Record<CallKind, FaultCode>> = {
-  write: 'ENOSPC',
-  open: 'EMFILE',
-  link: 'EACCES',
-}
+const CODES: readonly FaultCode[] = ['EIO', 'ENOSPC', 'EMFILE', 'EACCES']
 
 /** The kinds of calls that reading needs. */
 const READING: ReadonlySet<CallKind> = new Set(['open', 'read', 'size', 'list'])
 
-const ANYTHING: PowerLoss = { files: ['dropped', 'kept', 'cut'], entries: 'scattered' }
+const LOSSES: readonly PowerLoss[] = [
+  { files: ['dropped'], entries: 'dropped' },
+  { files: ['dropped', 'kept', 'cut'], entries: 'scattered' },
+]
 
-/** Fails every call of every step in a way; answers how many calls were made to fail. */
-export async function sweepFaults(mode: FaultMode, options: TrialOptions): Promise<number> {
-  const trial = new Trial(new FaultyFiles(SEED), options)
+/** What is swept over. */
+export interface FaultSweep extends CrashSweep {
+  readonly mode: FaultMode
+}
+
+/** Fails every call of every step. */
+export async function sweepFaults(sweep: FaultSweep): Promise<SweepCounts> {
+  const { seed, options } = sweep
+  const trial = new Trial(new FaultyFiles(seed), options)
+  const survivals = new Survivals()
   await trial.open()
   await trial.close()
-  let count = 0
+  let calls = 0
   for (const step of workload.slice(1, -1)) {
     for (let nth = 1; ; nth++) {
-      const call = await tryFault(fork(trial), step, mode, nth)
-      if (call === undefined) break
-      if (call !== 'passed') count++
+      const attempt = new Attempt(fork(trial, seed), step, sweep, nth, survivals)
+      await attempt.run()
+      if (attempt.hit === undefined) break
+      if (attempt.hasFailed) calls++
     }
     await trial.open()
     await step.run(trial)
     await trial.close()
   }
-  return count
+  return { calls, states: survivals.count }
 }
 
-/** @returns the call that failed; `undefined` where there are not so many, `'passed'` where it cannot fail so */
-async function tryFault(
-  trial: Trial,
-  step: Step,
-  mode: FaultMode,
-  nth: number,
-): Promise<Call | 'passed' | undefined> {
-  const { files } = trial
-  let hit: Call | undefined
-  let promised = trial.history
-  files.onCall = (call) => {
-    if (call.number !== nth) return
-    hit = call
-    promised = trial.history.copy()
-    plan(files, call, mode)
+/** One step in which one call fails. */
+class Attempt {
+  /** The call that fails, or would if it could. */
+  hit: Call | undefined
+  readonly #trial: Trial
+  readonly #step: Step
+  readonly #sweep: FaultSweep
+  readonly #nth: number
+  readonly #survivals: Survivals
+
+  constructor(trial: Trial, step: Step, sweep: FaultSweep, nth: number, survivals: Survivals) {
+    this.#trial = trial
+    this.#step = step
+    this.#sweep = sweep
+    this.#nth = nth
+    this.#survivals = survivals
   }
-  try {
-    await runStep(trial, step)
-    if (hit === undefined) return undefined
-    if (files.faultCount > 0) {
-      await check(trial, promised, mode === 'lasting' && READING.has(hit.kind))
+
+  get hasFailed(): boolean {
+    return this.#trial.files.faultCount > 0
+  }
+
+  async run(): Promise<void> {
+    const { files } = this.#trial
+    files.onCall = (call) => {
+      if (call.number !== this.#nth) return
+      this.hit = call
+      this.#plan(call)
     }
-    await trial.abandon()
-    return files.faultCount > 0 ? hit : 'passed'
-  } catch (error) {
-    throw new Error(
-      `In '${step.name}', ${mode} from call ${nth} on, ${hit?.kind} ${hit?.path}, SEED=${SEED}`,
-      { cause: error },
-    )
+    try {
+      await this.#runStep()
+      if (this.hasFailed) await this.#check()
+      await this.#trial.abandon()
+    } catch (error) {
+      const { mode, seed } = this.#sweep
+      throw new Error(
+        `In '${this.#step.name}', ${mode} from call ${this.#nth} on, ${this.hit?.kind} ${this.hit?.path}, seed ${seed}`,
+        { cause: error },
+      )
+    }
   }
-}
 
-/** Lets the call at hand fail. */
-function plan(files: FaultyFiles, { kind, number }: Call, mode: FaultMode): void {
-  if (mode === 'full') {
-    if (kind === 'write') files.capacity = files.usedSize + (number % 3) * 100
-    return
+  /** Lets the call at hand fail. */
+  #plan({ kind, number }: Call): void {
+    const { files } = this.#trial
+    const { mode, seed } = this.#sweep
+    // So many seeds as there are codes fail each call by each code.
+    const code = CODES[(number + seed) % CODES.length] ?? 'EIO'
+    switch (mode) {
+      case 'once':
+        files.fail({ kinds: [kind], nth: 1, code })
+        break
+      case 'lasting':
+        files.fail({ kinds: [kind], nth: 1, code, lasting: true })
+        break
+      case 'gone':
+        if (kind === 'write') files.fail({ kinds: [kind], nth: 1, code: 'SHORT' })
+        files.fail({ nth: kind === 'write' ? 2 : 1, code, lasting: true })
+        break
+      case 'twice':
+        files.fail({ nth: 1, code })
+        files.fail({ nth: 2 + ((Math.floor(number / CODES.length) + seed) % 3), code })
+        break
+      case 'short':
+        files.fail({ kinds: ['read', 'write'], nth: 1, code: 'SHORT' })
+        break
+      case 'full':
+        if (kind === 'write') files.capacity = files.usedSize + (number % 3) * 100
+        break
+    }
   }
-  if (mode === 'short') {
-    if (kind === 'write' || kind === 'read') files.fail({ kinds: [kind], nth: 1, code: 'SHORT' })
-    return
-  }
-  const lasting = mode === 'lasting'
-  files.fail({ kinds: [kind], nth: 1, code: CODES[kind] ?? 'EIO', lasting })
-}
 
-/** Opens the store, as often as that takes, and does the step. */
-async function runStep(trial: Trial, step: Step): Promise<void> {
-  trial.tolerant = true
-  try {
-    await trial.open()
-    await step.run(trial)
+  /** Opens the store, as often as that takes, and does the step. */
+  async #runStep(): Promise<void> {
+    const trial = this.#trial
+    trial.tolerant = true
+    try {
+      await trial.open()
+      await this.#step.run(trial)
+      await trial.idle()
+    } catch (error) {
+      // Without an open store there is nothing to go on with.
+      if (trial.isOpen || !(error instanceof StoreError)) throw error
+    }
+  }
+
+  async #check(): Promise<void> {
+    const trial = this.#trial
+    if (this.#sweep.mode === 'twice') trial.files.heal()
+    if (trial.isOpen && !this.#readsFail()) assertShows(trial)
+    if (trial.isOpen && !trial.poisoned) assertFigures(trial.store)
+    await this.#assertSurvival()
+    trial.files.heal()
+    trial.errors.splice(0)
+    if (trial.isOpen) await this.#writeAgain()
+    else await trial.open()
     await trial.idle()
-  } catch (error) {
-    // Without an open store there is nothing to go on with.
-    if (trial.isOpen || !(error instanceof StoreError)) throw error
+    assertShows(trial)
+    const before = trial.failures.length
+    await trial.close()
+    const failure = trial.failures[before] ?? trial.errors[0]
+    if (failure !== undefined && !trial.poisoned) throw failure
+    await this.#assertSurvival()
   }
-}
 
-/**
- * @param promised the history when the call was hit
- * @param readsFail whether nothing can be read before calls succeed again
- */
-async function check(trial: Trial, promised: History, readsFail: boolean): Promise<void> {
-  const { files, history, poisoned } = trial
-  if (trial.isOpen && !readsFail) assertShows(trial)
-  if (trial.isOpen && !poisoned) assertFigures(trial.store)
-  await assertSurvives(fork(trial), 'settled')
-  await losePower(trial, poisoned ? promised : history)
-  files.heal()
-  if (!trial.isOpen) await trial.open()
-  else {
+  /** Whether nothing can be read before calls succeed again. */
+  #readsFail(): boolean {
+    const { mode } = this.#sweep
+    const { hit } = this
+    return mode === 'gone' || (mode === 'lasting' && hit !== undefined && READING.has(hit.kind))
+  }
+
+  async #writeAgain(): Promise<void> {
+    const trial = this.#trial
+    const { poisoned } = trial
     const before = trial.failures.length
     await trial.put('healed', 10)
     await trial.sync()
-    if (trial.failures.length > before && !poisoned) throw trial.failures[before]
-    if (trial.failures.length === before && poisoned)
-      throw new Error('A poisoned store was written')
+    const failure = trial.failures[before]
+    if (failure !== undefined && !poisoned) throw failure
+    if (failure === undefined && poisoned) throw new Error('A poisoned store was written')
   }
-  await trial.idle()
-  assertShows(trial)
-  await trial.close()
-  trial.errors.splice(0)
-  await assertSurvives(fork(trial), 'settled')
+
+  /** What a kill leaves now, and what a power loss leaves. */
+  async #assertSurvival(): Promise<void> {
+    const trial = this.#trial
+    const { seed } = this.#sweep
+    await this.#survivals.assert(fork(trial, seed), 'settled')
+    for (const [index, loss] of LOSSES.entries()) {
+      const { files, options, history, nowMs } = trial
+      const left = files.afterPowerLoss(loss, seed + files.calls.length * LOSSES.length + index)
+      await this.#survivals.assert(new Trial(left, options, history.copy(), nowMs), 'durable')
+    }
+  }
 }
 
 function assertShows({ store, history, nowMs }: Trial): void {
   history.copy().settleOn(shownBy(store, history.keys), nowMs, 'settled')
 }
 
-/**
- * A sync in the background that fails is known a moment later. What another call has synced in that moment may lie
- * behind what is lost: of a store that was poisoned, only what had been promised before counts.
- */
-async function losePower(
-  { files, options, history, nowMs }: Trial,
-  promised: History,
-): Promise<void> {
-  const copy = history.copy()
-  const durable = new Set(
-    promised.commits.filter(({ fate }) => fate === 'durable').map(({ number }) => number),
-  )
-  for (const commit of copy.commits) {
-    if (commit.fate === 'durable' && !durable.has(commit.number) && promised !== history) {
-      commit.fate = 'settled'
-    }
-  }
-  const left = files.afterPowerLoss(ANYTHING, SEED + files.calls.length)
-  await assertSurvives(new Trial(left, options, copy, nowMs), 'durable')
-}
-
 /** What a kill leaves of a trial. */
-function fork({ files, options, history, nowMs }: Trial): Trial {
-  return new Trial(files.restart(SEED), options, history.copy(), nowMs)
+function fork({ files, options, history, nowMs }: Trial, seed: number): Trial {
+  return new Trial(files.restart(seed), options, history.copy(), nowMs)
 }

@@ -1,20 +1,20 @@
-import { describe, expect, it, vi } from 'vitest'
-import { type FaultMode, sweepFaults } from './fault-sweep.ts'
+import { describe, expect, it } from 'vitest'
+import { chosenSweeps, run, seeds } from './sweep-run.ts'
 
 const TIMEOUT_MS = 300_000
 
-describe('a failure of any call', () => {
-  const modes: readonly FaultMode[] = ['short', 'full']
-  for (const mode of modes) {
-    it(`is an error of what it hits, and of nothing else: ${mode}`, {
-      timeout: TIMEOUT_MS,
-    }, async () => {
-      vi.useFakeTimers({ toFake: ['setTimeout', 'setInterval'] })
-      try {
-        expect(await sweepFaults(mode, { sync: 'always' })).toBeGreaterThan(50)
-      } finally {
-        vi.useRealTimers()
-      }
-    })
+describe.concurrent('a failure of any call', () => {
+  for (const { name, mode } of chosenSweeps(false)) {
+    for (const seed of seeds()) {
+      const title = `is an error of what it hits, and of nothing else: ${name}, seed ${seed}`
+
+      it(title, { timeout: TIMEOUT_MS }, async () => {
+        const { calls, states } = await run(name, seed)
+
+        expect(calls).toBeGreaterThan(mode === 'full' ? 100 : 900)
+        // A short write is gone on with, and changes nothing.
+        expect(states).toBeGreaterThan(mode === 'short' ? 50 : 300)
+      })
+    }
   }
 })

@@ -1,6 +1,6 @@
 import { hintName, segmentName } from '../../src/format/names.ts'
 import { readManifest } from '../../src/manifest-file.ts'
-import { verifyDirectory } from '../../src/verify.ts'
+import { type VerifyReport, verifyDirectory } from '../../src/verify.ts'
 import type { FaultyFiles } from '../support/faulty-files.ts'
 import { DIRECTORY, type Trial, type TrialStore } from './trial.ts'
 
@@ -30,16 +30,14 @@ export function assertFigures(store: TrialStore): void {
   }
 }
 
-/** Fails where verification of an open store has anything to say. */
-export async function assertSilent(store: TrialStore): Promise<void> {
-  const { findings } = await store.verify()
+/** Fails where verification has anything to say. */
+async function assertSilent(verify: () => Promise<VerifyReport>): Promise<void> {
+  const { findings } = await verify()
   if (findings.length > 0) throw new Error(`Verification found ${JSON.stringify(findings)}`)
 }
 
 /** Fails where a closed store's directory holds anything but what the store needs. */
-export async function assertTidy(files: FaultyFiles): Promise<void> {
-  const { findings } = await verifyDirectory(files, DIRECTORY)
-  if (findings.length > 0) throw new Error(`Verification found ${JSON.stringify(findings)}`)
+export function assertTidy(files: FaultyFiles): void {
   const manifest = readManifest(files, DIRECTORY)
   const names = new Set(files.list(DIRECTORY))
   for (const { id } of manifest?.segments ?? []) {
@@ -53,10 +51,32 @@ export async function assertTidy(files: FaultyFiles): Promise<void> {
   if (files.openPaths.length > 0) throw new Error(`Left open: ${files.openPaths.join(', ')}`)
 }
 
-/**
- * Opens what a crash has left, and holds it against the history: a state that keeps every promise, sound and
- * tidy, which can be written and reopened twice more.
- */
+/** Tries out what crashes leave; a state that was tried before is not tried again. */
+export class Survivals {
+  readonly #tried = new Set<string>()
+
+  /** How many states were tried. */
+  get count(): number {
+    return this.#tried.size
+  }
+
+  /**
+   * Opens what a crash has left, and holds it against the history: a state that keeps every promise, sound and
+   * tidy, which can be written and reopened twice more.
+   */
+  async assert(trial: Trial, promise: 'settled' | 'durable'): Promise<void> {
+    if (this.isNew(trial, promise)) await assertSurvives(trial, promise)
+  }
+
+  /** Takes note of what is to be tried; whether it was not tried before. */
+  isNew({ files, history, nowMs, options }: Trial, promise: string): boolean {
+    const state = [files.digest, history.digest, nowMs, promise, options.keydir].join(' ')
+    const { size } = this.#tried
+    return this.#tried.add(state).size > size
+  }
+}
+
+/** As {@link Survivals}, whether or not it was tried before. */
 export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable'): Promise<void> {
   const { files, history } = trial
   const keys = history.keys
@@ -64,9 +84,9 @@ export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable
   history.settleOn(shownBy(trial.store, keys), trial.nowMs, promise)
   assertFigures(trial.store)
   await trial.idle()
-  await assertSilent(trial.store)
+  await assertSilent(() => trial.store.verify())
   await trial.close()
-  await assertTidy(files)
+  assertTidy(files)
   for (let round = 0; round < 2; round++) {
     await trial.open()
     history.settleOn(new Map(trial.store.entries()), trial.nowMs, 'durable')
@@ -83,7 +103,8 @@ export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable
     await trial.idle()
     history.settleOn(shownBy(trial.store, keys), trial.nowMs, 'settled')
     await trial.close()
-    await assertTidy(files)
+    assertTidy(files)
   }
+  await assertSilent(() => verifyDirectory(files, DIRECTORY))
   if (trial.errors.length > 0) throw trial.errors[0]
 }

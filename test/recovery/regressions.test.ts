@@ -77,7 +77,13 @@ describe('a manifest that cannot be put in place', () => {
     trial.tolerant = true
     const { files } = trial
     await fill(trial, 2)
-    files.fail({ kinds: ['rename', 'remove'], path: /MANIFEST/, nth: 1, code: 'EIO', lasting: true })
+    files.fail({
+      kinds: ['rename', 'remove'],
+      path: /MANIFEST/,
+      nth: 1,
+      code: 'EIO',
+      lasting: true,
+    })
     await trial.sync()
     await trial.idle()
     files.heal()

@@ -80,6 +80,11 @@ export class History {
     return new Set(this.commits.flatMap(({ changes }) => changes.map(({ key }) => key)))
   }
 
+  /** Tells histories of the same beginnings apart. */
+  get digest(): string {
+    return this.commits.map(({ number, fate }) => `${number}${fate[0]}`).join()
+  }
+
   /** What a store shows that holds everything that did not fail. */
   state(nowMs: number): Map<string, string> {
     const entries = new Map<string, Change>()

@@ -1,0 +1,38 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { vi } from 'vitest'
+import type { SweepCounts } from './crash-sweep.ts'
+import { DEFAULT_SWEEPS, runSweep, SWEEPS, type Sweep } from './sweeps.ts'
+
+/** Whether sweeps run in this process, so that what they cover is counted. */
+const inline = process.env.FIRKIN_SWEEPS === 'inline'
+const all = process.env.FIRKIN_SWEEPS === 'all'
+const program = fileURLToPath(new URL('../../dist/test/recovery/sweep.js', import.meta.url))
+
+/** The sweeps of some modes that this run of the tests makes. */
+export function chosenSweeps(crashes: boolean): readonly Sweep[] {
+  return SWEEPS.filter(
+    ({ name, mode }) => (mode === 'crash') === crashes && (all || DEFAULT_SWEEPS.includes(name)),
+  )
+}
+
+/** The seeds that each sweep runs with: `SEED`, and as many as `SEEDS` in the environment says. */
+export function seeds(): number[] {
+  const first = Number(process.env.SEED ?? 1)
+  return Array.from({ length: Number(process.env.SEEDS ?? 1) }, (_, index) => first + index)
+}
+
+/** Runs a sweep, in a process of its own where that is possible. */
+export async function run(name: string, seed: number): Promise<SweepCounts> {
+  if (!inline) {
+    const { stdout } = await promisify(execFile)(process.execPath, [program, name, String(seed)])
+    return JSON.parse(stdout)
+  }
+  vi.useFakeTimers({ toFake: ['setTimeout', 'setInterval'] })
+  try {
+    return await runSweep(name, seed)
+  } finally {
+    vi.useRealTimers()
+  }
+}

@@ -1,0 +1,50 @@
+import type { StoreOptions } from '../../src/options.ts'
+import { type SweepCounts, sweepCrashes } from './crash-sweep.ts'
+import { type FaultMode, sweepFaults } from './fault-sweep.ts'
+
+type Sync = NonNullable<StoreOptions['sync']>
+type Keydir = NonNullable<StoreOptions['keydir']>
+
+/** A sweep by its name. */
+export interface Sweep {
+  readonly name: string
+  readonly mode: 'crash' | FaultMode
+  readonly sync: Sync
+  readonly keydir: Keydir
+}
+
+const MODES = ['crash', 'once', 'lasting', 'gone', 'twice', 'short', 'full'] as const
+const SYNCS: readonly Sync[] = ['always', 'interval', 'never', { everyWrites: 3 }]
+const KEYDIRS: readonly Keydir[] = ['btree', 'hash', 'skiplist', 'bplustree']
+
+/** Every way of crashing and failing, with every mode of `sync` and every keydir. */
+export const SWEEPS: readonly Sweep[] = MODES.flatMap((mode) =>
+  SYNCS.flatMap((sync) =>
+    KEYDIRS.map((keydir) => {
+      const name = `${mode}/${typeof sync === 'string' ? sync : 'everyWrites'}/${keydir}`
+      return { name, mode, sync, keydir }
+    }),
+  ),
+)
+
+/** Those that every run of the tests makes; between them, each value is there. */
+export const DEFAULT_SWEEPS: readonly string[] = [
+  'crash/always/btree',
+  'crash/interval/hash',
+  'crash/everyWrites/skiplist',
+  'once/always/btree',
+  'lasting/everyWrites/hash',
+  'gone/interval/skiplist',
+  'twice/always/hash',
+  'short/never/bplustree',
+  'full/always/skiplist',
+]
+
+/** Runs the sweep of a name. */
+export async function runSweep(name: string, seed: number): Promise<SweepCounts> {
+  const sweep = SWEEPS.find((candidate) => candidate.name === name)
+  if (sweep === undefined) throw new Error(`There is no sweep ${name}`)
+  const { mode, sync, keydir } = sweep
+  const options = { sync, keydir }
+  return mode === 'crash' ? sweepCrashes({ seed, options }) : sweepFaults({ mode, seed, options })
+}
