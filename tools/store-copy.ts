@@ -42,7 +42,7 @@ export async function copyStore(
   return STATUS.fine
 
   async function copy() {
-    await using store = await openToRead(from)
+    await using store = await openToRead(from, output)
     using progress = output.progress('copy', 'bytes')
     return await store.backup(target, {
       signal: interrupt,

@@ -47,17 +47,23 @@ function tryManifest(directory: string): Manifest | undefined {
   }
 }
 
-/** Opens a store beside its writer, should it have one; nothing is changed. */
-export async function openToRead(directory: string): Promise<ByteStore> {
+/**
+ * Opens a store beside its writer, should it have one; nothing is changed.
+ *
+ * @param output warned of a shortcut that could not be used; without it, whoever calls tells of that
+ */
+export async function openToRead(directory: string, output?: Output): Promise<ByteStore> {
   // With the kind that was used last its checkpoint fits.
   const { keydirKind: keydir } = requireManifest(directory)
-  return await open<Buffer, 'buffer'>(directory, {
+  const store = await open<Buffer, 'buffer'>(directory, {
     readOnly: true,
     keyEncoding: 'buffer',
     keydir,
     // What is mapped would count as memory; each value is read once anyway.
     mapping: false,
   })
+  store.on('error', (error) => output?.warn(describeFailure(error).message))
+  return store
 }
 
 /** What is to be done where there is no store. */

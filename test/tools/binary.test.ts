@@ -1,77 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { BINARY_KEY, BINARY_VALUE, Fixtures, fillTiny, openBytes } from './fixture.ts'
+import { BINARY_VALUE, Fixtures, fillTiny, openBytes } from './fixture.ts'
 import { BINARY, linesOf, run, runBinary } from './run.ts'
 
 const fixtures = new Fixtures()
 
 describe('the built tool', () => {
-  it('does in a process of its own what it does here', async () => {
-    const store = await fixtures.large()
-    const commands = [
-      ['--version'],
-      ['inspect', store],
-      ['dump', store, '--segment', '2'],
-      ['tail', store],
-      ['get', store, 'plain'],
-      ['scan', store, '--prefix', 'user:00'],
-      ['count', store],
-      ['export', store],
-      ['merge', store, '--all', '--dry-run'],
-      ['verify', store],
-      ['repair', store, '--dry-run'],
-      ['count', `${store} that is not there`],
-      ['cuont', store],
-    ]
-
-    await Promise.all(
-      commands.map(async (argv) => {
-        const there = await runBinary(argv)
-        const { status, stdout, stderr } = await run(argv)
-
-        expect([argv, there.status, there.stdout, there.stderr]).toEqual([
-          argv,
-          status,
-          stdout,
-          stderr,
-        ])
-      }),
-    )
-  })
-
-  it('writes, moves, merges and repairs', async () => {
-    const store = await fixtures.path()
-    const backup = await fixtures.path()
-    const restored = await fixtures.path()
-    const place = await fixtures.path()
-    await mkdir(place)
-    const lines = '{"key":"a","value":"1"}\n{"key":"b","value":"2"}\n'
-
-    expect((await runBinary(['import', store], { input: lines })).status).toBe(0)
-    expect(
-      (
-        await runBinary(['put', store, BINARY_KEY.toString('hex'), '-', '--hex'], {
-          input: BINARY_VALUE,
-        })
-      ).status,
-    ).toBe(0)
-    expect((await runBinary(['delete', store, 'a'])).stdout).toBe('1\n')
-    expect((await runBinary(['shell', store], { input: 'set c 3\nget c\n' })).stdout).toBe('3\n')
-    expect((await runBinary(['merge', store, '--all'])).stdout).toContain('Merged 1 segment')
-    expect((await runBinary(['backup', store, backup])).status).toBe(0)
-    expect((await runBinary(['restore', backup, restored])).status).toBe(0)
-    expect((await runBinary(['repair', restored])).stdout).toBe(
-      `Nothing is lost. ${restored} is sound\n`,
-    )
-    expect((await runBinary(['get', restored, 'b'])).stdout).toBe('2')
-    expect((await runBinary(['count', restored])).stdout).toBe('3\n')
-    expect((await runBinary(['bench', place, '--keys', '20'])).status).toBe(0)
-  })
-
   it('writes bytes as they are to a pipe', async () => {
     const { bytes } = await runBinary(['get', await fixtures.tiny(), '00ff10', '--hex', '--json'])
     expect(JSON.parse(String(bytes)).value.base64).toBe(BINARY_VALUE.toString('base64'))

@@ -1,7 +1,8 @@
 import { appendFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { StoreSurvey } from '../../tools/survey.ts'
+import { flip, kindsOf } from './damage.ts'
 import { Fixtures, FUTURE_MS, fillTiny, openBytes, USER_COUNT } from './fixture.ts'
 import { run } from './run.ts'
 
@@ -92,6 +93,24 @@ describe('firkin inspect', () => {
 
     expect(after.checkpoint).toBe(state)
     expect(after.segments.find(({ id }) => id === hinted?.id)).toEqual({ ...hinted, hint: state })
+  })
+
+  it('says once that a checkpoint is damaged, where scan warns of it', async () => {
+    const store = await fixtures.copyOf(fixtures.large())
+    await flip(kindsOf(store)['the checkpoint'], 3000)
+    const warned = vi.spyOn(process, 'emitWarning')
+
+    const inspected = await run(['inspect', store])
+    const scanned = await run(['scan', store, '--limit', '1'])
+
+    expect(inspected.stdout).toMatch(/^checkpoint +damaged$/m)
+    expect([inspected.status, inspected.stderr]).toEqual([0, ''])
+    expect([scanned.status, scanned.stderr]).toEqual([
+      0,
+      'warning: Damaged: The checkpoint was damaged; see `firkin verify` and `firkin repair`\n',
+    ])
+    expect(warned).not.toHaveBeenCalled()
+    warned.mockRestore()
   })
 
   it('shows what the manifest tells of a store that does not open, and why', async () => {

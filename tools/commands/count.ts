@@ -16,7 +16,7 @@ export function countCommand(session: Session): Command {
       session.action<[directory: string], KeyRangeOptions>(async (call, directory) => {
         const { output, options } = call
         const range = rangeOf(options)
-        await using store = await openToRead(directory)
+        await using store = await openToRead(directory, output)
         const count = store.count(range)
         if (output.isJson) await output.json({ count })
         else await output.line(String(count))

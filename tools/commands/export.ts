@@ -60,7 +60,7 @@ async function exportEntries(call: Call<ExportOptions>, directory: string): Prom
   if (forPerson && gzip) {
     throw new UsageError('What is compressed is not for a terminal: use --output, or a pipe')
   }
-  await using store = await openToRead(directory)
+  await using store = await openToRead(directory, output)
   const source = new EntrySource(call, store, format, forPerson)
   call.summarise(() =>
     file === undefined

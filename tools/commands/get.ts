@@ -23,7 +23,7 @@ export function getCommand(session: Session): Command {
         async (call, directory, text) => {
           const { output, options } = call
           const key = keyOf(text, options)
-          await using store = await openToRead(directory)
+          await using store = await openToRead(directory, output)
           const value = store.get(key)
           const expiresAt = store.expiresAt(key)
           if (value === undefined || expiresAt === undefined) {

@@ -35,15 +35,15 @@ async function merge(call: Call<MergeOptions>, directory: string): Promise<void>
   const { output, options } = call
   const all = options.all === true
   const report = await (options.dryRun === true
-    ? dryRun(directory, all)
+    ? dryRun(call, directory, all)
     : run(call, directory, all))
   if (output.isJson) await output.json(report)
   else await print(output, report, all)
 }
 
 /** Finds out what would be done; the store is not touched. */
-async function dryRun(directory: string, all: boolean): Promise<MergeReport> {
-  await using store = await openToRead(directory)
+async function dryRun({ output }: Call, directory: string, all: boolean): Promise<MergeReport> {
+  await using store = await openToRead(directory, output)
   return { dryRun: true, ...sumUp(planMerge(store.stats(), all)), created: [], durationMs: 0 }
 }
 

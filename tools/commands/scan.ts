@@ -31,7 +31,7 @@ export function scanCommand(session: Session): Command {
         if (options.keys === true && options.values === true) {
           throw new UsageError('--keys and --values exclude each other')
         }
-        await using store = await openToRead(directory)
+        await using store = await openToRead(directory, output)
         let count = 0
         call.summarise(() => `${countOf(count, 'entry', 'entries')} had been printed`)
         if (options.keys === true) {

@@ -29,7 +29,7 @@ export function shellCommand(session: Session): Command {
 async function shell(call: Call<ShellOptions>, directory: string): Promise<void> {
   const { options, output, terminal } = call
   await using store = await (options.readOnly === true
-    ? openToRead(directory)
+    ? openToRead(directory, output)
     : openToWrite(directory, output, { create: options.create === true }))
   const language = new ShellLanguage(store, output)
   const { input } = terminal
