@@ -1,0 +1,154 @@
+/** What `--json` prints, held against the shapes that the README promises. */
+
+import { readFileSync } from 'node:fs'
+import { appendFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { DAMAGES, flip, kindsOf } from './damage.ts'
+import { Fixtures, fillTiny, openBytes } from './fixture.ts'
+import { linesOf, run } from './run.ts'
+
+const fixtures = new Fixtures()
+const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8')
+
+/** The names of an object, and of those in it. */
+type Shape = ReadonlyMap<string, { readonly optional: boolean; readonly inner: Shape | undefined }>
+
+/** Reads `{ a, b?, c: { d }, e: [{ f }] }`. */
+function parseShape(text: string): Shape {
+  const words = text.match(/[\w]+|[{}[\],:?]/g) ?? []
+  let at = 0
+  const take = (word: string): boolean => {
+    if (words[at] !== word) return false
+    at++
+    return true
+  }
+  const need = (word: string): void => {
+    if (!take(word)) throw new Error(`There is no ${word} at ${words.slice(at).join(' ')}`)
+  }
+  const object = (): Shape => {
+    const shape = new Map<string, { optional: boolean; inner: Shape | undefined }>()
+    need('{')
+    while (!take('}')) {
+      const name = words[at++] ?? ''
+      const optional = take('?')
+      let inner: Shape | undefined
+      if (take(':')) {
+        const isList = take('[')
+        inner = object()
+        if (isList) need(']')
+      }
+      shape.set(name, { optional, inner })
+      take(',')
+    }
+    return shape
+  }
+  return object()
+}
+
+/** The documented shape of each command. */
+function shapes(): Map<string, Shape> {
+  const table = README.split('\n### JSON\n')[1]?.split('\n## ')[0] ?? ''
+  const shapes = new Map<string, Shape>()
+  for (const [, first = '', second = ''] of table.matchAll(/^\| (`.*?`) \| (`.*`) \|$/gm)) {
+    const commands = [...first.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name)
+    const texts = [...second.matchAll(/`([^`]+)`/g)].map(([, text = '']) => text)
+    for (const [index, command] of commands.entries()) {
+      shapes.set(command, parseShape(texts[index] ?? texts[0] ?? ''))
+    }
+  }
+  return shapes
+}
+
+/** What differs between a value and its shape, and which names it has. */
+function compare(value: unknown, shape: Shape, path: string, seen: Set<string>): string[] {
+  if (Array.isArray(value)) return value.flatMap((each) => compare(each, shape, path, seen))
+  const object = value as Record<string, unknown>
+  const missing = [...shape].flatMap(([name, { optional }]) =>
+    optional || name in object ? [] : [`${path}${name} is missing`],
+  )
+  const wrong = Object.entries(object).flatMap(([name, inner]) => {
+    const known = shape.get(name)
+    if (known === undefined) return [`${path}${name} is not documented`]
+    seen.add(path + name)
+    return known.inner === undefined ? [] : compare(inner, known.inner, `${path}${name}.`, seen)
+  })
+  return [...missing, ...wrong]
+}
+
+function namesOf(shape: Shape, path = ''): string[] {
+  return [...shape].flatMap(([name, { inner }]) => [
+    path + name,
+    ...(inner === undefined ? [] : namesOf(inner, `${path}${name}.`)),
+  ])
+}
+
+describe('what --json prints', () => {
+  it('has the shapes that the README gives, with every name that is there', async () => {
+    const documented = shapes()
+    const seen = new Map([...documented.keys()].map((command) => [command, new Set<string>()]))
+    const see = async (command: string, ...argv: string[]): Promise<void> => {
+      const { stdout } = await run([...command.split(' '), ...argv, '--json'], {
+        input: '{"key":"k","value":"v"}',
+      })
+      const shape = documented.get(command)
+      if (shape === undefined) throw new Error(`${command} is not documented`)
+      expect([command, linesOf(stdout).length > 0]).toEqual([command, true])
+      for (const line of linesOf(stdout)) {
+        expect(compare(JSON.parse(line), shape, '', seen.get(command) ?? new Set())).toEqual([])
+      }
+    }
+    const [tiny, large] = [await fixtures.tiny(), await fixtures.large()]
+    const changed = await fixtures.copyOf(fixtures.tiny())
+    const damaged = await fixtures.copyOf(fixtures.large())
+    await flip(kindsOf(damaged)['the active segment'], 200)
+    const closed = await fixtures.copyOf(fixtures.large())
+    await DAMAGES.missing(kindsOf(closed)['a sealed segment'])
+    const unopened = await fixtures.copyOf(fixtures.large())
+    await appendFile(kindsOf(unopened)['the manifest'], 'x')
+    const torn = await fixtures.copyOf(fixtures.tiny())
+    await appendFile(join(torn, '0000000001.segment'), 'half a record')
+    const inUse = await fixtures.path()
+    await using writer = await openBytes(inUse)
+    await fillTiny(writer)
+    const backup = await fixtures.path()
+
+    for (const command of ['get', 'scan', 'export']) {
+      await see(command, tiny, ...(command === 'get' ? ['session'] : []))
+    }
+    await see('scan --keys', tiny)
+    await see('scan --values', tiny)
+    await see('dump', tiny)
+    await see('tail', tiny)
+    await see('count', tiny)
+    await see('put', changed, 'a', 'b')
+    await see('delete', changed, 'a')
+    await see('verify', damaged)
+    await see('inspect', large)
+    await see('inspect', closed)
+    await see('inspect', inUse)
+    await see('merge', large, '--all', '--dry-run')
+    await see('import', changed)
+    await see('backup', tiny, backup)
+    await see('restore', backup, await fixtures.path())
+    await see('repair', damaged)
+    await see('repair', torn)
+    await see('repair', unopened)
+    await see('bench', '--keys', '10')
+
+    // A repair fails on a full disk alone, and a torn tail beside damage is seen elsewhere.
+    const unseen = [
+      'repair failure',
+      'repair lost.torn.file',
+      'repair lost.torn.offset',
+      'repair lost.torn.bytes',
+    ]
+    for (const [command, shape] of documented) {
+      const names = namesOf(shape).filter((name) => !unseen.includes(`${command} ${name}`))
+      expect([command, names.filter((name) => !seen.get(command)?.has(name))]).toEqual([
+        command,
+        [],
+      ])
+    }
+  })
+})
