@@ -21,7 +21,7 @@ export class Prefetch {
   readonly #ends = new Float64Array(MAX_AHEAD)
 
   /** Looks at the first `count` entries of a list, and at their records where these are mapped. */
-  records(segments: Segments, { entries }: Keydir, list: Uint32Array, count: number): void {
+  records(segments: Segments, { entries }: Keydir, list: readonly Entry[], count: number): void {
     const ids = this.#ids
     const ends = this.#ends
     let seen = entries.touch(list, count)

@@ -156,7 +156,7 @@ export class Views {
 const FIRST_AHEAD = 4
 
 /** Called with entries that are about to be given. */
-export type LookAhead = (keydir: Keydir, list: Uint32Array, count: number) => void
+export type LookAhead = (keydir: Keydir, list: readonly Entry[], count: number) => void
 
 /**
  * Walks the keys of a range as a view sees them, in order.
@@ -171,7 +171,8 @@ export class ViewCursor {
   readonly #view: View
   readonly #range: KeyRange
   readonly #lookAhead: LookAhead
-  readonly #ahead = new Uint32Array(MAX_AHEAD)
+  // No typed array, which would be costly to make for a short range (measured, bench `ycsb`).
+  readonly #ahead = new Array<Entry>(MAX_AHEAD).fill(NO_ENTRY)
   #aheadSize: number
   /** How many entries are still wanted, at most. */
   #wanted: number

@@ -247,7 +247,7 @@ export class Entries {
    * a number that means nothing. There is nothing else in the loop, for the processor looks ahead by so many
    * instructions only (measured, bench `iterate`).
    */
-  touch(list: Uint32Array, count: number): number {
+  touch(list: readonly Entry[], count: number): number {
     let sum = 0
     for (let index = 0; index < count; index++) {
       const entry = list[index] as Entry
