@@ -7,6 +7,7 @@
 
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
+import { QuickSync } from './quick-sync.ts'
 
 /** An open file. */
 export type FileDescriptor = number
@@ -44,8 +45,13 @@ export interface Files {
   truncate(file: FileDescriptor, size: number): void
   /** On return the file's contents and size survive a power loss. */
   sync(file: FileDescriptor): void
-  /** Settles once the file's contents and size survive a power loss. */
-  syncLater(file: FileDescriptor): Promise<void>
+  /**
+   * Settles once the file's contents and size survive a power loss.
+   *
+   * @param dirtyBytes how much was written since the last sync, where that is known: a little may be synced on the
+   * spot
+   */
+  syncLater(file: FileDescriptor, dirtyBytes?: number): Promise<void>
   /** On return the directory's entries survive a power loss. */
   syncDirectory(directory: string): void
   /** Settles once the directory's entries survive a power loss. */
@@ -77,10 +83,13 @@ export const systemFiles: Files = {
   write: (file, source, at, size, position) => fs.writeSync(file, source, at, size, position),
   truncate: (file, size) => fs.ftruncateSync(file, size),
   sync: (file) => fs.fdatasyncSync(file),
-  syncLater: (file) =>
-    new Promise((resolve, reject) => {
-      fs.fdatasync(file, (error) => (error === null ? resolve() : reject(error)))
-    }),
+  async syncLater(file, dirtyBytes = Number.POSITIVE_INFINITY) {
+    const beganAtMs = performance.now()
+    if (!quickSync.isWorthIt(dirtyBytes, beganAtMs)) return await syncByThread(file)
+    fs.fdatasyncSync(file)
+    const nowMs = performance.now()
+    quickSync.took(nowMs - beganAtMs, nowMs)
+  },
   syncDirectory,
   async syncDirectoryLater(directory) {
     if (process.platform === 'win32') return
@@ -208,6 +217,14 @@ export function removeIfThere(files: Files, path: string): void {
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw error
   }
+}
+
+const quickSync = new QuickSync()
+
+function syncByThread(file: FileDescriptor): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.fdatasync(file, (error) => (error === null ? resolve() : reject(error)))
+  })
 }
 
 function syncDirectory(directory: string): void {

@@ -199,7 +199,7 @@ export class Segments {
       if (!this.#isDirty(segment)) continue
       const file = this.#syncFile(segment)
       if (file === undefined) files.sync(segment.file)
-      else await files.syncLater(file)
+      else await files.syncLater(file, size - (this.#syncedSizes.get(segment) ?? 0))
       this.#markSynced(segment, size)
       if (segment !== this.active && !this.#isDirty(segment)) this.#closeSyncFile(segment)
     }
