@@ -31,6 +31,7 @@ export class Segments {
   /** Whether files are mapped, and how far the active one. */
   readonly #mappingSize: number
   readonly #byId = new Map<number, Segment>()
+  #lastGot: Segment | undefined
   /** Appended segments that the manifest does not list, oldest first; the last one is active. */
   readonly #tail: Segment[] = []
   /** How much of each tail segment has been synced. */
@@ -95,8 +96,11 @@ export class Segments {
 
   /** The segment with this id, which must be of the store. */
   get(id: number): Segment {
+    // Many reads in a row are of one segment, which then costs no look-up (measured, bench `iterate`).
+    if (this.#lastGot?.id === id) return this.#lastGot
     const segment = this.#byId.get(id)
     if (segment === undefined) throw new Error(`There is no segment ${id}`)
+    this.#lastGot = segment
     return segment
   }
 
@@ -124,6 +128,7 @@ export class Segments {
   /** Forgets a segment; closing and deleting it is the caller's. */
   drop(segment: Segment): void {
     this.#byId.delete(segment.id)
+    this.#lastGot = undefined
     this.#retired.delete(segment)
     this.#leaveTail(segment)
   }
@@ -147,6 +152,7 @@ export class Segments {
       if (this.#byId.has(segment.id)) continue
       gone.push(segment)
       before.#byId.delete(segment.id)
+      before.#lastGot = undefined
     }
     before.close()
     for (const segment of gone) {
