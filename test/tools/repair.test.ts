@@ -258,6 +258,22 @@ describe('firkin repair', () => {
     },
   )
 
+  it('puts a damaged manifest back where there is no room for a new one', async () => {
+    const store = await fixtures.copyOf(fixtures.large())
+    await flip(join(store, 'MANIFEST'), 60)
+    const before = await digestsOf(store)
+    const full = vi.spyOn(systemFiles, 'write').mockImplementation(() => {
+      throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+    })
+
+    const { status, stderr } = await run(['repair', store])
+    full.mockRestore()
+
+    expect(status).toBe(1)
+    expect(stderr).toBe(`firkin: ${store} cannot be repaired: no space is left on the device\n`)
+    expect(await digestsOf(store)).toEqual(before)
+  })
+
   it.each([
     ['verify', 'Nothing was changed'],
     ['salvage', 'Nothing was changed'],
