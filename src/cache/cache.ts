@@ -450,6 +450,7 @@ export class PersistentCache<V> {
     return await Shelf.open(this.directory, options, this.#environment, {
       leaving: (shelf, entry, why) => this.#leaving(shelf, entry, why),
       failed: (shelf, error) => this.#fail(shelf, error),
+      hindered: (error) => this.#tell(error),
     })
   }
 

@@ -29,8 +29,8 @@ export interface CleanerListener {
   keeps(entry: Entry, fields: RecordFields, page: Page): boolean
   /** An entry was written again: so many more bytes are in use. */
   moved(size: number): void
-  /** A segment was deleted: so many bytes less are in use. */
-  deleted(size: number): void
+  /** A segment was deleted, and its hint. */
+  deleted(segment: Segment): void
 }
 
 interface Place {
@@ -153,7 +153,6 @@ export class Cleaner {
   #delete(segment: Segment): void {
     this.#place = undefined
     this.#deleteFiles([segment])
-    this.#listener.deleted(segment.usage.size)
   }
 
   #deleteFiles(going: readonly Segment[]): void {
@@ -167,5 +166,6 @@ export class Cleaner {
       removeIfThere(segments.home.files, path)
       removeIfThere(segments.home.files, hintPath)
     }
+    for (const segment of going) this.#listener.deleted(segment)
   }
 }

@@ -10,7 +10,7 @@ import { StoreError } from '../errors.ts'
 import { parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
 import { takeLock } from '../io/lock.ts'
-import type { Labour } from '../merge/thread.ts'
+import { type Labour, threadLabour } from '../merge/thread.ts'
 import type { ValueEncoding } from '../options.ts'
 
 /** The file that says that a store is a cache's. */
@@ -23,10 +23,16 @@ export interface CacheEnvironment {
   readonly files: Files
   /** Whether a kernel lock keeps others out. */
   readonly lock: boolean
+  /** What makes hints. */
+  readonly labour: Labour
 }
 
 /** The machine that this runs on. */
-export const systemEnvironment: CacheEnvironment = { files: systemFiles, lock: true }
+export const systemEnvironment: CacheEnvironment = {
+  files: systemFiles,
+  lock: true,
+  labour: threadLabour,
+}
 
 const VERSION = 1
 
@@ -49,14 +55,6 @@ export function neverSynced(files: Files): Files {
     syncDirectory() {},
     async syncDirectoryLater() {},
   }
-}
-
-/** A cache's store is neither merged nor given hints. */
-export const withoutThread: Labour = {
-  async copy() {
-    throw new Error('The store of a cache is not merged')
-  },
-  async hint() {},
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * The room that a cache takes on disk, and how it keeps within its budget.
  *
- *     maxBytes = segments + what closing writes (the keydir's image, the order) + manifests and small files
+ *     maxBytes = segments + hints + what closing writes (the keydir's image, the order) + manifests and small files
  *
  * Whoever is about to write reserves its bytes first. Room is found in three steps, each only as far as is needed:
  *
@@ -17,6 +17,7 @@
 import type { Engine } from '../engine.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import type { Cleaner } from './cleaner.ts'
+import type { Hints } from './hints.ts'
 import type { Order } from './order.ts'
 
 /** What a room is kept for. */
@@ -24,6 +25,7 @@ export interface RoomHome {
   readonly engine: Engine
   readonly order: Order
   readonly cleaner: Cleaner
+  readonly hints: Hints
   readonly maxBytes: number
   readonly segmentBytes: number
   /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where none is known. */
@@ -110,6 +112,12 @@ export class Room {
     this.#measure()
   }
 
+  /** Begins to make hints, in what is free. */
+  giveHints(): void {
+    this.#measure()
+    this.#home.hints.make(this.free - this.#step)
+  }
+
   /** Gives up the oldest segments until `size` bytes are free; false where that cannot be. */
   force(size: number): boolean {
     this.#measure()
@@ -149,8 +157,8 @@ export class Room {
 
   /** Counts anew; what was reserved and not written is free again. */
   #measure(): void {
-    const { engine, order, maxBytes } = this.#home
-    const besides = engine.keydir.byteSize + order.byteSize + FIXED_BYTES
+    const { engine, order, hints, maxBytes } = this.#home
+    const besides = engine.keydir.byteSize + order.byteSize + hints.byteSize + FIXED_BYTES
     this.#limit = maxBytes - besides - (engine.segments.all.length + 2) * BYTES_PER_SEGMENT
     this.#total = engine.segments.byteSize
     this.#credit = 0

@@ -19,10 +19,12 @@ import type { ReadBytes } from '../encoding.ts'
 import type { Engine } from '../engine.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
+import type { Labour } from '../merge/thread.ts'
 import { Store } from '../store.ts'
 import { Cleaner } from './cleaner.ts'
 import { EntryHead } from './entry.ts'
-import { type CacheEnvironment, claimDirectory, neverSynced, withoutThread } from './home.ts'
+import { Hints } from './hints.ts'
+import { type CacheEnvironment, claimDirectory, neverSynced } from './home.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { Order } from './order.ts'
 import { readOrder, removeOrder, writeOrder } from './order-file.ts'
@@ -38,6 +40,8 @@ export interface ShelfListener {
   leaving(shelf: Shelf, entry: Entry, why: Departure): void
   /** Something failed that no caller waits for. */
   failed(shelf: Shelf, error: Error): void
+  /** A shortcut could not be made; nothing depends on it. */
+  hindered(error: unknown): void
 }
 
 /** How many entries are looked at in one step of a sweep. */
@@ -61,6 +65,7 @@ export class Shelf {
   readonly #listener: ShelfListener
   readonly #order: Order
   readonly #cleaner: Cleaner
+  readonly #hints: Hints
   readonly #room: Room
   /** Entries below this sequence may be unknown to the order. */
   readonly #orderedFrom: number
@@ -73,6 +78,7 @@ export class Shelf {
     engine: Engine,
     options: ResolvedCacheOptions<unknown>,
     listener: ShelfListener,
+    labour: Labour,
   ) {
     this.#store = store
     this.#engine = engine
@@ -83,15 +89,20 @@ export class Shelf {
     this.#order = known?.order ?? new Order(options.policy)
     this.#tagCount = known?.tagCount ?? 0
     this.#orderedFrom = known === undefined && recovery.source !== 'new' ? engine.nextSequence : 0
+    this.#hints = new Hints(engine, labour, (error) => listener.hindered(error))
     this.#cleaner = new Cleaner(engine, {
       keeps: (entry, fields, page) => this.#keeps(entry, fields, page),
       moved: (size) => this.#room.grow(size),
-      deleted: (size) => this.#room.shrink(size),
+      deleted: (segment) => {
+        this.#hints.forget(segment)
+        this.#room.shrink(segment.usage.size)
+      },
     })
     this.#room = new Room({
       engine,
       order: this.#order,
       cleaner: this.#cleaner,
+      hints: this.#hints,
       maxBytes: options.maxBytes,
       segmentBytes: options.segmentBytes,
       giveUp: () => this.#giveUpNext('size'),
@@ -107,7 +118,7 @@ export class Shelf {
   static async open(
     directory: string,
     options: ResolvedCacheOptions<unknown>,
-    { files, lock }: CacheEnvironment,
+    { files, lock, labour }: CacheEnvironment,
     listener: ShelfListener,
   ): Promise<Shelf> {
     claimDirectory(files, directory, options.valueEncoding)
@@ -125,14 +136,14 @@ export class Shelf {
       },
       {
         files: neverSynced(files),
-        labour: withoutThread,
+        labour,
         adopt: (engine) => void taken.push(engine),
       },
     )
     const [engine] = taken
     if (engine === undefined) throw new Error('The store has kept its engine')
     try {
-      const shelf = new Shelf(store, engine, options, listener)
+      const shelf = new Shelf(store, engine, options, listener, labour)
       shelf.#room.force(0)
       return shelf
     } catch (error) {
@@ -273,12 +284,14 @@ export class Shelf {
       if (next === -1) break
     }
     this.#room.tidy(TIDY_BYTES)
+    this.#room.giveHints()
   }
 
   /** Leaves the directory within its budget, and so that opening it takes constant time. */
   async close(): Promise<void> {
     const engine = this.#engine
     try {
+      await this.#hints.settle()
       removeOrder(engine.segments.home)
       removeCheckpoint(engine.segments)
       if (!this.#room.force(0)) this.clear()
@@ -291,6 +304,7 @@ export class Shelf {
 
   /** Closes the files, whatever becomes of the contents. */
   async abandon(): Promise<void> {
+    await this.#hints.settle()
     await this.#store.close().catch(() => undefined)
   }
 

@@ -7,7 +7,7 @@ import type { CopyTarget } from './targets.ts'
 /** What the merge thread is to do. */
 export type ThreadTask =
   | { readonly kind: 'copy'; readonly job: CopyJob; readonly cancelled: SharedArrayBuffer }
-  | { readonly kind: 'hint'; readonly job: HintJob }
+  | { readonly kind: 'hint'; readonly jobs: readonly HintJob[] }
 
 /** What the merge thread says. */
 export type ThreadMessage =
@@ -22,8 +22,8 @@ export interface Labour {
     onProgress: (progress: CopyProgress) => void,
     signal: AbortSignal,
   ): Promise<readonly CopyTarget[]>
-  /** Makes the hint of a sealed segment. */
-  hint(job: HintJob): Promise<void>
+  /** Makes the hints of sealed segments, one after the other. */
+  hint(...jobs: HintJob[]): Promise<void>
 }
 
 /** Does it on a thread of its own, which ends with the task. */
@@ -45,8 +45,8 @@ export const threadLabour: Labour = {
       signal.removeEventListener('abort', cancel)
     }
   },
-  async hint(job) {
-    await run({ kind: 'hint', job }, () => {})
+  async hint(...jobs) {
+    await run({ kind: 'hint', jobs }, () => {})
   },
 }
 

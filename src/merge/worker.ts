@@ -14,7 +14,7 @@ const send = (message: ThreadMessage, transfer: ArrayBuffer[] = []): void =>
   port.postMessage(message, transfer)
 
 if (task.kind === 'hint') {
-  buildHint(systemFiles, task.job)
+  for (const job of task.jobs) buildHint(systemFiles, job)
   send({ kind: 'done', targets: [] })
 } else {
   const copy = copySegments(systemFiles, task.job)

@@ -14,6 +14,8 @@ export interface HintJob {
   readonly id: number
   readonly origin: 'appended' | 'merged'
   readonly size: number
+  /** The most that the hint may take; one that would take more is not made. Without, it may take anything. */
+  readonly maxBytes?: number
 }
 
 /**
@@ -43,7 +45,9 @@ export function buildHint(files: Files, job: HintJob): void {
     )
     if (scan.faultAt !== undefined) throw new CorruptionError(scan.fault, path, scan.faultAt)
     const hint = encoder.finish(job.storeId, job.id, job.origin, job.size)
-    writeHintFile(files, job.directory, job.id, hint)
+    if (hint.length <= (job.maxBytes ?? Number.POSITIVE_INFINITY)) {
+      writeHintFile(files, job.directory, job.id, hint)
+    }
   } finally {
     files.close(file)
   }

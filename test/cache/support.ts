@@ -1,6 +1,7 @@
 import { type CacheOptions, PersistentCache } from '../../src/cache/cache.ts'
 import type { Files } from '../../src/io/files.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
+import { inProcessLabour } from '../support/labour.ts'
 
 /** Where the caches of tests in memory lie. */
 export const DIRECTORY = '/cache'
@@ -22,6 +23,6 @@ export async function openInMemory<V = Buffer>(
   return await PersistentCache.open<V>(
     DIRECTORY,
     { maxBytes: MIB, mapping: false, ...options },
-    { files, lock: false },
+    { files, lock: false, labour: inProcessLabour(files) },
   )
 }

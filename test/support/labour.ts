@@ -18,9 +18,11 @@ export function inProcessLabour(files: Files): Labour {
         onProgress(step.value)
       }
     },
-    async hint(job) {
-      await setImmediate()
-      buildHint(files, job)
+    async hint(...jobs) {
+      for (const job of jobs) {
+        await setImmediate()
+        buildHint(files, job)
+      }
     },
   }
 }
