@@ -37,6 +37,8 @@ interface Place {
   readonly segment: Segment
   readonly window: Window
   offset: number
+  /** How many live records it still had when it had been gone through. */
+  liveBefore: number
 }
 
 /** Cleans the segments of one cache, oldest first. */
@@ -72,11 +74,8 @@ export class Cleaner {
       place.offset = this.#scan(place, bytes)
       if (place.offset < usage.size) return place.offset - from
       if (usage.livePutCount > 0) {
-        throw new CorruptionError(
-          'The keydir points to a record that is not there',
-          segment.path,
-          0,
-        )
+        this.#rewind(place)
+        return usage.size - from
       }
     }
     this.#delete(segment)
@@ -96,7 +95,24 @@ export class Cleaner {
     if (oldest === undefined) return undefined
     if (oldest === segments.active) this.#engine.rotate()
     const window = new Window(segments.home.files, oldest.file, oldest.usage.size)
-    return { segment: oldest, window, offset: FILE_HEADER_SIZE }
+    return { segment: oldest, window, offset: FILE_HEADER_SIZE, liveBefore: 0 }
+  }
+
+  /**
+   * Goes through a segment again: what was written again may have been undone since, and lies there as before.
+   *
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED where that is so now
+   * @throws {@link CorruptionError} where going through it once more has changed nothing
+   */
+  #rewind(place: Place): void {
+    const { segment, liveBefore } = place
+    this.#engine.commits.flush()
+    const { livePutCount } = segment.usage
+    if (livePutCount === liveBefore) {
+      throw new CorruptionError('The keydir points to a record that is not there', segment.path, 0)
+    }
+    place.liveBefore = livePutCount
+    place.offset = FILE_HEADER_SIZE
   }
 
   #oldest(): Segment | undefined {

@@ -184,6 +184,33 @@ describe('a cache whose directory is in trouble', () => {
 })
 
 describe('a strict cache', () => {
+  it.each([
+    ['a write fails', false],
+    ['all writes fail from then on', true],
+  ])('says so, and not that it is damaged, where it moves entries and %s', async (_, lasting) => {
+    const codes = new Set<string | undefined>()
+    for (let nth = 103; nth < 121; nth++) {
+      const files = new FaultyFiles(1)
+      const cache = await openInMemory<string>(files, { ...TEXT, strict: true })
+      const errors = listen(cache)
+      files.fail({ kinds: ['write'], path: /segment$/, nth, code: 'ENOSPC', lasting })
+      try {
+        for (let index = 0; index < 12_000; index++) {
+          cache.set(`key ${(index * 7919) % 5000}`, 'x'.repeat(300))
+          cache.get(`key ${(index * 31) % 500}`)
+          if (index % 500 === 0) await Promise.resolve()
+        }
+      } catch (error) {
+        errors.push(error as Error)
+      }
+      await Promise.resolve()
+      for (const error of errors) codes.add((error as { code?: string }).code)
+      await cache.close()
+    }
+
+    expect([...codes]).toEqual(['FIRKIN_WRITE_FAILED'])
+  })
+
   it('throws at open what stands in the way, and leaves it as it is', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, TEXT)
