@@ -1,5 +1,6 @@
 import type { Bench } from './bench.ts'
 import { amplification } from './benches/amplification.ts'
+import { cacheGet, cacheHitRatio, cacheReopen, cacheSet } from './benches/cache.ts'
 import { capacity, insertStall, memory } from './benches/capacity.ts'
 import { cold } from './benches/cold.ts'
 import { durablePut } from './benches/durable-put.ts'
@@ -34,6 +35,10 @@ export const BENCHES: readonly Bench[] = [
   valueSize,
   growth,
   amplification,
+  cacheGet,
+  cacheSet,
+  cacheHitRatio,
+  cacheReopen,
   cold,
   ...capacity,
   keydir,

@@ -15,7 +15,14 @@ export interface Machine {
   readonly peers: Readonly<Record<string, string>>
 }
 
-const PEER_NAMES = ['lmdb', 'classic-level', 'better-sqlite3'] as const
+const PEER_NAMES = [
+  'lmdb',
+  'classic-level',
+  'better-sqlite3',
+  '@keyv/sqlite',
+  'cacache',
+  'lru-cache',
+] as const
 
 /** The magic numbers of file systems, as statfs(2) lists them. */
 const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([

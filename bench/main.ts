@@ -40,7 +40,9 @@ How figures are made:
 const LIST_WIDTH = 20
 
 const program = new Command('bench')
-  .description('Measures Firkin beside lmdb, classic-level and better-sqlite3.')
+  .description(
+    'Measures Firkin beside lmdb, classic-level and better-sqlite3, and its cache beside others.',
+  )
   .argument(
     '[names...]',
     'which benches; `get` means get-hit and get-miss; all light ones if none is named',

@@ -13,7 +13,7 @@ export interface Measure {
 }
 
 /** `ns` and `ms` are better when lower, the others when higher; `B/key` and the plain ratio when lower. */
-export type Unit = 'ns' | 'µs' | 'ms' | 'op/s' | 'keys/s' | 'MB/s' | 'B/key' | 'ratio'
+export type Unit = 'ns' | 'µs' | 'ms' | 'op/s' | 'keys/s' | 'MB/s' | 'B/key' | 'ratio' | '%'
 
 /** Latencies of single operations in nanoseconds, the reading of the clock included. */
 export interface Latency {

@@ -95,6 +95,18 @@ export class Values {
   }
 }
 
+const TEXT_SIZE = 1000
+const TEXTS = Array.from({ length: 256 }, (_, index) =>
+  keyAt(index)
+    .repeat(Math.ceil(TEXT_SIZE / 16))
+    .slice(0, TEXT_SIZE),
+)
+
+/** A text of 1,000 characters, as a cache of rendered pages or answers has them; the same one for the same index. */
+export function textAt(index: number): string {
+  return TEXTS[index % TEXTS.length] as string
+}
+
 /** What a loop does with a value that it read, so that the read is not for nothing. */
 export function touch(value: Uint8Array): number {
   return (value[0] as number) + (value[value.length - 1] as number)
