@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describe, expect, it, vi } from 'vitest'
 import { WriteBatch } from '../src/batch.ts'
+import { PersistentCache } from '../src/cache/cache.ts'
 import { resolveOptions, type StoreOptions } from '../src/options.ts'
 import { Snapshot } from '../src/snapshot.ts'
 import { Store } from '../src/store.ts'
@@ -68,6 +69,35 @@ describe('the README', () => {
 
     expect(methods.filter((name) => !documented.has(name))).toEqual([])
     expect(methods.length).toBeGreaterThan(30)
+  })
+
+  it('gives every option of a cache, and its default', () => {
+    const rows = [...section('Cache').matchAll(/^\| *`(\w+)` *\| *(?:`([^`]+)`)? *\|/gm)]
+    const source = readFileSync(join(root, 'src/cache/options.ts'), 'utf8')
+    const body = source.split('export interface CacheOptions')[1]?.split('\n}\n')[0] ?? ''
+    const members = [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name]) => name)
+    const defaults = [...body.matchAll(/@defaultValue (\S+)\n {3}\*\/\n {2}readonly (\w+)/g)]
+
+    expect(rows.map(([, name]) => name).sort()).toEqual(members.sort())
+    for (const [, value, name] of defaults) {
+      expect(rows.find(([, each]) => each === name)?.[2], name).toBe(value)
+    }
+    expect(defaults.length).toBeGreaterThan(8)
+  })
+
+  it('gives every method of a cache, and every figure', () => {
+    const documented = section('Cache')
+    const methods = Object.getOwnPropertyNames(PersistentCache.prototype)
+    const source = readFileSync(join(root, 'src/cache/stats.ts'), 'utf8').split(
+      'What is counted',
+    )[0]
+    const figures = [...(source ?? '').matchAll(/^ +readonly (\w+):/gm)].map(([, name]) => name)
+
+    expect(methods.filter((name) => !new RegExp(`\`${name}[\\(\`]`).test(documented))).toEqual([
+      'constructor',
+    ])
+    expect(figures.filter((name) => !documented.includes(`\`${name}\``))).toEqual([])
+    expect(figures.length).toBeGreaterThan(20)
   })
 
   it('gives every event', () => {
