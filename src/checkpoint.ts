@@ -167,7 +167,7 @@ export function readCheckpoint(
   try {
     file = files.open(path, 'read')
     const head = readHead({ files, storeId }, file, path)
-    if (head === undefined) return undefined
+    if (head === undefined || !hasWholeChunks(head)) return undefined
     const { summary } = head
     const chunks: Uint8Array[] = []
     for (const place of head.chunks) {
