@@ -1,0 +1,225 @@
+import { describe, expect, it } from 'vitest'
+import { encodeFileHeader, FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { BATCH_END, IN_BATCH, PUT, TOMBSTONE } from '../../src/format/record.ts'
+import { findRecord, type ScanEnd, type ScanOptions, scanSegment } from '../../src/segment/scan.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { batchEnd, flips, put, record, SEED, STORE_ID, tombstone } from '../support/records.ts'
+
+const PATH = '/disk/scan/file'
+
+const header = encodeFileHeader({
+  type: 'segment',
+  storeId: STORE_ID,
+  fileId: 1,
+  origin: 'appended',
+  predecessor: undefined,
+})
+
+function member(key: string, sequence: number): Buffer {
+  return record({ key, value: 'of a batch', sequence, flags: IN_BATCH })
+}
+
+/** What a scan reads of a file that holds these bytes behind its header. */
+function scan(
+  body: Uint8Array,
+  differing: Partial<ScanOptions> = {},
+): { found: string[]; end: ScanEnd } {
+  const files = new FaultyFiles(1)
+  files.makeDirectory('/disk/scan')
+  files.poke(PATH, Buffer.concat([header, body]))
+  const file = files.open(PATH, 'read')
+  const found: string[] = []
+  const end = scanSegment({ ...optionsOf(files, file), ...differing }, (fields, page, offset) => {
+    const key = page.bytes.toString('utf8', fields.keyAt, fields.keyAt + fields.keySize)
+    const sign = { [PUT]: '+', [TOMBSTONE]: '-', [BATCH_END]: 'end' }[fields.kind]
+    found.push(`${offset - FILE_HEADER_SIZE} ${sign}${key} ${fields.sequence}`)
+  })
+  files.close(file)
+  return { found, end }
+}
+
+function optionsOf(files: FaultyFiles, file: number): ScanOptions {
+  const from = FILE_HEADER_SIZE
+  const to = files.size(file)
+  return { files, file, from, to, seed: SEED, ascending: true, batches: 'whole' }
+}
+
+/** Where in a file whose body is `body` the next record begins behind its beginning. */
+function find(body: Uint8Array, above: number, from = FILE_HEADER_SIZE): number | undefined {
+  const files = new FaultyFiles(1)
+  files.makeDirectory('/disk/scan')
+  files.poke(PATH, Buffer.concat([header, body]))
+  const file = files.open(PATH, 'read')
+  const at = findRecord({ ...optionsOf(files, file), from }, above)
+  return at === undefined ? undefined : at - FILE_HEADER_SIZE
+}
+
+const a = put('a', '1', 1)
+const b = tombstone('b', 2)
+const c = put('c', '', 3, 5000)
+
+describe('a scan', () => {
+  it('visits every record with its place', () => {
+    const { found, end } = scan(Buffer.concat([a, b, c]))
+
+    expect(found).toEqual(['0 +a 1', `${a.length} -b 2`, `${a.length + b.length} +c 3`])
+    expect(end).toEqual({
+      end: FILE_HEADER_SIZE + a.length + b.length + c.length,
+      faultAt: undefined,
+      fault: '',
+      maxSequence: 3,
+      lastAt: FILE_HEADER_SIZE + a.length + b.length,
+    })
+  })
+
+  it('reads nothing where there is nothing', () => {
+    expect(scan(Buffer.alloc(0))).toEqual({
+      found: [],
+      end: {
+        end: FILE_HEADER_SIZE,
+        faultAt: undefined,
+        fault: '',
+        maxSequence: 0,
+        lastAt: undefined,
+      },
+    })
+  })
+
+  it('stops before a record that is cut at any byte, the smallest as well', () => {
+    const whole = Buffer.concat([a, b])
+    for (let size = a.length; size < whole.length; size++) {
+      const { found, end } = scan(whole.subarray(0, size))
+      expect(found).toEqual(['0 +a 1'])
+      expect(end.end).toBe(FILE_HEADER_SIZE + a.length)
+      expect(end.faultAt).toBe(size === a.length ? undefined : end.end)
+    }
+  })
+
+  it('stops at a record of which any bit is flipped', () => {
+    for (const { bytes, at, bit } of flips(b)) {
+      const { found, end } = scan(Buffer.concat([a, bytes, c]))
+      expect(found, `byte ${at}, bit ${bit}`).toEqual(['0 +a 1'])
+      expect(end.faultAt, `byte ${at}, bit ${bit}`).toBe(FILE_HEADER_SIZE + a.length)
+    }
+  })
+
+  it('stops at zeros', () => {
+    const { found, end } = scan(Buffer.concat([a, Buffer.alloc(100)]))
+
+    expect(found).toEqual(['0 +a 1'])
+    expect(end).toMatchObject({ faultAt: FILE_HEADER_SIZE + a.length, maxSequence: 1 })
+  })
+
+  it('believes no size that reaches beyond the file', () => {
+    const huge = Buffer.from(a)
+    huge.writeUInt32LE(2 ** 30, 8)
+
+    const { found, end } = scan(Buffer.concat([huge, b]))
+
+    expect(found).toEqual([])
+    expect(end).toMatchObject({ faultAt: FILE_HEADER_SIZE, end: FILE_HEADER_SIZE })
+  })
+
+  it('refuses sequences that do not ascend, where they must', () => {
+    const swapped = Buffer.concat([b, a])
+
+    expect(scan(swapped).end).toMatchObject({
+      faultAt: FILE_HEADER_SIZE + b.length,
+      fault: 'Sequence 1 follows 2',
+    })
+    expect(scan(Buffer.concat([a, a])).end.faultAt).toBe(FILE_HEADER_SIZE + a.length)
+    expect(scan(swapped, { ascending: false }).found).toHaveLength(2)
+  })
+
+  it('reads records that are larger than its window', () => {
+    const large = put('large', 'x'.repeat(3 * 1024 * 1024), 1)
+
+    expect(scan(Buffer.concat([large, b])).found).toEqual(['0 +large 1', `${large.length} -b 2`])
+  })
+
+  it('ends behind the record at which its visitor says so', () => {
+    const files = new FaultyFiles(1)
+    files.makeDirectory('/disk/scan')
+    files.poke(PATH, Buffer.concat([header, a, b, c]))
+    const file = files.open(PATH, 'read')
+
+    const end = scanSegment(optionsOf(files, file), (fields) =>
+      fields.sequence < 2 ? undefined : false,
+    )
+
+    expect(end.end).toBe(FILE_HEADER_SIZE + a.length + b.length)
+  })
+})
+
+describe('a scan of batches', () => {
+  const batch = Buffer.concat([member('m', 2), member('n', 3), batchEnd(2, 4)])
+
+  it('visits members once their end is seen, and the end behind them', () => {
+    const { found, end } = scan(Buffer.concat([a, batch, put('z', '', 5)]))
+
+    expect(found.map((text) => text.split(' ').slice(1).join(' '))).toEqual([
+      '+a 1',
+      '+m 2',
+      '+n 3',
+      'end 4',
+      '+z 5',
+    ])
+    expect(end.faultAt).toBeUndefined()
+  })
+
+  it('shows nothing of a batch that is cut at any byte', () => {
+    for (let size = 1; size < batch.length; size++) {
+      const { found, end } = scan(Buffer.concat([a, batch.subarray(0, size)]))
+      expect(found, `${size} bytes`).toEqual(['0 +a 1'])
+      expect(end.end, `${size} bytes`).toBe(FILE_HEADER_SIZE + a.length)
+      expect(end.faultAt, `${size} bytes`).toBeDefined()
+    }
+  })
+
+  it.each([
+    ['an end that counts one more', [member('m', 2), member('n', 3), batchEnd(3, 4)]],
+    ['an end that counts one less', [member('m', 2), member('n', 3), batchEnd(1, 4)]],
+    ['a gap before its end', [member('m', 2), member('n', 3), batchEnd(2, 5)]],
+    ['a gap between its members', [member('m', 2), member('n', 4), batchEnd(2, 5)]],
+    ['an end without members', [batchEnd(0, 2)]],
+    ['a single write in its midst', [member('m', 2), put('n', '', 3), batchEnd(2, 4)]],
+  ])('refuses a batch with %s', (_, records) => {
+    const { found, end } = scan(Buffer.concat([a, ...records]))
+
+    expect(found).toEqual(['0 +a 1'])
+    expect(end.end).toBe(FILE_HEADER_SIZE + a.length)
+    expect(end.faultAt).toBeDefined()
+  })
+
+  it('visits each record as it comes, where batches are known to be whole', () => {
+    const { found } = scan(Buffer.concat([member('n', 3), a]), {
+      batches: 'loose',
+      ascending: false,
+    })
+
+    expect(found).toHaveLength(2)
+  })
+})
+
+describe('looking for a record', () => {
+  it('finds the next one behind any rubbish', () => {
+    for (let size = 1; size < 80; size++) {
+      expect(find(Buffer.concat([Buffer.alloc(size, 0xab), b]), 1)).toBe(size)
+      expect(find(Buffer.concat([Buffer.alloc(size), b]), 1)).toBe(size)
+    }
+  })
+
+  it('passes over what is older than what was read', () => {
+    expect(find(Buffer.concat([a, b, c]), 1)).toBe(a.length)
+    expect(find(Buffer.concat([a, b, c]), 2)).toBe(a.length + b.length)
+    expect(find(Buffer.concat([a, b, c]), 3)).toBeUndefined()
+  })
+
+  it('does not take a cut record for one', () => {
+    expect(find(Buffer.concat([Buffer.alloc(9), b.subarray(0, -1)]), 1)).toBeUndefined()
+  })
+
+  it('does not take a sequence for one that no file of this size could have come to', () => {
+    expect(find(Buffer.concat([Buffer.alloc(9), put('k', '', 2 ** 40)]), 1)).toBeUndefined()
+  })
+})
