@@ -65,6 +65,25 @@ describe('the budget of a cache', () => {
     await again.close()
   })
 
+  it('is kept by deleting cold segments unread: what is given up is not copied', async () => {
+    const files = new FaultyFiles(1)
+    const options = { valueEncoding: 'utf8', policy: 'fifo' } as const
+    const cache = await openInMemory<string>(files, options)
+    for (let index = 0; index < 8000; index++) {
+      cache.set(`key ${index}`, 'x'.repeat(500))
+      if (index % 100 === 0) await Promise.resolve()
+    }
+    await Promise.resolve()
+
+    const segments = files.calls.filter(({ path }) => path.endsWith('.segment'))
+    const count = (kind: string): number => segments.filter((call) => call.kind === kind).length
+    // Four times the budget was written, and not a byte of it was read again.
+    expect(count('remove')).toBeGreaterThan(50)
+    expect(count('read')).toBe(0)
+    expect(cache.stats().evictions.size).toBe(8000 - cache.stats().entries)
+    await cache.close()
+  })
+
   it('holds as seen from another process, across kills', { timeout: TIMEOUT_MS }, async () => {
     await withDirectory(async (directory) => {
       const random = new Random(Number(process.env.SEED ?? 1))

@@ -299,6 +299,27 @@ describe('expiry', () => {
     await cache.close()
   })
 
+  it('takes a clock that jumps forward and back as it is, and what it has forgotten is gone', async () => {
+    const clock = new Clock()
+    const cache = await openInMemory<string>(undefined, {
+      valueEncoding: 'utf8',
+      clock: clock.read,
+    })
+    cache.set('brief', '1', { ttlMs: 100 })
+    cache.set('for ever', '1')
+
+    clock.now += 1e12
+    expect(cache.get('brief')).toBeUndefined()
+    await until(() => cache.stats().evictions.expired === 1)
+    clock.now -= 1e12
+
+    expect(cache.get('brief')).toBeUndefined()
+    expect(cache.get('for ever')).toBe('1')
+    cache.set('brief', '2', { ttlMs: 100 })
+    expect(cache.get('brief')).toBe('2')
+    await cache.close()
+  })
+
   it('frees memory and disk though nobody reads', async () => {
     const clock = new Clock()
     const cache = await openInMemory<string>(undefined, {
