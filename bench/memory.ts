@@ -5,9 +5,7 @@ import { collectGarbage } from './race.ts'
 export interface Footprint {
   /** Live objects of JavaScript. */
   readonly heap: number
-  /** Array buffers: where Firkin's keydir lives. */
-  readonly buffers: number
-  /** All memory that is no file's, as the kernel counts it; undefined where it does not say. */
+  /** All memory that is no file's, the keydir's included, as the kernel counts it; undefined where it does not say. */
   readonly anonymous: number | undefined
 }
 
@@ -15,8 +13,7 @@ export interface Footprint {
 export function footprint(): Footprint {
   collectGarbage()
   collectGarbage()
-  const { heapUsed, arrayBuffers } = process.memoryUsage()
-  return { heap: heapUsed, buffers: arrayBuffers, anonymous: anonymousBytes() }
+  return { heap: process.memoryUsage().heapUsed, anonymous: anonymousBytes() }
 }
 
 function anonymousBytes(): number | undefined {
