@@ -212,11 +212,10 @@ describe('a merge of which the thread dies', () => {
         await writeFile(join(directory, 'preload.cjs'), preload(death))
         await writeFile(join(directory, 'program.mjs'), PROGRAM)
 
-        const { stdout } = await run(
-          process.execPath,
-          ['--max-old-space-size=64', '--require', './preload.cjs', 'program.mjs'],
-          { cwd: directory },
-        )
+        const { stdout } = await run(process.execPath, ['program.mjs'], {
+          cwd: directory,
+          env: { ...process.env, NODE_OPTIONS: '--max-old-space-size=64 --require ./preload.cjs' },
+        })
 
         const reasons = {
           'ends by itself': 'The merge thread ended with code 7',
