@@ -13,8 +13,9 @@ export interface End {
   readonly timedOut: boolean
 }
 
-/** A process that is killed whatever it does, once it has been told what to do for so long. */
-const LONGEST_MS = 60_000
+/** A process is killed whatever it does after so many ticks: seconds, but for those in which all stands still. */
+const MOST_TICKS = 60
+const TICK_MS = 1000
 
 /** A writer's process; it has been started, and waits for its order. */
 export class Child {
@@ -61,11 +62,13 @@ export class Child {
 
   /** Lets it begin; every report that is whole is told. */
   begin(order: Order, hear: (report: Report) => void): void {
-    const watch = setTimeout(() => {
+    let ticks = 0
+    const watch = setInterval(() => {
+      if (++ticks < MOST_TICKS) return
       this.#timedOut = true
       this.kill()
-    }, LONGEST_MS)
-    this.ended.finally(() => clearTimeout(watch)).catch(() => undefined)
+    }, TICK_MS)
+    this.ended.finally(() => clearInterval(watch)).catch(() => undefined)
     this.#reports.setEncoding('utf8')
     this.#reports.on('data', (chunk: string) => {
       const lines = (this.#rest + chunk).split('\n')
