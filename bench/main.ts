@@ -89,14 +89,16 @@ async function main(chosen: readonly Bench[], flags: Flags): Promise<void> {
   const results: Result[] = []
   for (const { name, about } of benches) {
     const report = { bench: name, about, ...(await runApart(name, settings)) }
-    results.push({ machine, settings, report })
+    const result = { machine, settings, report }
+    results.push(result)
     console.log(await reportMarkdown(report))
+    // At once: a run that is ended keeps what it has measured.
+    if (directory !== undefined) await saveResults(directory, [result])
   }
   console.log(
     `## All goals\n\n${await targetTable(results.flatMap(({ report }) => report.targets))}`,
   )
   if (json !== undefined) write(json, JSON.stringify(results, undefined, 2))
-  if (directory !== undefined) await saveResults(directory, results)
 }
 
 /** Where figures go without being asked: a run of everything, as it is by default, is one to show. */
