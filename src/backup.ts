@@ -4,7 +4,7 @@
  * 1. Note which segments there are and how far the active one reaches, and make all of that durable.
  * 2. Give each segment that does not change a second name in the target; where that cannot be, copy it.
  * 3. Copy the active segment, as far as it was noted.
- * 4. Write the target's manifest, last: without it the target is no store.
+ * 4. Sync the directory, and write the target's manifest, last: without it the target is no store.
  */
 
 import { join } from 'node:path'
@@ -151,6 +151,8 @@ class Backup {
       moment.nextSegmentId,
       0,
     )
+    // A power loss must not leave the manifest without what it lists.
+    await this.#files.syncDirectoryLater(this.#directory)
     this.#made.push(join(this.#directory, MANIFEST_NAME))
     await copy.commit(() => ({
       tailId: last?.segment.id ?? manifest.tailId,
@@ -168,7 +170,7 @@ class Backup {
 
   /** Removes what was made, as far as it can be: without a manifest it is no store anyway. */
   discard(): void {
-    for (const path of this.#made) discard(this.#files, path)
+    for (const path of this.#made.toReversed()) discard(this.#files, path)
   }
 
   /** Whether the target now names the segment's file, and its hint; not so across file systems. */

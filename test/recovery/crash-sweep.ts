@@ -12,7 +12,7 @@ import type { PowerLoss } from '../support/disk.ts'
 import { type Call, type CallKind, FaultyFiles } from '../support/faulty-files.ts'
 import type { History } from '../support/history.ts'
 import { Survivals, shownBy } from './inspection.ts'
-import { Trial, type TrialOptions } from './trial.ts'
+import { type BackedUp, Trial, type TrialOptions } from './trial.ts'
 import { workload } from './workload.ts'
 
 /** The kinds of calls behind which the disk is another. */
@@ -59,6 +59,7 @@ interface Crash {
   readonly files: FaultyFiles
   readonly history: History
   readonly nowMs: number
+  readonly backedUp: BackedUp | undefined
 }
 
 /** Runs the workload once, and tries out what a crash at each call would have left. */
@@ -70,7 +71,8 @@ export async function sweepCrashes({ seed, options }: CrashSweep): Promise<Sweep
   trial.files.onCall = (call, crash) => {
     if (!CHANGING.has(call.kind)) return
     calls++
-    crashes.push({ call, files: crash(), history: trial.history.copy(), nowMs: trial.nowMs })
+    const { history, nowMs, backedUp } = trial
+    crashes.push({ call, files: crash(), history: history.copy(), nowMs, backedUp })
   }
   for (const step of workload) {
     await step.run(trial)
@@ -102,9 +104,10 @@ class Aftermath {
   async tryKill(crash: Crash, place: string): Promise<void> {
     const { files, call } = crash
     const seed = this.#seed
-    await explain(`${place}: killed`, () =>
-      this.#survivals.assert(this.#trialOf(crash, files.restart(seed)), 'settled'),
-    )
+    await explain(`${place}: killed`, async () => {
+      await this.#survivals.assertBackup(files, crash)
+      await this.#survivals.assert(this.#trialOf(crash, files.restart(seed)), 'settled')
+    })
     for (const loss of [NOTHING, ANYTHING]) {
       const what = `${place}: killed, reopened, then a power loss, ${JSON.stringify(loss)}`
       await explain(what, async () => {
@@ -126,9 +129,10 @@ class Aftermath {
     for (const [index, loss] of LOSSES.entries()) {
       const seed = this.#seed + crash.call.number * LOSSES.length + index
       const left = crash.files.afterPowerLoss(loss, seed)
-      await explain(`${place}: a power loss, ${JSON.stringify(loss)}`, () =>
-        this.#survivals.assert(this.#trialOf(crash, left), 'durable'),
-      )
+      await explain(`${place}: a power loss, ${JSON.stringify(loss)}`, async () => {
+        await this.#survivals.assertBackup(left, crash)
+        await this.#survivals.assert(this.#trialOf(crash, left), 'durable')
+      })
     }
   }
 

@@ -1,8 +1,9 @@
-import { hintName, segmentName } from '../../src/format/names.ts'
+import { join } from 'node:path'
+import { hintName, MANIFEST_NAME, segmentName } from '../../src/format/names.ts'
 import { readManifest } from '../../src/manifest-file.ts'
 import { type VerifyReport, verifyDirectory } from '../../src/verify.ts'
 import type { FaultyFiles } from '../support/faulty-files.ts'
-import { DIRECTORY, type Trial, type TrialStore } from './trial.ts'
+import { Trial, type TrialStore } from './trial.ts'
 
 /** All that a store shows; each way of asking must show the same. */
 export function shownBy(store: TrialStore, keys: Iterable<string>): Map<string, string> {
@@ -37,9 +38,9 @@ async function assertSilent(verify: () => Promise<VerifyReport>): Promise<void> 
 }
 
 /** Fails where a closed store's directory holds anything but what the store needs. */
-export function assertTidy(files: FaultyFiles): void {
-  const manifest = readManifest(files, DIRECTORY)
-  const names = new Set(files.list(DIRECTORY))
+export function assertTidy({ files, directory }: Trial): void {
+  const manifest = readManifest(files, directory)
+  const names = new Set(files.list(directory))
   for (const { id } of manifest?.segments ?? []) {
     names.delete(segmentName(id))
     names.delete(hintName(id))
@@ -68,9 +69,23 @@ export class Survivals {
     if (this.isNew(trial, promise)) await assertSurvives(trial, promise)
   }
 
+  /**
+   * Opens a backup: one that is done, or whose manifest is there already.
+   *
+   * @param files as they are left; they stay as they are
+   */
+  async assertBackup(files: FaultyFiles, made: Pick<Trial, 'backedUp' | 'nowMs'>): Promise<void> {
+    if (made.backedUp === undefined) return
+    const { directory, history, isDone } = made.backedUp
+    if (!isDone && files.peek(join(directory, MANIFEST_NAME)) === undefined) return
+    const copy = files.restart(1)
+    await this.assert(new Trial(copy, {}, history.copy(), made.nowMs, directory), 'durable')
+  }
+
   /** Takes note of what is to be tried; whether it was not tried before. */
-  isNew({ files, history, nowMs, options }: Trial, promise: string): boolean {
-    const state = [files.digest, history.digest, nowMs, promise, options.keydir].join(' ')
+  isNew({ files, directory, history, nowMs, options }: Trial, promise: string): boolean {
+    const digest = files.digestOf(directory)
+    const state = [digest, history.digest, nowMs, promise, options.keydir].join(' ')
     const { size } = this.#tried
     return this.#tried.add(state).size > size
   }
@@ -78,7 +93,7 @@ export class Survivals {
 
 /** As {@link Survivals}, whether or not it was tried before. */
 export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable'): Promise<void> {
-  const { files, history } = trial
+  const { files, directory, history } = trial
   const keys = history.keys
   await trial.open()
   history.settleOn(shownBy(trial.store, keys), trial.nowMs, promise)
@@ -86,7 +101,7 @@ export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable
   await trial.idle()
   await assertSilent(() => trial.store.verify())
   await trial.close()
-  assertTidy(files)
+  assertTidy(trial)
   for (let round = 0; round < 2; round++) {
     await trial.open()
     history.settleOn(new Map(trial.store.entries()), trial.nowMs, 'durable')
@@ -103,8 +118,8 @@ export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable
     await trial.idle()
     history.settleOn(shownBy(trial.store, keys), trial.nowMs, 'settled')
     await trial.close()
-    assertTidy(files)
+    assertTidy(trial)
   }
-  await assertSilent(() => verifyDirectory(files, DIRECTORY))
+  await assertSilent(() => verifyDirectory(files, directory))
   if (trial.errors.length > 0) throw trial.errors[0]
 }

@@ -19,9 +19,17 @@ export type BatchChange = readonly [key: string, size: number | undefined, ttlMs
 export type TrialStore = Store<string, 'utf8'>
 export type TrialOptions = StoreOptions<string, 'utf8'>
 
+/** A backup, and what it holds once it is done: all that was told before it was begun. */
+export interface BackedUp {
+  readonly directory: string
+  readonly history: History
+  readonly isDone: boolean
+}
+
 /** A store on faulty files, with a history of what it was told. */
 export class Trial {
   readonly files: FaultyFiles
+  readonly directory: string
   readonly history: History
   readonly options: TrialOptions
   /** What the store told without being asked. */
@@ -31,6 +39,8 @@ export class Trial {
   nowMs: number
   /** Whether the store has said that a sync failed, since it was opened. */
   poisoned = false
+  /** What the backup that was begun last must hold, and whether it is done. */
+  backedUp: BackedUp | undefined
   /** Whether what fails is taken note of, and not thrown. */
   tolerant = false
   labour: Labour
@@ -41,8 +51,10 @@ export class Trial {
     options: TrialOptions,
     history = new History(),
     nowMs = 1_000_000_000_000,
+    directory = DIRECTORY,
   ) {
     this.files = files
+    this.directory = directory
     this.options = options
     this.history = history
     this.nowMs = nowMs
@@ -60,7 +72,7 @@ export class Trial {
 
   async open(options: TrialOptions = {}): Promise<TrialStore> {
     const store = await Store.open<string, 'utf8'>(
-      DIRECTORY,
+      this.directory,
       {
         valueEncoding: 'utf8',
         maxSegmentBytes: 64 * 1024,
@@ -155,7 +167,13 @@ export class Trial {
   }
 
   async backup(directory: string): Promise<void> {
-    await this.#attempt(() => this.store.backup(directory))
+    const history = this.history.copy()
+    this.backedUp = { directory, history, isDone: false }
+    await this.#attempt(async () => {
+      await this.store.backup(directory)
+      for (const commit of history.commits) if (commit.fate !== 'failed') commit.fate = 'durable'
+      this.backedUp = { directory, history, isDone: true }
+    })
   }
 
   /** Reads a key, whatever it holds. */

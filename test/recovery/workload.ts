@@ -139,8 +139,13 @@ export const workload: readonly Step[] = [
     name: 'backup',
     async run(trial) {
       await trial.put('backed up', 100)
-      await trial.backup(BACKUP_DIRECTORY)
-      await trial.put('not backed up', 100)
+      const staged = trial.put('backed up as well', 30 * KIB)
+      const backup = trial.backup(BACKUP_DIRECTORY)
+      await trial.putSync('not backed up', 100)
+      await trial.putSync('rotating', 60 * KIB)
+      await Promise.all([staged, backup])
+      await trial.put('after', 100)
+      await trial.idle()
     },
   },
   {

@@ -294,10 +294,11 @@ export class Disk {
     return this.#map((directory) => directory.copy(file))
   }
 
-  /** Tells disks apart by what a running system sees of them. */
-  get digest(): string {
+  /** Tells disks apart by what a running system sees of them, or of one directory. */
+  digest(directory?: string): string {
     const hash = createHash('sha1')
     for (const [path, { entries }] of this.directories) {
+      if (directory !== undefined && path !== directory) continue
       for (const name of [...entries.keys()].sort()) {
         const bytes = entries.get(name)?.bytes ?? Buffer.alloc(0)
         hash.update(`${path}/${name}:${bytes.length}:`).update(bytes)

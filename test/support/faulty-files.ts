@@ -147,7 +147,12 @@ export class FaultyFiles implements Files {
 
   /** Tells machines apart by what a process sees of their disks. */
   get digest(): string {
-    return this.#disk.digest
+    return this.#disk.digest()
+  }
+
+  /** As {@link digest}, by what a process sees of a directory. */
+  digestOf(directory: string): string {
+    return this.#disk.digest(directory)
   }
 
   /** The bytes of a file, past the engine and past all faults; `undefined` where there is none. */
