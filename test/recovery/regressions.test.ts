@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { segmentName } from '../../src/format/names.ts'
 import type { PowerLoss } from '../support/disk.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -33,6 +33,37 @@ async function openTrial(options: TrialOptions, seed = 1): Promise<Trial> {
   await trial.open()
   return trial
 }
+
+describe('the id of a segment', () => {
+  it('is never used again, though its segment was merged away before the store was opened anew', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const trial = await openTrial({})
+    const created: number[] = []
+    trial.store.on('merge', (event) => {
+      if (event.phase === 'end') created.push(...event.created)
+    })
+    await fill(trial, 1)
+    for (let index = 1; index < 8; index++) await trial.delete(`key ${index}`)
+    await trial.put('rotating', 2 * SEVEN_KIB)
+    await trial.sync()
+    await trial.idle()
+    await trial.delete('key 0')
+    vi.advanceTimersByTime(1000)
+    await trial.idle()
+    await trial.close()
+
+    expect(created).toEqual([3])
+    expect(trial.files.list(DIRECTORY)).not.toContain(segmentName(3))
+    await trial.open()
+    const begun: number[] = []
+    trial.store.on('rotate', ({ segment }) => begun.push(segment))
+    await fill(trial, 2)
+    await trial.close()
+
+    expect(Math.min(...begun)).toBeGreaterThan(3)
+  })
+})
 
 describe('a commit of nothing', () => {
   it('settles', async () => {
@@ -257,6 +288,26 @@ describe('a power loss', () => {
     const loss: PowerLoss = { files: ['dropped', 'kept', 'cut'], entries: 'kept' }
     for (const seed of SEEDS) await losePower(trial, loss, seed)
     await trial.abandon()
+  })
+
+  it('does not bring back a segment that was removed with a torn tail, though there is room before it', async () => {
+    for (const seed of SEEDS) {
+      const lost = await openTrial({ sync: 'never' }, seed)
+      await fill(lost, 2)
+      const left = lost.files.afterPowerLoss({ files: ['cut'], entries: 'kept' }, seed)
+      const trial = new Trial(left, { sync: 'always' }, lost.history.copy(), lost.nowMs)
+      await lost.abandon()
+      const { history, nowMs } = trial
+      await trial.open()
+      history.settleOn(new Map(trial.store.entries()), nowMs, 'durable')
+      // Up to where the segment that was removed began, and not beyond: a new segment would have the directory synced.
+      for (let count = trial.store.count(); count < 9; count++) {
+        await trial.put(`key ${count}`, SEVEN_KIB)
+      }
+
+      await losePower(trial, { files: ['dropped'], entries: 'dropped' }, seed)
+      await trial.abandon()
+    }
   })
 
   it('that empties a file of a merge leaves the segments that were begun after it', async () => {
