@@ -24,5 +24,15 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
+    // Only what runs in this process is counted.
+    env: process.argv.includes('--coverage') ? { FIRKIN_SWEEPS: 'inline' } : {},
+    coverage: {
+      // What decides which bytes a crash leaves, and what they mean.
+      include: ['segment/**', 'merge/**', 'format/**', 'recovery.ts', 'replay.ts'].map(
+        (path) => `**/src/${path}`,
+      ),
+      allowExternal: true,
+      reporter: ['text'],
+    },
   },
 })

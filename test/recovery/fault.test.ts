@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { chosenSweeps, run, seeds } from './sweep-run.ts'
+import { chosenSweeps, inline, run, seeds } from './sweep-run.ts'
 
 const TIMEOUT_MS = 300_000
 
-describe.concurrent('a failure of any call', () => {
+describe('a failure of any call', { concurrent: !inline }, () => {
   for (const { name, mode } of chosenSweeps(false)) {
     for (const seed of seeds()) {
       const title = `is an error of what it hits, and of nothing else: ${name}, seed ${seed}`
