@@ -310,6 +310,30 @@ describe('a power loss', () => {
     }
   })
 
+  it('or a kill at any call of an opening leaves what another one finds', async () => {
+    for (const seed of SEEDS.slice(0, 3)) {
+      const lost = await openTrial({ sync: 'never' }, seed)
+      await fill(lost, 3)
+      const left = lost.files.afterPowerLoss({ files: ['cut'], entries: 'kept' }, seed)
+      await lost.abandon()
+      const crashes: FaultyFiles[] = []
+      left.onCall = (_, crash) => crashes.push(crash())
+      const trial = new Trial(left, {}, lost.history, lost.nowMs)
+      await trial.open()
+      left.onCall = undefined
+      const { history, nowMs } = trial
+      history.settleOn(new Map(trial.store.entries()), nowMs, 'durable')
+
+      for (const files of crashes) {
+        const loss: PowerLoss = { files: ['dropped', 'kept'], entries: 'scattered' }
+        const again = new Trial(files.afterPowerLoss(loss, seed), {}, history.copy(), nowMs)
+        await assertSurvives(again, 'durable')
+        await assertSurvives(new Trial(files, {}, history.copy(), nowMs), 'durable')
+      }
+      await trial.close()
+    }
+  })
+
   it('that empties a file of a merge leaves the segments that were begun after it', async () => {
     const trial = await openTrial({ sync: 'always' })
     await fill(trial, 1)
