@@ -5,6 +5,8 @@ import { collectGarbage } from './race.ts'
 export interface Footprint {
   /** Live objects of JavaScript. */
   readonly heap: number
+  /** All that the engine of JavaScript has taken for its heap, used or not. */
+  readonly heapTaken: number
   /** All memory that is no file's, the keydir's included, as the kernel counts it; undefined where it does not say. */
   readonly anonymous: number | undefined
 }
@@ -13,7 +15,8 @@ export interface Footprint {
 export function footprint(): Footprint {
   collectGarbage()
   collectGarbage()
-  return { heap: process.memoryUsage().heapUsed, anonymous: anonymousBytes() }
+  const { heapUsed, heapTotal } = process.memoryUsage()
+  return { heap: heapUsed, heapTaken: heapTotal, anonymous: anonymousBytes() }
 }
 
 function anonymousBytes(): number | undefined {

@@ -85,17 +85,20 @@ function memoryMeasures(
 ): [all: Measure, heap: Measure, keydir: Measure] {
   const { keys, keydir } = store.stats()
   const own = keydir.bytes / keys
-  const { anonymous } = after
-  const all =
-    anonymous === undefined || before.anonymous === undefined
-      ? own
-      : (anonymous - before.anonymous) / addedKeys
   const heap = (after.heap - before.heap) / addedKeys
+  const outside = outsideOfHeap(after) - outsideOfHeap(before)
+  // Where the kernel does not say, the keydir has to be believed.
+  const all = heap + (Number.isNaN(outside) ? own : outside / addedKeys)
   return [
+    // The heap counts by what is used of it: how much is kept free for garbage does not go by keys.
     measure(`${what}, all that is no file's`, name, 'B/key', [all]),
     measure(`${what}, JavaScript heap`, name, 'B/key', [heap]),
     measure(`${what}, the keydir by its own account`, name, 'B/key', [own]),
   ]
+}
+
+function outsideOfHeap({ anonymous = Number.NaN, heapTaken }: Footprint): number {
+  return anonymous - heapTaken
 }
 
 function nameOf(keydir: KeydirKind): string {
