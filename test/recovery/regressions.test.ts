@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { segmentName } from '../../src/format/names.ts'
+import type { FileDescriptor, OpenMode } from '../../src/io/files.ts'
 import type { PowerLoss } from '../support/disk.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { assertSurvives } from './inspection.ts'
@@ -26,6 +27,31 @@ async function losePower(trial: Trial, loss: PowerLoss, seed: number): Promise<v
 async function fill(trial: Trial, count: number): Promise<void> {
   const keys = Array.from({ length: 9 * count - 1 }, (_, index) => `key ${index}`)
   await Promise.all(keys.map((key) => trial.put(key, SEVEN_KIB)))
+}
+
+/** Files of which the store's own are not synced in the background before they are let go. */
+class HeldFiles extends FaultyFiles {
+  readonly #descriptors = new Set<FileDescriptor>()
+  #released: Promise<void> = Promise.resolve()
+
+  hold(): { release(): void } {
+    let release = (): void => undefined
+    this.#released = new Promise((resolve) => {
+      release = resolve
+    })
+    return { release: () => release() }
+  }
+
+  override open(path: string, mode: OpenMode): FileDescriptor {
+    const descriptor = super.open(path, mode)
+    if (path.startsWith(DIRECTORY)) this.#descriptors.add(descriptor)
+    return descriptor
+  }
+
+  override async syncLater(descriptor: FileDescriptor): Promise<void> {
+    if (this.#descriptors.has(descriptor)) await this.#released
+    await super.syncLater(descriptor)
+  }
 }
 
 async function openTrial(options: TrialOptions, seed = 1): Promise<Trial> {
@@ -99,6 +125,29 @@ describe('a poisoned store', () => {
     await expect(trial.store.sync()).rejects.toMatchObject(poisoned)
     await expect(trial.store.sync()).rejects.toMatchObject(poisoned)
     await expect(trial.close()).rejects.toMatchObject(poisoned)
+  })
+})
+
+describe('a backup', () => {
+  it('is done no sooner than what it links is durable', async () => {
+    const files = new HeldFiles(1)
+    const trial = new Trial(files, { sync: 'never' })
+    await trial.open()
+    await fill(trial, 1)
+    await trial.put('rotating', 2 * SEVEN_KIB)
+    const { release } = files.hold()
+    let isDone = false
+
+    const backup = trial.backup('/disk/backup').then(() => {
+      isDone = true
+    })
+    await trial.idle()
+
+    expect(files.peek('/disk/backup/MANIFEST')).toBeUndefined()
+    expect(isDone).toBe(false)
+    release()
+    await backup
+    await trial.close()
   })
 })
 

@@ -171,7 +171,11 @@ export class Trial {
     this.backedUp = { directory, history, isDone: false }
     await this.#attempt(async () => {
       await this.store.backup(directory)
-      for (const commit of history.commits) if (commit.fate !== 'failed') commit.fate = 'durable'
+      const fates = new Map(this.history.commits.map(({ number, fate }) => [number, fate]))
+      for (const commit of history.commits) {
+        const fate = fates.get(commit.number)
+        commit.fate = fate === 'failed' || fate === 'refused' ? fate : 'durable'
+      }
       this.backedUp = { directory, history, isDone: true }
     })
   }

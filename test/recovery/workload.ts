@@ -140,10 +140,12 @@ export const workload: readonly Step[] = [
     async run(trial) {
       await trial.put('backed up', 100)
       const staged = trial.put('backed up as well', 30 * KIB)
+      // The segment before is not synced yet.
+      const rotating = trial.putSync('rotating', 60 * KIB)
       const backup = trial.backup(BACKUP_DIRECTORY)
-      await trial.putSync('not backed up', 100)
-      await trial.putSync('rotating', 60 * KIB)
-      await Promise.all([staged, backup])
+      const behind = trial.putSync('not backed up', 100)
+      const rotatingAgain = trial.putSync('rotating again', 60 * KIB)
+      await Promise.all([staged, rotating, backup, behind, rotatingAgain])
       await trial.put('after', 100)
       await trial.idle()
     },
