@@ -48,7 +48,7 @@ async function fill(
 ): Promise<Filled> {
   const values = new Values(settings.valueBytes)
   const stall = new Latencies()
-  let before = footprint()
+  let before = await footprint()
   let measuringMs = 0
   const warmedUpAt = Math.ceil((keys * WARM_UP_SHARE) / WINDOW) * WINDOW
   const store = await open(path, { keydir })
@@ -56,7 +56,7 @@ async function fill(
   for (let low = 0; low < keys; low += WINDOW) {
     if (low === warmedUpAt) {
       const measuredAt = now(settings)
-      before = footprint()
+      before = await footprint()
       measuringMs = now(settings) - measuredAt
     }
     const high = Math.min(keys, low + WINDOW)
@@ -74,7 +74,8 @@ async function fill(
     stall.add(now(settings) - turnedAt)
   }
   const insertNs = ((now(settings) - beganAt - measuringMs) * 1e6) / keys
-  return { store, insertNs, stall, addedKeys: keys - warmedUpAt, before, after: footprint() }
+  const after = await footprint()
+  return { store, insertNs, stall, addedKeys: keys - warmedUpAt, before, after }
 }
 
 /** What a key takes: first all of it, as well as it is known, then what of that is on the JavaScript heap. */
