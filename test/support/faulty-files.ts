@@ -2,7 +2,8 @@
  * Files in memory that fail on demand: what a storage engine is tested against.
  *
  * 1. Every call is recorded, and has a number.
- * 2. `fail` lets a call fail: the nth of a kind, once or from then on.
+ * 2. `fail` lets a call fail: the nth of a kind, once or from then on. A sync that fails loses for good what it was to
+ *    write, and the running process goes on seeing it; each descriptor of the file is told once, as on Linux.
  * 3. `crash` ends the process. `onCall` is told of every call, and can have the machine as it would be if the process
  *    ended in it, so that one run serves for crashes at all calls.
  * 4. `restart` is the same machine with a new process. `afterPowerLoss` is the machine after its power was cut.
