@@ -1,5 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
+import { strideOver } from '../../tools/commands/bench.ts'
 import { Fixtures } from './fixture.ts'
 import { linesOf, run } from './run.ts'
 
@@ -30,6 +31,16 @@ describe('firkin bench', () => {
     const report = JSON.parse(stdout)
     expect(report).toMatchObject({ keyCount: 50, valueSize: 10, node: process.version })
     expect(report.measurements.map(({ name }: { name: string }) => name)).toEqual(OPERATIONS)
+  })
+
+  it('reads every key, whatever their number', () => {
+    for (const count of [1, 2, 10, 7907, 7919, 2 * 7919, 100_000]) {
+      const stride = strideOver(count)
+
+      const read = Array.from({ length: count }, (_, index) => (index * stride) % count)
+
+      expect(new Set(read).size).toBe(count)
+    }
   })
 
   it('says that its directory is not there', async () => {

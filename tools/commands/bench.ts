@@ -24,6 +24,8 @@ interface Measurement {
 
 /** A durable put waits for the disk: these are enough to tell. */
 const MAX_DURABLE_PUTS = 500
+/** Primes: what is a multiple of all of them is more than there are keys. */
+const STRIDES = [7919, 7907, 7901]
 /** So many operations are made between two looks at the interrupt. */
 const STRETCH = 10_000
 
@@ -130,11 +132,11 @@ class Bench {
   }
 
   async #gets(store: Store): Promise<void> {
-    const prime = 7919
+    const stride = strideOver(this.#keyCount)
     let missing = 0
     await this.#measure('get', this.#keyCount, async (progress) => {
       await this.#each(progress, (index) => {
-        if (store.get(keyOf((index * prime) % this.#keyCount)) === undefined) missing++
+        if (store.get(keyOf((index * stride) % this.#keyCount)) === undefined) missing++
       })
     })
     if (missing > 0) throw new Error(`${missing} keys were not found`)
@@ -190,6 +192,12 @@ class Bench {
       this.#call.interrupt.throwIfAborted()
     }
   }
+}
+
+/** Steps so wide, round and round, come to each of `count` indexes once, in another order. */
+export function strideOver(count: number): number {
+  const isCoprime = (prime: number): boolean => count % prime !== 0
+  return STRIDES.find(isCoprime) ?? 1
 }
 
 function keyOf(index: number): string {
