@@ -62,9 +62,7 @@ export async function backUp(
   )
   signal.throwIfAborted()
   const { files } = engine.segments.home
-  if (listTarget(files, target).length > 0) {
-    throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
-  }
+  if (listTarget(files, target).length > 0) throw notEmpty(target)
   // A view keeps what a merge retires from being closed.
   const view = engine.views.open(engine.options.clock())
   const backup = new Backup(files, target, { ...options, signal })
@@ -78,6 +76,8 @@ export async function backUp(
     // What is not the operating system's was thrown by `onProgress`.
     if (error === signal.reason || errorCode(error) === undefined) throw error
     if (error instanceof StoreError) throw error
+    // Another backup has begun to fill it since it was looked into.
+    if (errorCode(error) === 'EEXIST') throw notEmpty(target, { cause: error })
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
   } finally {
     engine.views.close(view)
@@ -238,4 +238,8 @@ function listTarget(files: Files, target: string): string[] {
   } catch (error) {
     throw new StoreError('FIRKIN_IO_FAILED', `Cannot look into ${target}`, { cause: error })
   }
+}
+
+function notEmpty(target: string, options?: ErrorOptions): StoreError {
+  return new StoreError('FIRKIN_EXISTS', `${target} is not empty`, options)
 }

@@ -194,6 +194,20 @@ describe('backup', () => {
     await store.close()
   })
 
+  it('refuses a target that another backup is filling, and leaves it to that', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await fill(store, 10, 'value')
+    const expected = [...store.entries()]
+
+    const [first, second] = await Promise.allSettled([store.backup(TARGET), store.backup(TARGET)])
+
+    expect(first.status).toBe('fulfilled')
+    expect(second).toEqual({ status: 'rejected', reason: withCode('FIRKIN_EXISTS') })
+    expect(await shownIn(files, TARGET)).toEqual(expected)
+    await store.close()
+  })
+
   it('leaves nothing where a file operation fails, and the store as it was', async () => {
     let failures = 0
     for (let nth = 1; ; nth++) {
