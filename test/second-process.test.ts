@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { open } from '../src/index.ts'
@@ -210,6 +210,32 @@ describe('a directory that may not be written', () => {
         expect(await peer.ask('get', 'key')).toEqual({ value: 'value' })
       } finally {
         chmodSync(directory, 0o755)
+      }
+    })
+  })
+})
+
+describe('a directory above which nothing may be written', () => {
+  it('is all that a store needs, to write and to merge', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      mkdirSync(directory)
+      chmodSync(directory, 0o777)
+      chmodSync(above, 0o555)
+      try {
+        await using peer = new Peer()
+        if (process.getuid?.() === 0) await peer.ask('become', NOBODY)
+
+        expect(await peer.open(directory, { maxSegmentBytes: 65_536 })).toEqual({})
+        for (const key of keysUpTo(10)) await peer.ask('put', key, 'x'.repeat(10_000))
+        await peer.ask('put', 'key 000', 'again')
+        expect(await peer.ask('merge')).toMatchObject({ value: { segments: [{ id: 1 }] } })
+        expect(await peer.ask('close')).toEqual({ value: null })
+        expect(await peer.open(directory)).toEqual({})
+        expect(await peer.ask('get', 'key 000')).toEqual({ value: 'again' })
+        expect(readdirSync(above)).toEqual(['store'])
+      } finally {
+        chmodSync(above, 0o755)
       }
     })
   })

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { MAX_KEY_SIZE, MAX_VALUE_SIZE } from '../../src/format/record.ts'
+import { encodeManifest } from '../../src/format/manifest.ts'
+import { MAX_KEY_SIZE, MAX_SEQUENCE, MAX_VALUE_SIZE } from '../../src/format/record.ts'
+import { readManifest } from '../../src/manifest-file.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { DISK, KIB, openAny, openOn, openStore } from '../support/store.ts'
+import { DISK, KIB, openAny, openOn, openStore, withCode } from '../support/store.ts'
 import { wrongKeys } from './wrong-keys.ts'
 
 const allBytes = Buffer.from(Uint8Array.from({ length: 256 }, (_, index) => index))
@@ -183,4 +185,32 @@ describe('put', () => {
       })
     },
   )
+
+  it('is refused once all sequences are used up, as is every other write; reads go on', async () => {
+    const files = new FaultyFiles(1)
+    const begun = await openOn(files)
+    await begun.put('key', 'value')
+    await begun.close()
+    const manifest = readManifest(files, DISK)
+    if (manifest === undefined) throw new Error('The store has no manifest')
+    const nextSequence = MAX_SEQUENCE - 3
+    files.poke(`${DISK}/MANIFEST`, encodeManifest({ ...manifest, nextSequence }))
+    const store = await openOn(files)
+
+    // It takes one for its end.
+    await store.batch().put('a', '1').put('b', '2').commit()
+
+    const usedUp = withCode('FIRKIN_WRITE_FAILED')
+    await expect(store.put('c', '3')).rejects.toThrow(usedUp)
+    expect(() => store.putSync('c', '3')).toThrow('All sequences are used up')
+    await expect(store.delete('key')).rejects.toThrow(usedUp)
+    await expect(store.batch().put('c', '3').commit()).rejects.toThrow(usedUp)
+    await expect(store.clear()).rejects.toThrow(usedUp)
+    expect([...store.keys()]).toEqual(['a', 'b', 'key'])
+    await store.close()
+    await using reopened = await openOn(files)
+    expect([...reopened.keys()]).toEqual(['a', 'b', 'key'])
+    await expect(reopened.put('c', '3')).rejects.toThrow(usedUp)
+    expect((await reopened.verify()).findings).toEqual([])
+  })
 })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { RangeOptions } from '../../src/index.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { DISK, keysUpTo, openAny, openOn, withCode } from '../support/store.ts'
+import { DISK, KIB, keysUpTo, openAny, openOn, type TextStore, withCode } from '../support/store.ts'
 
 const kinds = ['btree', 'hash', 'skiplist', 'bplustree'] as const
 
@@ -294,8 +294,60 @@ describe('an iterator', () => {
   })
 })
 
+describe.each(['btree', 'skiplist'] as const)('of the keys in a %s', (keydir) => {
+  const options = { keydir, maxSegmentBytes: 64 * 1024 * KIB } as const
+
+  /** A closed store of keys that are so long that they fill several chunks of its checkpoint. */
+  async function makeLong(): Promise<FaultyFiles> {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files, options)
+    const numbers = Array.from({ length: 6000 }, (_, index) => String(index).padStart(4, '0'))
+    await Promise.all(numbers.map((number) => store.put(number.padEnd(3000, '-'), '')))
+    await store.close()
+    return files
+  }
+
+  /** How many chunks are read where this is done first, after `open`. */
+  async function chunksReadBy(
+    files: FaultyFiles,
+    act: (store: TextStore) => void,
+  ): Promise<number> {
+    const machine = files.restart(1)
+    await using store = await openOn(machine, options)
+    const { length } = machine.calls
+    act(store)
+    return machine.calls
+      .slice(length)
+      .filter(({ kind, path }) => kind === 'read' && path === `${DISK}/CHECKPOINT`).length
+  }
+
+  it('none is looked at to count, to tell figures, or to take a snapshot', async () => {
+    const files = await makeLong()
+
+    expect(await chunksReadBy(files, (store) => expect(store.count()).toBe(6000))).toBe(0)
+    expect(await chunksReadBy(files, (store) => expect(store.stats().keys).toBe(6000))).toBe(0)
+    expect(await chunksReadBy(files, (store) => store.snapshot().close())).toBe(0)
+  })
+
+  it('those that a range does not give are left alone, and so are those that nobody reads', async () => {
+    const files = await makeLong()
+
+    const all = await chunksReadBy(files, (store) => expect([...store.keys()]).toHaveLength(6000))
+    expect(all).toBeGreaterThan(8)
+    const parts: ((store: TextStore) => void)[] = [
+      (store) => expect(store.keys().next().value).toMatch(/^0000-/),
+      (store) => expect([...store.keys({ prefix: '377' })]).toHaveLength(10),
+      (store) => expect(store.count({ gte: '4000', lt: '4010' })).toBe(10),
+      (store) => expect([...store.keys({ reverse: true, limit: 10 })]).toHaveLength(10),
+    ]
+    for (const part of parts) {
+      expect(await chunksReadBy(files, part)).toBeLessThanOrEqual(all / 2)
+    }
+  })
+})
+
 describe('count', () => {
-  it('counts all keys without looking at them', async () => {
+  it('counts all keys', async () => {
     await using store = await openOn(new FaultyFiles(1))
     expect(store.count()).toBe(0)
     await Promise.all(keysUpTo(50).map((key) => store.put(key, '')))

@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { parseName } from '../../src/format/names.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { DISK, idle, KIB, keysUpTo, openOn } from '../support/store.ts'
+
+/** What is asked of the operating system by a store that does all there is to do, twice. */
+async function callsOfAll(): Promise<FaultyFiles['calls']> {
+  const files = new FaultyFiles(1)
+  for (let round = 0; round < 2; round++) {
+    const store = await openOn(files, { sync: 'always' })
+    for (const key of keysUpTo(30)) await store.put(key, `${round}`.repeat(6 * KIB))
+    await store.put('large', 'x'.repeat(300 * KIB))
+    await store.merge()
+    await store.clear({ lt: 'key 010' })
+    await store.merge()
+    await idle(store)
+    await store.verify()
+    await store.close()
+  }
+  return files.calls
+}
+
+describe('the files of a store', () => {
+  it('lie in its directory, and nothing else is asked for: no other disk, nothing above', async () => {
+    const calls = await callsOfAll()
+
+    const above = calls.filter(({ path }) => path !== DISK && !path.startsWith(`${DISK}/`))
+    expect(above.filter(({ kind }) => kind !== 'syncDirectory')).toEqual([])
+    expect(calls.filter(({ kind }) => kind === 'rename').length).toBeGreaterThan(5)
+  })
+
+  it('are replaced as a whole: none but a segment is ever written or cut under its own name', async () => {
+    const calls = await callsOfAll()
+
+    const written = new Set(
+      calls
+        .filter(({ kind }) => kind === 'write' || kind === 'truncate')
+        .map(({ path }) => parseName(basename(path)).type),
+    )
+    expect([...written].sort()).toEqual(['segment', 'temporary'])
+    expect(calls.some(({ kind, path }) => kind === 'rename' && path === `${DISK}/MANIFEST`)).toBe(
+      true,
+    )
+  })
+
+  it('are reached through io alone', () => {
+    const source = join(import.meta.dirname, '../../src')
+    const paths = readdirSync(source, { recursive: true, encoding: 'utf8' })
+
+    const importing = paths.filter(
+      (path) =>
+        path.endsWith('.ts') &&
+        /'(node:fs(\/promises)?|mmap-io|fs-native-extensions)'/.test(
+          readFileSync(join(source, path), 'utf8'),
+        ),
+    )
+
+    expect(importing.sort()).toEqual(['io/files.ts', 'io/lock.ts', 'io/mapping.ts'])
+  })
+})
