@@ -185,6 +185,21 @@ export class Trial {
     await this.#attempt(() => this.store.get(key))
   }
 
+  /** Does something under a snapshot, which must show of these keys what it showed before. */
+  async underSnapshot(keys: readonly string[], work: () => Promise<void>): Promise<void> {
+    using snapshot = this.store.snapshot()
+    let before: unknown[] | undefined
+    await this.#attempt(() => {
+      before = snapshot.getMany(keys)
+    })
+    await work()
+    await this.#attempt(() => {
+      const after = snapshot.getMany(keys)
+      if (before?.some((value, index) => value !== after[index]))
+        throw new Error(`A snapshot shows another value of one of ${keys.join()}`)
+    })
+  }
+
   /** Resolves when nothing goes on in the background any more. */
   async idle(): Promise<void> {
     for (let quiet = 0, calls = 0; quiet < QUIET_TURNS; quiet++) {

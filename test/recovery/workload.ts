@@ -105,12 +105,13 @@ export const workload: readonly Step[] = [
   {
     name: 'merge',
     async run(trial) {
-      using snapshot = trial.store.snapshot()
-      await trial.delete('r7')
-      const merging = trial.merge()
-      await trial.put('during', 100)
-      await trial.put('r8', 100)
-      await merging
+      await trial.underSnapshot(['r7', 'r8', 'during'], async () => {
+        await trial.delete('r7')
+        const merging = trial.merge()
+        await trial.put('during', 100)
+        await trial.put('r8', 100)
+        await merging
+      })
       await trial.put('after', 100)
       await trial.idle()
     },
