@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { chosenSweeps, run, seeds } from './sweep-run.ts'
+import { chosenSweeps, inline, run, seeds } from './sweep-run.ts'
 
 const TIMEOUT_MS = 300_000
 
-describe('a crash at any call', () => {
+describe('a crash at any call', { concurrent: !inline }, () => {
   for (const { name } of chosenSweeps(true)) {
     for (const seed of seeds()) {
       it(`keeps the contract: ${name}, seed ${seed}`, { timeout: TIMEOUT_MS }, async () => {
