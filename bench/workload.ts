@@ -73,6 +73,7 @@ const POOL_SIZE = 1024
 export class Values {
   readonly size: number
   readonly #pool: readonly Buffer[]
+  #nextAt = 0
 
   constructor(size: number, seed = 7) {
     this.size = size
@@ -92,6 +93,11 @@ export class Values {
   /** A value; the same one for the same index. */
   at(index: number): Buffer {
     return this.#pool[index % this.#pool.length] as Buffer
+  }
+
+  /** Another value each time: who finds that a value is there already, as SQLite does, writes nothing. */
+  next(): Buffer {
+    return this.at(this.#nextAt++)
   }
 }
 

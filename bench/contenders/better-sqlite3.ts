@@ -85,7 +85,7 @@ class OpenBetterSqlite3 implements OpenContender {
       this.#begin.run()
       this.#inTransaction = true
     }
-    this.#put.run(keyAt(index), this.#values.at(index))
+    this.#put.run(keyAt(index), this.#values.next())
   }
 
   async settle(): Promise<void> {
@@ -95,7 +95,7 @@ class OpenBetterSqlite3 implements OpenContender {
   putSync(order: Uint32Array, from: number, to: number): void {
     for (let at = from; at < to; at++) {
       const index = order[at] as number
-      this.#put.run(keyAt(index), this.#values.at(index))
+      this.#put.run(keyAt(index), this.#values.next())
     }
   }
 
@@ -105,7 +105,7 @@ class OpenBetterSqlite3 implements OpenContender {
   }
 
   async putAwaited(index: number): Promise<void> {
-    this.#put.run(keyAt(index), this.#values.at(index))
+    this.#put.run(keyAt(index), this.#values.next())
   }
 
   scan({ prefix = '', gte = prefix, limit = -1 }: Scan): number {

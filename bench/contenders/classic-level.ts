@@ -65,7 +65,7 @@ class OpenClassicLevel implements OpenContender {
   }
 
   put(index: number): void {
-    this.#operations.push({ type: 'put', key: keyAt(index), value: this.#values.at(index) })
+    this.#operations.push({ type: 'put', key: keyAt(index), value: this.#values.next() })
   }
 
   async settle(): Promise<void> {
@@ -84,7 +84,7 @@ class OpenClassicLevel implements OpenContender {
   }
 
   putAwaited(index: number): Promise<void> {
-    return this.#database.put(keyAt(index), this.#values.at(index), this.#options)
+    return this.#database.put(keyAt(index), this.#values.next(), this.#options)
   }
 
   async scan({ prefix, gte = prefix, limit }: Scan): Promise<number> {

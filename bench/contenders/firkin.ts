@@ -37,7 +37,7 @@ class OpenFirkin implements OpenContender {
   }
 
   put(index: number): void {
-    this.#last = this.#store.put(keyAt(index), this.#values.at(index))
+    this.#last = this.#store.put(keyAt(index), this.#values.next())
   }
 
   async settle(): Promise<void> {
@@ -48,7 +48,7 @@ class OpenFirkin implements OpenContender {
     const store = this.#store
     for (let at = from; at < to; at++) {
       const index = order[at] as number
-      store.putSync(keyAt(index), this.#values.at(index))
+      store.putSync(keyAt(index), this.#values.next())
     }
   }
 
@@ -56,13 +56,13 @@ class OpenFirkin implements OpenContender {
     const batch = this.#store.batch()
     for (let at = from; at < to; at++) {
       const index = order[at] as number
-      batch.put(keyAt(index), this.#values.at(index))
+      batch.put(keyAt(index), this.#values.next())
     }
     await batch.commit()
   }
 
   putAwaited(index: number): Promise<void> {
-    return this.#store.put(keyAt(index), this.#values.at(index))
+    return this.#store.put(keyAt(index), this.#values.next())
   }
 
   scan(scan: Scan): number {

@@ -66,7 +66,7 @@ class OpenLmdb implements OpenContender {
   }
 
   put(index: number): void {
-    this.#last = this.database.put(keyAt(index), this.#values.at(index))
+    this.#last = this.database.put(keyAt(index), this.#values.next())
   }
 
   async settle(): Promise<void> {
@@ -77,7 +77,7 @@ class OpenLmdb implements OpenContender {
     const { database } = this
     for (let at = from; at < to; at++) {
       const index = order[at] as number
-      database.putSync(keyAt(index), this.#values.at(index))
+      database.putSync(keyAt(index), this.#values.next())
     }
   }
 
@@ -86,13 +86,13 @@ class OpenLmdb implements OpenContender {
     database.transactionSync(() => {
       for (let at = from; at < to; at++) {
         const index = order[at] as number
-        database.putSync(keyAt(index), this.#values.at(index))
+        database.putSync(keyAt(index), this.#values.next())
       }
     })
   }
 
   putAwaited(index: number): Promise<boolean> {
-    return this.database.put(keyAt(index), this.#values.at(index))
+    return this.database.put(keyAt(index), this.#values.next())
   }
 
   scan({ prefix, gte = prefix, limit }: Scan): number {
