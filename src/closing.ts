@@ -1,7 +1,7 @@
 /**
  * Leaving a directory so that the next open has nothing to do.
  *
- * write what is staged -> sync -> seal -> checkpoint -> manifest, which says that the store was closed
+ * write what is staged -> cut off room -> sync -> seal -> checkpoint -> manifest, which says that the store was closed
  *
  * The hints of what was sealed are made meanwhile, on a thread.
  *
@@ -33,6 +33,7 @@ export async function leaveInOrder(engine: Engine, options: ClosingOptions): Pro
   const { sealer } = options
   commits.flush()
   if (isAsOpened(engine, options)) return
+  commits.finish()
   await durability.stop()
   await durability.sync()
   if (sealer === undefined) await segments.seal()

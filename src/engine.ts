@@ -112,7 +112,9 @@ export class Engine {
       (error) => listener.failed(error),
     )
     if (options.readOnly) return
-    this.#commits = new GroupCommit(this.segments, options.maxSegmentBytes, this.durability, {
+    const { maxSegmentBytes, sync } = options
+    const writing = { maxSegmentBytes, syncsEach: sync.everyWrites === 1 }
+    this.#commits = new GroupCommit(this.segments, writing, this.durability, {
       rotated: (segmentId) => listener.rotated(segmentId),
       undo: (stagedSize) => this.#undoGroup(stagedSize),
     })

@@ -11,7 +11,7 @@
 import { type Durability, Group } from './durability.ts'
 import { StoreError } from './errors.ts'
 import type { Segments } from './segment/segments.ts'
-import { Writer } from './segment/writer.ts'
+import { Writer, type WriterOptions } from './segment/writer.ts'
 
 /** What the owner of a group is told. */
 export interface GroupListener {
@@ -32,11 +32,11 @@ export class GroupCommit {
 
   constructor(
     segments: Segments,
-    maxSegmentBytes: number,
+    options: WriterOptions,
     durability: Durability,
     listener: GroupListener,
   ) {
-    this.writer = new Writer(segments, maxSegmentBytes, (error) =>
+    this.writer = new Writer(segments, options, (error) =>
       durability.poison(error, 'A failed write could not be undone; open the store again to write'),
     )
     this.#segments = segments
@@ -81,6 +81,16 @@ export class GroupCommit {
     this.#listener.rotated(this.writer.segment.id)
     // The segment before is sealed in the background, whatever was promised of it.
     if (!isFirst) this.#durability.request()
+  }
+
+  /** Leaves the active segment as it is to stay. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
+  finish(): void {
+    this.flush()
+    try {
+      this.writer.finish()
+    } catch (error) {
+      throw writeFailed(error)
+    }
   }
 
   /** Counts what was just staged to the group, and answers the group. */

@@ -19,7 +19,7 @@ import { join } from 'node:path'
 import { loadCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, type Predecessor, STORE_ID_SIZE } from './format/file-header.ts'
-import type { Manifest } from './format/manifest.ts'
+import { knownTailSize, type Manifest } from './format/manifest.ts'
 import { hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import type { Page } from './format/record.ts'
 import { type Files, readFully, writeFully } from './io/files.ts'
@@ -111,6 +111,7 @@ export async function recover(
       // What was seen here may not have been durable yet, the manifest's name least of all.
       files.syncDirectory(directory)
       if (torn.length > 0) cutTail(segments, torn)
+      for (const segment of segments.tail) cutRoom(segments, segment)
       for (const segment of segments.tail) renew(segments, segment)
       for (const name of leftovers) files.remove(join(directory, name))
       if (segments.sealPending) await segments.syncLater().then(() => segments.seal())
@@ -359,7 +360,8 @@ function replayTail(
       continue
     }
     const from = load.tailFrom.get(segment) ?? FILE_HEADER_SIZE
-    const scan = load.replay.replay(segment, from, fileSize)
+    const known = knownTailSize(segments.manifest, segment.id)
+    const scan = load.replay.replay(segment, from, fileSize, known)
     segment.writtenSize = Math.max(scan.end, from)
     if (scan.faultAt === undefined) continue
     assertTorn(segments, load.replay, segment, scan)
@@ -381,13 +383,20 @@ function hasAllBefore(segments: Segments, predecessor: Predecessor | undefined):
 
 /** @throws {@link CorruptionError} where a fault in the tail cannot be a torn tail */
 function assertTorn(segments: Segments, replay: Replay, segment: Segment, scan: ScanEnd): void {
-  const { manifest } = segments
   const faultAt = scan.faultAt ?? scan.end
-  const known = segment.id === manifest.tailId ? manifest.tailSize : 0
+  const known = knownTailSize(segments.manifest, segment.id)
   const fileSize = segments.home.files.size(segment.file)
   if (scan.end < known || replay.findBehind(segment, faultAt, fileSize) !== undefined) {
     throw new CorruptionError(scan.fault, segment.path, faultAt)
   }
+}
+
+/** Cuts off room that was made for records and never used: it is no part of what is written from now on. */
+function cutRoom({ home }: Segments, segment: Segment): void {
+  const { files } = home
+  if (files.size(segment.file) === segment.writtenSize) return
+  files.truncate(segment.file, segment.writtenSize)
+  files.sync(segment.file)
 }
 
 function cutTail(segments: Segments, torn: readonly TornTail[]): void {
@@ -415,9 +424,8 @@ function cutTail(segments: Segments, torn: readonly TornTail[]): void {
  */
 function renew(segments: Segments, segment: Segment): void {
   const { files } = segments.home
-  const { tailId, tailSize } = segments.manifest
   const end = segment.writtenSize
-  const from = segment.id === tailId ? tailSize : 0
+  const from = knownTailSize(segments.manifest, segment.id)
   const buffer = Buffer.allocUnsafe(Math.min(RENEWAL_SIZE, Math.max(0, end - from)))
   for (let at = from; at < end; at += buffer.length) {
     const read = readFully(files, segment.file, buffer, Math.min(buffer.length, end - at), at)

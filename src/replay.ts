@@ -135,10 +135,13 @@ export class Replay {
   /**
    * Applies what an appended segment holds from `from` on, and counts it in the segment's usage.
    * Nothing is behind it that could be older.
+   *
+   * @param known how much of the file is known to be whole: behind it there may be room
    */
-  replay(segment: Segment, from: number, to: number): ScanEnd {
+  replay(segment: Segment, from: number, to: number, known = from): ScanEnd {
     const { usage } = segment
-    const scan = scanSegment(this.#scanOptions(segment, from, to), (fields, page, offset) => {
+    const options = { ...this.#scanOptions(segment, from, to), roomFrom: known }
+    const scan = scanSegment(options, (fields, page, offset) => {
       usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
       this.apply(fields, page, segment, offset, false)
     })

@@ -111,8 +111,10 @@ interface Survey {
   readonly ranges: readonly DamagedRange[]
   /** The size that the file has, or should have. */
   readonly size: number
-  /** Where a torn tail begins, if there is one. */
-  readonly tornAt: number | undefined
+  /** Where its records end, as far as what is behind is torn, or room. */
+  readonly end: number
+  /** Whether what is behind is torn. */
+  readonly isTorn: boolean
 }
 
 class Salvage {
@@ -161,9 +163,9 @@ class Salvage {
     return {
       manifestRebuilt: manifest === undefined,
       damaged,
-      torn: surveys.flatMap(({ name, tornAt, size }) =>
-        tornAt === undefined ? [] : [this.#range(name, tornAt, size - tornAt)],
-      ),
+      torn: surveys
+        .filter(({ isTorn }) => isTorn)
+        .map(({ name, end, size }) => this.#range(name, end, size - end)),
       bytesLost: damaged.reduce((sum, { bytes }) => sum + bytes, 0),
       recordsLost: losses.recordsLost,
       bytesUnknown: losses.bytesUnknown,
@@ -271,12 +273,12 @@ class Salvage {
       const ranges: DamagedRange[] = []
       const usage = new SegmentUsage()
       const known = manifest?.tailId === id ? manifest.tailSize : FILE_HEADER_SIZE
-      const torn = mayBeTorn && headerOrigin !== undefined
-      const tornAt = torn ? this.#tornAt(file, size, known) : undefined
+      const isRead = mayBeTorn && headerOrigin !== undefined
+      const { end, isTorn } = isRead ? this.#endOf(file, size, known) : { end: size, isTorn: false }
       if (headerOrigin === undefined) {
         ranges.push(this.#range(name, 0, Math.min(FILE_HEADER_SIZE, size)))
       }
-      this.#readSound(file, tornAt ?? size, name, ranges, (fields, page) => {
+      this.#readSound(file, end, name, ranges, (fields, page) => {
         usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
         if (fields.kind !== BATCH_END) losses.noteSound(fields, page)
       })
@@ -289,13 +291,14 @@ class Salvage {
         usage,
         ranges: joined(ranges),
         size: Math.max(size, expected),
-        tornAt,
+        end,
+        isTorn,
       }
     })
   }
 
-  /** Where the newest segment is torn: behind all that is known to be whole, and no record follows. */
-  #tornAt(file: FileDescriptor, size: number, known: number): number | undefined {
+  /** Where the newest segment ends, and whether it is torn: behind all that is known to be whole, and no record follows. */
+  #endOf(file: FileDescriptor, size: number, known: number): { end: number; isTorn: boolean } {
     const options = {
       files: this.#files,
       file,
@@ -304,11 +307,13 @@ class Salvage {
       seed: storeSeed(this.#storeId),
       ascending: true,
       batches: 'whole',
+      roomFrom: known,
     } as const
     const { end, faultAt, maxSequence } = scanSegment(options, () => {})
-    if (faultAt === undefined || end < known) return undefined
-    const next = findRecord({ ...options, from: faultAt + 1 }, maxSequence)
-    return next === undefined ? end : undefined
+    if (faultAt === undefined) return { end, isTorn: false }
+    const isTorn =
+      end >= known && findRecord({ ...options, from: faultAt + 1 }, maxSequence) === undefined
+    return { end: isTorn ? end : size, isTorn }
   }
 
   /** Visits every sound record of a file, and notes the ranges between them. */
@@ -379,9 +384,9 @@ class Salvage {
     const targets = new Targets(this.#files, home)
     let written: SealedSegment[] = []
     try {
-      for (const { name, tornAt, size } of damaged) {
-        this.#withFile(name, (file, fileSize) => {
-          this.#readSound(file, tornAt ?? fileSize, name, [], (fields, page) => {
+      for (const { name, end, size } of damaged) {
+        this.#withFile(name, (file) => {
+          this.#readSound(file, end, name, [], (fields, page) => {
             if (fields.kind !== BATCH_END) targets.copy(fields, page)
           })
         })
@@ -392,7 +397,7 @@ class Salvage {
       targets.discard()
       throw error
     }
-    const kept = this.#cutTorn(sound)
+    const kept = this.#cutTails(sound)
     this.#files.syncDirectory(this.#directory)
     try {
       await this.#install(base, sound, written, firstId + targetIds.length, losses)
@@ -404,15 +409,15 @@ class Salvage {
     return [...kept, ...this.#putAside(damaged)]
   }
 
-  /** Cuts what is torn off sound segments, and answers where it is kept. */
-  #cutTorn(sound: readonly Survey[]): string[] {
+  /** Cuts what is torn, and room, off sound segments, and answers where the former is kept. */
+  #cutTails(sound: readonly Survey[]): string[] {
     const kept: string[] = []
-    for (const { name, tornAt } of sound) {
-      if (tornAt === undefined) continue
+    for (const { name, end, isTorn, size } of sound) {
+      if (end === size) continue
       const file = this.#files.open(this.#path(name), 'write')
       try {
-        kept.push(this.#keepFrom(file, tornAt, this.#freePath(name + TORN_SUFFIX)))
-        this.#files.truncate(file, tornAt)
+        if (isTorn) kept.push(this.#keepFrom(file, end, this.#freePath(name + TORN_SUFFIX)))
+        this.#files.truncate(file, end)
         this.#files.sync(file)
       } finally {
         this.#files.close(file)

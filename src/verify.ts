@@ -9,7 +9,7 @@ import { verifyCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, type Predecessor, storeSeed } from './format/file-header.ts'
 import { HintEncoder, hintSizeBound } from './format/hint.ts'
-import type { Manifest, SealedSegment } from './format/manifest.ts'
+import { knownTailSize, type Manifest, type SealedSegment } from './format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import { BATCH_END, keyOffset } from './format/record.ts'
 import { errorCode, type Files, readWhole } from './io/files.ts'
@@ -239,13 +239,14 @@ class Verifier {
         this.#add('torn', path, 0, `${size} bytes are behind the end of the store`)
         return
       }
-      const known = id === manifest.tailId ? manifest.tailSize : 0
+      const known = knownTailSize(manifest, id)
       if (size < known) {
         const message = `The file has ${size} bytes; the manifest says ${known}`
         this.#add('segment', path, size, message)
       }
       const usage = new SegmentUsage()
-      const end = await this.#scan(file, size, manifest, 'appended', usage, undefined)
+      const begin = { from: FILE_HEADER_SIZE, roomFrom: known }
+      const end = await this.#scan(file, size, manifest, 'appended', usage, undefined, begin)
       this.#bytesRead += size
       this.#tell(0)
       tail.sizes.set(id, size)
@@ -275,7 +276,7 @@ class Verifier {
     let from = FILE_HEADER_SIZE
     let whole = true
     while (from < to) {
-      const end = await this.#scan(file, to, manifest, origin, usage, hint, from)
+      const end = await this.#scan(file, to, manifest, origin, usage, hint, { from })
       if (end.faultAt === undefined) break
       whole = false
       this.#add('segment', path, end.faultAt, end.fault)
@@ -295,10 +296,10 @@ class Verifier {
     origin: 'appended' | 'merged',
     usage: SegmentUsage,
     hint: HintEncoder | undefined,
-    start = FILE_HEADER_SIZE,
+    begin: { readonly from: number; readonly roomFrom?: number },
   ): Promise<ScanEnd> {
     const window = new Window(this.#files, file, to)
-    let from = start
+    let { from } = begin
     let lastSequence = 0
     for (;;) {
       const options = {
@@ -306,6 +307,7 @@ class Verifier {
         ascending: origin === 'appended',
         batches: origin === 'appended' ? 'whole' : 'loose',
         window,
+        roomFrom: begin.roomFrom,
       } as const
       const end = scanSegment(options, (fields, page, offset) => {
         this.#records++
@@ -315,7 +317,7 @@ class Verifier {
         }
         return offset - from < STEP_SIZE ? undefined : false
       })
-      if (end.faultAt !== undefined || end.end >= to || end.end === from) return end
+      if (end.faultAt !== undefined || end.end + end.roomSize >= to || end.end === from) return end
       if (origin === 'appended' && end.maxSequence <= lastSequence) {
         return { ...end, faultAt: from, fault: 'Sequences do not ascend' }
       }

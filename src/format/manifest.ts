@@ -167,3 +167,8 @@ export function decodeManifest(
     segments,
   }
 }
+
+/** How much of a segment behind those that are listed is known to be whole and durable, in bytes; 0 for most. */
+export function knownTailSize({ tailId, tailSize }: Manifest, id: number): number {
+  return id === tailId ? tailSize : 0
+}

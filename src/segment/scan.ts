@@ -13,6 +13,7 @@ import {
   IN_BATCH,
   keyOffset,
   MAX_HEAD_SIZE,
+  MAX_ROOM_SIZE,
   MAX_SEQUENCE,
   MIN_RECORD_SIZE,
   type Page,
@@ -48,6 +49,8 @@ export interface ScanOptions {
    * `'loose'` gives each record as it comes, for a sealed segment, where every batch is known to be whole.
    */
   readonly batches: 'whole' | 'loose'
+  /** From where on zeros up to the end are room, see FORMAT.md; nowhere where it is missing. */
+  readonly roomFrom?: number | undefined
   /** A window over the same file to go on with; a new one where it is missing. */
   readonly window?: Window
 }
@@ -64,6 +67,8 @@ export interface ScanEnd {
   readonly maxSequence: number
   /** Where the last record begins that counts; `undefined` where none does. */
   readonly lastAt: number | undefined
+  /** How many bytes of room are behind `end`: they are no fault. */
+  readonly roomSize: number
 }
 
 /** A window that slides over a file. */
@@ -115,12 +120,13 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
   let lastSequence = 0
   let maxSequence = 0
   let lastAt: number | undefined
-  const stop = (faultAt: number | undefined, fault: string): ScanEnd => ({
+  const stop = (faultAt: number | undefined, fault: string, roomSize = 0): ScanEnd => ({
     end,
     faultAt,
     fault,
     maxSequence,
     lastAt,
+    roomSize,
   })
 
   while (at < to) {
@@ -133,6 +139,7 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
         size = fields.read(window.page, place, window.end, seed)
       }
     }
+    if (size <= 0 && at === end && isRoom(window, at, options)) return stop(undefined, '', to - at)
     if (size === SHORT) return stop(at, 'The record reaches beyond the end of the file')
     if (size === DAMAGED) return stop(at, 'The record does not match its checksum')
     const { kind, sequence } = fields
@@ -166,6 +173,14 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
     at += size
   }
   return batch.count > 0 ? stop(at, 'The last batch has no end') : stop(undefined, '')
+}
+
+/** Whether all from `at` on is room that was made for records and not used. */
+function isRoom(window: Window, at: number, { to, roomFrom }: ScanOptions): boolean {
+  const size = to - at
+  if (roomFrom === undefined || at < roomFrom || size > MAX_ROOM_SIZE) return false
+  const place = window.show(at, size)
+  return window.page.bytes.subarray(place, place + size).every((byte) => byte === 0)
 }
 
 /**

@@ -16,9 +16,17 @@ import type { StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import { type Page, pageOf, type RecordKind } from '../format/record.ts'
 import { writeFully } from '../io/files.ts'
+import { Room } from './room.ts'
 import type { Segment } from './segment.ts'
 import type { Segments } from './segments.ts'
 import { SegmentUsage } from './usage.ts'
+
+/** What a writer goes by. */
+export interface WriterOptions {
+  readonly maxSegmentBytes: number
+  /** Whether each group is made durable at once. */
+  readonly syncsEach: boolean
+}
 
 /** How many bytes are staged before they are written without being asked. */
 export const STAGE_SIZE = 256 * 1024
@@ -33,16 +41,18 @@ export class Writer {
   stagedCount = 0
 
   readonly #segments: Segments
-  readonly #maxSegmentBytes: number
+  readonly #options: WriterOptions
+  readonly #room: Room
   readonly #poison: (error: unknown) => StoreError
   #segment: Segment | undefined
   /** The figures of the active segment when the group began. */
   readonly #figuresBefore = new SegmentUsage()
 
   /** @param poison refuses every write from now on; answers what they are refused with */
-  constructor(segments: Segments, maxSegmentBytes: number, poison: (error: unknown) => StoreError) {
+  constructor(segments: Segments, options: WriterOptions, poison: (error: unknown) => StoreError) {
     this.#segments = segments
-    this.#maxSegmentBytes = maxSegmentBytes
+    this.#options = options
+    this.#room = new Room(segments.home.files, options.maxSegmentBytes)
     this.#poison = poison
     this.#resume(segments.active)
   }
@@ -73,7 +83,25 @@ export class Writer {
 
   /** Begins a new segment. Nothing may be staged. */
   rotate(): void {
+    this.finish()
     this.#resume(this.#segments.rotate())
+  }
+
+  /**
+   * Leaves the active segment as it is to stay. Nothing may be staged.
+   *
+   * @throws the operating system's error; {@link StoreError} FIRKIN_POISONED where it cannot be made durable
+   */
+  finish(): void {
+    if (!this.#room.isThere) return
+    const { segment } = this
+    this.#room.leave(segment)
+    try {
+      // What it holds is durable already, so that no later sync would see to it.
+      this.#segments.home.files.sync(segment.file)
+    } catch (error) {
+      throw this.#poison(error)
+    }
   }
 
   /** Counts the record that was just encoded at the end of the stage. */
@@ -96,6 +124,7 @@ export class Writer {
     const { segment } = this
     const size = this.stagedSize
     try {
+      this.#prepare(segment, size)
       writeFully(
         this.#segments.home.files,
         segment.file,
@@ -125,6 +154,7 @@ export class Writer {
     const { files } = this.#segments.home
     let position = segment.writtenSize
     try {
+      this.#room.leave(segment)
       for (const piece of pieces) {
         writeFully(files, segment.file, piece, piece.length, position)
         position += piece.length
@@ -136,6 +166,13 @@ export class Writer {
     segment.writtenSize = position
   }
 
+  /** Makes room for what is staged, or leaves none behind it. */
+  #prepare(segment: Segment, size: number): void {
+    const isLone = this.#options.syncsEach && this.stagedCount === 1 && !this.#segments.dirty
+    if (isLone) this.#room.prepare(segment, size)
+    else this.#room.leave(segment)
+  }
+
   /** Cuts off what a failed write has left behind the last group. */
   #cut(segment: Segment): void {
     const { files } = this.#segments.home
@@ -145,6 +182,7 @@ export class Writer {
       files.truncate(segment.file, segment.writtenSize)
       // A power loss must not bring back what has failed either.
       files.sync(segment.file)
+      this.#room.forget()
     } catch (error) {
       throw this.#poison(error)
     }
@@ -158,6 +196,6 @@ export class Writer {
   /** A record or batch larger than a segment gets one to itself. */
   #hasRoom(segment: Segment, size: number): boolean {
     const end = segment.writtenSize + this.stagedSize
-    return end === FILE_HEADER_SIZE || end + size <= this.#maxSegmentBytes
+    return end === FILE_HEADER_SIZE || end + size <= this.#options.maxSegmentBytes
   }
 }

@@ -24,6 +24,7 @@ export const workload: readonly Step[] = [
     name: 'put',
     async run(trial) {
       for (const key of ['one', 'two', 'three']) await trial.put(key, 40)
+      await putAlone(trial)
       await Promise.all(['four', 'five', 'six', 'one'].map((key) => trial.put(key, 700)))
       await trial.putSync('seven', 10)
       await trial.putSync('two', 60)
@@ -71,6 +72,8 @@ export const workload: readonly Step[] = [
   {
     name: 'rotation',
     async run(trial) {
+      await putAlone(trial)
+      await trial.putSync('rotating', 60 * KIB)
       await Promise.all(range(10).map((index) => trial.put(`r${index}`, 7 * KIB)))
       await trial.putSync('r3', 7 * KIB)
       await trial.idle()
@@ -156,6 +159,9 @@ export const workload: readonly Step[] = [
     async run(trial) {
       await trial.close()
       await trial.open()
+      await putAlone(trial)
+      await trial.close()
+      await trial.open()
       await trial.put('one', 90)
       await trial.delete('two')
       await Promise.all(range(9).map((index) => trial.put(`r${index}`, 7 * KIB)))
@@ -180,6 +186,11 @@ export const workload: readonly Step[] = [
     run: (trial) => trial.close(),
   },
 ]
+
+/** Puts one key after the other, for which a store that syncs each makes room ahead. */
+async function putAlone(trial: Trial): Promise<void> {
+  for (const index of range(5)) await trial.put('alone', 300 + index)
+}
 
 function range(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index)

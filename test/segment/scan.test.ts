@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { encodeFileHeader, FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
-import { BATCH_END, IN_BATCH, PUT, TOMBSTONE } from '../../src/format/record.ts'
+import { BATCH_END, IN_BATCH, MAX_ROOM_SIZE, PUT, TOMBSTONE } from '../../src/format/record.ts'
 import { findRecord, type ScanEnd, type ScanOptions, scanSegment } from '../../src/segment/scan.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { batchEnd, flips, put, record, SEED, STORE_ID, tombstone } from '../support/records.ts'
@@ -69,6 +69,7 @@ describe('a scan', () => {
       fault: '',
       maxSequence: 3,
       lastAt: FILE_HEADER_SIZE + a.length + b.length,
+      roomSize: 0,
     })
   })
 
@@ -81,6 +82,7 @@ describe('a scan', () => {
         fault: '',
         maxSequence: 0,
         lastAt: undefined,
+        roomSize: 0,
       },
     })
   })
@@ -108,6 +110,37 @@ describe('a scan', () => {
 
     expect(found).toEqual(['0 +a 1'])
     expect(end).toMatchObject({ faultAt: FILE_HEADER_SIZE + a.length, maxSequence: 1 })
+  })
+
+  it('takes zeros up to the end for room, where there may be some', () => {
+    const roomFrom = FILE_HEADER_SIZE
+    const ends = [1, 17, 100, MAX_ROOM_SIZE].map(
+      (size) => scan(Buffer.concat([a, Buffer.alloc(size)]), { roomFrom }).end,
+    )
+
+    expect(ends.map(({ roomSize }) => roomSize)).toEqual([1, 17, 100, MAX_ROOM_SIZE])
+    for (const { end, faultAt } of ends) {
+      expect([end, faultAt]).toEqual([FILE_HEADER_SIZE + a.length, undefined])
+    }
+  })
+
+  it('takes nothing else for room', () => {
+    const roomFrom = FILE_HEADER_SIZE
+    const faultAt = FILE_HEADER_SIZE + a.length
+    const zeros = Buffer.alloc(100)
+    const marked = Buffer.from(zeros).fill(1, 99)
+    const tooMany = Buffer.alloc(MAX_ROOM_SIZE + 1)
+
+    expect(scan(Buffer.concat([a, marked]), { roomFrom }).end).toMatchObject({ faultAt })
+    expect(scan(Buffer.concat([a, tooMany]), { roomFrom }).end).toMatchObject({ faultAt })
+    expect(scan(Buffer.concat([a, zeros]), { roomFrom: faultAt + 1 }).end).toMatchObject({
+      faultAt,
+    })
+    expect(scan(Buffer.concat([a, member('b', 2), zeros]), { roomFrom }).end).toMatchObject({
+      end: faultAt,
+      roomSize: 0,
+      faultAt: expect.any(Number),
+    })
   })
 
   it('believes no size that reaches beyond the file', () => {

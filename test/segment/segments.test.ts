@@ -43,7 +43,7 @@ class Bench {
     this.segments = new Segments(home, manifest, 1, 0)
     this.writer = new Writer(
       this.segments,
-      64 * KIB,
+      { maxSegmentBytes: 64 * KIB, syncsEach: false },
       (cause) => new StoreError('FIRKIN_POISONED', 'poisoned', { cause }),
     )
   }

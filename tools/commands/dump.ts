@@ -2,7 +2,7 @@ import { join, resolve } from 'node:path'
 import { Command } from 'commander'
 import { CorruptionError, StoreError } from '../../src/errors.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
-import type { Manifest } from '../../src/format/manifest.ts'
+import { knownTailSize, type Manifest } from '../../src/format/manifest.ts'
 import { segmentName } from '../../src/format/names.ts'
 import { findRecord, scanSegment, Window } from '../../src/segment/scan.ts'
 import { withExamples } from '../examples.ts'
@@ -86,13 +86,16 @@ async function dumpSegment(
       sound = false
     }
     const to = segment.size
-    const scanOptions = segment.scanOptions('loose', FILE_HEADER_SIZE, to)
+    const scanOptions = {
+      ...segment.scanOptions('loose', FILE_HEADER_SIZE, to),
+      roomFrom: isTail ? knownTailSize(manifest, id) : to,
+    }
     const window = new Window(scanOptions.files, scanOptions.file, to)
     for (let from = FILE_HEADER_SIZE; from < to; ) {
       interrupt.throwIfAborted()
       const records: PlacedRecord[] = []
       const start = from
-      const { end, faultAt, fault } = scanSegment(
+      const { end, faultAt, fault, roomSize } = scanSegment(
         { ...scanOptions, from, window },
         (fields, page, offset) => {
           records.push(placeRecord(fields, page, id, offset))
@@ -100,7 +103,7 @@ async function dumpSegment(
         },
       )
       for (const record of records) await print(record)
-      from = end
+      from = end + roomSize
       if (faultAt === undefined) continue
       await output.flush()
       const next = findRecord({ ...scanOptions, from: faultAt + 1 }, 0) ?? to

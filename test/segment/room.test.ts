@@ -1,0 +1,203 @@
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { StoreError } from '../../src/errors.ts'
+import type { Manifest } from '../../src/format/manifest.ts'
+import { segmentName } from '../../src/format/names.ts'
+import { MAX_ROOM_SIZE, PUT } from '../../src/format/record.ts'
+import { Segments } from '../../src/segment/segments.ts'
+import { Writer } from '../../src/segment/writer.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { put, STORE_ID } from '../support/records.ts'
+
+const DIRECTORY = '/disk/room'
+const KIB = 1024
+
+const manifest: Manifest = {
+  storeId: STORE_ID,
+  generation: 0,
+  tailId: 1,
+  tailSize: 0,
+  nextSegmentId: 1,
+  nextSequence: 1,
+  keydirKind: 'btree',
+  closed: true,
+  segments: [],
+}
+
+/** A writer, and how much room there is behind what it has written. */
+class Bench {
+  readonly files = new FaultyFiles(1)
+  readonly segments: Segments
+  readonly writer: Writer
+  #sequence = 1
+
+  constructor(maxSegmentBytes = 1024 * KIB, syncsEach = true) {
+    this.files.makeDirectory(DIRECTORY)
+    const home = { files: this.files, directory: DIRECTORY, storeId: STORE_ID }
+    this.segments = new Segments(home, manifest, 1, 0)
+    this.writer = new Writer(
+      this.segments,
+      { maxSegmentBytes, syncsEach },
+      (cause) => new StoreError('FIRKIN_POISONED', 'poisoned', { cause }),
+    )
+  }
+
+  /** Writes groups of so many records, and makes each durable. */
+  write(counts: readonly number[], valueSize = 100): void {
+    for (const count of counts) {
+      for (let index = 0; index < count; index++) this.#stage(valueSize)
+      this.writer.flush()
+      this.segments.syncNow()
+    }
+  }
+
+  /** Writes a record that nothing makes durable. */
+  writeUnsynced(): void {
+    this.#stage(100)
+    this.writer.flush()
+  }
+
+  /** Brings the writer to where the next lone record gets room. */
+  static readonly BEFORE = [1, 1, 1, 1]
+
+  get room(): number {
+    return this.fileOf(this.writer.segment.id).length - this.writer.segment.writtenSize
+  }
+
+  fileOf(id: number): Buffer {
+    return this.files.peek(join(DIRECTORY, segmentName(id))) ?? Buffer.alloc(0)
+  }
+
+  #stage(valueSize: number): void {
+    const { writer } = this
+    const bytes = put('key', 'x'.repeat(valueSize), this.#sequence)
+    if (writer.needsRotation(bytes.length)) writer.rotate()
+    bytes.copy(writer.page.bytes, writer.stagedSize)
+    writer.stage(PUT, bytes.length, this.#sequence++, 0)
+  }
+}
+
+describe('room', () => {
+  it('is made once a few records have come alone, and used by those that follow', () => {
+    const bench = new Bench()
+    bench.write(Bench.BEFORE)
+    expect(bench.room).toBe(0)
+
+    bench.write([1])
+    const { room } = bench
+    bench.write([1])
+
+    expect(room).toBeGreaterThan(MAX_ROOM_SIZE - KIB)
+    expect(bench.room).toBeLessThan(room)
+    const { writtenSize } = bench.writer.segment
+    expect(bench.fileOf(1).subarray(writtenSize).equals(Buffer.alloc(bench.room))).toBe(true)
+  })
+
+  it('is made anew once it is used up, and never larger than a reader takes for room', () => {
+    const bench = new Bench()
+    const sizes = new Set<number>()
+    for (let count = 0; count < 100; count++) {
+      bench.write([1], 10 * KIB)
+      sizes.add(bench.room)
+    }
+
+    expect(bench.segments.tail).toHaveLength(1)
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(MAX_ROOM_SIZE)
+    expect(sizes.size).toBeGreaterThan(10)
+  })
+
+  it('is not made where nothing is made durable at once', () => {
+    const bench = new Bench(1024 * KIB, false)
+
+    bench.write([...Bench.BEFORE, 1, 1])
+
+    expect(bench.room).toBe(0)
+  })
+
+  it('is taken back by a group of several records, which a power loss could leave a part of', () => {
+    const bench = new Bench()
+    bench.write([...Bench.BEFORE, 1])
+
+    bench.write([2])
+
+    expect(bench.room).toBe(0)
+  })
+
+  it('is taken back by a record behind one that is not durable', () => {
+    const bench = new Bench()
+    bench.write([...Bench.BEFORE, 1])
+    bench.writeUnsynced()
+    expect(bench.room).toBeGreaterThan(0)
+
+    bench.writeUnsynced()
+
+    expect(bench.room).toBe(0)
+  })
+
+  it('is taken back by what is written past the stage, and by large records', () => {
+    const through = new Bench()
+    through.write([...Bench.BEFORE, 1])
+    through.writer.writeThrough([Buffer.alloc(300 * KIB, 1)])
+    expect(through.room).toBe(0)
+
+    const large = new Bench()
+    large.write([...Bench.BEFORE, 1])
+    large.write([1], MAX_ROOM_SIZE)
+    expect(large.room).toBe(0)
+  })
+
+  it('does not reach beyond the segment', () => {
+    const bench = new Bench(8 * KIB)
+
+    bench.write([...Bench.BEFORE, 1])
+
+    expect(bench.fileOf(1)).toHaveLength(8 * KIB)
+  })
+
+  it('is not left behind in a segment that is full, even by a power loss', () => {
+    const bench = new Bench(8 * KIB)
+    bench.write([...Bench.BEFORE, 1])
+    const { writtenSize } = bench.writer.segment
+
+    bench.writer.rotate()
+
+    expect(bench.fileOf(1)).toHaveLength(writtenSize)
+    const left = bench.files.afterPowerLoss({ files: ['dropped'], entries: 'kept' }, 1)
+    expect(left.peek(join(DIRECTORY, segmentName(1)))).toHaveLength(writtenSize)
+  })
+
+  it('is done without where the disk is full, but for the record itself', () => {
+    const bench = new Bench()
+    bench.write(Bench.BEFORE)
+    bench.files.capacity = bench.files.usedSize + KIB
+
+    bench.write([1, 1])
+
+    expect(bench.room).toBe(0)
+    expect(bench.writer.segment.usage.putCount).toBe(6)
+  })
+
+  it('poisons its store where it cannot be taken back durably', () => {
+    const bench = new Bench()
+    bench.write([...Bench.BEFORE, 1])
+    bench.files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
+
+    expect(() => bench.writer.rotate()).toThrow(
+      expect.objectContaining({ code: 'FIRKIN_POISONED' }),
+    )
+  })
+
+  it('that cannot be taken back fails the write that it is in the way of, and is known to be there', () => {
+    const bench = new Bench()
+    bench.write([...Bench.BEFORE, 1])
+    const { writtenSize } = bench.writer.segment
+    bench.files.fail({ kinds: ['truncate'], nth: 1, code: 'EIO' })
+
+    expect(() => bench.write([2])).toThrow('EIO')
+
+    expect(bench.room).toBe(0)
+    expect(bench.writer.segment.writtenSize).toBe(writtenSize)
+    bench.write([2])
+    expect(bench.fileOf(1)).toHaveLength(bench.writer.segment.writtenSize)
+  })
+})
