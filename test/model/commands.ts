@@ -2,10 +2,11 @@
 
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import type { KeydirKind, StoreOptions } from '../../src/index.ts'
+import type { KeydirKind, RangeOptions, StoreOptions } from '../../src/index.ts'
 import { type Files, systemFiles } from '../../src/io/files.ts'
 import { Store } from '../../src/store.ts'
 import { inProcessLabour } from '../support/labour.ts'
+import { inRange } from '../support/ranges.ts'
 
 /** An entry as the map holds it. */
 interface Expected {
@@ -183,30 +184,48 @@ const get = key.map((k) =>
   }),
 )
 
-const range = fc
-  .record({
-    gt: fc.option(key, { nil: undefined }),
-    lte: fc.option(key, { nil: undefined }),
-    prefix: fc.option(fc.constantFrom('key', 'key:', 'a', 'é'), { nil: undefined }),
-    reverse: fc.boolean(),
-    limit: fc.option(fc.integer({ min: 0, max: 10 }), { nil: undefined }),
-  })
-  .map((drawn) => {
-    const { gt, lte, prefix, reverse, limit } = drawn
-    const options = Object.fromEntries(Object.entries(drawn).filter(([, v]) => v !== undefined))
-    return command(`range ${JSON.stringify(options)}`, async (model, { store }) => {
-      let expected = liveEntries(model).filter(
-        ([k]) =>
-          (gt === undefined || bySize(k, gt) > 0) &&
-          (lte === undefined || bySize(k, lte) <= 0) &&
-          (prefix === undefined || k.startsWith(prefix)),
-      )
-      if (reverse) expected.reverse()
-      expected = expected.slice(0, limit ?? expected.length)
-      expect([...store.entries(options)]).toEqual(expected)
-      expect(store.count(options)).toBe(expected.length)
-    })
-  })
+const prefix = fc.constantFrom('', 'key', 'key:', 'key:00', 'key:01', 'a', 'ab', 'é', 'none')
+const lower = fc.constantFrom('gt', 'gte')
+const upper = fc.constantFrom('lt', 'lte')
+/** What a range may have beside its bounds. */
+const manner = fc.record(
+  { reverse: fc.boolean(), limit: fc.integer({ min: 0, max: 10 }) },
+  { requiredKeys: [] },
+)
+
+/** Ranges of each form: with many keys, with a single one, and with none, where bounds are inverted say. */
+const bounds: fc.Arbitrary<RangeOptions> = fc
+  .oneof(
+    fc.constant({}),
+    prefix.map((drawn) => ({ prefix: drawn })),
+    fc.tuple(fc.oneof(lower, upper), key).map(([form, k]) => ({ [form]: k })),
+    fc
+      .tuple(lower, upper, fc.uniqueArray(key, { minLength: 2, maxLength: 2 }))
+      .map(([low, high, keys]) => ({ [low]: keys.sort(bySize)[0], [high]: keys[1] })),
+    // At one key, with each two of the forms.
+    fc
+      .tuple(fc.subarray(['gt', 'gte', 'lt', 'lte'], { minLength: 2, maxLength: 2 }), key)
+      .map(([forms, k]) => Object.fromEntries(forms.map((form) => [form, k]))),
+    fc.record({ gt: key, gte: key, lt: key, lte: key, prefix }, { requiredKeys: [] }),
+  )
+  .chain((drawn) => manner.map((more) => ({ ...drawn, ...more })))
+
+/** The entries of a range that the map holds, in order. */
+function entriesIn(model: Model, options: RangeOptions): [string, string][] {
+  return inRange(liveEntries(model), options, ([k]) => Buffer.from(k))
+}
+
+const range = bounds.map((options) =>
+  command(`range ${JSON.stringify(options)}`, async (model, { store }) => {
+    const expected = entriesIn(model, options)
+    using snapshot = store.snapshot()
+    for (const source of [store, snapshot]) {
+      expect([...source.entries(options)]).toEqual(expected)
+      expect([...source.keys(options)]).toEqual(expected.map(([k]) => k))
+      expect(source.count(options)).toBe(expected.length)
+    }
+  }),
+)
 
 /** Changes the store under a snapshot and an iterator that is half-way. */
 const snapshot = fc.array(fc.tuple(key, fc.option(value)), { maxLength: 15 }).map((changes) =>
@@ -233,11 +252,11 @@ const snapshot = fc.array(fc.tuple(key, fc.option(value)), { maxLength: 15 }).ma
   }),
 )
 
-const clear = fc.constantFrom({ prefix: 'key:01' }, { lt: 'b' }, undefined).map((bounds) =>
-  command(`clear ${JSON.stringify(bounds)}`, async (model, { store }) => {
-    const gone = [...store.keys(bounds)]
-    expect(await store.clear(bounds)).toBe(gone.length)
-    for (const k of gone) model.entries.delete(k)
+const clear = bounds.map((options) =>
+  command(`clear ${JSON.stringify(options)}`, async (model, { store }) => {
+    const gone = entriesIn(model, options)
+    expect(await store.clear(options)).toBe(gone.length)
+    for (const [k] of gone) model.entries.delete(k)
   }),
 )
 
@@ -287,5 +306,6 @@ export const commands = fc.commands(
     crash,
     verify,
   ],
-  { maxCommands: 60 },
+  // By default there would be ten at most.
+  { maxCommands: 60, size: 'max' },
 )

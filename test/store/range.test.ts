@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { RangeOptions } from '../../src/index.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
+import { inRange } from '../support/ranges.ts'
 import { DISK, KIB, keysUpTo, openAny, openOn, type TextStore, withCode } from '../support/store.ts'
 
 const kinds = ['btree', 'hash', 'skiplist', 'bplustree'] as const
@@ -24,18 +25,7 @@ const keys = [
 
 /** What a range is to give, by looking at every key. */
 function filtered(all: readonly Buffer[], range: RangeOptions): Buffer[] {
-  const bytes = (key: string | Uint8Array | undefined) => Buffer.from(key ?? '')
-  const { gt, gte, lt, lte, prefix, reverse = false, limit = Number.POSITIVE_INFINITY } = range
-  const found = all.filter(
-    (key) =>
-      (gt === undefined || Buffer.compare(key, bytes(gt)) > 0) &&
-      (gte === undefined || Buffer.compare(key, bytes(gte)) >= 0) &&
-      (lt === undefined || Buffer.compare(key, bytes(lt)) < 0) &&
-      (lte === undefined || Buffer.compare(key, bytes(lte)) <= 0) &&
-      (prefix === undefined || key.subarray(0, bytes(prefix).length).equals(bytes(prefix))),
-  )
-  if (reverse) found.reverse()
-  return found.slice(0, limit)
+  return inRange(all, range, (key) => key)
 }
 
 describe('a range', () => {
