@@ -2,7 +2,7 @@
 
 import { resolve } from 'node:path'
 import { CorruptionError, StoreError } from './errors.ts'
-import { parseName } from './format/names.ts'
+import { holdsStore } from './format/names.ts'
 import { errorCode, type Files } from './io/files.ts'
 import { type Lock, takeLock } from './io/lock.ts'
 import type { ResolvedOptions } from './options.ts'
@@ -38,11 +38,6 @@ export function prepare(
     throw asStoreError(error, `Cannot make the directory ${directory}`)
   }
   return options.lock ? takeLock(directory) : undefined
-}
-
-/** Whether a directory has a store, whole or not. */
-function holdsStore(names: readonly string[]): boolean {
-  return names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))
 }
 
 /** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */

@@ -20,7 +20,14 @@ import { loadCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, type Predecessor, STORE_ID_SIZE } from './format/file-header.ts'
 import { knownTailSize, type Manifest } from './format/manifest.ts'
-import { hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
+import {
+  hintName,
+  holdsStore,
+  MANIFEST_NAME,
+  parseName,
+  segmentIdsOf,
+  segmentName,
+} from './format/names.ts'
 import type { Page } from './format/record.ts'
 import { type Files, readFully, writeFully } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
@@ -172,8 +179,7 @@ async function salvage(
   { maxSegmentBytes, clock }: RecoveryOptions,
 ): Promise<LossReport | undefined> {
   const names = files.list(directory) ?? []
-  if (!names.some((name) => ['manifest', 'segment'].includes(parseName(name).type)))
-    return undefined
+  if (!holdsStore(names)) return undefined
   const report = await salvageStore(files, directory, {
     maxSegmentBytes,
     dryRun: false,
@@ -250,7 +256,7 @@ export function openTail(
   options: RecoveryOptions,
 ): OpenTail {
   const listed = new Set(manifest.segments.map((sealed) => sealed.id))
-  const ids = segmentIds(names).filter((id) => id >= manifest.tailId && !listed.has(id))
+  const ids = segmentIdsOf(names).filter((id) => id >= manifest.tailId && !listed.has(id))
   const tail: OpenTail = { segments: [], predecessors: new Map(), leftovers: [] }
   if (manifest.tailSize > 0 && !ids.includes(manifest.tailId)) {
     const path = join(home.directory, segmentName(manifest.tailId))
@@ -465,17 +471,8 @@ function endsAsClosed(segments: Segments): boolean {
   return tail.length === 1 && tail[0]?.id === tailId && tail[0].writtenSize === tailSize
 }
 
-function segmentIds(names: readonly string[]): number[] {
-  const ids: number[] = []
-  for (const name of names) {
-    const parsed = parseName(name)
-    if (parsed.type === 'segment') ids.push(parsed.id)
-  }
-  return ids.sort((a, b) => a - b)
-}
-
 function highestId(names: readonly string[]): number {
-  return segmentIds(names).at(-1) ?? 0
+  return segmentIdsOf(names).at(-1) ?? 0
 }
 
 function mappingSize(options: RecoveryOptions): number {

@@ -25,7 +25,7 @@ import {
   storeSeed,
 } from './format/file-header.ts'
 import type { Manifest, SealedSegment } from './format/manifest.ts'
-import { CHECKPOINT_NAME, hintName, parseName, segmentName } from './format/names.ts'
+import { CHECKPOINT_NAME, hintName, parseName, segmentIdsOf, segmentName } from './format/names.ts'
 import { BATCH_END } from './format/record.ts'
 import { errorCode, type FileDescriptor, type Files, readFully, writeFully } from './io/files.ts'
 import type { KeydirKind } from './keydir/keydir.ts'
@@ -133,7 +133,7 @@ class Salvage {
 
   async run(): Promise<LossReport> {
     const names = this.#files.list(this.#directory) ?? []
-    const ids = segmentIds(names)
+    const ids = segmentIdsOf(names)
     const manifest = this.#readManifest(names)
     if (manifest === undefined && ids.length === 0) {
       throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${this.#directory}`)
@@ -372,7 +372,7 @@ class Salvage {
   ): Promise<string[]> {
     const damaged = surveys.filter(({ ranges }) => ranges.length > 0)
     const sound = surveys.filter(({ ranges }) => ranges.length === 0)
-    const highest = Math.max(0, ...segmentIds(names))
+    const highest = Math.max(0, ...segmentIdsOf(names))
     const firstId = Math.max(base.nextSegmentId, highest + 1)
     const { maxSegmentBytes } = this.#options
     const bytes = damaged.reduce((sum, { size }) => sum + size, 0)
@@ -537,13 +537,4 @@ function joined(ranges: readonly DamagedRange[]): DamagedRange[] {
     } else result.push(range)
   }
   return result
-}
-
-function segmentIds(names: readonly string[]): number[] {
-  const ids: number[] = []
-  for (const name of names) {
-    const parsed = parseName(name)
-    if (parsed.type === 'segment') ids.push(parsed.id)
-  }
-  return ids.sort((a, b) => a - b)
 }

@@ -15,7 +15,7 @@ import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { CorruptionError, StoreError } from '../src/errors.ts'
 import type { Manifest } from '../src/format/manifest.ts'
-import { MANIFEST_NAME, parseName } from '../src/format/names.ts'
+import { holdsStore, MANIFEST_NAME, parseName } from '../src/format/names.ts'
 import { errorCode, readFully, systemFiles, writeFully } from '../src/io/files.ts'
 import { lockHolder, takeLock } from '../src/io/lock.ts'
 import { readManifest } from '../src/manifest-file.ts'
@@ -147,7 +147,7 @@ function assertRepairable(directory: string): void {
   if (names === undefined) {
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no directory ${directory}`)
   }
-  if (!names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))) {
+  if (!holdsStore(names)) {
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
   }
   const holder = lockHolder(directory)

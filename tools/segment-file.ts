@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { CorruptionError } from '../src/errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../src/format/file-header.ts'
 import type { Manifest } from '../src/format/manifest.ts'
-import { parseName } from '../src/format/names.ts'
+import { segmentIdsOf } from '../src/format/names.ts'
 import { type FileDescriptor, systemFiles } from '../src/io/files.ts'
 import { openSegmentFile, readSegmentHeader } from '../src/segment/open.ts'
 import type { ScanOptions } from '../src/segment/scan.ts'
@@ -82,10 +82,9 @@ export class SegmentFile {
 /** The ids of a store's segments, ascending: those that the manifest lists, and those of its tail. */
 export function segmentIds(directory: string, manifest: Manifest): number[] {
   const listed = new Set(manifest.segments.map(({ id }) => id))
-  const tail = (systemFiles.list(resolve(directory)) ?? [])
-    .map((name) => parseName(name))
-    .flatMap((parsed) => (parsed.type === 'segment' ? [parsed.id] : []))
-    .filter((id) => id >= manifest.tailId && !listed.has(id) && isAppended(directory, manifest, id))
+  const tail = segmentIdsOf(systemFiles.list(resolve(directory)) ?? []).filter(
+    (id) => id >= manifest.tailId && !listed.has(id) && isAppended(directory, manifest, id),
+  )
   // The one that is known to be there is of the store even if it is missing.
   const promised = manifest.tailSize > 0 ? [manifest.tailId] : []
   return [...new Set([...listed, ...promised, ...tail])].sort((a, b) => a - b)

@@ -61,6 +61,19 @@ export function parseName(name: string): FileName {
   return { type: 'foreign' }
 }
 
+/** Whether these are the names in a directory that has a store, whole or not. */
+export function holdsStore(names: readonly string[]): boolean {
+  return names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))
+}
+
+/** The ids of the segments among these names, ascending. */
+export function segmentIdsOf(names: readonly string[]): number[] {
+  return names
+    .map((name) => parseName(name))
+    .flatMap((parsed) => (parsed.type === 'segment' ? [parsed.id] : []))
+    .sort((a, b) => a - b)
+}
+
 function idName(id: number): string {
   return String(id).padStart(ID_DIGITS, '0')
 }

@@ -2,10 +2,12 @@ import { describe, expect, it } from 'vitest'
 import {
   CHECKPOINT_NAME,
   hintName,
+  holdsStore,
   LOCK_NAME,
   MANIFEST_NAME,
   MAX_SEGMENT_ID,
   parseName,
+  segmentIdsOf,
   segmentName,
   temporaryName,
 } from '../../src/format/names.ts'
@@ -47,6 +49,16 @@ describe('the name of a file', () => {
     '',
   ])('%j is not the store’s', (name) => {
     expect(parseName(name)).toEqual({ type: 'foreign' })
+  })
+
+  it('tells the segments of a directory, and whether it has a store', () => {
+    const others = ['0000000007.hint', 'CHECKPOINT', 'LOCK', '0000000001.segment.damaged', 'notes']
+    const segments = [segmentName(200), segmentName(3)]
+
+    expect(segmentIdsOf([...others, ...segments])).toEqual([3, 200])
+    expect(holdsStore(others)).toBe(false)
+    expect(holdsStore([...others, MANIFEST_NAME])).toBe(true)
+    expect(holdsStore([...others, ...segments])).toBe(true)
   })
 
   it('sorts as the ids do', () => {

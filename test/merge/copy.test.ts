@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { encodeFileHeader, FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { HintDecoder } from '../../src/format/hint.ts'
 import { hintName, segmentName } from '../../src/format/names.ts'
 import { IN_BATCH, PUT, recordSize, TOMBSTONE } from '../../src/format/record.ts'
@@ -8,7 +8,15 @@ import { type CopyJob, type CopyProgress, copySegments } from '../../src/merge/c
 import type { CopyTarget } from '../../src/merge/targets.ts'
 import { scanSegment } from '../../src/segment/scan.ts'
 import { type FaultCode, FaultyFiles } from '../support/faulty-files.ts'
-import { batchEnd, put, record, SEED, STORE_ID, tombstone } from '../support/records.ts'
+import {
+  batchEnd,
+  put,
+  record,
+  SEED,
+  STORE_ID,
+  segmentHeader,
+  tombstone,
+} from '../support/records.ts'
 
 const DIRECTORY = '/disk/copy'
 const KIB = 1024
@@ -18,13 +26,7 @@ function filesWith(segments: readonly Buffer[][]): FaultyFiles {
   const files = new FaultyFiles(1)
   files.makeDirectory(DIRECTORY)
   for (const [index, records] of segments.entries()) {
-    const header = encodeFileHeader({
-      type: 'segment',
-      storeId: STORE_ID,
-      fileId: index + 1,
-      origin: 'appended',
-      predecessor: undefined,
-    })
+    const header = segmentHeader(index + 1)
     files.poke(join(DIRECTORY, segmentName(index + 1)), Buffer.concat([header, ...records]))
   }
   return files

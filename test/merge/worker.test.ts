@@ -5,12 +5,12 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { encodeFileHeader, FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { hintName, segmentName } from '../../src/format/names.ts'
 import type { CopyJob, CopyProgress } from '../../src/merge/copy.ts'
 import { threadLabour } from '../../src/merge/thread.ts'
 import { withDirectory } from '../support/directory.ts'
-import { put, STORE_ID, tombstone } from '../support/records.ts'
+import { put, STORE_ID, segmentHeader, tombstone } from '../support/records.ts'
 
 const run = promisify(execFile)
 const KIB = 1024
@@ -19,13 +19,7 @@ const BUILT = new URL('../../dist/src/index.js', import.meta.url).href
 
 /** Writes a segment with id 1, and answers the job that copies it; every put is live. */
 async function jobIn(directory: string, records: readonly Buffer[]): Promise<CopyJob> {
-  const header = encodeFileHeader({
-    type: 'segment',
-    storeId: STORE_ID,
-    fileId: 1,
-    origin: 'appended',
-    predecessor: undefined,
-  })
+  const header = segmentHeader(1)
   const bytes = Buffer.concat([header, ...records])
   await writeFile(join(directory, segmentName(1)), bytes)
   let at = FILE_HEADER_SIZE

@@ -1,19 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { encodeFileHeader, FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { BATCH_END, IN_BATCH, MAX_ROOM_SIZE, PUT, TOMBSTONE } from '../../src/format/record.ts'
 import { findRecord, type ScanEnd, type ScanOptions, scanSegment } from '../../src/segment/scan.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { batchEnd, flips, put, record, SEED, STORE_ID, tombstone } from '../support/records.ts'
+import { batchEnd, flips, put, record, SEED, segmentHeader, tombstone } from '../support/records.ts'
 
 const PATH = '/disk/scan/file'
 
-const header = encodeFileHeader({
-  type: 'segment',
-  storeId: STORE_ID,
-  fileId: 1,
-  origin: 'appended',
-  predecessor: undefined,
-})
+const header = segmentHeader(1)
 
 function member(key: string, sequence: number): Buffer {
   return record({ key, value: 'of a batch', sequence, flags: IN_BATCH })

@@ -1,4 +1,5 @@
 import { checksum } from '../../src/format/checksum.ts'
+import { encodeFileHeader } from '../../src/format/file-header.ts'
 import {
   BATCH_COUNT_SIZE,
   BATCH_END,
@@ -24,6 +25,18 @@ export interface RecordInput {
 /** The store id of tests, and the seed that follows from it. */
 export const STORE_ID = Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex')
 export const SEED = checksum(STORE_ID, 0, STORE_ID.length, 0)
+
+/** What the file of a segment that was written begins with; no other went before it. */
+export function segmentHeader(fileId: number): Buffer {
+  const origin = 'appended'
+  return encodeFileHeader({
+    type: 'segment',
+    storeId: STORE_ID,
+    fileId,
+    origin,
+    predecessor: undefined,
+  })
+}
 
 /** A whole record. */
 export function record(input: RecordInput): Buffer {
