@@ -29,10 +29,13 @@ export function prepare(
 ): Lock | undefined {
   if (options.readOnly) return undefined
   try {
-    if (options.createIfMissing) files.makeDirectory(directory)
-    // Nothing is left where there is nothing, not even the lock's file.
-    else if (!holdsStore(files.list(directory) ?? [])) {
-      throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
+    if (!holdsStore(files.list(directory) ?? [])) {
+      // Nothing is left where there is nothing, not even the lock's file.
+      if (!options.createIfMissing) {
+        throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
+      }
+      // Also where it is there: a store is not begun before the names that lead to it are durable.
+      files.makeDirectory(directory)
     }
   } catch (error) {
     throw asStoreError(error, `Cannot make the directory ${directory}`)

@@ -7,7 +7,7 @@
 
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
-import { parseName } from '../format/names.ts'
+import { holdsStore, parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
 import { takeLock } from '../io/lock.ts'
 import { type Labour, threadLabour } from '../merge/thread.ts'
@@ -68,7 +68,8 @@ export function claimDirectory(
   directory: string,
   valueEncoding: ValueEncoding<never> | ValueEncoding<unknown>,
 ): void {
-  files.makeDirectory(directory)
+  const names = files.list(directory)
+  if (names === undefined) files.makeDirectory(directory)
   const path = join(directory, MARKER_NAME)
   const encoding = typeof valueEncoding === 'string' ? valueEncoding : 'codec'
   const expected = `${JSON.stringify({ cache: VERSION, valueEncoding: encoding })}\n`
@@ -77,7 +78,7 @@ export function claimDirectory(
   if (found !== undefined) {
     throw new StoreError('FIRKIN_VERSION', `The cache in ${directory} is of another kind: ${found}`)
   }
-  if (holdsStore(files, directory)) {
+  if (holdsStore(names ?? [])) {
     throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
   }
   const file = files.open(path, 'create')
@@ -96,7 +97,7 @@ export function claimDirectory(
 export function emptyDirectory({ files, lock }: CacheEnvironment, directory: string): void {
   const names = files.list(directory) ?? []
   if (!names.includes(MARKER_NAME)) {
-    if (!holdsStore(files, directory)) return
+    if (!holdsStore(names)) return
     throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
   }
   const held = lock ? takeLock(directory) : undefined
@@ -110,9 +111,4 @@ export function emptyDirectory({ files, lock }: CacheEnvironment, directory: str
   } finally {
     held?.release()
   }
-}
-
-function holdsStore(files: Files, directory: string): boolean {
-  const names = files.list(directory) ?? []
-  return names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))
 }

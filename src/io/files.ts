@@ -64,7 +64,10 @@ export interface Files {
   link(from: string, to: string): void
   /** The names in a directory; `undefined` where there is no such directory. */
   list(directory: string): string[] | undefined
-  /** Creates a directory with all that lead to it; each new name survives a power loss. */
+  /**
+   * Creates a directory with all that lead to it, where they are missing. On return all these names survive a power
+   * loss, whoever has made them.
+   */
   makeDirectory(directory: string): void
 }
 
@@ -113,12 +116,7 @@ export const systemFiles: Files = {
     }
   },
   makeDirectory(directory) {
-    const first = fs.mkdirSync(directory, { recursive: true })
-    if (first === undefined) return
-    for (let made = directory; ; made = dirname(made)) {
-      syncDirectory(dirname(made))
-      if (made === first) return
-    }
+    syncNames(directory, fs.mkdirSync(directory, { recursive: true }))
   },
 }
 
@@ -235,5 +233,26 @@ function syncDirectory(directory: string): void {
     fs.fsyncSync(file)
   } finally {
     fs.closeSync(file)
+  }
+}
+
+/**
+ * Syncs what has the names that lead to a directory, up to the root of its file system. Not only the names that were
+ * made just now: who made the others may have failed, or been killed, before it had synced them.
+ *
+ * @param firstMade the topmost directory that was made just now
+ */
+function syncNames(directory: string, firstMade: string | undefined): void {
+  let isNew = firstMade !== undefined
+  for (let named = directory; ; named = dirname(named)) {
+    const parent = dirname(named)
+    if (parent === named || fs.statSync(parent).dev !== fs.statSync(named).dev) return
+    try {
+      syncDirectory(parent)
+    } catch (error) {
+      // What may not be read cannot be synced: its names are the care of others.
+      if (isNew || errorCode(error) !== 'EACCES') throw error
+    }
+    if (named === firstMade) isNew = false
   }
 }

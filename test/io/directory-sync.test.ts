@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
 import { withDirectory } from '../support/directory.ts'
@@ -30,17 +30,43 @@ describe.runIf(process.platform === 'linux')('the files of this machine', () => 
 
       systemFiles.makeDirectory(join(directory, 'a', 'b', 'c'))
 
-      const parents = [directory, join(directory, 'a'), join(directory, 'a', 'b')]
-      expect(synced.sort()).toEqual(parents)
+      const parents = [join(directory, 'a', 'b'), join(directory, 'a'), directory]
+      expect(synced.slice(0, 3)).toEqual(parents)
     }))
 
-  it('sync nothing for a directory that is there', () =>
+  it('sync the names that lead to a directory though it is there, within its file system', () =>
     withDirectory(async (directory) => {
+      const path = join(directory, 'a', 'b')
+      fs.mkdirSync(path, { recursive: true })
       const synced = noteSyncs()
 
-      systemFiles.makeDirectory(directory)
+      systemFiles.makeDirectory(path)
 
-      expect(synced).toEqual([])
+      expect(synced.slice(0, 3)).toEqual([join(directory, 'a'), directory, dirname(directory)])
+      const { dev } = fs.statSync(directory)
+      for (const parent of synced) expect(fs.statSync(parent).dev).toBe(dev)
+    }))
+
+  it('leave names alone that lie in a directory that may not be read, unless they have made them', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'a', 'b')
+      fs.mkdirSync(path, { recursive: true })
+      const synced = noteSyncs()
+      const openSync = fs.openSync
+      fs.openSync = (opened, ...rest) => {
+        if (opened === directory) throw Object.assign(new Error('EACCES'), { code: 'EACCES' })
+        return openSync(opened, ...rest)
+      }
+      syncBuiltinESMExports()
+      try {
+        systemFiles.makeDirectory(path)
+
+        expect(synced.slice(0, 2)).toEqual([join(directory, 'a'), dirname(directory)])
+        expect(() => systemFiles.makeDirectory(join(directory, 'c'))).toThrow('EACCES')
+      } finally {
+        fs.openSync = openSync
+        syncBuiltinESMExports()
+      }
     }))
 
   it('sync a directory itself', () =>

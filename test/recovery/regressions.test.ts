@@ -295,6 +295,38 @@ describe('a keydir that is found damaged by an iterator', () => {
   })
 })
 
+describe('a directory that was made and could not be synced', () => {
+  it('is synced by the open that begins the store, though it finds it made', async () => {
+    const files = new FaultyFiles(1)
+    files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EIO' })
+    const trial = new Trial(files, { sync: 'always' })
+    await expect(trial.open()).rejects.toMatchObject({ code: 'FIRKIN_IO_FAILED' })
+    expect(files.list(DIRECTORY)).toEqual([])
+
+    await trial.open()
+    await trial.put('promised', 10)
+
+    await losePower(trial, { files: ['dropped'], entries: 'dropped' }, 1)
+    await trial.close()
+  })
+
+  it('is synced by a backup into it', async () => {
+    const trial = await openTrial({})
+    await trial.put('key', 10)
+    const { files } = trial
+    files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EIO' })
+    await expect(trial.backup('/disk/backup')).rejects.toMatchObject({
+      code: 'FIRKIN_WRITE_FAILED',
+    })
+
+    await trial.backup('/disk/backup')
+
+    const left = files.afterPowerLoss({ files: ['dropped'], entries: 'dropped' }, 1)
+    expect(left.list('/disk/backup')).toContain('MANIFEST')
+    await trial.close()
+  })
+})
+
 describe('a kill', () => {
   it('leaves what was put into a store that had been closed without a segment', async () => {
     const trial = await openTrial({})

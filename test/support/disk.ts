@@ -205,6 +205,8 @@ export class DiskFile {
 export class DiskDirectory {
   /** As the running system sees them. */
   readonly entries: Map<string, DiskFile>
+  /** Whether its own name is durable, and those that lead to it. */
+  isNamed = false
   readonly #durable: Map<string, DiskFile>
   readonly #changes: EntryChange[]
   #settledCount = 0
@@ -244,6 +246,7 @@ export class DiskDirectory {
     )
     const copy = new DiskDirectory(copyAll(this.entries), copyAll(this.#durable), changes)
     copy.#settledCount = this.#settledCount
+    copy.isNamed = this.isNamed
     return copy
   }
 
@@ -251,14 +254,17 @@ export class DiskDirectory {
     loss: EntryLoss,
     random: Random,
     file: (original: DiskFile) => DiskFile,
-  ): DiskDirectory {
+  ): DiskDirectory | undefined {
+    const survives = (): boolean => (loss === 'scattered' ? random.chance(0.5) : loss === 'kept')
+    if (!this.isNamed && !survives()) return undefined
     const left = new Map(this.#durable)
     for (const change of this.#changes) {
-      const survives = loss === 'scattered' ? random.chance(0.5) : loss === 'kept'
-      if (survives) applyEntries(change, left)
+      if (survives()) applyEntries(change, left)
     }
     const entries = new Map([...left].map(([name, original]) => [name, file(original)]))
-    return new DiskDirectory(entries, new Map(entries))
+    const directory = new DiskDirectory(entries, new Map(entries))
+    directory.isNamed = true
+    return directory
   }
 }
 
@@ -312,10 +318,13 @@ export class Disk {
     return this.#map((directory) => directory.afterPowerLoss(entries, random, file))
   }
 
-  #map(change: (directory: DiskDirectory) => DiskDirectory): Disk {
-    return new Disk(
-      new Map([...this.directories].map(([path, directory]) => [path, change(directory)])),
-    )
+  #map(change: (directory: DiskDirectory) => DiskDirectory | undefined): Disk {
+    const changed = new Map<string, DiskDirectory>()
+    for (const [path, directory] of this.directories) {
+      const left = change(directory)
+      if (left !== undefined) changed.set(path, left)
+    }
+    return new Disk(changed)
   }
 }
 

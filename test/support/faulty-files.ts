@@ -13,7 +13,7 @@
 
 import { basename, dirname } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import type { FileDescriptor, Files, OpenMode } from '../../src/io/files.ts'
+import { errorCode, type FileDescriptor, type Files, type OpenMode } from '../../src/io/files.ts'
 import { Disk, DiskDirectory, DiskFile, type PowerLoss } from './disk.ts'
 import { Random } from './random.ts'
 
@@ -307,11 +307,14 @@ export class FaultyFiles implements Files {
   }
 
   makeDirectory(path: string): void {
-    this.#call('makeDirectory', path)
-    const { directories } = this.#disk
-    for (let made = path; !directories.has(made); made = dirname(made)) {
-      directories.set(made, new DiskDirectory())
+    try {
+      this.#call('makeDirectory', path)
+    } catch (error) {
+      // What a disk refuses is to sync the names, which have been made by then.
+      if (errorCode(error) === 'EIO') this.#directoriesTo(path)
+      throw error
     }
+    for (const directory of this.#directoriesTo(path)) directory.isNamed = true
   }
 
   /**
@@ -372,6 +375,15 @@ export class FaultyFiles implements Files {
     const open = this.#open.get(descriptor)
     if (open === undefined) throw systemError('EBADF', kind, `descriptor ${descriptor}`)
     return open
+  }
+
+  /** A directory and all that lead to it, made where they are missing. */
+  #directoriesTo(path: string): DiskDirectory[] {
+    const { directories } = this.#disk
+    const directory = directories.get(path) ?? new DiskDirectory()
+    directories.set(path, directory)
+    const parent = dirname(path)
+    return parent === path ? [directory] : [...this.#directoriesTo(parent), directory]
   }
 
   #at(path: string, kind: CallKind): DiskDirectory {
