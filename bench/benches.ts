@@ -4,6 +4,7 @@ import { cacheGet, cacheHitRatio, cacheReopen, cacheSet } from './benches/cache.
 import { capacity, insertStall, memory } from './benches/capacity.ts'
 import { cold } from './benches/cold.ts'
 import { durablePut } from './benches/durable-put.ts'
+import { floor } from './benches/floor.ts'
 import { getHit, getMiss } from './benches/get.ts'
 import { growth } from './benches/growth.ts'
 import { iterate } from './benches/iterate.ts'
@@ -41,6 +42,7 @@ export const BENCHES: readonly Bench[] = [
   cacheReopen,
   cold,
   ...capacity,
+  floor,
   keydir,
   checksum,
   shortCopy,

@@ -58,14 +58,14 @@ export async function withStores<T>(
 }
 
 /** A contender that takes part. */
-export interface Entrant {
+export interface Entrant<Store = OpenContender> {
   readonly name: string
-  readonly store: OpenContender
+  readonly store: Store
 }
 
 /** Puts the keys of the indexes from `low` up to `high`. */
 export async function load(
-  store: OpenContender,
+  store: Pick<OpenContender, 'put' | 'settle'>,
   low: number,
   high: number,
   window = CHUNK,

@@ -1,5 +1,5 @@
 import type { Bench, Settings } from '../bench.ts'
-import type { Contender } from '../contender.ts'
+import type { Contender, OpenContender } from '../contender.ts'
 import { type Lane, race } from '../race.ts'
 import { find, type Measure, type Report, target } from '../report.ts'
 import {
@@ -39,7 +39,12 @@ async function measureReads(
   })
 }
 
-function readLane({ name, store }: Entrant, order: Uint32Array, present: boolean): Lane {
+/** A lane that reads one key after the other. */
+export function readLane(
+  { name, store }: Entrant<Pick<OpenContender, 'read'>>,
+  order: Uint32Array,
+  present: boolean,
+): Lane {
   const rotation = new Rotation(order)
   return {
     contender: name,

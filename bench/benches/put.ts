@@ -1,5 +1,5 @@
 import type { Bench, Settings } from '../bench.ts'
-import type { Contender } from '../contender.ts'
+import type { Contender, OpenContender } from '../contender.ts'
 import { collectGarbage, type Lane, now, race } from '../race.ts'
 import { best, find, type Measure, measure, type Report, target } from '../report.ts'
 import {
@@ -56,7 +56,11 @@ async function measurePuts(window: number, settings: Settings): Promise<readonly
 }
 
 /** A lane that puts in windows. */
-export function putLane({ name, store }: Entrant, order: Uint32Array, window: number): Lane {
+export function putLane(
+  { name, store }: Entrant<Pick<OpenContender, 'put' | 'settle'>>,
+  order: Uint32Array,
+  window: number,
+): Lane {
   const rotation = new Rotation(order, window)
   return {
     contender: name,
