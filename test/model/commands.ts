@@ -66,6 +66,8 @@ export class Subject {
     // Nobody hears what a dead process says.
     this.store.on('error', () => {})
     this.#files.kill()
+    // It can do nothing any more, but its timers would run, and its files be open, to the end of the test.
+    this.store.close().catch(() => {})
     await this.#open()
   }
 
@@ -76,7 +78,7 @@ export class Subject {
   }
 }
 
-/** The system's files, until their process is killed: from then on nothing is done, and nothing comes back. */
+/** The system's files, until their process is killed: they are closed, nothing is done, and nothing comes back. */
 class MortalFiles {
   readonly files: Files
   #dead = false
@@ -87,7 +89,7 @@ class MortalFiles {
         const call = Reflect.get(target, name)
         if (typeof call !== 'function') return call
         return (...args: unknown[]) => {
-          if (!this.#dead) return Reflect.apply(call, target, args)
+          if (!this.#dead || name === 'close') return Reflect.apply(call, target, args)
           if (name === 'syncLater' || name === 'syncDirectoryLater') return new Promise(() => {})
           throw new Error('The process was killed')
         }
