@@ -6,7 +6,7 @@
  */
 
 import { removeIfThere } from './io/files.ts'
-import type { Labour } from './merge/thread.ts'
+import { keepAlive, type Labour } from './merge/thread.ts'
 import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 
@@ -34,8 +34,8 @@ export class Sealer {
   }
 
   /** Resolves when all hints are made that are to be; never rejects. */
-  get hints(): Promise<void> {
-    return this.#hints
+  async settle(): Promise<void> {
+    await keepAlive(this.#hints)
   }
 
   /** Makes the hints of sealed segments that had none when the store was opened, as far as there is time. */

@@ -552,7 +552,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     } finally {
       // Nothing goes on with the files once the lock is given up.
       await engine.durability.stop()
-      await this.#sealer?.hints
+      await this.#sealer?.settle()
       engine.close()
       this.#lock?.release()
     }

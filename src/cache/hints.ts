@@ -14,7 +14,7 @@
 import type { Engine } from '../engine.ts'
 import { hintName } from '../format/names.ts'
 import { errorCode, removeIfThere } from '../io/files.ts'
-import type { Labour } from '../merge/thread.ts'
+import { keepAlive, type Labour } from '../merge/thread.ts'
 import type { HintJob } from '../segment/hint-file.ts'
 import type { Segment } from '../segment/segment.ts'
 
@@ -79,7 +79,7 @@ export class Hints {
 
   /** Resolves when no hint is being made any more. */
   async settle(): Promise<void> {
-    await this.#making
+    if (this.#making !== undefined) await keepAlive(this.#making)
   }
 
   /** Seals what is full; answers the sealed segments that want a hint. */

@@ -42,7 +42,7 @@ import type { CopyJob, CopyProgress } from './copy.ts'
 import { Offsets } from './offsets.ts'
 import { type MergePlan, type PlanEntry, planAll, planAutomatic } from './plan.ts'
 import type { CopyTarget } from './targets.ts'
-import type { Labour } from './thread.ts'
+import { keepAlive, type Labour } from './thread.ts'
 
 /** Options of one call of `store.merge`. */
 export interface MergeCallOptions {
@@ -156,7 +156,7 @@ export class Merger {
       throw new StoreError('FIRKIN_MERGE_RUNNING', 'A merge is running')
     }
     this.#engine.durability.assertSound()
-    return await this.#exclusively(async (signal) => {
+    const merging = this.#exclusively(async (signal) => {
       await this.#forgetExpired(signal)
       const before = this.#plan(options, true)
       // The active segment is not ended for nothing.
@@ -167,6 +167,7 @@ export class Merger {
       await this.#sealer.seal()
       return await this.#run(this.#plan(options, false), signal, options.onProgress)
     }, options.signal)
+    return await keepAlive(merging)
   }
 
   /** Merges if that is worth it now. */
@@ -196,7 +197,7 @@ export class Merger {
   /** Ends a merge that runs, and resolves when it is over. */
   async stop(): Promise<void> {
     this.#abort?.abort(new StoreError('FIRKIN_CLOSED', 'The store is being closed'))
-    await this.#running?.catch(() => undefined)
+    if (this.#running !== undefined) await keepAlive(this.#running).catch(() => undefined)
     this.releaseRetired()
   }
 

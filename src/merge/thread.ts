@@ -26,7 +26,13 @@ export interface Labour {
   hint(...jobs: HintJob[]): Promise<void>
 }
 
-/** Does it on a thread of its own, which ends with the task. */
+/** The longest that a timer may have. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+/**
+ * Does it on a thread of its own, which ends with the task, or with the process: a thread keeps no process alive that
+ * has nothing else to do and has forgotten to close its store. Who waits for one does so by {@link keepAlive}.
+ */
 export const threadLabour: Labour = {
   async copy(job, onProgress, signal) {
     const cancelled = new SharedArrayBuffer(4)
@@ -48,6 +54,16 @@ export const threadLabour: Labour = {
   async hint(...jobs) {
     await run({ kind: 'hint', jobs }, () => {})
   },
+}
+
+/** Answers `work`, and keeps the process alive until that is over. */
+export async function keepAlive<T>(work: Promise<T>): Promise<T> {
+  const timer = setInterval(() => {}, MAX_TIMER_MS)
+  try {
+    return await work
+  } finally {
+    clearInterval(timer)
+  }
 }
 
 function run(
@@ -75,6 +91,8 @@ function run(
       if (targets !== undefined && failure === undefined) resolve(targets)
       else reject(failure ?? new Error(`The merge thread ended with code ${code}`))
     })
+    // Last, for a listener takes it back. What the thread leaves at any moment is of no store, and goes at the next open.
+    worker.unref()
   })
 }
 

@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type CacheOptions, openCache, PersistentCache } from '../../src/cache/cache.ts'
 import { hintName, parseName } from '../../src/format/names.ts'
@@ -10,6 +12,9 @@ import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessLabour } from '../support/labour.ts'
 import { DIRECTORY, MIB, openInMemory } from './support.ts'
+
+const run = promisify(execFile)
+const BUILT = new URL('../../dist/src/cache/cache.js', import.meta.url).href
 
 /** The least with segments that are large enough for hints: 256 KiB. */
 const MAX_BYTES = 16 * MIB
@@ -192,6 +197,31 @@ describe('the hints of a cache', () => {
       expect(names.filter((name) => name.endsWith('.hint')).length).toBeGreaterThan(10)
       expect(names.filter((name) => parseName(name).type === 'temporary')).toEqual([])
       expect(errors).toEqual([])
+    })
+  })
+})
+
+describe('a process', () => {
+  it('goes on for as long as it waits for the close of a cache that makes hints', async () => {
+    await withDirectory(async (directory) => {
+      const code = `
+        import { readdirSync } from 'node:fs'
+        import { setImmediate } from 'node:timers/promises'
+        import { openCache } from ${JSON.stringify(BUILT)}
+        const directory = ${JSON.stringify(directory)}
+        const cache = await openCache(directory, { maxBytes: 128 * 2 ** 20 })
+        for (let index = 0; index < 20_000; index++) {
+          cache.set('key ' + index, Buffer.alloc(4000))
+          if (index % 100 === 0) await setImmediate()
+        }
+        while (!readdirSync(directory).some((name) => name.includes('.hint'))) await setImmediate()
+        await cache.close()
+        console.log('closed')
+      `
+
+      const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code])
+
+      expect(stdout).toBe('closed\n')
     })
   })
 })
