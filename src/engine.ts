@@ -41,8 +41,8 @@ import {
 import { GroupCommit } from './group-commit.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import type { SyncPolicy } from './options.ts'
-import { Prefetch } from './prefetch.ts'
 import type { ResolvedRange } from './range.ts'
+import { ReadAhead, type Wanted } from './read-ahead.ts'
 import { type Recovered, reloadKeydir } from './recovery.ts'
 import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
@@ -76,6 +76,7 @@ export interface EngineListener {
 export class Engine {
   readonly views: Views
   readonly durability: Durability
+  readonly readAhead: ReadAhead
   readonly options: EngineOptions
   /** The key of the operation that is under way. */
   readonly key = new KeyBuffer()
@@ -89,7 +90,6 @@ export class Engine {
   readonly #listener: EngineListener
   readonly #undo = new UndoLog()
   readonly #slab = new Slab()
-  readonly #prefetch = new Prefetch()
   #segments: Segments
   /** Segments that are not of the set any more, and the id of the first view that cannot look into them. */
   #retired: { readonly segment: Segment; readonly viewId: number }[] = []
@@ -105,6 +105,7 @@ export class Engine {
     this.#nextSequence = recovered.nextSequence
     this.#seed = storeSeed(recovered.segments.home.storeId)
     this.#listener = listener
+    this.readAhead = new ReadAhead(this.#seed)
     this.durability = new Durability(
       () => this.#segments,
       options.sync,
@@ -157,10 +158,10 @@ export class Engine {
     }
   }
 
-  /** A cursor over a range of a view; `withValues` says that the records will be read. */
-  cursor(view: View, range: ResolvedRange, withValues: boolean): ViewCursor {
+  /** A cursor over a range of a view; `wanted` is read ahead, as far as it can be. */
+  cursor(view: View, range: ResolvedRange, wanted?: Wanted): ViewCursor {
     const lookAt: LookAhead = (keydir, list, count) => {
-      if (withValues) this.#prefetch.records(this.#segments, keydir, list, count)
+      if (wanted !== undefined) this.readAhead.read(this.#segments, keydir, list, count, wanted)
     }
     try {
       return new ViewCursor(this.views, view, range, lookAt)

@@ -1,7 +1,7 @@
 import { type Page, pageOf } from './format/record.ts'
 
 /** How large a slab is: small values that are kept keep so much memory between them. */
-const SLAB_SIZE = 32 * 1024
+export const SLAB_SIZE = 32 * 1024
 
 /**
  * The class of buffers: to construct one over memory that there is takes half as long as `Buffer.from` does
@@ -26,27 +26,52 @@ export class Slab {
   #memory = this.page.bytes.buffer
   #used = 0
 
+  /** The first place from `position` on where something may be cut. */
+  static align(position: number): number {
+    return (position + ALIGNMENT - 1) & -ALIGNMENT
+  }
+
+  /** How many bytes are enough for `size` of them, aligned anywhere among them. */
+  static roomFor(size: number): number {
+    return Slab.align(size + ALIGNMENT)
+  }
+
   /**
    * Makes room for `size` bytes, and answers where in the page; what comes behind their first `headSize` bytes is
    * aligned. It is the same room until something is cut.
    */
   room(size: number, headSize: number): number {
-    let at = aligned(this.#used + headSize) - headSize
+    const at = Slab.align(this.#used + headSize) - headSize
+    if (at + size <= this.page.bytes.length) return at
+    this.#renew()
+    return Slab.align(headSize) - headSize
+  }
+
+  /** Gives away `size` bytes, at most {@link SLAB_SIZE}, and answers where they begin; aligned. */
+  reserve(size: number): number {
+    let at = Slab.align(this.#used)
     if (at + size > this.page.bytes.length) {
-      this.page = pageOf(Buffer.allocUnsafeSlow(SLAB_SIZE))
-      this.#memory = this.page.bytes.buffer
-      at = aligned(headSize) - headSize
+      this.#renew()
+      at = 0
     }
+    this.#used = at + size
     return at
   }
 
   /** Gives away the bytes from `start` up to `end`, and all before them. */
   cut(start: number, end: number): Buffer {
     this.#used = end
+    return this.view(start, end)
+  }
+
+  /** Bytes that were given away. */
+  view(start: number, end: number): Buffer {
     return new BufferView(this.#memory, start, end - start)
   }
-}
 
-function aligned(position: number): number {
-  return (position + ALIGNMENT - 1) & -ALIGNMENT
+  #renew(): void {
+    this.page = pageOf(Buffer.allocUnsafeSlow(SLAB_SIZE))
+    this.#memory = this.page.bytes.buffer
+    this.#used = 0
+  }
 }

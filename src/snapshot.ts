@@ -66,7 +66,7 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
   count(range?: RangeOptions): number {
     this.#assertOpen()
     const resolved = resolveRange(range)
-    const cursor = this.#engine.cursor(this.#view, resolved, false)
+    const cursor = this.#engine.cursor(this.#view, resolved)
     let count = 0
     while (count < resolved.limit && this.#engine.advance(cursor) !== NO_ENTRY) count++
     return count

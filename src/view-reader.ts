@@ -5,6 +5,7 @@ import type { Engine } from './engine.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import type { KeyEncoding, ValueEncoding } from './options.ts'
 import type { ResolvedRange } from './range.ts'
+import type { Wanted } from './read-ahead.ts'
 import type { Found, View, ViewCursor } from './view.ts'
 
 /** How keys and values leave a store. */
@@ -56,10 +57,32 @@ export class ViewReader<V> {
       : Buffer.from(entries.keyView(entry))
   }
 
-  part(part: Part, keydir: Keydir, entry: Entry): unknown {
-    if (part === 'key') return this.key(keydir, entry)
-    if (part === 'value') return this.value(keydir, entry)
-    return [this.key(keydir, entry), this.value(keydir, entry)]
+  /** What of the entries of an iterator is worth reading ahead. */
+  wanted(part: Part): Wanted {
+    return {
+      values: part !== 'key' && this.#engine.options.verifyReads,
+      keyTexts: part !== 'value' && this.#encodings.keyEncoding === 'utf8',
+    }
+  }
+
+  /** The wanted part of the entry that a cursor has just given. */
+  part(part: Part, cursor: ViewCursor, entry: Entry): unknown {
+    if (part === 'key') return this.#keyAt(cursor, entry)
+    if (part === 'value') return this.#valueAt(cursor, entry)
+    return [this.#keyAt(cursor, entry), this.#valueAt(cursor, entry)]
+  }
+
+  #keyAt({ ahead, place, keydir }: ViewCursor, entry: Entry): string | Buffer {
+    const text = place < 0 ? undefined : this.#engine.readAhead.keyText(ahead, place)
+    return text ?? this.key(keydir, entry)
+  }
+
+  #valueAt({ ahead, place, keydir }: ViewCursor, entry: Entry): V {
+    const { readAhead } = this.#engine
+    const start = place < 0 ? 0 : readAhead.valueStart(ahead, place)
+    return start === 0
+      ? this.value(keydir, entry)
+      : decodeValue(this.#encodings.valueEncoding, readAhead, start)
   }
 
   #find(view: View, key: Key): Found | undefined {
@@ -102,7 +125,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     this.#part = part
     this.#left = range.limit
     this.#assertOpen = assertOpen
-    this.#cursor = engine.cursor(this.#view, range, part !== 'key')
+    this.#cursor = engine.cursor(this.#view, range, reader.wanted(part))
     if (this.#ownsView) abandoned.register(this, { engine, view: this.#view }, this)
   }
 
@@ -117,7 +140,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     if (entry === NO_ENTRY) return this.return()
     this.#left--
     // Safety: whoever makes the iterator ties T to the part and the encodings.
-    return { done: false, value: this.#reader.part(this.#part, this.#cursor.keydir, entry) as T }
+    return { done: false, value: this.#reader.part(this.#part, this.#cursor, entry) as T }
   }
 
   return(): IteratorResult<T> {

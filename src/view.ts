@@ -20,8 +20,8 @@ import {
   type KeyRange,
   NO_ENTRY,
 } from './keydir/keydir.ts'
-import { MAX_AHEAD } from './prefetch.ts'
 import type { ResolvedRange } from './range.ts'
+import { MAX_AHEAD } from './read-ahead.ts'
 
 /** The store as of the moment at which the view was opened. */
 export interface View {
@@ -167,12 +167,14 @@ export type LookAhead = (keydir: Keydir, list: readonly Entry[], count: number) 
 export class ViewCursor {
   /** The keydir of the entry that `next` gave last. */
   keydir: Keydir
+  /** Where that entry is in `ahead`; -1 where it was not taken ahead. */
+  place = -1
   readonly #views: Views
   readonly #view: View
   readonly #range: KeyRange
   readonly #lookAhead: LookAhead
   // No typed array, which would be costly to make for a short range (measured, bench `ycsb`).
-  readonly #ahead = new Array<Entry>(MAX_AHEAD).fill(NO_ENTRY)
+  readonly ahead = new Array<Entry>(MAX_AHEAD).fill(NO_ENTRY)
   #aheadSize: number
   /** How many entries are still wanted, at most. */
   #wanted: number
@@ -215,11 +217,12 @@ export class ViewCursor {
     if (this.#aheadNext === this.#aheadCount) this.#takeAhead(source)
     if (this.#aheadCount === 0) return NO_ENTRY
     this.keydir = source.keydir
-    return this.#ahead[this.#aheadNext++] as Entry
+    this.place = this.#aheadNext++
+    return this.ahead[this.place] as Entry
   }
 
   #takeAhead(source: Source): void {
-    const ahead = this.#ahead
+    const { ahead } = this
     // What has expired is taken too, and not given: so it may come to more than is wanted.
     const size = Math.min(this.#aheadSize, Math.max(this.#wanted, 1))
     let count = 0
@@ -250,6 +253,7 @@ export class ViewCursor {
       }
     }
     best.take()
+    this.place = -1
     this.keydir = keydir
     return head
   }

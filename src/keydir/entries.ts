@@ -43,6 +43,8 @@ const SIZE = 2
 const SEQUENCE_LOW = 3
 const SEQUENCE_HIGH = 4
 const KEY = 5
+/** Where the key of most entries ends. */
+const KEY_END = KEY + 3
 const EXPIRY_WORDS = 2
 
 const EXPIRES = 0x80000000
@@ -251,7 +253,9 @@ export class Entries {
     let sum = 0
     for (let index = 0; index < count; index++) {
       const entry = list[index] as Entry
-      sum += this.arena.chunkAt(entry)[entry & IN_CHUNK] as number
+      const words = this.arena.chunkAt(entry)
+      const at = entry & IN_CHUNK
+      sum += (words[at] as number) + (words[Math.min(at + KEY_END, words.length - 1)] as number)
     }
     return sum
   }

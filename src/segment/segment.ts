@@ -118,12 +118,15 @@ export class Segment {
    * @throws {@link StoreError} FIRKIN_READ_FAILED
    */
   locate(offset: number, size: number): Page {
+    return this.mappedAt(offset, size) ?? this.#locateElsewhere(offset, size)
+  }
+
+  /** As {@link locate}, for a record that is mapped already; `undefined` where it is not. */
+  mappedAt(offset: number, size: number): Page | undefined {
     const mapped = this.#mapped
-    if (offset + size <= mapped.bytes.length && offset < this.writtenSize) {
-      this.at = offset
-      return mapped
-    }
-    return this.#locateElsewhere(offset, size)
+    if (offset + size > mapped.bytes.length || offset >= this.writtenSize) return undefined
+    this.at = offset
+    return mapped
   }
 
   /** As many of the file's bytes as are mapped. */
