@@ -7,7 +7,7 @@
 
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
-import { QuickSync } from './quick-sync.ts'
+import { Patience } from './patience.ts'
 
 /** An open file. */
 export type FileDescriptor = number
@@ -71,6 +71,14 @@ export interface Files {
   makeDirectory(directory: string): void
 }
 
+/**
+ * To hand a sync over to a thread and to be woken costs as much as a good disk takes for it (measured, bench
+ * `durable-put`): so what is quick is done on the spot.
+ */
+const patience = new Patience(1)
+/** More than this is never synced on the spot, in bytes. */
+const QUICK_BYTES = 256 * 1024
+
 /** The files of the machine that this runs on. */
 export const systemFiles: Files = {
   open: (path, mode) => fs.openSync(path, FLAGS[mode]),
@@ -88,10 +96,10 @@ export const systemFiles: Files = {
   sync: (file) => fs.fdatasyncSync(file),
   async syncLater(file, dirtyBytes = Number.POSITIVE_INFINITY) {
     const beganAtMs = performance.now()
-    if (!quickSync.isWorthIt(dirtyBytes, beganAtMs)) return await syncByThread(file)
+    if (dirtyBytes > QUICK_BYTES || !patience.lasts(beganAtMs)) return await syncByThread(file)
     fs.fdatasyncSync(file)
     const nowMs = performance.now()
-    quickSync.took(nowMs - beganAtMs, nowMs)
+    patience.took(nowMs - beganAtMs, nowMs)
   },
   syncDirectory,
   async syncDirectoryLater(directory) {
@@ -216,8 +224,6 @@ export function removeIfThere(files: Files, path: string): void {
     if (errorCode(error) !== 'ENOENT') throw error
   }
 }
-
-const quickSync = new QuickSync()
 
 function syncByThread(file: FileDescriptor): Promise<void> {
   return new Promise((resolve, reject) => {

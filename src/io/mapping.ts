@@ -9,6 +9,7 @@
 
 import { createRequire } from 'node:module'
 import type { FileDescriptor } from './files.ts'
+import { Patience } from './patience.ts'
 
 /** Sizes are C ints in the package. */
 export const MAX_MAPPING_SIZE = 2 ** 31 - 1
@@ -52,6 +53,9 @@ export function mapFile(file: FileDescriptor, size: number): Buffer | undefined 
   }
 }
 
+/** Some virtual machines have to fetch a huge page from their host, for which everything would wait (bench `insert-stall`). */
+const patience = new Patience(0.5)
+
 /** Pages that are in use, by the memory that they lie in. */
 const pages = new WeakSet<ArrayBufferLike>()
 let pagesAvailable = process.platform === 'linux'
@@ -80,13 +84,17 @@ export function takePage(): Uint8Array | undefined {
  * Makes what `takePage` gave one huge page, which is worth it where all of it is used: it costs the processor no walk
  * through tables to find a place in it (measured, bench `get`). Other memory is left as it is.
  *
- * @param isTouched whether there is something in it already
+ * @param isTouched whether there is something in it already; then the system may be given its time
  */
 export function makeHuge(page: Uint8Array, isTouched: boolean): void {
   if (mmapIo === undefined || !pages.has(page.buffer)) return
   try {
     mmapIo.advise(page, MADV_HUGEPAGE)
-    if (isTouched) mmapIo.advise(page, MADV_COLLAPSE)
+    const beganAtMs = performance.now()
+    if (!isTouched || !patience.lasts(beganAtMs)) return
+    mmapIo.advise(page, MADV_COLLAPSE)
+    const nowMs = performance.now()
+    patience.took(nowMs - beganAtMs, nowMs)
   } catch {
     // A kernel without huge pages, or none free now: the memory stays as it is.
   }
