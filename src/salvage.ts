@@ -4,9 +4,10 @@
  * 1. Find out what the segments are: from the manifest, or, where that is lost, from the files themselves.
  * 2. Read every segment to its end. At bytes that are no record, look for the next record behind them.
  * 3. Copy the sound records of each damaged segment into a new one.
- * 4. Replace the manifest by one that lists the sound segments and the copies.
- * 5. Give the damaged files another name, under which the store does not see them. Nothing is deleted: what is cut
- *    off a torn tail is kept beside, too.
+ * 4. Give the damaged files a second name, under which the store does not see them, and keep beside what is to be cut
+ *    off a torn tail: of what was found no byte is ever lost, nor where a crash comes in between.
+ * 5. Replace the manifest by one that lists the sound segments and the copies.
+ * 6. Remove the damaged files' first names.
  *
  * Where nothing is damaged nothing is done: a torn tail is left to recovery.
  *
@@ -27,7 +28,15 @@ import {
 import type { Manifest, SealedSegment } from './format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, parseName, segmentIdsOf, segmentName } from './format/names.ts'
 import { BATCH_END } from './format/record.ts'
-import { errorCode, type FileDescriptor, type Files, readFully, writeFully } from './io/files.ts'
+import {
+  discard,
+  errorCode,
+  type FileDescriptor,
+  type Files,
+  readFully,
+  removeIfThere,
+  writeFully,
+} from './io/files.ts'
 import type { KeydirKind } from './keydir/keydir.ts'
 import { Losses, type LostKey } from './losses.ts'
 import { readManifest } from './manifest-file.ts'
@@ -397,37 +406,68 @@ class Salvage {
       targets.discard()
       throw error
     }
-    const kept = this.#cutTails(sound)
-    this.#files.syncDirectory(this.#directory)
+    const torn: string[] = []
+    const aside: string[] = []
     try {
+      this.#keepTorn(sound, torn)
+      this.#keepDamaged(damaged, names, aside)
+      this.#files.syncDirectory(this.#directory)
+      this.#cutTails(sound)
       await this.#install(base, sound, written, firstId + targetIds.length, losses)
     } catch (error) {
       // Once the manifest names the copies they are the store's, whatever has failed after that.
-      if ((this.#readManifest(names) ?? base).generation === base.generation) targets.discard()
+      if ((this.#readManifest(names) ?? base).generation === base.generation) {
+        targets.discard()
+        for (const path of aside) discard(this.#files, path)
+      }
       throw error
     }
-    return [...kept, ...this.#putAside(damaged)]
+    this.#removeDamaged(damaged)
+    return [...torn, ...aside]
   }
 
-  /** Cuts what is torn, and room, off sound segments, and answers where the former is kept. */
-  #cutTails(sound: readonly Survey[]): string[] {
-    const kept: string[] = []
-    for (const { name, end, isTorn, size } of sound) {
+  /** Keeps beside what is torn at the end of sound segments, and notes in `kept` where. */
+  #keepTorn(sound: readonly Survey[], kept: string[]): void {
+    for (const { name, end, isTorn } of sound) {
+      if (!isTorn) continue
+      const path = this.#freePath(name + TORN_SUFFIX)
+      this.#withFile(name, (file) => this.#copyFrom(file, end, path))
+      kept.push(path)
+    }
+  }
+
+  /** Cuts what is torn, and room, off sound segments. */
+  #cutTails(sound: readonly Survey[]): void {
+    for (const { name, end, size } of sound) {
       if (end === size) continue
       const file = this.#files.open(this.#path(name), 'write')
       try {
-        if (isTorn) kept.push(this.#keepFrom(file, end, this.#freePath(name + TORN_SUFFIX)))
         this.#files.truncate(file, end)
         this.#files.sync(file)
       } finally {
         this.#files.close(file)
       }
     }
-    return kept
+  }
+
+  /** Gives damaged segments and their hints a second name, and notes it in `kept`; a copy where there are no links. */
+  #keepDamaged(damaged: readonly Survey[], names: readonly string[], kept: string[]): void {
+    for (const { id, name } of damaged) {
+      for (const going of [name, hintName(id)].filter((each) => names.includes(each))) {
+        const path = this.#freePath(going + DAMAGED_SUFFIX)
+        try {
+          this.#files.link(this.#path(going), path)
+        } catch (error) {
+          if (errorCode(error) === undefined || errorCode(error) === 'ENOSPC') throw error
+          this.#withFile(going, (file) => this.#copyFrom(file, 0, path))
+        }
+        kept.push(path)
+      }
+    }
   }
 
   /** Copies what a file has from `offset` on. */
-  #keepFrom(source: FileDescriptor, offset: number, path: string): string {
+  #copyFrom(source: FileDescriptor, offset: number, path: string): void {
     const target = this.#files.open(path, 'create')
     try {
       const buffer = Buffer.allocUnsafe(COPY_SIZE)
@@ -441,7 +481,6 @@ class Salvage {
     } finally {
       this.#files.close(target)
     }
-    return path
   }
 
   async #install(
@@ -464,22 +503,12 @@ class Salvage {
     }))
   }
 
-  /** Takes damaged segments and their hints out of the store, and answers under which names they are kept. */
-  #putAside(damaged: readonly Survey[]): string[] {
-    const kept: string[] = []
+  /** Removes damaged segments and their hints, which are kept under other names. */
+  #removeDamaged(damaged: readonly Survey[]): void {
     for (const { id, name } of damaged) {
-      for (const gone of [name, hintName(id)]) {
-        const path = this.#freePath(gone + DAMAGED_SUFFIX)
-        try {
-          this.#files.rename(this.#path(gone), path)
-          kept.push(path)
-        } catch (error) {
-          if (errorCode(error) !== 'ENOENT') throw error
-        }
-      }
+      for (const gone of [name, hintName(id)]) removeIfThere(this.#files, this.#path(gone))
     }
     this.#files.syncDirectory(this.#directory)
-    return kept
   }
 
   /** The path for a name, or for the next one that is free: what was kept before is not overwritten. */

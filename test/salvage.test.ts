@@ -7,12 +7,13 @@ import {
   encodeCheckpointHead,
 } from '../src/format/checkpoint.ts'
 import { decodeFileHeader } from '../src/format/file-header.ts'
-import { CHECKPOINT_NAME, segmentName } from '../src/format/names.ts'
+import { CHECKPOINT_NAME, hintName, segmentName } from '../src/format/names.ts'
 import { systemFiles } from '../src/io/files.ts'
 import { salvageStore } from '../src/salvage.ts'
 import { verifyDirectory } from '../src/verify.ts'
 import { withDirectory } from './support/directory.ts'
-import { KIB, keysUpTo, openStore } from './support/store.ts'
+import { FaultyFiles } from './support/faulty-files.ts'
+import { DISK, idle, KIB, keysUpTo, openOn, openStore } from './support/store.ts'
 import { flip } from './tools/damage.ts'
 
 /** Takes a checkpoint apart, and puts it together with its first chunk cut in two. */
@@ -74,4 +75,84 @@ describe('salvage', () => {
       expect([unknown.keys.length, unknown.bytesUnknown]).toEqual([0, known.bytesLost])
     })
   })
+
+  it('loses no byte of what it sets aside or cuts off, wherever it is killed or the power fails', async () => {
+    const { files, hurt, torn } = await damagedStore()
+    const crashes: FaultyFiles[] = []
+    files.onCall = (_, crash) => crashes.push(crash())
+
+    const { kept } = await salvageStore(files, DISK, OPTIONS)
+
+    expect(kept.map((path) => path.slice(DISK.length + 1))).toEqual([
+      '0000000003.segment.torn',
+      '0000000001.segment.damaged',
+    ])
+    expect(crashes.length).toBeGreaterThan(50)
+    for (const crash of crashes) {
+      const losses = (['dropped', 'scattered'] as const).map((entries) =>
+        crash.afterPowerLoss({ files: ['dropped'], entries }, 1),
+      )
+      for (const machine of [crash, ...losses]) {
+        // Whoever comes next salvages only where it must.
+        const next = await openOn(machine).catch(() => openOn(machine, { recovery: 'salvage' }))
+        expect(next.count()).toBe(19)
+        await next.close()
+        expect([holds(machine, hurt), holds(machine, torn)]).toEqual([true, true])
+      }
+    }
+  })
+
+  it('copies what it sets aside where the file system has no links', async () => {
+    const { files, hurt } = await damagedStore()
+    files.fail({ kinds: ['link'], nth: 1, code: 'EACCES', lasting: true })
+
+    const { kept } = await salvageStore(files, DISK, OPTIONS)
+
+    expect(kept).toHaveLength(2)
+    expect(holds(files, hurt)).toBe(true)
+    await using store = await openOn(files)
+    expect(store.count()).toBe(19)
+  })
+
+  it('sets nothing aside where it cannot be finished', async () => {
+    const { files } = await damagedStore()
+    files.fail({ kinds: ['rename'], path: /MANIFEST/, nth: 1, code: 'EIO' })
+
+    await expect(salvageStore(files, DISK, OPTIONS)).rejects.toThrow('EIO')
+
+    const names = files.list(DISK) ?? []
+    expect(names.filter((name) => name.endsWith('.damaged'))).toEqual([])
+    expect(names.filter((name) => name.endsWith('.torn'))).toHaveLength(1)
+    await using store = await openOn(files, { recovery: 'salvage' })
+    expect(store.stats().recovery.lost?.damaged).toHaveLength(1)
+  })
 })
+
+const OPTIONS = { maxSegmentBytes: 64 * KIB, dryRun: false, nowMs: 0 }
+
+/** A store with damage in its first segment, and a torn tail; and the bytes that must not be lost. */
+async function damagedStore(): Promise<{ files: FaultyFiles; hurt: Buffer; torn: Buffer }> {
+  const files = new FaultyFiles(1)
+  const store = await openOn(files)
+  for (const key of keysUpTo(20)) await store.put(key, key.repeat(1000))
+  await store.sync()
+  await idle(store)
+  const [first, last] = [segmentName(1), segmentName(3)].map((name) => join(DISK, name))
+  const end = files.peek(last ?? '')?.length ?? 0
+  await store.put('torn', 'x'.repeat(500))
+  const machine = files.restart(1)
+  await store.close()
+  const hurt = machine.peek(first ?? '') ?? Buffer.alloc(0)
+  hurt[1000] = (hurt[1000] ?? 0) ^ 1
+  const tail = machine.peek(last ?? '')?.subarray(0, -1) ?? Buffer.alloc(0)
+  machine.poke(first ?? '', hurt)
+  // So that each open reads the segment.
+  machine.poke(join(DISK, hintName(1)), undefined)
+  machine.poke(last ?? '', tail)
+  return { files: machine, hurt, torn: tail.subarray(end) }
+}
+
+/** Whether a file of the store's directory consists of these bytes. */
+function holds(files: FaultyFiles, bytes: Buffer): boolean {
+  return (files.list(DISK) ?? []).some((name) => files.peek(join(DISK, name))?.equals(bytes))
+}

@@ -283,16 +283,16 @@ describe('firkin repair', () => {
     await damageNewest(store, 'only')
     const before = await digestsOf(store)
     const interrupt = new AbortController()
-    const { read, rename } = systemFiles
+    const { read, link } = systemFiles
     let reads = 0
     const spies = [
       vi.spyOn(systemFiles, 'read').mockImplementation((...given) => {
         if (++reads === (step === 'verify' ? 5 : 40) && step !== 'the end') interrupt.abort()
         return read(...given)
       }),
-      vi.spyOn(systemFiles, 'rename').mockImplementation((from, to) => {
+      vi.spyOn(systemFiles, 'link').mockImplementation((from, to) => {
         if (step === 'the end' && to.endsWith('.segment.damaged')) interrupt.abort()
-        rename(from, to)
+        link(from, to)
       }),
     ]
 
