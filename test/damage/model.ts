@@ -76,7 +76,9 @@ export function fateOf(subject: Subject, name: string, changes: Changes): Fate {
     end >= known &&
     !isFollowed
   ) {
-    const tornBytes = now.length - (fault === undefined ? before.length : end)
+    const rest = now.subarray(fault === undefined ? before.length : end)
+    // Zeros are room for records, also where they are what is left of one.
+    const tornBytes = rest.every((byte) => byte === 0) ? 0 : rest.length
     return {
       left: fault === undefined ? records : cut,
       ranges: [],
