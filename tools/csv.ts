@@ -2,8 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { Readable } from 'node:stream'
 import { parse } from 'csv-parse'
 import { stringify } from 'csv-stringify/sync'
-import { decodeBase64, type Entry, MAX_ENTRY_SIZE } from './entry.ts'
-import type { EntryFormat } from './entry-format.ts'
+import { decodeBase64, type Entry, type EntryFormat, MAX_ENTRY_SIZE } from './entry.ts'
 import { showText } from './text.ts'
 
 /** Which columns hold what. */

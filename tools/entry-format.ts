@@ -1,20 +1,8 @@
 import { type Command, Option } from 'commander'
 import { csvFormat } from './csv.ts'
-import type { Entry } from './entry.ts'
+import type { EntryFormat } from './entry.ts'
 import { UsageError } from './failure.ts'
 import { ndjsonFormat } from './ndjson.ts'
-
-/** How entries are written to files, and read from them. */
-export interface EntryFormat {
-  /** What stands before the first entry. */
-  readonly head: string
-  /** Entries as text. @throws Error where the format cannot hold one */
-  encode(entries: readonly Entry[]): string
-  /** What was encoded, without what would act on a terminal. */
-  show(text: string): string
-  /** Reads entries. @throws Error with the place of what is none */
-  decode(source: AsyncIterable<Uint8Array>): AsyncIterable<Entry>
-}
 
 /** The options by which a command takes a format. */
 export interface FormatOptions {

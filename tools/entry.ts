@@ -13,6 +13,18 @@ export interface Entry {
   readonly expiresAt: number
 }
 
+/** How entries are written to files, and read from them. */
+export interface EntryFormat {
+  /** What stands before the first entry. */
+  readonly head: string
+  /** Entries as text. @throws Error where the format cannot hold one */
+  encode(entries: readonly Entry[]): string
+  /** What was encoded, without what would act on a terminal. */
+  show(text: string): string
+  /** Reads entries. @throws Error with the place of what is none */
+  decode(source: AsyncIterable<Uint8Array>): AsyncIterable<Entry>
+}
+
 /** Bytes as JSON holds them. */
 export type JsonBytes = string | { readonly base64: string }
 

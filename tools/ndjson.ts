@@ -1,5 +1,4 @@
-import { type Entry, fromJson, MAX_ENTRY_SIZE, toJson } from './entry.ts'
-import type { EntryFormat } from './entry-format.ts'
+import { type Entry, type EntryFormat, fromJson, MAX_ENTRY_SIZE, toJson } from './entry.ts'
 import { showJson } from './text.ts'
 
 const NEWLINE = 0x0a
