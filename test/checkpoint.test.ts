@@ -1,4 +1,4 @@
-/** What becomes of an open store when its checkpoint turns out to be damaged, wherever that is first touched. */
+/** What becomes of a store whose checkpoint turns out to be damaged, wherever that is first touched, or does not fit. */
 
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
@@ -6,9 +6,10 @@ import { checkpointHeadSize, decodeCheckpointHead } from '../src/format/checkpoi
 import type { KeydirKind } from '../src/index.ts'
 import { readManifest } from '../src/manifest-file.ts'
 import { FaultyFiles } from './support/faulty-files.ts'
-import { DISK, keysUpTo, openOn, type TextStore, withCode } from './support/store.ts'
+import { DISK, KIB, keysUpTo, openOn, type TextStore, withCode } from './support/store.ts'
 
 const PATH = `${DISK}/CHECKPOINT`
+const SEGMENT = `${DISK}/0000000001.segment`
 const NOW_MS = 1_000_000
 
 /** A closed store with a checkpoint, some keys deleted, overwritten, expired; and what it shows. */
@@ -150,3 +151,99 @@ describe.each<KeydirKind>(['btree', 'hash', 'skiplist'])(
     })
   },
 )
+
+describe('a checkpoint that does not fit its segments', () => {
+  const letters = [...'abcdefghi']
+  /** It gets a segment to itself, and so ends the one before. */
+  const LARGE = 'x'.repeat(257 * KIB)
+
+  /** Fills a segment. */
+  async function fill(store: TextStore, prefix: string, size = 7 * KIB): Promise<void> {
+    for (const letter of letters) await store.put(prefix + letter, letter.repeat(size))
+    await store.put(`${prefix} end`, LARGE)
+  }
+
+  /** What a store shows, and what its keydir was loaded from. */
+  async function opened(files: FaultyFiles): Promise<[shown: [string, string][], source: string]> {
+    await using store = await openOn(files)
+    return [[...store.entries()], store.stats().recovery.source]
+  }
+
+  /** Opens a store with a checkpoint of before, or of another one. */
+  async function expectIgnored(
+    files: FaultyFiles,
+    checkpoint: Buffer | undefined,
+    entries: [string, string][],
+  ): Promise<void> {
+    expect(checkpoint?.length).toBeGreaterThan(0)
+    files.poke(PATH, checkpoint)
+    const [shown, source] = await opened(files)
+    expect(shown).toEqual(entries)
+    expect(source).not.toBe('checkpoint')
+  }
+
+  it('is ignored where one of them has gone: what was deleted stays so', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await fill(store, 'old ')
+    await store.close()
+    const checkpoint = files.peek(PATH)
+    const reopened = await openOn(files)
+    for (const letter of letters) await reopened.delete(`old ${letter}`)
+    const { created } = await reopened.merge()
+    expect(created).toEqual([])
+    await reopened.close()
+
+    await expectIgnored(files, checkpoint, [['old  end', LARGE]])
+  })
+
+  it('is ignored where a merge has made one that it does not know', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await fill(store, 'old ')
+    await store.close()
+    const checkpoint = files.peek(PATH)
+    const reopened = await openOn(files)
+    await fill(reopened, 'new ')
+    await reopened.delete('new a')
+    const { segments, created } = await reopened.merge()
+    // Those that it knows are as they were.
+    expect(segments.map(({ id }) => id)).toEqual([3, 5])
+    expect(created).toHaveLength(1)
+    const entries = [...reopened.entries()]
+    await reopened.close()
+
+    await expectIgnored(files, checkpoint, entries)
+  })
+
+  it('is ignored where it reaches beyond the end of the one that was written last', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await store.put('first', '1')
+    const { length } = files.peek(SEGMENT) ?? ''
+    await store.put('last', '2')
+    const killed = files.restart(1)
+    await store.close()
+    killed.poke(SEGMENT, files.peek(SEGMENT)?.subarray(0, length))
+
+    await expectIgnored(killed, files.peek(PATH), [['first', '1']])
+  })
+
+  it('is ignored where one of them has another size: it is of another history', async () => {
+    const files = new FaultyFiles(1)
+    await (await openOn(files)).close()
+    const [here, there] = [files.restart(1), files.restart(1)]
+    for (const [machine, size] of [
+      [here, 7 * KIB],
+      [there, 6 * KIB],
+    ] as const) {
+      const store = await openOn(machine)
+      await fill(store, '', size)
+      await store.close()
+    }
+    const [entries, source] = await opened(here)
+    expect(source).toBe('checkpoint')
+
+    await expectIgnored(here, there.peek(PATH), entries)
+  })
+})
