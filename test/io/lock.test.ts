@@ -1,13 +1,28 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { lockHolder, takeLock } from '../../src/io/lock.ts'
 import { withDirectory } from '../support/directory.ts'
+
+const { tryLock }: { tryLock(file: number, options?: { shared: boolean }): boolean } =
+  createRequire(import.meta.url)('fs-native-extensions')
 
 /** How many files this process has open. */
 function openCount(): number {
   return readdirSync('/proc/self/fd').length
+}
+
+/** Does something in each pause that is made for others, in place of waiting; answers how many there were. */
+function pausing(act: (count: number) => void): () => number {
+  let count = 0
+  const spy = vi.spyOn(Atomics, 'wait').mockImplementation(() => {
+    act(++count)
+    return 'timed-out'
+  })
+  onTestFinished(() => spy.mockRestore())
+  return () => count
 }
 
 describe('a lock', () => {
@@ -65,6 +80,51 @@ describe('a lock', () => {
           cause: expect.objectContaining({ code: 'EISDIR' }),
         }),
       )
+    })
+  })
+
+  it('is not refused for one who only looks at it', async () => {
+    await withDirectory(async (directory) => {
+      const file = openSync(join(directory, 'LOCK'), 'w+')
+      expect(tryLock(file, { shared: true })).toBe(true)
+      const pauses = pausing(() => closeSync(file))
+
+      takeLock(directory).release()
+
+      expect(pauses()).toBe(1)
+    })
+  })
+
+  it('is refused by the name of a holder that has just taken it, and not written it yet', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'LOCK')
+      const file = openSync(path, 'w+')
+      expect(tryLock(file)).toBe(true)
+      const pauses = pausing((count) => {
+        if (count === 3) writeFileSync(path, 'process 7 on another machine\n')
+      })
+
+      expect(() => takeLock(directory)).toThrow(
+        `The store in ${directory} is open for writing by process 7 on another machine`,
+      )
+
+      expect(pauses()).toBe(3)
+      closeSync(file)
+    })
+  })
+
+  it('is refused without a name where none comes', async () => {
+    await withDirectory(async (directory) => {
+      const file = openSync(join(directory, 'LOCK'), 'w+')
+      expect(tryLock(file)).toBe(true)
+      const pauses = pausing(() => undefined)
+
+      expect(() => takeLock(directory)).toThrow(
+        new RegExp(`^The store in ${directory} is open for writing$`),
+      )
+
+      expect(pauses()).toBe(20)
+      closeSync(file)
     })
   })
 
