@@ -158,7 +158,9 @@ export function reloadKeydir(
   replay.loadSealed(segments.listed)
   for (const segment of segments.tail) {
     segment.usage.setFigures(new SegmentUsage())
-    const scan = replay.replay(segment, FILE_HEADER_SIZE, segment.writtenSize)
+    const { writtenSize } = segment
+    // All of it was written: there is no room before its end.
+    const scan = replay.replay(segment, FILE_HEADER_SIZE, writtenSize, writtenSize)
     if (scan.faultAt !== undefined)
       throw new CorruptionError(scan.fault, segment.path, scan.faultAt)
   }

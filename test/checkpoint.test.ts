@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { checkpointHeadSize, decodeCheckpointHead } from '../src/format/checkpoint.ts'
-import type { KeydirKind } from '../src/index.ts'
+import { type KeydirKind, StoreError } from '../src/index.ts'
 import { readManifest } from '../src/manifest-file.ts'
 import { FaultyFiles } from './support/faulty-files.ts'
 import { DISK, KIB, keysUpTo, openOn, type TextStore, withCode } from './support/store.ts'
@@ -245,5 +245,22 @@ describe('a checkpoint that does not fit its segments', () => {
     expect(source).toBe('checkpoint')
 
     await expectIgnored(here, there.peek(PATH), entries)
+  })
+})
+
+describe('a store that is loaded anew', () => {
+  it('takes zeros in the place of its last record for damage, and not for room', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    for (const key of keysUpTo(10)) await store.put(key, key)
+    await store.close()
+    const bytes = files.peek(SEGMENT) ?? Buffer.alloc(0)
+    files.poke(SEGMENT, bytes.fill(0, bytes.length - 32))
+    for (const machine of withDamagedChunks(files)) {
+      await using damaged = await openOn(machine)
+      damaged.on('error', () => undefined)
+
+      expect(() => [...damaged.entries()]).toThrow(StoreError)
+    }
   })
 })
