@@ -287,7 +287,8 @@ class Salvage {
       if (headerOrigin === undefined) {
         ranges.push(this.#range(name, 0, Math.min(FILE_HEADER_SIZE, size)))
       }
-      this.#readSound(file, end, name, ranges, (fields, page) => {
+      const roomFrom = mayBeTorn ? known : undefined
+      this.#readSound(file, end, roomFrom, name, ranges, (fields, page) => {
         usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
         if (fields.kind !== BATCH_END) losses.noteSound(fields, page)
       })
@@ -325,10 +326,11 @@ class Salvage {
     return { end: isTorn ? end : size, isTorn }
   }
 
-  /** Visits every sound record of a file, and notes the ranges between them. */
+  /** Visits every sound record of a file, and notes the ranges between them; room from `roomFrom` on is none. */
   #readSound(
     file: FileDescriptor,
     size: number,
+    roomFrom: number | undefined,
     name: string,
     ranges: DamagedRange[],
     visit: RecordVisitor,
@@ -343,6 +345,7 @@ class Salvage {
         seed: storeSeed(this.#storeId),
         ascending: false,
         batches: 'loose',
+        roomFrom,
         window,
       } as const
       const { end, faultAt } = scanSegment(options, visit)
@@ -395,7 +398,7 @@ class Salvage {
     try {
       for (const { name, end, size } of damaged) {
         this.#withFile(name, (file) => {
-          this.#readSound(file, end, name, [], (fields, page) => {
+          this.#readSound(file, end, undefined, name, [], (fields, page) => {
             if (fields.kind !== BATCH_END) targets.copy(fields, page)
           })
         })

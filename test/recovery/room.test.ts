@@ -79,6 +79,23 @@ describe('room that a killed process has left', () => {
     await trial.abandon()
   })
 
+  it('is nothing that salvage has lost, where records before it are damaged', async () => {
+    const trial = await openRoomy()
+    const end = killed(trial).files.peek(PATH)?.indexOf(Buffer.alloc(1024)) ?? 0
+    const damaged = killed(trial, (files) => {
+      const bytes = files.peek(PATH) as Buffer
+      files.poke(PATH, bytes.fill(0xff, 60, 61))
+    })
+
+    const store = await damaged.open({ recovery: 'salvage' })
+
+    const { lost } = store.stats().recovery
+    expect(lost?.damaged).toHaveLength(1)
+    expect(lost?.bytesLost).toBeLessThan(end / 2)
+    await store.close()
+    await trial.abandon()
+  })
+
   it('is not there where the store was closed', async () => {
     const trial = await openRoomy()
     const [segment] = trial.store.stats().segments
