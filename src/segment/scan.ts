@@ -95,6 +95,11 @@ export class Window {
     return this.#filled
   }
 
+  /** Forgets what it has shown: what is shown from now on is read anew. */
+  forget(): void {
+    this.#filled = 0
+  }
+
   /** Makes `size` bytes at `offset` visible, as far as the file has them; answers where they begin. */
   show(offset: number, size: number): number {
     const wanted = Math.min(size, this.#to - offset)
@@ -111,13 +116,36 @@ export class Window {
 
 /** Scans the records of a segment. Records of a batch are visited once the batch is known to be whole. */
 export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd {
-  const { from, to, seed } = options
-  const window = options.window ?? new Window(options.files, options.file, to)
+  const { roomFrom = Number.POSITIVE_INFINITY } = options
+  const window = options.window ?? new Window(options.files, options.file, options.to)
+  let scan = scanPart(options, window, options.from, 0, visit)
+  // Where there may be room another process may be filling it, so that what is at its end was read before what is
+  // behind that. All that stood before what was seen is there by now: so a fault counts where it is seen twice.
+  for (let seenAt = -1; scan.faultAt !== undefined && scan.end >= roomFrom; ) {
+    if (scan.end === seenAt) break
+    seenAt = scan.end
+    window.forget()
+    const rest = scanPart(options, window, scan.end, scan.maxSequence, visit)
+    const maxSequence = Math.max(scan.maxSequence, rest.maxSequence)
+    scan = { ...rest, maxSequence, lastAt: rest.lastAt ?? scan.lastAt }
+  }
+  return scan
+}
+
+/** Scans from `from` on, up to the first fault; sequences that ascend are above `above`. */
+function scanPart(
+  options: ScanOptions,
+  window: Window,
+  from: number,
+  above: number,
+  visit: RecordVisitor,
+): ScanEnd {
+  const { to, seed } = options
   const fields = new RecordFields()
   const batch = new PendingBatch()
   let at = from
   let end = from
-  let lastSequence = 0
+  let lastSequence = above
   let maxSequence = 0
   let lastAt: number | undefined
   const stop = (faultAt: number | undefined, fault: string, roomSize = 0): ScanEnd => ({
@@ -175,12 +203,13 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
   return batch.count > 0 ? stop(at, 'The last batch has no end') : stop(undefined, '')
 }
 
-/** Whether all from `at` on is room that was made for records and not used. */
+/** Whether all from `at` on is room that was made for records and not used; it may have been cut off meanwhile. */
 function isRoom(window: Window, at: number, { to, roomFrom }: ScanOptions): boolean {
   const size = to - at
   if (roomFrom === undefined || at < roomFrom || size > MAX_ROOM_SIZE) return false
   const place = window.show(at, size)
-  return window.page.bytes.subarray(place, place + size).every((byte) => byte === 0)
+  const end = Math.min(place + size, window.end)
+  return window.page.bytes.subarray(place, end).every((byte) => byte === 0)
 }
 
 /**

@@ -228,6 +228,84 @@ describe('a scan of batches', () => {
   })
 })
 
+/** Files of which `meanwhile` changes one behind the back of who reads it, right before its nth read. */
+class LiveFiles extends FaultyFiles {
+  #left: number
+  readonly #meanwhile: (files: FaultyFiles) => void
+
+  constructor(nth: number, meanwhile: (files: FaultyFiles) => void) {
+    super(1)
+    this.#left = nth
+    this.#meanwhile = meanwhile
+  }
+
+  override read(...call: Parameters<FaultyFiles['read']>): number {
+    if (--this.#left === 0) this.#meanwhile(this)
+    return super.read(...call)
+  }
+}
+
+/** As {@link scan}, of a file that is written meanwhile. */
+function scanLive(
+  files: LiveFiles,
+  body: Uint8Array,
+  differing: Partial<ScanOptions> = {},
+): { found: number[]; end: ScanEnd } {
+  files.makeDirectory('/disk/scan')
+  files.poke(PATH, Buffer.concat([header, body]))
+  const file = files.open(PATH, 'read')
+  const found: number[] = []
+  const options = { ...optionsOf(files, file), roomFrom: FILE_HEADER_SIZE, ...differing }
+  const end = scanSegment(options, ({ sequence }) => {
+    found.push(sequence)
+  })
+  return { found, end }
+}
+
+function write(files: FaultyFiles, at: number, bytes: Uint8Array): void {
+  const file = files.open(PATH, 'write')
+  files.write(file, bytes, 0, bytes.length, at)
+  files.close(file)
+}
+
+describe('a scan of a file that is written meanwhile', () => {
+  it('is not misled by room that it has seen a part of before records came there', () => {
+    // The first of the room is read with what stands before it, all of it a moment later.
+    const first = put('first', 'x'.repeat(1024 * 1024 - 100), 1)
+    const end = FILE_HEADER_SIZE + first.length
+    const files = new LiveFiles(2, () => {
+      write(files, end, Buffer.concat([put('a', '1', 2), put('b', '2', 3)]))
+    })
+
+    const { found, end: seen } = scanLive(files, Buffer.concat([first, Buffer.alloc(4096)]))
+
+    expect(seen.faultAt).toBeUndefined()
+    expect(found).toEqual([1, 2, 3])
+  })
+
+  it('takes room for the end that is cut off before it is read', () => {
+    const files = new LiveFiles(1, () => {
+      const file = files.open(PATH, 'write')
+      files.truncate(file, FILE_HEADER_SIZE + a.length)
+      files.close(file)
+    })
+
+    const { found, end } = scanLive(files, Buffer.concat([a, Buffer.alloc(4096)]))
+
+    expect(found).toEqual([1])
+    expect(end.faultAt).toBeUndefined()
+  })
+
+  it('still stops at a record that is damaged', () => {
+    const files = new LiveFiles(0, () => undefined)
+
+    const { found, end } = scanLive(files, Buffer.concat([a, Buffer.from(b).fill(0, 0, 4), c]))
+
+    expect(found).toEqual([1])
+    expect(end).toMatchObject({ faultAt: FILE_HEADER_SIZE + a.length, maxSequence: 1 })
+  })
+})
+
 describe('looking for a record', () => {
   it('finds the next one behind any rubbish', () => {
     for (let size = 1; size < 80; size++) {
