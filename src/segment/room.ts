@@ -7,7 +7,7 @@
  * Invariants
  * - Into room goes only a record that is alone in its group, when all before it is durable. A power loss may leave the
  *   sectors of what was not synced in any order; of one record it can leave no whole one behind a hole, which would
- *   look like damage. Groups of several make the file grow, as without room.
+ *   look like damage. Groups of several make the file grow, as without room: it is cut off durably before.
  * - Room is a convenience: where it cannot be made, the record is written without it.
  * - A segment that is not written any more has none.
  */

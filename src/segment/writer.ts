@@ -88,7 +88,7 @@ export class Writer {
   }
 
   /**
-   * Leaves the active segment as it is to stay. Nothing may be staged.
+   * Leaves the active segment without room, for good.
    *
    * @throws the operating system's error; {@link StoreError} FIRKIN_POISONED where it cannot be made durable
    */
@@ -97,7 +97,7 @@ export class Writer {
     const { segment } = this
     this.#room.leave(segment)
     try {
-      // What it holds is durable already, so that no later sync would see to it.
+      // What it holds may be durable already, so that no later sync would see to it.
       this.#segments.home.files.sync(segment.file)
     } catch (error) {
       throw this.#poison(error)
@@ -154,7 +154,7 @@ export class Writer {
     const { files } = this.#segments.home
     let position = segment.writtenSize
     try {
-      this.#room.leave(segment)
+      this.finish()
       for (const piece of pieces) {
         writeFully(files, segment.file, piece, piece.length, position)
         position += piece.length
@@ -170,7 +170,7 @@ export class Writer {
   #prepare(segment: Segment, size: number): void {
     const isLone = this.#options.syncsEach && this.stagedCount === 1 && !this.#segments.dirty
     if (isLone) this.#room.prepare(segment, size)
-    else this.#room.leave(segment)
+    else this.finish()
   }
 
   /** Cuts off what a failed write has left behind the last group. */

@@ -146,6 +146,28 @@ describe('room', () => {
     expect(large.room).toBe(0)
   })
 
+  it('is gone for good before several records are written in its place', () => {
+    const writes: [string, (bench: Bench) => void][] = [
+      ['a group', (bench) => bench.write([2])],
+      ['past the stage', ({ writer }) => writer.writeThrough([Buffer.alloc(300 * KIB, 1)])],
+    ]
+    for (const [name, write] of writes) {
+      const bench = new Bench()
+      bench.write([...Bench.BEFORE, 1])
+      const { writtenSize } = bench.writer.segment
+      const sizes: number[] = []
+      bench.files.onCall = ({ kind }, crash) => {
+        if (kind !== 'write') return
+        const left = crash().afterPowerLoss({ files: ['dropped'], entries: 'kept' }, 1)
+        sizes.push(left.peek(join(DIRECTORY, segmentName(1)))?.length ?? 0)
+      }
+
+      write(bench)
+
+      expect(sizes, name).toEqual([writtenSize])
+    }
+  })
+
   it('does not reach beyond the segment', () => {
     const bench = new Bench(8 * KIB)
 
