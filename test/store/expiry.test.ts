@@ -192,6 +192,21 @@ describe('the sweep', () => {
     },
   )
 
+  it('comes round again, to what had not expired when it was looked at', async () => {
+    const { clock, store } = await openTimed({ expiryIntervalMs: 1 })
+    // More than are walked in one go.
+    await Promise.all(keysUpTo(3000).map((key) => store.put(key, '', { ttlMs: 1000 })))
+    await store.put('last', '', { ttlMs: 10 })
+    clock.nowMs += 10
+    await until(() => store.stats().expiredKeys === 1)
+
+    clock.nowMs += 990
+    await until(() => store.stats().expiredKeys === 3001)
+
+    expect(store.stats().keys).toBe(0)
+    await store.close()
+  })
+
   it('writes nothing', async () => {
     const { files, clock, store } = await openTimed({ expiryIntervalMs: 1 })
     await store.put('a', '1', { ttlMs: 10 })
