@@ -18,7 +18,6 @@
  */
 
 import { join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { removeCheckpoint } from '../checkpoint.ts'
 import type { Engine } from '../engine.ts'
 import { StoreError } from '../errors.ts'
@@ -27,61 +26,26 @@ import { HintDecoder } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { PUT } from '../format/record.ts'
 import { removeIfThere } from '../io/files.ts'
-import type { Entry, Keydir } from '../keydir/keydir.ts'
-import {
-  checkNames,
-  checkObject,
-  checkType,
-  type MergePolicy,
-  type ResolvedOptions,
-} from '../options.ts'
+import type { Keydir } from '../keydir/keydir.ts'
+import type { MergePolicy, ResolvedOptions } from '../options.ts'
 import type { Sealer } from '../sealer.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
+import {
+  checkCallOptions,
+  type MergeCallOptions,
+  type MergeProgress,
+  type MergeReport,
+  planned,
+} from './call.ts'
 import type { CopyJob, CopyProgress } from './copy.ts'
 import { Offsets } from './offsets.ts'
-import { type MergePlan, type PlanEntry, planAll, planAutomatic } from './plan.ts'
+import { type MergePlan, planAll, planAutomatic } from './plan.ts'
+import { Slice, walkInSlices } from './slice.ts'
 import type { CopyTarget } from './targets.ts'
 import { keepAlive, type Labour } from './thread.ts'
 
-/** Options of one call of `store.merge`. */
-export interface MergeCallOptions {
-  /**
-   * Only says what would be done.
-   * @defaultValue false
-   */
-  readonly dryRun?: boolean
-  /**
-   * Whether only what the triggers and thresholds of the option `merge` choose is merged, as it would be by
-   * itself, and not all that has anything to give back.
-   * @defaultValue false
-   */
-  readonly byPolicy?: boolean
-  /** Ends the merge before its commit; the store is then as it was. */
-  readonly signal?: AbortSignal
-  /** Called about every mebibyte that is read. What it throws ends the merge as `signal` does. */
-  readonly onProgress?: (progress: MergeProgress) => void
-}
-
-/** How far a merge has come, in bytes. */
-export interface MergeProgress extends CopyProgress {
-  /** What is to be read in all. */
-  readonly bytesTotal: number
-}
-
-/** What a merge did, or with `dryRun` would do. */
-export interface MergeReport {
-  readonly dryRun: boolean
-  /** Each segment that goes, and why. */
-  readonly segments: readonly PlanEntry[]
-  /** The ids of the segments that came. */
-  readonly created: readonly number[]
-  readonly bytesRead: number
-  readonly bytesWritten: number
-  /** Bytes on disk before less after; with `dryRun` as estimated. */
-  readonly bytesGained: number
-  readonly durationMs: number
-}
+export type { MergeCallOptions, MergeProgress, MergeReport } from './call.ts'
 
 /** What a merger tells. */
 export interface MergeListener {
@@ -94,13 +58,6 @@ export interface MergeListener {
 /** How long no merge starts by itself after one has failed: twice as long each time, up to an hour. */
 const FIRST_REST_MS = 10_000
 const LAST_REST_MS = 3_600_000
-/** How long the main thread is held at once, in milliseconds. */
-const SLICE_MS = 2
-/** How many entries are walked in one step. */
-const WALK_ENTRIES = 512
-/** How many steps are made between two looks at the clock. */
-const STEPS_PER_LOOK = 16
-
 /** Merges one store. One merge runs at a time. */
 export class Merger {
   readonly #engine: Engine
@@ -142,12 +99,7 @@ export class Merger {
    * @throws {@link StoreError} FIRKIN_MERGE_RUNNING, FIRKIN_MERGE_FAILED
    */
   async merge(options: MergeCallOptions = {}): Promise<MergeReport> {
-    checkObject(options, 'Merge options')
-    checkNames(options, ['dryRun', 'byPolicy', 'signal', 'onProgress'], 'merge option')
-    for (const name of ['dryRun', 'byPolicy'] as const) {
-      if (options[name] !== undefined) checkType(options[name], 'boolean', name)
-    }
-    if (options.onProgress !== undefined) checkType(options.onProgress, 'function', 'onProgress')
+    checkCallOptions(options)
     if (options.dryRun === true) {
       await this.#forgetExpired(options.signal)
       return planned(this.#plan(options, true), true)
@@ -217,10 +169,14 @@ export class Merger {
   async #forgetExpired(signal: AbortSignal | undefined): Promise<void> {
     const nowMs = this.#now()
     if (this.#engine.keydir.entries.expiringCount === 0) return
-    await this.#walk((entry) => {
-      const expiresAtMs = this.#engine.keydir.entries.expiresAtOf(entry)
-      if (expiresAtMs !== 0 && expiresAtMs <= nowMs) this.#engine.expire(entry)
-    }, signal)
+    await walkInSlices(
+      this.#engine,
+      (entry) => {
+        const expiresAtMs = this.#engine.keydir.entries.expiresAtOf(entry)
+        if (expiresAtMs !== 0 && expiresAtMs <= nowMs) this.#engine.expire(entry)
+      },
+      signal,
+    )
     signal?.throwIfAborted()
   }
 
@@ -296,18 +252,22 @@ export class Merger {
     const offsets = new Map(inputs.map((segment) => [segment.id, new Offsets()]))
     const goingIds = new Set(going.map((segment) => segment.id))
     const nowMs = this.#now()
-    await this.#walk((entry) => {
-      const { entries } = this.#engine.keydir
-      const id = entries.segmentOf(entry)
-      if (!goingIds.has(id)) return
-      const expiresAtMs = entries.expiresAtOf(entry)
-      const list = offsets.get(id)
-      if (list === undefined || (expiresAtMs !== 0 && expiresAtMs <= nowMs)) {
-        this.#engine.expire(entry)
-      } else {
-        list.add(entries.offsetOf(entry))
-      }
-    }, signal)
+    await walkInSlices(
+      this.#engine,
+      (entry) => {
+        const { entries } = this.#engine.keydir
+        const id = entries.segmentOf(entry)
+        if (!goingIds.has(id)) return
+        const expiresAtMs = entries.expiresAtOf(entry)
+        const list = offsets.get(id)
+        if (list === undefined || (expiresAtMs !== 0 && expiresAtMs <= nowMs)) {
+          this.#engine.expire(entry)
+        } else {
+          list.add(entries.offsetOf(entry))
+        }
+      },
+      signal,
+    )
     return new Map([...offsets].map(([id, list]) => [id, list.sorted()]))
   }
 
@@ -387,9 +347,13 @@ export class Merger {
     }
     if (this.#engine.keydir !== marked) {
       // It was loaded anew, and knows what had expired when the records were marked.
-      await this.#walk((entry) => {
-        if (goingIds.has(this.#engine.keydir.entries.segmentOf(entry))) this.#engine.expire(entry)
-      }, undefined)
+      await walkInSlices(
+        this.#engine,
+        (entry) => {
+          if (goingIds.has(this.#engine.keydir.entries.segmentOf(entry))) this.#engine.expire(entry)
+        },
+        undefined,
+      )
     }
     for (const segment of going) this.#engine.retire(segment)
     this.#removeCheckpoint()
@@ -409,22 +373,6 @@ export class Merger {
       if (slice.isOver()) await slice.next()
       // A keydir that was loaded anew meanwhile knows where everything is.
       if (engine.keydir !== keydir) return
-    }
-  }
-
-  /** Visits every entry of the keydir, in slices; what is changed meanwhile may be visited or not. */
-  async #walk(visit: (entry: Entry) => void, signal: AbortSignal | undefined): Promise<void> {
-    const slice = new Slice(this.#engine)
-    let keydir = this.#engine.keydir
-    for (let place = 0; place !== -1; ) {
-      signal?.throwIfAborted()
-      if (this.#engine.keydir !== keydir) {
-        // It was loaded anew: begin again. What was noted before is still right, and noted again.
-        keydir = this.#engine.keydir
-        place = 0
-      }
-      place = this.#engine.walk(place, WALK_ENTRIES, visit)
-      if (slice.isOver()) await slice.next()
     }
   }
 
@@ -484,37 +432,6 @@ export class Merger {
   }
 }
 
-/**
- * Work on the main thread in small pieces, so that nothing else waits long.
- *
- * Invariant: nothing is staged while a piece is worked on. A group that could not be written would be undone
- * afterwards, and bring back locations that the merge has taken for dead.
- */
-class Slice {
-  readonly #engine: Engine
-  #beganAt = 0
-  #steps = 0
-
-  constructor(engine: Engine) {
-    this.#engine = engine
-    this.#begin()
-  }
-
-  isOver(): boolean {
-    return ++this.#steps % STEPS_PER_LOOK === 0 && performance.now() - this.#beganAt > SLICE_MS
-  }
-
-  async next(): Promise<void> {
-    await setImmediate()
-    this.#begin()
-  }
-
-  #begin(): void {
-    this.#engine.commits.writeStaged()
-    this.#beganAt = performance.now()
-  }
-}
-
 /** Seals the active segment. @throws {@link StoreError} FIRKIN_MERGE_FAILED where another cannot be begun */
 function endActive(engine: Engine): void {
   try {
@@ -528,23 +445,6 @@ function endActive(engine: Engine): void {
 
 function isEmpty(plan: MergePlan): boolean {
   return plan.inputs.length + plan.expired.length === 0
-}
-
-/** What a plan would do, or, where it is empty, has done. */
-function planned(plan: MergePlan, dryRun: boolean): MergeReport {
-  const segments = [...plan.inputs, ...plan.expired]
-  const bytesRead = plan.inputs.reduce((sum, { bytes }) => sum + bytes, 0)
-  const bytesGained = segments.reduce((sum, entry) => sum + entry.bytesGained, 0)
-  const bytesGone = segments.reduce((sum, { bytes }) => sum + bytes, 0)
-  return {
-    dryRun,
-    segments,
-    created: [],
-    bytesRead,
-    bytesWritten: bytesGone - bytesGained,
-    bytesGained,
-    durationMs: 0,
-  }
 }
 
 function sumOfSizes(segments: readonly Segment[]): number {

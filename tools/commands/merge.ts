@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import type { MergeReport } from '../../src/merge/merge.ts'
+import type { MergeReport } from '../../src/merge/call.ts'
 import { withExamples } from '../examples.ts'
 import { planMerge, sumUp } from '../merge-plan.ts'
 import type { Output } from '../output.ts'

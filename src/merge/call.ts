@@ -1,0 +1,71 @@
+/** What a caller of `store.merge` gives, and gets. */
+
+import { checkNames, checkObject, checkType } from '../options.ts'
+import type { CopyProgress } from './copy.ts'
+import type { MergePlan, PlanEntry } from './plan.ts'
+
+/** Options of one call of `store.merge`. */
+export interface MergeCallOptions {
+  /**
+   * Only says what would be done.
+   * @defaultValue false
+   */
+  readonly dryRun?: boolean
+  /**
+   * Whether only what the triggers and thresholds of the option `merge` choose is merged, as it would be by
+   * itself, and not all that has anything to give back.
+   * @defaultValue false
+   */
+  readonly byPolicy?: boolean
+  /** Ends the merge before its commit; the store is then as it was. */
+  readonly signal?: AbortSignal
+  /** Called about every mebibyte that is read. What it throws ends the merge as `signal` does. */
+  readonly onProgress?: (progress: MergeProgress) => void
+}
+
+/** How far a merge has come, in bytes. */
+export interface MergeProgress extends CopyProgress {
+  /** What is to be read in all. */
+  readonly bytesTotal: number
+}
+
+/** What a merge did, or with `dryRun` would do. */
+export interface MergeReport {
+  readonly dryRun: boolean
+  /** Each segment that goes, and why. */
+  readonly segments: readonly PlanEntry[]
+  /** The ids of the segments that came. */
+  readonly created: readonly number[]
+  readonly bytesRead: number
+  readonly bytesWritten: number
+  /** Bytes on disk before less after; with `dryRun` as estimated. */
+  readonly bytesGained: number
+  readonly durationMs: number
+}
+
+/** Checks the options of one call. @throws TypeError for what is none */
+export function checkCallOptions(options: MergeCallOptions): void {
+  checkObject(options, 'Merge options')
+  checkNames(options, ['dryRun', 'byPolicy', 'signal', 'onProgress'], 'merge option')
+  for (const name of ['dryRun', 'byPolicy'] as const) {
+    if (options[name] !== undefined) checkType(options[name], 'boolean', name)
+  }
+  if (options.onProgress !== undefined) checkType(options.onProgress, 'function', 'onProgress')
+}
+
+/** What a plan would do, or, where it is empty, has done. */
+export function planned(plan: MergePlan, dryRun: boolean): MergeReport {
+  const segments = [...plan.inputs, ...plan.expired]
+  const bytesRead = plan.inputs.reduce((sum, { bytes }) => sum + bytes, 0)
+  const bytesGained = segments.reduce((sum, entry) => sum + entry.bytesGained, 0)
+  const bytesGone = segments.reduce((sum, { bytes }) => sum + bytes, 0)
+  return {
+    dryRun,
+    segments,
+    created: [],
+    bytesRead,
+    bytesWritten: bytesGone - bytesGained,
+    bytesGained,
+    durationMs: 0,
+  }
+}

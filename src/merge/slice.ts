@@ -1,0 +1,61 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Engine } from '../engine.ts'
+import type { Entry } from '../keydir/keydir.ts'
+
+/** How long the main thread is held at once, in milliseconds. */
+const SLICE_MS = 2
+/** How many entries are walked in one step. */
+const WALK_ENTRIES = 512
+/** How many steps are made between two looks at the clock. */
+const STEPS_PER_LOOK = 16
+
+/**
+ * Work on the main thread in small pieces, so that nothing else waits long.
+ *
+ * Invariant: nothing is staged while a piece is worked on. A group that could not be written would be undone
+ * afterwards, and bring back locations that the merge has taken for dead.
+ */
+export class Slice {
+  readonly #engine: Engine
+  #beganAt = 0
+  #steps = 0
+
+  constructor(engine: Engine) {
+    this.#engine = engine
+    this.#begin()
+  }
+
+  isOver(): boolean {
+    return ++this.#steps % STEPS_PER_LOOK === 0 && performance.now() - this.#beganAt > SLICE_MS
+  }
+
+  async next(): Promise<void> {
+    await setImmediate()
+    this.#begin()
+  }
+
+  #begin(): void {
+    this.#engine.commits.writeStaged()
+    this.#beganAt = performance.now()
+  }
+}
+
+/** Visits every entry of the keydir, in slices; what is changed meanwhile may be visited or not. */
+export async function walkInSlices(
+  engine: Engine,
+  visit: (entry: Entry) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const slice = new Slice(engine)
+  let keydir = engine.keydir
+  for (let place = 0; place !== -1; ) {
+    signal?.throwIfAborted()
+    if (engine.keydir !== keydir) {
+      // It was loaded anew: begin again. What was noted before is still right, and noted again.
+      keydir = engine.keydir
+      place = 0
+    }
+    place = engine.walk(place, WALK_ENTRIES, visit)
+    if (slice.isOver()) await slice.next()
+  }
+}
