@@ -18,21 +18,28 @@ import { uniformOrder } from '../workload.ts'
 const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, ...PEERS]
 
 /**
- * How many puts are made before any is waited for. lmdb commits what one turn of the event loop brings as one
- * transaction; the large window gives it its best figures.
+ * How many puts are made before any is waited for, and who makes them. lmdb commits what one turn of the event loop
+ * brings as one transaction; the large window gives it its best figures.
  */
-const WINDOWS = [1000, 100_000]
-const MAX_FILLS = 3
+const WINDOWS: readonly (readonly [window: number, contenders: readonly Contender[]])[] = [
+  [1000, CONTENDERS],
+  [100_000, [FIRKIN, FIRKIN_HASH, LMDB]],
+]
+const MAX_FILLS = 2
 
 /** Fills empty stores, one after the other, and then overwrites in turns. */
-async function measurePuts(window: number, settings: Settings): Promise<readonly Measure[]> {
+async function measurePuts(
+  window: number,
+  contenders: readonly Contender[],
+  settings: Settings,
+): Promise<readonly Measure[]> {
   const { keys } = settings
   const fills = Math.min(settings.rounds, MAX_FILLS)
-  const fresh = CONTENDERS.map((): number[] => [])
+  const fresh = contenders.map((): number[] => [])
   const overwrites: Measure[] = []
   const suffix = `in windows of ${window.toLocaleString('en-GB')}`
   for (let round = 0; round < fills; round++) {
-    await withStores(CONTENDERS, 'unsynced', settings, async (stores) => {
+    await withStores(contenders, 'unsynced', settings, async (stores) => {
       for (let turn = 0; turn < stores.length; turn++) {
         const index = (turn + round) % stores.length
         const { store } = stores[index] as Entrant
@@ -48,7 +55,7 @@ async function measurePuts(window: number, settings: Settings): Promise<readonly
     })
   }
   return [
-    ...CONTENDERS.map(({ name }, index) =>
+    ...contenders.map(({ name }, index) =>
       measure(`put, fresh, ${suffix}`, name, 'ns', fresh[index] ?? []),
     ),
     ...overwrites,
@@ -79,7 +86,9 @@ export const put: Bench = {
   about: 'pipelined puts, unsynced: fresh keys into empty stores, and overwrites',
   async run(settings): Promise<Report> {
     const measures: Measure[] = []
-    for (const window of WINDOWS) measures.push(...(await measurePuts(window, settings)))
+    for (const [window, contenders] of WINDOWS) {
+      measures.push(...(await measurePuts(window, contenders, settings)))
+    }
     const whats = [...new Set(measures.map(({ what }) => what))]
     return {
       measures,
