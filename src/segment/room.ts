@@ -16,8 +16,14 @@ import { MAX_ROOM_SIZE } from '../format/record.ts'
 import { type Files, writeFully } from '../io/files.ts'
 import type { Segment } from './segment.ts'
 
-/** So many records must have come alone, one after the other, before room is made. */
-const LONE_RECORDS = 3
+/**
+ * So many records must have come alone, one after the other, before room is made; twice as many each time it was taken
+ * back before it was worth it.
+ */
+const FEWEST_LONE = 3
+const MOST_LONE = 1024
+/** What it costs to make room and to take it back is worth it from so many records on. */
+const WORTHWHILE = 16
 /** Larger records are worth a journal entry each, and would use room up at once. */
 const MAX_RECORD_SIZE = MAX_ROOM_SIZE / 8
 
@@ -31,6 +37,7 @@ export class Room {
   #end = 0
   /** How many records have come alone since one came in company. */
   #loneCount = 0
+  #loneNeeded = FEWEST_LONE
 
   constructor(files: Files, maxSegmentBytes: number) {
     this.#files = files
@@ -49,7 +56,7 @@ export class Room {
    */
   prepare(segment: Segment, size: number): void {
     const at = segment.writtenSize
-    if (at + size <= this.#end || ++this.#loneCount <= LONE_RECORDS) return
+    if (++this.#loneCount <= this.#loneNeeded || at + size <= this.#end) return
     const end = Math.min(at + MAX_ROOM_SIZE, this.#maxSegmentBytes)
     if (size > MAX_RECORD_SIZE || at + size > end) {
       this.leave(segment)
@@ -67,10 +74,12 @@ export class Room {
 
   /** Takes the room back; not synced. @throws the operating system's error */
   leave(segment: Segment): void {
-    this.#loneCount = 0
-    if (this.#end === 0) return
-    this.#files.truncate(segment.file, segment.writtenSize)
-    this.#end = 0
+    if (this.#end > 0) {
+      this.#files.truncate(segment.file, segment.writtenSize)
+      const wasWorthIt = this.#loneCount - this.#loneNeeded >= WORTHWHILE
+      this.#loneNeeded = wasWorthIt ? FEWEST_LONE : Math.min(2 * this.#loneNeeded, MOST_LONE)
+    }
+    this.forget()
   }
 
   /** Takes note that the file was cut to its records by another hand. */

@@ -168,6 +168,27 @@ describe('room', () => {
     }
   })
 
+  it('is made later each time it was taken back soon, until it was worth it', () => {
+    const bench = new Bench()
+    const waits: number[] = []
+    const wait = (): void => {
+      let count = 1
+      for (bench.write([1]); bench.room === 0; count++) bench.write([1])
+      waits.push(count)
+    }
+    bench.write([1])
+    for (let time = 0; time < 3; time++) {
+      wait()
+      bench.write([2])
+    }
+    wait()
+    bench.write(Array(30).fill(1))
+    bench.write([2])
+    wait()
+
+    expect(waits).toEqual([4, 7, 13, 25, 4])
+  })
+
   it('does not reach beyond the segment', () => {
     const bench = new Bench(8 * KIB)
 
