@@ -67,7 +67,7 @@ export interface ScanEnd {
   readonly maxSequence: number
   /** Where the last record begins that counts; `undefined` where none does. */
   readonly lastAt: number | undefined
-  /** How many bytes of room are behind `end`: they are no fault. */
+  /** How many bytes of room are behind `end`, or of what came into it meanwhile: they are no fault. */
   readonly roomSize: number
 }
 
@@ -129,7 +129,18 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
     const maxSequence = Math.max(scan.maxSequence, rest.maxSequence)
     scan = { ...rest, maxSequence, lastAt: rest.lastAt ?? scan.lastAt }
   }
-  return scan
+  if (scan.faultAt === undefined || scan.end < roomFrom) return scan
+  if (!hasCome(options, scan.end, scan.maxSequence)) return scan
+  return { ...scan, faultAt: undefined, fault: '', roomSize: options.to - scan.end }
+}
+
+/** Whether what begins at `from` is whole, and has only come since the file's size was looked at. */
+function hasCome(options: ScanOptions, from: number, above: number): boolean {
+  const { files, file } = options
+  const to = files.size(file)
+  if (to <= options.to) return false
+  const now = { ...options, to, roomFrom: undefined }
+  return scanPart(now, new Window(files, file, to), from, above, () => false).end > from
 }
 
 /** Scans from `from` on, up to the first fault; sequences that ascend are above `above`. */
@@ -224,6 +235,8 @@ export function findRecord(options: ScanOptions, above: number): number | undefi
   const fields = new RecordFields()
   for (let at = options.from; at + MIN_RECORD_SIZE <= to; at++) {
     const place = window.show(at, MAX_HEAD_SIZE)
+    // The file was cut meanwhile: there is nothing to read a byte at a time.
+    if (window.end - place < MIN_RECORD_SIZE) return undefined
     const size = fields.readHeader(window.page, place, window.end)
     if (size === DAMAGED || at + fields.size > to || fields.sequence <= above) continue
     // Sequences are dense: a number far beyond what the file can hold is no sequence.

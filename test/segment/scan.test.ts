@@ -296,6 +296,21 @@ describe('a scan of a file that is written meanwhile', () => {
     expect(end.faultAt).toBeUndefined()
   })
 
+  it('ends before what has come that reaches beyond the room that there was', () => {
+    const record = put('b', 'x'.repeat(100), 2)
+    const batch = Buffer.concat([member('b', 2), member('c', 3), batchEnd(2, 4)])
+    const damaged = Buffer.from(record).fill(1, record.length - 1)
+    const faults = [record, batch, damaged].map((come) => {
+      const files = new LiveFiles(1, () => write(files, FILE_HEADER_SIZE + a.length, come))
+      const { found, end } = scanLive(files, Buffer.concat([a, Buffer.alloc(50)]))
+      expect(found).toEqual([1])
+      expect(end.end).toBe(FILE_HEADER_SIZE + a.length)
+      return end.faultAt
+    })
+
+    expect(faults).toEqual([undefined, undefined, FILE_HEADER_SIZE + a.length])
+  })
+
   it('still stops at a record that is damaged', () => {
     const files = new LiveFiles(0, () => undefined)
 
@@ -318,6 +333,18 @@ describe('looking for a record', () => {
     expect(find(Buffer.concat([a, b, c]), 1)).toBe(a.length)
     expect(find(Buffer.concat([a, b, c]), 2)).toBe(a.length + b.length)
     expect(find(Buffer.concat([a, b, c]), 3)).toBeUndefined()
+  })
+
+  it('ends where the file was cut meanwhile', () => {
+    const files = new FaultyFiles(1)
+    files.makeDirectory('/disk/scan')
+    files.poke(PATH, Buffer.concat([header, a]))
+    const file = files.open(PATH, 'read')
+
+    const at = findRecord({ ...optionsOf(files, file), from: FILE_HEADER_SIZE + 1, to: 2 ** 20 }, 0)
+
+    expect(at).toBeUndefined()
+    expect(files.calls.filter(({ kind }) => kind === 'read').length).toBeLessThan(100)
   })
 
   it('does not take a cut record for one', () => {
