@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
 import { readManifest } from '../../src/manifest-file.ts'
+import { withDirectory } from '../support/directory.ts'
+import { openStore } from '../support/store.ts'
 import { BINARY_KEY, BINARY_VALUE, Fixtures, FUTURE_MS } from './fixture.ts'
 import { linesOf, run } from './run.ts'
 
@@ -134,6 +136,22 @@ describe('firkin dump', () => {
       expect(stderr).toContain(path)
       expect(stderr).toContain(message)
     }
+  })
+
+  it('takes room at the end for what it is, though a merge has made segments of higher ids', async () => {
+    await withDirectory(async (directory) => {
+      await using store = await openStore(directory, { sync: 'always' })
+      for (let count = 0; count < 10; count++) store.putSync('merged', String(count))
+      const { created } = await store.merge()
+      for (let count = 0; count < 6; count++) store.putSync('later', String(count))
+      const active = store.stats().segments.find((segment) => segment.active)
+      expect(active?.id).toBeLessThan(created[0] ?? 0)
+
+      const { status, stdout, stderr } = await run(['dump', directory])
+
+      expect([status, stderr]).toEqual([0, ''])
+      expect(linesOf(stdout)).toHaveLength(7)
+    })
   })
 
   it('reads the records behind a damaged file header', async () => {

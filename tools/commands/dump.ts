@@ -57,8 +57,11 @@ async function dump(call: Call<DumpOptions>, given: string): Promise<Status> {
     count++
     await printRecord(call.output, record, options.raw === true)
   }
+  const listed = new Set(manifest.segments.map((sealed) => sealed.id))
+  // What a merge has made may have a higher id.
+  const newest = ids.filter((id) => !listed.has(id)).at(-1)
   for (const id of wanted === undefined ? ids : [wanted]) {
-    const isTail = id >= manifest.tailId && id === ids.at(-1)
+    const isTail = id === newest
     if (!(await dumpSegment(call, print, directory, manifest, id, isTail))) status = STATUS.failed
   }
   return status
