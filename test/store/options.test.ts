@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { type Files, systemFiles } from '../../src/io/files.ts'
 import { mappingAvailable } from '../../src/io/mapping.ts'
@@ -129,6 +131,22 @@ describe('options', () => {
     ],
   ] as const)('mean by sync %o its bounds', (sync, expected) => {
     expect(resolveOptions({ sync }).sync).toEqual(expected)
+  })
+
+  it('are each read by what goes by them', () => {
+    const source = join(import.meta.dirname, '../../src')
+    const texts = readdirSync(source, { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.ts') && !path.endsWith('options.ts'))
+      .map((path) => readFileSync(join(source, path), 'utf8'))
+    const { merge, ...options } = resolveOptions({ merge: { window: [1, 2] } })
+
+    for (const name of [...Object.keys(options), ...Object.keys(merge)]) {
+      // `options.name`, or `{ name } = options`.
+      const reading = new RegExp(
+        `\\.${name}\\b|\\{[^{}:]*\\b${name}\\b[^{}:]*\\} =|\\{[^{}]*\\b${name}\\b[^{}]*\\}:`,
+      )
+      expect([name, texts.some((text) => reading.test(text))]).toEqual([name, true])
+    }
   })
 
   it('follow by default every 100 milliseconds, where they follow', () => {
