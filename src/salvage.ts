@@ -18,28 +18,16 @@
 
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { CorruptionError, StoreError } from './errors.ts'
-import {
-  decodeFileHeader,
-  FILE_HEADER_SIZE,
-  type FileType,
-  storeSeed,
-} from './format/file-header.ts'
+import { Aside } from './aside.ts'
+import { StoreError } from './errors.ts'
+import { decodeFileHeader, FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
 import type { Manifest, SealedSegment } from './format/manifest.ts'
-import { CHECKPOINT_NAME, hintName, parseName, segmentIdsOf, segmentName } from './format/names.ts'
+import { CHECKPOINT_NAME, hintName, segmentIdsOf, segmentName } from './format/names.ts'
 import { BATCH_END } from './format/record.ts'
-import {
-  discard,
-  errorCode,
-  type FileDescriptor,
-  type Files,
-  readFully,
-  removeIfThere,
-  writeFully,
-} from './io/files.ts'
+import { findManifest, findStoreId } from './identity.ts'
+import { type FileDescriptor, type Files, readFully } from './io/files.ts'
 import type { KeydirKind } from './keydir/keydir.ts'
 import { Losses, type LostKey } from './losses.ts'
-import { readManifest } from './manifest-file.ts'
 import { Targets } from './merge/targets.ts'
 import { isBlank } from './segment/open.ts'
 import { findRecord, type RecordVisitor, scanSegment, Window } from './segment/scan.ts'
@@ -91,12 +79,6 @@ export interface SalvageProgress {
   readonly bytesTotal: number
 }
 
-/** What the name of a damaged file gets at its end. */
-const DAMAGED_SUFFIX = '.damaged'
-/** What the name of a file gets at its end under which the bytes are kept that were cut off it. */
-const TORN_SUFFIX = '.torn'
-const COPY_SIZE = 1024 * 1024
-
 /**
  * Salvages the store in a directory that is locked, or that nobody else writes to.
  *
@@ -143,11 +125,11 @@ class Salvage {
   async run(): Promise<LossReport> {
     const names = this.#files.list(this.#directory) ?? []
     const ids = segmentIdsOf(names)
-    const manifest = this.#readManifest(names)
+    const manifest = findManifest(this.#files, this.#directory, names)
     if (manifest === undefined && ids.length === 0) {
       throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${this.#directory}`)
     }
-    this.#storeId = manifest?.storeId ?? this.#findStoreId(names)
+    this.#storeId = manifest?.storeId ?? findStoreId(this.#files, this.#directory, names)
     const losses = new Losses(this.#files, this.#storeId, this.#options.nowMs)
     const belonging = this.#belonging(ids, manifest)
     const listed = new Set(manifest?.segments.map(({ id }) => id))
@@ -202,54 +184,6 @@ class Salvage {
       keydirKind,
       closed: false,
       segments: [],
-    }
-  }
-
-  /** The manifest, where it is sound and of the store that the segments are of. */
-  #readManifest(names: readonly string[]): Manifest | undefined {
-    try {
-      const manifest = readManifest(this.#files, this.#directory)
-      if (manifest === undefined) return undefined
-      const ids = this.#storeIdsOf(names.filter((name) => parseName(name).type === 'segment'))
-      const isForeign = ids.size > 0 && !ids.has(hexOf(manifest.storeId))
-      return isForeign ? undefined : manifest
-    } catch (error) {
-      if (error instanceof CorruptionError) return undefined
-      throw error
-    }
-  }
-
-  /** The store that most files say they are of. */
-  #findStoreId(names: readonly string[]): Uint8Array {
-    const [winner] = [...this.#storeIdsOf(names)].sort(([, a], [, b]) => b - a)
-    if (winner === undefined) {
-      throw new CorruptionError('No file tells which store this was', this.#directory, 0)
-    }
-    return Buffer.from(winner[0], 'hex')
-  }
-
-  /** Which stores files say that they are of, and how many say so. */
-  #storeIdsOf(names: readonly string[]): Map<string, number> {
-    const votes = new Map<string, number>()
-    for (const name of names) {
-      const { type } = parseName(name)
-      if (type !== 'segment' && type !== 'hint' && type !== 'checkpoint') continue
-      const id = this.#storeIdOf(name, type)
-      if (id !== undefined) votes.set(id, (votes.get(id) ?? 0) + 1)
-    }
-    return votes
-  }
-
-  #storeIdOf(name: string, type: FileType): string | undefined {
-    const file = this.#files.open(this.#path(name), 'read')
-    try {
-      const bytes = Buffer.alloc(FILE_HEADER_SIZE)
-      readFully(this.#files, file, bytes, bytes.length, 0)
-      const header = decodeFileHeader(bytes)
-      if ('fault' in header || header.type !== type) return undefined
-      return hexOf(header.storeId)
-    } finally {
-      this.#files.close(file)
     }
   }
 
@@ -409,34 +343,29 @@ class Salvage {
       targets.discard()
       throw error
     }
-    const torn: string[] = []
-    const aside: string[] = []
+    const going = damaged
+      .flatMap(({ id, name }) => [name, hintName(id)])
+      .filter((name) => names.includes(name))
+    const aside = new Aside(this.#files, this.#directory)
     try {
-      this.#keepTorn(sound, torn)
-      this.#keepDamaged(damaged, names, aside)
+      for (const { name, end, isTorn } of sound) if (isTorn) aside.keepTorn(name, end)
+      for (const name of going) aside.keepDamaged(name)
       this.#files.syncDirectory(this.#directory)
       this.#cutTails(sound)
       await this.#install(base, sound, written, firstId + targetIds.length, losses)
     } catch (error) {
       // Once the manifest names the copies they are the store's, whatever has failed after that.
-      if ((this.#readManifest(names) ?? base).generation === base.generation) {
+      if (
+        (findManifest(this.#files, this.#directory, names) ?? base).generation === base.generation
+      ) {
         targets.discard()
-        for (const path of aside) discard(this.#files, path)
+        aside.discardDamaged()
       }
       throw error
     }
-    this.#removeDamaged(damaged)
-    return [...torn, ...aside]
-  }
-
-  /** Keeps beside what is torn at the end of sound segments, and notes in `kept` where. */
-  #keepTorn(sound: readonly Survey[], kept: string[]): void {
-    for (const { name, end, isTorn } of sound) {
-      if (!isTorn) continue
-      const path = this.#freePath(name + TORN_SUFFIX)
-      this.#withFile(name, (file) => this.#copyFrom(file, end, path))
-      kept.push(path)
-    }
+    for (const name of going) this.#files.remove(this.#path(name))
+    this.#files.syncDirectory(this.#directory)
+    return aside.paths
   }
 
   /** Cuts what is torn, and room, off sound segments. */
@@ -450,39 +379,6 @@ class Salvage {
       } finally {
         this.#files.close(file)
       }
-    }
-  }
-
-  /** Gives damaged segments and their hints a second name, and notes it in `kept`; a copy where there are no links. */
-  #keepDamaged(damaged: readonly Survey[], names: readonly string[], kept: string[]): void {
-    for (const { id, name } of damaged) {
-      for (const going of [name, hintName(id)].filter((each) => names.includes(each))) {
-        const path = this.#freePath(going + DAMAGED_SUFFIX)
-        try {
-          this.#files.link(this.#path(going), path)
-        } catch (error) {
-          if (errorCode(error) === undefined || errorCode(error) === 'ENOSPC') throw error
-          this.#withFile(going, (file) => this.#copyFrom(file, 0, path))
-        }
-        kept.push(path)
-      }
-    }
-  }
-
-  /** Copies what a file has from `offset` on. */
-  #copyFrom(source: FileDescriptor, offset: number, path: string): void {
-    const target = this.#files.open(path, 'create')
-    try {
-      const buffer = Buffer.allocUnsafe(COPY_SIZE)
-      for (let at = 0; ; ) {
-        const size = readFully(this.#files, source, buffer, buffer.length, offset + at)
-        if (size === 0) break
-        writeFully(this.#files, target, buffer, size, at)
-        at += size
-      }
-      this.#files.sync(target)
-    } finally {
-      this.#files.close(target)
     }
   }
 
@@ -504,23 +400,6 @@ class Salvage {
       nextSequence: Math.max(base.nextSequence, highest + 1, losses.nextSequence),
       segments: all,
     }))
-  }
-
-  /** Removes damaged segments and their hints, which are kept under other names. */
-  #removeDamaged(damaged: readonly Survey[]): void {
-    for (const { id, name } of damaged) {
-      for (const gone of [name, hintName(id)]) removeIfThere(this.#files, this.#path(gone))
-    }
-    this.#files.syncDirectory(this.#directory)
-  }
-
-  /** The path for a name, or for the next one that is free: what was kept before is not overwritten. */
-  #freePath(name: string): string {
-    const names = new Set(this.#files.list(this.#directory))
-    for (let number = 1; ; number++) {
-      const free = number === 1 ? name : `${name}.${number}`
-      if (!names.has(free)) return this.#path(free)
-    }
   }
 
   /** The origin that a segment's header tells; `undefined` where it is damaged, or of another store. */
@@ -552,10 +431,6 @@ class Salvage {
   #path(name: string): string {
     return join(this.#directory, name)
   }
-}
-
-function hexOf(storeId: Uint8Array): string {
-  return Buffer.from(storeId).toString('hex')
 }
 
 /** Ranges of one file, in order: what is side by side becomes one, and what is empty goes. */
