@@ -4,14 +4,18 @@ import { CHECKPOINT_NAME, parseName } from '../../src/format/names.ts'
 import { open as openStore } from '../../src/index.ts'
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender } from '../contender.ts'
+import { firkin } from '../contenders/firkin.ts'
 import { collectGarbage } from '../race.ts'
 import { bound, type Measure, measure, type Report, type Target } from '../report.ts'
 import { FIRKIN, FIRKIN_HASH, load, PEERS, withDirectory } from '../stores.ts'
 import { Values } from '../workload.ts'
 
+/** Small enough that all keys but a few are in segments that have a hint. */
+const HINTED_SEGMENT_BYTES = 4 * 1024 * 1024
+
 const OWN_KINDS = [
-  { contender: FIRKIN, keydir: 'btree' },
-  { contender: FIRKIN_HASH, keydir: 'hash' },
+  { name: FIRKIN.name, keydir: 'btree' },
+  { name: FIRKIN_HASH.name, keydir: 'hash' },
 ] as const
 
 const MAX_OPEN_MS = 30
@@ -97,7 +101,10 @@ function segmentBytes(path: string): number {
     .reduce((sum, name) => sum + statSync(join(path, name)).size, 0)
 }
 
-/** Opening a store that has lost its checkpoint, and with `raw` its hints too. */
+/**
+ * Opening a store that has lost its checkpoint, and with `raw` its hints too. Where hints are to be read, segments are
+ * small: the active one has none.
+ */
 function rebuild(name: 'open-hints' | 'open-raw'): Bench {
   const raw = name === 'open-raw'
   const source = raw ? 'raw segments' : 'hints'
@@ -109,7 +116,9 @@ function rebuild(name: 'open-hints' | 'open-raw'): Bench {
       const what = `open from ${source}`
       const measures: Measure[] = []
       const targets: Target[] = []
-      for (const { contender, keydir } of OWN_KINDS) {
+      for (const { name, keydir } of OWN_KINDS) {
+        const size = raw ? {} : { maxSegmentBytes: HINTED_SEGMENT_BYTES }
+        const contender = firkin(name, { keydir, ...size })
         await withDirectory(settings, async (path) => {
           await build(contender, path, keys, settings)
           const bytes = segmentBytes(path)
