@@ -238,9 +238,10 @@ export class RecordFields {
   readHeader(page: Page, at: number, end: number): number {
     if (at + RECORD_HEADER_SIZE > end) return SHORT
     const view = page.view
-    const kind = view.getUint8(at + KIND_AT)
-    const flags = view.getUint8(at + FLAGS_AT)
-    const keySize = view.getUint16(at + KEY_SIZE_AT, true)
+    const first = view.getUint32(at + KIND_AT, true)
+    const kind = first & 0xff
+    const flags = (first >>> 8) & 0xff
+    const keySize = first >>> 16
     const valueSize = view.getUint32(at + VALUE_SIZE_AT, true)
     if ((flags & ~KNOWN_FLAGS) !== 0 || !isPlausible(kind, flags, keySize, valueSize)) {
       return DAMAGED

@@ -24,7 +24,7 @@ import {
 import { type FileDescriptor, type Files, readFully } from '../io/files.ts'
 
 /** How much of a file is read at once. */
-const WINDOW_SIZE = 1024 * 1024
+const WINDOW_SIZE = 256 * 1024
 
 /**
  * Called for each record; `fields.keyAt` and `valueAt` lie in `page`, the record began at `offset`. Where it
@@ -173,7 +173,9 @@ function scanPart(
     let size = fields.readHeader(window.page, place, window.end)
     if (size > 0) {
       if (at + size > to) size = SHORT
-      else {
+      else if (place + size <= window.end) {
+        if (!fields.verify(window.page, place, seed)) size = DAMAGED
+      } else {
         place = window.show(at, size)
         size = fields.read(window.page, place, window.end, seed)
       }
