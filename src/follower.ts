@@ -93,6 +93,7 @@ export class Follower {
       if (size < segment.writtenSize) return false
       if (!extend(replay, segment, files, size)) return false
     }
+    replay.finish()
     this.#isHalfWay = false
     const seen = Math.max(0, ...segments.all.map(({ usage }) => usage.maxSequence))
     const isNewSet = manifest.generation !== segments.manifest.generation
@@ -108,7 +109,7 @@ export class Follower {
       segment.writtenSize = FILE_HEADER_SIZE
       extend(replay, segment, files, size)
     }
-    replay.dropAbsences()
+    replay.finish()
     if (isNewSet) this.#forgetGone(manifest)
     engine.advanceSequence()
     this.#isHalfWay = false

@@ -111,7 +111,7 @@ export async function recover(
 
     const load = loadKeydir(segments, tail.segments, options.keydir)
     const torn = replayTail(segments, tail.predecessors, load, options)
-    load.replay.dropAbsences()
+    load.replay.finish()
     const leftovers = [...tail.leftovers, ...leftoversIn(names, segments)]
     const closed = manifest.closed && torn.length === 0 && endsAsClosed(segments)
     if (!options.readOnly) {
@@ -165,7 +165,7 @@ export function reloadKeydir(
       throw new CorruptionError(scan.fault, segment.path, scan.faultAt)
   }
   if (segments.active !== undefined) replay.replayStage(segments.active, stage, stagedSize)
-  replay.dropAbsences()
+  replay.finish()
   return replay.keydir
 }
 

@@ -5,27 +5,26 @@
  * - A record replaces another of its key only by a higher sequence; with the same sequence it is the same
  *   record, moved by a merge.
  * - A tombstone stays in the keydir, as an absence, while a segment that is still to be read may hold an older
- *   record of its key; `dropAbsences` ends that.
+ *   record of its key; `finish` ends that.
+ * - Records are not applied one by one but in batches, in another order (load-batch.ts); those of one key keep theirs.
  * - Every put that is not in the keydir afterwards is counted as dead in its segment.
  */
 
 import { CorruptionError, StoreError } from './errors.ts'
-import { copyBytes } from './format/bytes.ts'
 import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
 import { HintDecoder, hintSizeBound } from './format/hint.ts'
-import {
-  BATCH_END,
-  MAX_KEY_SIZE,
-  type Page,
-  PUT,
-  RecordFields,
-  TOMBSTONE,
-} from './format/record.ts'
+import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from './format/record.ts'
+import type { HeldRecord } from './held-records.ts'
 import { errorCode, readWhole } from './io/files.ts'
+import { growEagerly } from './keydir/arena.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
+import { LoadBatch } from './load-batch.ts'
 import { findRecord, type ScanEnd, scanSegment } from './segment/scan.ts'
 import { readFileHeader, type Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
+
+/** From so many records on, a keydir that takes them in is given memory in large pieces. */
+const MANY = 2 ** 16
 
 /** Told of a change of the keydir before it is made. */
 export type ChangeListener = (entry: Entry, key: Uint8Array, keySize: number) => void
@@ -33,7 +32,7 @@ export type ChangeListener = (entry: Entry, key: Uint8Array, keySize: number) =>
 /** Fills a keydir. */
 export class Replay {
   readonly keydir: Keydir
-  /** How many records were applied. */
+  /** How many records were added. */
   recordCount = 0
   /**
    * Every record up to this sequence has been applied before: what comes again was moved by a merge, and counts
@@ -42,7 +41,8 @@ export class Replay {
   knownUpTo = 0
   readonly #segments: Segments
   readonly #beforeChange: ChangeListener
-  readonly #key = Buffer.allocUnsafeSlow(MAX_KEY_SIZE)
+  /** What was added and is not applied yet. */
+  #batch: LoadBatch | undefined
   #mayHaveAbsences = false
 
   /** @param beforeChange told of each change before it is made; the entry is the key's, or none */
@@ -52,42 +52,30 @@ export class Replay {
     this.#beforeChange = beforeChange
   }
 
-  /**
-   * Applies a record of a segment, whose fields were just read.
-   *
-   * @param keepAbsence whether an older record of a tombstone's key may still come
-   */
-  apply(
-    fields: RecordFields,
-    page: Page,
-    segment: Segment,
-    offset: number,
-    keepAbsence: boolean,
-  ): void {
-    this.recordCount++
+  /** Applies a record; one of its key that was added before has been applied before. */
+  #apply(record: HeldRecord): void {
     const { keydir } = this
     const { entries } = keydir
-    const { sequence, keySize, size } = fields
-    const key = this.#key
-    copyBytes(page.bytes, fields.keyAt, keySize, key, 0)
+    const { kind, key, keySize, offset, size, sequence, expiresAtMs } = record
+    const segment = this.#segments.get(record.segment)
     const entry = keydir.find(key, keySize)
     const isOld =
       entry === NO_ENTRY ? sequence <= this.knownUpTo : entries.sequenceOf(entry) > sequence
     if (isOld) {
-      if (fields.kind === PUT) segment.usage.kill(size)
+      if (kind === PUT) segment.usage.kill(size)
       return
     }
     this.#beforeChange(entry, key, keySize)
-    if (fields.kind === PUT) {
+    if (kind === PUT) {
       if (entry === NO_ENTRY) {
-        keydir.insert(key, keySize, segment.id, offset, size, sequence, fields.expiresAtMs)
+        keydir.insert(key, keySize, segment.id, offset, size, sequence, expiresAtMs)
       } else {
         this.#kill(entry)
-        keydir.update(entry, segment.id, offset, size, sequence, fields.expiresAtMs)
+        keydir.update(entry, segment.id, offset, size, sequence, expiresAtMs)
       }
-    } else if (fields.kind === TOMBSTONE) {
+    } else if (kind === TOMBSTONE) {
       if (entry !== NO_ENTRY) this.#kill(entry)
-      if (keepAbsence) {
+      if (record.keepAbsence) {
         this.#mayHaveAbsences = true
         if (entry === NO_ENTRY) keydir.insert(key, keySize, segment.id, 0, 0, sequence, 0)
         else keydir.update(entry, segment.id, 0, 0, sequence, 0)
@@ -143,7 +131,7 @@ export class Replay {
     const options = { ...this.#scanOptions(segment, from, to), roomFrom: known }
     const scan = scanSegment(options, (fields, page, offset) => {
       usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
-      this.apply(fields, page, segment, offset, false)
+      this.#add(fields, page, segment, offset, false)
     })
     segment.lastReadAt = scan.lastAt ?? segment.lastReadAt
     return scan
@@ -161,12 +149,51 @@ export class Replay {
     for (let at = 0; at < size; at += fields.size) {
       fields.readHeader(stage, at, size)
       segment.usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
-      this.apply(fields, stage, segment, segment.writtenSize + at, false)
+      this.#add(fields, stage, segment, segment.writtenSize + at, false)
     }
   }
 
-  /** Forgets what is known of keys that are not there. */
-  dropAbsences(): void {
+  /**
+   * Adds a record of a segment, whose fields were just read.
+   *
+   * @param keepAbsence whether an older record of a tombstone's key may still come
+   */
+  #add(
+    fields: RecordFields,
+    page: Page,
+    segment: Segment,
+    offset: number,
+    keepAbsence: boolean,
+  ): void {
+    this.recordCount++
+    if (fields.kind === BATCH_END) return
+    this.#batch ??= LoadBatch.obtain(this.keydir)
+    this.#batch.add(fields, page, segment.id, offset, keepAbsence)
+    if (this.#batch.isFull) this.#applyAll(this.#batch)
+  }
+
+  /** Applies all that was added. */
+  #applyAll(batch: LoadBatch): void {
+    const apply = (): void => {
+      for (let record = batch.take(); record !== undefined; record = batch.take()) {
+        this.#apply(record)
+      }
+    }
+    if (batch.count < MANY) apply()
+    else growEagerly(apply)
+  }
+
+  /** Applies what is still held back, and forgets what is known of keys that are not there. */
+  finish(): void {
+    if (this.#batch !== undefined) {
+      this.#applyAll(this.#batch)
+      this.#batch.release()
+      this.#batch = undefined
+    }
+    this.#dropAbsences()
+  }
+
+  #dropAbsences(): void {
     if (!this.#mayHaveAbsences) return
     const { entries } = this.keydir
     const absences: Entry[] = []
@@ -198,7 +225,7 @@ export class Replay {
       const { fields, page } = decoder
       while (decoder.next()) {
         if (fields.kind === PUT) putBytes += fields.size
-        this.apply(fields, page, segment, decoder.offset, fields.sequence > olderFrom)
+        this.#add(fields, page, segment, decoder.offset, fields.sequence > olderFrom)
       }
       // What is neither put nor tombstone is a batch end.
       usage.deadBytes += usage.size - FILE_HEADER_SIZE - usage.tombstoneBytes - putBytes
@@ -216,7 +243,7 @@ export class Replay {
     const options = this.#scanOptions(segment, from, usage.size)
     const { faultAt, fault } = scanSegment(options, (fields, page, offset) => {
       if (fields.kind === BATCH_END) usage.deadBytes += fields.size
-      else this.apply(fields, page, segment, offset, fields.sequence > olderFrom)
+      else this.#add(fields, page, segment, offset, fields.sequence > olderFrom)
     })
     if (faultAt !== undefined) throw new CorruptionError(fault, segment.path, faultAt)
   }

@@ -4,6 +4,7 @@ import { encodeFileHeader } from '../src/format/file-header.ts'
 import { encodeManifest } from '../src/format/manifest.ts'
 import { segmentName } from '../src/format/names.ts'
 import { buildHint } from '../src/segment/hint-file.ts'
+import type { StoreStats } from '../src/stats.ts'
 import { FaultyFiles } from './support/faulty-files.ts'
 import { put, STORE_ID, tombstone } from './support/records.ts'
 import { DISK, openOn } from './support/store.ts'
@@ -63,4 +64,42 @@ describe('a merged segment', () => {
       expect(store.stats().segments).toMatchObject([{ livePuts: 1, deadPuts: 1 }])
     },
   )
+})
+
+function figures({ keys, segments }: StoreStats): object {
+  return {
+    keys,
+    segments: segments.map(({ id, liveBytes, deadBytes, livePuts, deadPuts }) => ({
+      id,
+      liveBytes,
+      deadBytes,
+      livePuts,
+      deadPuts,
+    })),
+  }
+}
+
+describe('a load that takes several batches', () => {
+  it('makes what was there before, dead bytes and all', async () => {
+    const files = new FaultyFiles(1)
+    const options = { checkpoint: false, maxSegmentBytes: 16 * 1024 * 1024 } as const
+    const key = (index: number) => `${index} `.padEnd(60_000, 'k')
+    const store = await openOn(files, options)
+    for (let index = 0; index < 1250; index++) {
+      // Most keys come again in the other batch; some are deleted, and some of these for good.
+      void store.put(key(index % 700), String(index))
+      if (index % 5 === 0) void store.delete(key((index * 3) % 700))
+      if (index % 100 === 0) await store.sync()
+    }
+    await store.sync()
+    const before = figures(store.stats())
+    const entries = [...store.entries()]
+    await store.close()
+
+    await using again = await openOn(files, options)
+
+    expect(again.stats().recovery.source).not.toBe('checkpoint')
+    expect(figures(again.stats())).toEqual(before)
+    expect([...again.entries()]).toEqual(entries)
+  })
 })

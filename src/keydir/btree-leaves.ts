@@ -176,6 +176,17 @@ export class Leaves {
     return this.#searchTies(leaf, place >>> 1, key)
   }
 
+  /**
+   * What `search` answers for a key that is beyond all keys of a leaf, which has some; 0 where it is not.
+   */
+  placeBehind(leaf: Leaf, key: SearchKey): number {
+    const words = this.arena.chunkAt(leaf << LEAF_BITS)
+    const at = (leaf << LEAF_BITS) & IN_CHUNK
+    const place = ((words[at + STATE] as number) & COUNT_MASK) << 1
+    const last = words[at + place - SLOT_WORDS + ENTRY] as number
+    return this.#entries.compareSearch(last, key, 0) < 0 ? place : 0
+  }
+
   /** Adds `entry`, whose key is `key`, at a place of a leaf that has room. */
   insert(leaf: Leaf, index: number, key: SearchKey, entry: Entry): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)

@@ -71,6 +71,10 @@ export class BTreeKeydir implements Keydir {
   #leaf: Leaf = NO_LEAF
   #place = 0
   #remembered = false
+  // Whether the last key that was added is the last of all, and nothing has been searched for since that is not
+  // behind it: then the leaf is the last one, and the next key may well go to its end too. An entry is searched for
+  // before it is removed, and none is behind itself.
+  #appending = false
   // The way to that leaf, a node and the place of its child on each level; only a split or a merge
   // needs it.
   readonly #wayNode = new Int32Array(HEIGHT_LIMIT)
@@ -153,9 +157,15 @@ export class BTreeKeydir implements Keydir {
     assert((this.#place & 1) === 0, 'The key to insert is there')
     const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
     this.#remembered = false
-    if (this.leaves.count(this.#leaf) < LEAF_CAPACITY) {
-      this.leaves.insert(this.#leaf, this.index, this.#key, entry)
+    const { index } = this
+    const count = this.leaves.count(this.#leaf)
+    if (count < LEAF_CAPACITY) {
+      this.leaves.insert(this.#leaf, index, this.#key, entry)
+      if (!this.#appending) {
+        this.#appending = index === count && this.leaves.next(this.#leaf) === NO_LEAF
+      }
     } else {
+      this.#appending = false
       this.#insertIntoFull(entry)
     }
     return entry
@@ -251,6 +261,15 @@ export class BTreeKeydir implements Keydir {
   /** Finds the place of the searched key, and remembers it. */
   #search(): void {
     const key = this.#key
+    if (this.#appending) {
+      const place = this.leaves.placeBehind(this.#leaf, key)
+      if (place > 0) {
+        this.#place = place
+        this.#remembered = true
+        return
+      }
+      this.#appending = false
+    }
     const inners = this.#inners
     let node = this.#root
     for (let level = this.#height; level > 0; level--) {

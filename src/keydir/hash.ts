@@ -31,6 +31,7 @@ import {
   type KeydirImage,
   type KeyRange,
   NO_ENTRY,
+  RANK_BITS,
 } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 
@@ -149,6 +150,13 @@ export class HashKeydir implements Keydir {
     const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
     this.#pages.insert(page, entry, low)
     return entry
+  }
+
+  rank(key: Uint8Array, keySize: number): number {
+    this.#missed = false
+    this.#key.set(key, keySize)
+    this.#hash.compute(this.#key.words, 0, keySize)
+    return bend(this.#hash.high) >>> (32 - RANK_BITS)
   }
 
   update(

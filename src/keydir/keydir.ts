@@ -22,6 +22,9 @@ export type Entry = number
 /** Answers that there is no such entry. */
 export const NO_ENTRY = 0
 
+/** How many bits a key's rank has: enough to tell most of a million keys apart. */
+export const RANK_BITS = 24
+
 /** Which keys a cursor walks, and in which direction. A missing bound is open. */
 export interface KeyRange {
   readonly lower: Uint8Array | undefined
@@ -92,6 +95,12 @@ export interface Keydir {
     sequence: number,
     expiresAtMs: number,
   ): Entry
+
+  /**
+   * A number of {@link RANK_BITS} bits for a key: many keys are added fastest in ascending order of it, because they
+   * then go to one place in memory after the other. Missing where that is the order of the keys.
+   */
+  rank?(key: Uint8Array, keySize: number): number
 
   /** Changes what an entry holds. Answers its number, which is another one where expiry came or went. */
   update(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Arena, CHUNK_MASK, CHUNK_SIZE } from '../../src/keydir/arena.ts'
+import { Arena, CHUNK_MASK, CHUNK_SIZE, growEagerly } from '../../src/keydir/arena.ts'
 
 const CHUNK_WORDS = CHUNK_SIZE / 4
 
@@ -74,6 +74,44 @@ describe('Arena', () => {
     }
 
     expect(most).toBeLessThan(1)
+  })
+
+  it('keeps what was written while it grows eagerly, and reserves little more than what is used after that', () => {
+    for (const before of [0, 100, CHUNK_WORDS - 100, CHUNK_WORDS + 100]) {
+      const arena = new Arena()
+      const blocks: number[] = []
+      const add = (): void => {
+        const position = arena.reserve(100)
+        write(arena, position, 100)
+        blocks.push(position)
+      }
+      while (arena.used < before) add()
+
+      growEagerly(() => {
+        while (arena.used < before + 2.5 * CHUNK_WORDS) add()
+      })
+      const reserved = arena.byteSize - arena.used * 4
+      add()
+
+      expect(reserved).toBeLessThan(65_600)
+      expect(blocks.every((position) => holds(arena, position, 100))).toBe(true)
+    }
+  })
+
+  it('grows in small steps again after work that has failed', () => {
+    const arena = new Arena()
+    const other = new Arena()
+
+    expect(() =>
+      growEagerly(() => {
+        throw new Error('broken')
+      }),
+    ).toThrow('broken')
+    arena.reserve(10)
+    other.reserve(10)
+
+    expect(arena.byteSize).toBe(4096)
+    expect(arena.bytesAt(0).length).toBe(4096)
   })
 
   it('restores from an image of any alignment, and goes on growing', () => {

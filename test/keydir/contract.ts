@@ -192,6 +192,54 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keysOf(keydir)).toEqual(keys.map(text).sort())
       })
 
+      it('ranks keys the same each time, in 24 bits, and forgets what was searched for before', () => {
+        const keydir = factory.create()
+        const { rank } = keydir
+        if (rank === undefined) return
+
+        for (const key of EDGE_KEYS) {
+          find(keydir, key)
+          const first = rank.call(keydir, key, key.length)
+          rank.call(keydir, bytes('another'), 7)
+          insert(keydir, key)
+
+          expect(Number.isInteger(first) && first >= 0 && first < 2 ** 24).toBe(true)
+          find(keydir, bytes('missing'))
+          expect(rank.call(keydir, key, key.length)).toBe(first)
+          expect(() => insert(keydir, key)).toThrow(/is there/)
+        }
+        expect(keysOf(keydir)).toEqual(EDGE_KEYS.map(text).sort())
+      })
+
+      it('agrees with a map when runs of ascending keys are added, whatever is done in between', () => {
+        const keydir = factory.create()
+        const random = new Random(SEED)
+        const model = new Set<string>()
+        const decimal = () => `key ${String(random.below(5000)).padStart(5, '0')}`
+
+        for (let run = 0; run < 60; run++) {
+          const keys = Array.from({ length: random.below(200) }, decimal).sort()
+          // Now and then behind all that there are.
+          const added = random.below(4) === 0 ? keys.map((key) => `last ${run} ${key}`) : keys
+          for (const key of added) {
+            const entry = find(keydir, bytes(key))
+            expect(entry !== NO_ENTRY).toBe(model.has(key))
+            if (entry === NO_ENTRY) insert(keydir, bytes(key))
+            model.add(key)
+          }
+          for (const key of Array.from({ length: random.below(20) }, decimal)) {
+            const entry = find(keydir, bytes(key))
+            if (entry === NO_ENTRY) continue
+            if (random.below(2) === 0) keydir.remove(entry)
+            else update(keydir, entry, { ...fieldsOf(keydir, entry), expiresAtMs: run })
+            if (find(keydir, bytes(key)) === NO_ENTRY) model.delete(key)
+          }
+        }
+
+        expect(keydir.size).toBe(model.size)
+        expect(keysOf(keydir)).toEqual([...model].sort())
+      })
+
       it('agrees with a map on any few operations', () => {
         const key = fc.uint8Array({ minLength: 1, maxLength: 6, max: 2 })
         const step = fc.record({ key, remove: fc.boolean(), expiresAtMs: fc.nat(1) })
