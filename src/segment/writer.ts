@@ -93,12 +93,13 @@ export class Writer {
    * @throws the operating system's error; {@link StoreError} FIRKIN_POISONED where it cannot be made durable
    */
   finish(): void {
-    if (!this.#room.isThere) return
-    const { segment } = this
-    this.#room.leave(segment)
+    if (this.#segment === undefined) return
+    const { isThere } = this.#room
+    this.#room.leave(this.#segment)
+    if (!isThere) return
     try {
       // What it holds may be durable already, so that no later sync would see to it.
-      this.#segments.home.files.sync(segment.file)
+      this.#segments.home.files.sync(this.#segment.file)
     } catch (error) {
       throw this.#poison(error)
     }

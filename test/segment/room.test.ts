@@ -123,6 +123,17 @@ describe('room', () => {
     expect(bench.room).toBe(0)
   })
 
+  it('is not made before as many have come alone again, once several have come together', () => {
+    const bench = new Bench()
+
+    bench.write([...Bench.BEFORE, 2, 1, 1, 1])
+    const { room } = bench
+    bench.write([1])
+
+    expect(room).toBe(0)
+    expect(bench.room).toBeGreaterThan(0)
+  })
+
   it('is taken back by a record behind one that is not durable', () => {
     const bench = new Bench()
     bench.write([...Bench.BEFORE, 1])
