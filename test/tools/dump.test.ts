@@ -143,14 +143,16 @@ describe('firkin dump', () => {
       await using store = await openStore(directory, { sync: 'always' })
       for (let count = 0; count < 10; count++) store.putSync('merged', String(count))
       const { created } = await store.merge()
-      for (let count = 0; count < 6; count++) store.putSync('later', String(count))
+      for (let count = 0; count < 20; count++) store.putSync('later', String(count))
       const active = store.stats().segments.find((segment) => segment.active)
       expect(active?.id).toBeLessThan(created[0] ?? 0)
 
+      const file = await readFile(join(directory, '0000000002.segment'))
+      expect(file.length).toBeGreaterThan(2 * (active?.bytes ?? 0))
       const { status, stdout, stderr } = await run(['dump', directory])
 
       expect([status, stderr]).toEqual([0, ''])
-      expect(linesOf(stdout)).toHaveLength(7)
+      expect(linesOf(stdout)).toHaveLength(21)
     })
   })
 
