@@ -45,6 +45,7 @@ export class Trial {
   tolerant = false
   labour: Labour
   #store: TrialStore | undefined
+  #isReopening = false
 
   constructor(
     files: FaultyFiles,
@@ -90,6 +91,8 @@ export class Trial {
     })
     this.poisoned = false
     this.#store = store
+    if (this.#isReopening) await this.#attempt(() => this.#forgetRefused())
+    this.#isReopening = true
     return store
   }
 
@@ -217,6 +220,18 @@ export class Trial {
     await this.idle()
     const call = calls[length]
     if (call !== undefined) throw new Error(`A closed store asks for ${call.kind} ${call.path}`)
+  }
+
+  /**
+   * Forgets the writes that are not there of those that a poisoned store has refused, before others come behind them.
+   * Those that are there are still not promised.
+   */
+  #forgetRefused(): void {
+    const { history } = this
+    const fates = new Map(history.commits.map(({ number, fate }) => [number, fate]))
+    if (![...fates.values()].includes('refused')) return
+    history.settleOn(new Map(this.store.entries()), this.nowMs, 'settled')
+    for (const commit of history.commits) commit.fate = fates.get(commit.number) ?? commit.fate
   }
 
   #put(commit: Commit): Promise<void> {
