@@ -88,16 +88,17 @@ export function takePage(): Uint8Array | undefined {
  */
 export function makeHuge(page: Uint8Array, isTouched: boolean): void {
   if (mmapIo === undefined || !pages.has(page.buffer)) return
+  const beganAtMs = performance.now()
+  const collapses = isTouched && patience.lasts(beganAtMs)
   try {
     mmapIo.advise(page, MADV_HUGEPAGE)
-    const beganAtMs = performance.now()
-    if (!isTouched || !patience.lasts(beganAtMs)) return
-    mmapIo.advise(page, MADV_COLLAPSE)
-    const nowMs = performance.now()
-    patience.took(nowMs - beganAtMs, nowMs)
+    if (collapses) mmapIo.advise(page, MADV_COLLAPSE)
   } catch {
     // A kernel without huge pages, or none free now: the memory stays as it is.
   }
+  if (!collapses) return
+  const nowMs = performance.now()
+  patience.took(nowMs - beganAtMs, nowMs)
 }
 
 /**
