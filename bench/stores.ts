@@ -63,15 +63,18 @@ export interface Entrant<Store = OpenContender> {
   readonly store: Store
 }
 
-/** How many puts are made before any is waited for, where their speed is not the matter: the peers are quicker so. */
-const LOAD_WINDOW = 50_000
+/**
+ * How many puts are made before any is waited for, where a store is only read afterwards: the peers are quicker so. lmdb
+ * writes far more slowly ever after.
+ */
+export const LARGE_WINDOW = 50_000
 
 /** Puts the keys of the indexes from `low` up to `high`. */
 export async function load(
   store: Pick<OpenContender, 'put' | 'settle'>,
   low: number,
   high: number,
-  window = LOAD_WINDOW,
+  window = CHUNK,
 ): Promise<void> {
   for (let at = low; at < high; at += window) {
     const end = Math.min(high, at + window)

@@ -5,7 +5,15 @@ import type { Bench, Settings } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { Latencies } from '../latencies.ts'
 import { type Measure, measure, type Report } from '../report.ts'
-import { FIRKIN, FIRKIN_HASH, LMDB_FAST, load, PEERS, withDirectory } from '../stores.ts'
+import {
+  FIRKIN,
+  FIRKIN_HASH,
+  LARGE_WINDOW,
+  LMDB_FAST,
+  load,
+  PEERS,
+  withDirectory,
+} from '../stores.ts'
 import { uniformOrder, Values } from '../workload.ts'
 
 const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, LMDB_FAST, ...PEERS]
@@ -36,7 +44,7 @@ async function measureCold(settings: Settings): Promise<Measure[]> {
     }))
     for (const { contender, path } of lanes) {
       const store = await contender.open(path, 'unsynced', values)
-      await load(store, 0, settings.keys)
+      await load(store, 0, settings.keys, LARGE_WINDOW)
       await store.close()
     }
     for (let round = 0; round < rounds; round++) {

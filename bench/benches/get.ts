@@ -7,6 +7,7 @@ import {
   type Entrant,
   FIRKIN,
   FIRKIN_HASH,
+  LARGE_WINDOW,
   LMDB,
   LMDB_FAST,
   load,
@@ -29,7 +30,7 @@ async function measureReads(
   present: boolean,
 ): Promise<readonly Measure[]> {
   return await withStores(CONTENDERS, 'unsynced', settings, async (stores) => {
-    for (const { store } of stores) await load(store, 0, settings.keys)
+    for (const { store } of stores) await load(store, 0, settings.keys, LARGE_WINDOW)
     const order = uniformOrder(ORDER_LENGTH, low, high, 11)
     return await race(
       what,

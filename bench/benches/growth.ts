@@ -21,7 +21,7 @@ async function measureCount(keys: number, settings: Settings): Promise<Measure[]
     const loads: Measure[] = []
     for (const { name, store } of stores) {
       const beganAt = performance.now()
-      await load(store, 0, keys, CHUNK)
+      await load(store, 0, keys)
       loads.push(measure(`fill, ${at}`, name, 'ns', [((performance.now() - beganAt) * 1e6) / keys]))
     }
     const present = uniformOrder(ORDER_LENGTH, 0, keys, 23)

@@ -2,7 +2,16 @@ import type { Bench } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { type Lane, race } from '../race.ts'
 import { find, type Report, target } from '../report.ts'
-import { FIRKIN, FIRKIN_HASH, LMDB, load, PEERS, Rotation, withStores } from '../stores.ts'
+import {
+  FIRKIN,
+  FIRKIN_HASH,
+  LARGE_WINDOW,
+  LMDB,
+  load,
+  PEERS,
+  Rotation,
+  withStores,
+} from '../stores.ts'
 import { keyAt, uniformOrder } from '../workload.ts'
 
 const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, ...PEERS]
@@ -25,7 +34,7 @@ export const iterate: Bench = {
     const prefixLength = Math.floor(Math.log2(keys / KEYS_PER_PREFIX) / BITS_PER_DIGIT)
     const order = uniformOrder(ORDER_LENGTH, 0, keys, 15)
     const measures = await withStores(CONTENDERS, 'unsynced', settings, async (stores) => {
-      for (const { store } of stores) await load(store, 0, keys)
+      for (const { store } of stores) await load(store, 0, keys, LARGE_WINDOW)
       const fullLanes = stores.map(
         ({ name, store }): Lane => ({
           contender: name,

@@ -7,7 +7,7 @@ import type { Contender } from '../contender.ts'
 import { firkin } from '../contenders/firkin.ts'
 import { collectGarbage } from '../race.ts'
 import { bound, type Measure, measure, type Report, type Target } from '../report.ts'
-import { FIRKIN, FIRKIN_HASH, load, PEERS, withDirectory } from '../stores.ts'
+import { FIRKIN, FIRKIN_HASH, LARGE_WINDOW, load, PEERS, withDirectory } from '../stores.ts'
 import { Values } from '../workload.ts'
 
 /** Small enough that all keys but a few are in segments that have a hint. */
@@ -25,7 +25,7 @@ const RAW_MB_PER_SECOND = 300
 /** Makes a store of `keys` keys in `path`, and closes it. */
 async function build(contender: Contender, path: string, keys: number, settings: Settings) {
   const store = await contender.open(path, 'unsynced', new Values(settings.valueBytes))
-  await load(store, 0, keys)
+  await load(store, 0, keys, LARGE_WINDOW)
   await store.close()
 }
 
