@@ -2,7 +2,7 @@
  * Room at the end of the active segment, for writes that are made durable one by one.
  *
  * Where a file grows, a sync writes the file system's journal too; where zeros are overwritten, it writes the record
- * alone, in half the time (bench `durable-put`). So zeros are put ahead of the records.
+ * alone, in some three quarters of the time (measured, bench `durable-put`). So zeros are put ahead of the records.
  *
  * Invariants
  * - Into room goes only a record that is alone in its group, when all before it is durable. A power loss may leave the

@@ -1,28 +1,15 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { StoreError } from '../../src/errors.ts'
-import type { Manifest } from '../../src/format/manifest.ts'
 import { segmentName } from '../../src/format/names.ts'
 import { MAX_ROOM_SIZE, PUT } from '../../src/format/record.ts'
 import { Segments } from '../../src/segment/segments.ts'
 import { Writer } from '../../src/segment/writer.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { put, STORE_ID } from '../support/records.ts'
+import { EMPTY_MANIFEST, put, STORE_ID } from '../support/records.ts'
 
 const DIRECTORY = '/disk/room'
 const KIB = 1024
-
-const manifest: Manifest = {
-  storeId: STORE_ID,
-  generation: 0,
-  tailId: 1,
-  tailSize: 0,
-  nextSegmentId: 1,
-  nextSequence: 1,
-  keydirKind: 'btree',
-  closed: true,
-  segments: [],
-}
 
 /** A writer, and how much room there is behind what it has written. */
 class Bench {
@@ -34,7 +21,7 @@ class Bench {
   constructor(maxSegmentBytes = 1024 * KIB, syncsEach = true) {
     this.files.makeDirectory(DIRECTORY)
     const home = { files: this.files, directory: DIRECTORY, storeId: STORE_ID }
-    this.segments = new Segments(home, manifest, 1, 0)
+    this.segments = new Segments(home, EMPTY_MANIFEST, 1, 0)
     this.writer = new Writer(
       this.segments,
       { maxSegmentBytes, syncsEach },

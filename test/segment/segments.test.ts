@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { StoreError } from '../../src/errors.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
-import type { Manifest, SealedSegment } from '../../src/format/manifest.ts'
+import type { SealedSegment } from '../../src/format/manifest.ts'
 import { segmentName } from '../../src/format/names.ts'
 import { PUT } from '../../src/format/record.ts'
 import { readManifest } from '../../src/manifest-file.ts'
@@ -13,22 +13,10 @@ import type { Segment } from '../../src/segment/segment.ts'
 import { Segments } from '../../src/segment/segments.ts'
 import { STAGE_SIZE, Writer } from '../../src/segment/writer.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { put, STORE_ID } from '../support/records.ts'
+import { EMPTY_MANIFEST, put, STORE_ID } from '../support/records.ts'
 
 const DIRECTORY = '/disk/segments'
 const KIB = 1024
-
-const manifest: Manifest = {
-  storeId: STORE_ID,
-  generation: 0,
-  tailId: 1,
-  tailSize: 0,
-  nextSegmentId: 1,
-  nextSequence: 1,
-  keydirKind: 'btree',
-  closed: true,
-  segments: [],
-}
 
 /** An empty set, and a writer of it; sequences go up with each record. */
 class Bench {
@@ -40,7 +28,7 @@ class Bench {
   constructor() {
     this.files.makeDirectory(DIRECTORY)
     const home = { files: this.files, directory: DIRECTORY, storeId: STORE_ID }
-    this.segments = new Segments(home, manifest, 1, 0)
+    this.segments = new Segments(home, EMPTY_MANIFEST, 1, 0)
     this.writer = new Writer(
       this.segments,
       { maxSegmentBytes: 64 * KIB, syncsEach: false },
@@ -229,7 +217,7 @@ describe('the set of segments', () => {
     expect([segments.takeId(), segments.takeId(), segments.nextId]).toEqual([1, 2, 3])
 
     const home = segments.home
-    const full = new Segments(home, manifest, 2 ** 31 - 1, 0)
+    const full = new Segments(home, EMPTY_MANIFEST, 2 ** 31 - 1, 0)
     full.takeId()
     expect(() => full.takeId()).toThrow(expect.objectContaining({ code: 'FIRKIN_WRITE_FAILED' }))
   })
@@ -287,7 +275,7 @@ describe('the set of segments', () => {
     const bench = new Bench()
     const first = await bench.sealed('a')
     const second = await bench.sealed('b')
-    const installed = readManifest(bench.files, DIRECTORY) ?? manifest
+    const installed = readManifest(bench.files, DIRECTORY) ?? EMPTY_MANIFEST
     const next = new Segments(bench.segments.home, installed, 9, 0)
     const [, sealedSecond] = installed.segments
     next.addSealed(openSealed(bench.segments.home, sealedSecond as SealedSegment, false))

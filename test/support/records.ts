@@ -1,5 +1,6 @@
 import { checksum } from '../../src/format/checksum.ts'
 import { encodeFileHeader } from '../../src/format/file-header.ts'
+import type { Manifest } from '../../src/format/manifest.ts'
 import {
   BATCH_COUNT_SIZE,
   BATCH_END,
@@ -36,6 +37,19 @@ export function segmentHeader(fileId: number): Buffer {
     origin,
     predecessor: undefined,
   })
+}
+
+/** The manifest of a store without a segment. */
+export const EMPTY_MANIFEST: Manifest = {
+  storeId: STORE_ID,
+  generation: 0,
+  tailId: 1,
+  tailSize: 0,
+  nextSegmentId: 1,
+  nextSequence: 1,
+  keydirKind: 'btree',
+  closed: true,
+  segments: [],
 }
 
 /** A whole record. */
