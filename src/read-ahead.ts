@@ -33,6 +33,9 @@ const CACHE_LINE = 64
 
 /** What of an entry is worth reading ahead. */
 export interface Wanted {
+  /** Records, which are looked at. */
+  readonly records: boolean
+  /** Values of records that are to be verified. */
   readonly values: boolean
   /** Keys as text. */
   readonly keyTexts: boolean
@@ -82,7 +85,7 @@ export class ReadAhead implements ReadBytes {
     this.#textCount = 0
     this.seen = keydir.entries.touch(list, count)
     if (wanted.keyTexts) this.#readKeys(keydir, list, count)
-    if (wanted.values) this.#readValues(segments, keydir, list, count)
+    if (wanted.records) this.#readRecords(segments, keydir, list, count, wanted.values)
     this.#list = list
   }
 
@@ -124,11 +127,12 @@ export class ReadAhead implements ReadBytes {
     this.#textCount = count
   }
 
-  #readValues(
+  #readRecords(
     segments: Segments,
     { entries }: Keydir,
     list: readonly Entry[],
     count: number,
+    withValues: boolean,
   ): void {
     let room = 0
     let id = 0
@@ -147,8 +151,8 @@ export class ReadAhead implements ReadBytes {
       this.#sizes[index] = size
       if (isAtHand) room += Slab.roomFor(size)
     }
-    if (room > SLAB_SIZE) return
     this.#fetch(count)
+    if (!withValues || room > SLAB_SIZE) return
     const start = this.#slab.reserve(room)
     this.#copy(entries, list, count, start)
     this.#valueCount = count

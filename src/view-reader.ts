@@ -60,6 +60,7 @@ export class ViewReader<V> {
   /** What of the entries of an iterator is worth reading ahead. */
   wanted(part: Part): Wanted {
     return {
+      records: part !== 'key',
       values: part !== 'key' && this.#engine.options.verifyReads,
       keyTexts: part !== 'value' && this.#encodings.keyEncoding === 'utf8',
     }
