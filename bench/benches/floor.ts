@@ -17,7 +17,7 @@ const ORDER_LENGTH = 1_000_000
 const OVERWRITES = 4_000_000
 /** What a key takes in a hash, in the entries of a keydir, and in a segment beside its value. */
 const SLOT_BYTES = 12
-const ENTRY_BYTES = 36
+const ENTRY_BYTES = 32
 const RECORD_BYTES = 34
 const LINE_BYTES = 64
 const LINE_WORDS = LINE_BYTES / 4

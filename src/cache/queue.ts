@@ -1,7 +1,7 @@
 /**
  * The queue of a cache's entries, off the JavaScript heap: a doubly linked list through their numbers.
  *
- * An entry takes at least six words of the keydir's arena, so that its number divided by six is a *slot* of its own.
+ * An entry takes at least five words of the keydir's arena, so that its number divided by five is a *slot* of its own.
  * Slots lie in pages:
  *
  *     8 bytes each  the newer and the older neighbour, as entry numbers; 0 is none
@@ -17,7 +17,7 @@
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 
 /** The words of the smallest entry; see keydir/entries.ts. */
-const SLOT_WORDS = 6
+const SLOT_WORDS = 5
 const PAGE_BITS = 12
 const PAGE_SLOTS = 1 << PAGE_BITS
 const PAGE_MASK = PAGE_SLOTS - 1

@@ -70,7 +70,7 @@ export class BPlusTreeKeydir implements Keydir {
     sequence: number,
     expiresAtMs: number,
   ): Entry {
-    if (this.entries.expires(entry) === expiresAtMs > 0) {
+    if (this.entries.fits(entry, size, sequence, expiresAtMs)) {
       this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
       return entry
     }

@@ -5,16 +5,21 @@
  *
  *     0   segment id (31 bits), top bit: expires
  *     1   offset
- *     2   record size; 0 for an absence
- *     3   sequence, low 32 bits
- *     4   sequence, high 16 bits; key size << 16
- *     5…  the key, padded with zeros to a word
+ *     2   sequence, low 32 bits
+ *     3   key size (8 bits, 0 in a wide entry); sequence, its 8 bits above those << 8; record size << 16, 0 for an absence
+ *     4…  the key, padded with zeros to a word
  *     …   where it expires: expiresAtMs, low 32 bits, then high 32 bits
+ *
+ * What does not fit word 3 makes an entry *wide*. Two words then stand before the key:
+ *
+ *     4   key size (16 bits); sequence, high 16 bits << 16
+ *     5   record size
  *
  * A freed entry keeps its expiry bit and its key size, has segment id 0, and links to the next free
  * block of as many words through word 1.
  *
  * Invariants
+ * - A record that is moved, to any offset of any segment, fits the entry that it has.
  * - Segment ids start at 1 and keys have at least one byte, so a free block differs from a live one
  *   and both differ from the zeros behind a chunk's last block.
  * - Blocks are never cut or joined: their boundaries are fixed from the first use, and so the arena
@@ -39,19 +44,36 @@ import type { SearchKey } from './search-key.ts'
 const IN_CHUNK = CHUNK_MASK
 
 const OFFSET = 1
-const SIZE = 2
-const SEQUENCE_LOW = 3
-const SEQUENCE_HIGH = 4
-const KEY = 5
+const SEQUENCE = 2
+const SHAPE = 3
+const KEY = 4
 /** Where the key of most entries ends. */
 const KEY_END = KEY + 3
 const EXPIRY_WORDS = 2
 
+/** In a wide entry. */
+const WIDE_SHAPE = 4
+const WIDE_SIZE = 5
+const WIDE_WORDS = 2
+
 const EXPIRES = 0x80000000
 const SEGMENT_MASK = 0x7fffffff
-const KEY_SIZE_SHIFT = 16
-const SEQUENCE_HIGH_MASK = 0xffff
 const WORD_RANGE = 2 ** 32
+
+const KEY_SIZE_MASK = 0xff
+const SEQUENCE_SHIFT = 8
+const SEQUENCE_MASK = 0xff
+const SIZE_SHIFT = 16
+const MAX_SIZE = 0xffff
+const SEQUENCE_LIMIT = WORD_RANGE * (SEQUENCE_MASK + 1)
+const WIDE_KEY_SIZE_MASK = 0xffff
+const WIDE_SEQUENCE_SHIFT = 16
+
+/** Number 0 is no entry. The first one lies so that entries of eight words, keys of 16 bytes, straddle no cache line. */
+const FIRST_ENTRY = 8
+
+/** What the words above say, and in which byte order: an image of entries that are laid out otherwise cannot be read. */
+const LAYOUT = LITTLE_ENDIAN ? 'le 2' : 'be 2'
 
 const { utf8Slice } = Buffer.prototype as unknown as {
   utf8Slice(this: Uint8Array, start: number, end: number): string
@@ -64,8 +86,7 @@ const RETURNED_AT_ONCE = 8
 
 /** What `Entries` needs beside its arena to be restored; plain JSON. */
 export interface EntriesMeta {
-  /** The byte order of the machine that wrote the arenas; another cannot read them. */
-  readonly littleEndian: boolean
+  readonly layout: string
   readonly used: number
   readonly count: number
   readonly expiringCount: number
@@ -90,8 +111,7 @@ export class Entries {
   /** Makes an empty one, or one around a restored arena. */
   constructor(arena?: Arena, free?: FreeLists) {
     this.arena = arena ?? new Arena()
-    // Number 0 is no entry, so the first word is never used.
-    if (arena === undefined) this.arena.reserve(1)
+    if (arena === undefined) this.arena.reserve(FIRST_ENTRY)
     this.#free = free ?? new FreeLists(this.arena, OFFSET)
   }
 
@@ -102,10 +122,8 @@ export class Entries {
    */
   static restore(meta: unknown, arena: number, source: ChunkSource): Entries {
     const image = (meta ?? {}) as Record<string, unknown>
-    const { littleEndian, used, count, expiringCount, free, limbo } = image
-    if (littleEndian !== LITTLE_ENDIAN) {
-      throw new RangeError('The image was written by a machine of another byte order')
-    }
+    const { layout, used, count, expiringCount, free, limbo } = image
+    if (layout !== LAYOUT) throw new RangeError('The entries of an image are laid out otherwise')
     const restored = Arena.restore(used, arena, source)
     const limit = restored.used
     if (!isCount(count, limit) || !isCount(expiringCount, count) || !Array.isArray(limbo)) {
@@ -142,7 +160,7 @@ export class Entries {
   /** What `restore` needs beside the arena. */
   meta(): EntriesMeta {
     return {
-      littleEndian: LITTLE_ENDIAN,
+      layout: LAYOUT,
       used: this.arena.used,
       count: this.#count,
       expiringCount: this.#expiringCount,
@@ -162,30 +180,37 @@ export class Entries {
   ): Entry {
     const keySize = key.size
     const keyWordCount = (keySize + 3) >>> 2
-    const wordCount = KEY + keyWordCount + (expiresAtMs > 0 ? EXPIRY_WORDS : 0)
+    const wide = isWide(keySize, size, sequence)
+    const keyPlace = wide ? KEY + WIDE_WORDS : KEY
+    const wordCount = keyPlace + keyWordCount + (expiresAtMs > 0 ? EXPIRY_WORDS : 0)
     if (this.#returning.length > 0) this.#giveBack()
     let entry = this.#free.take(wordCount)
     if (entry === 0) entry = this.arena.reserve(wordCount)
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
-    words[at] = segment
-    words[at + OFFSET] = offset
-    words[at + SIZE] = size
-    words[at + SEQUENCE_LOW] = sequence >>> 0
-    words[at + SEQUENCE_HIGH] = (keySize << KEY_SIZE_SHIFT) | Math.floor(sequence / WORD_RANGE)
-    const keyAt = at + KEY
+    const keyAt = at + keyPlace
     const source = key.words
     for (let i = 0; i < keyWordCount; i++) words[keyAt + i] = source[i] as number
-    if (expiresAtMs > 0) {
-      words[at] = segment | EXPIRES
-      setExpiry(words, keyAt + keyWordCount, expiresAtMs)
-      this.#expiringCount++
-    }
+    if (wide) words[at + WIDE_SHAPE] = keySize
+    words[at + SHAPE] = wide ? 0 : keySize
+    write(words, at, segment, offset, size, sequence, expiresAtMs)
+    if (expiresAtMs > 0) this.#expiringCount++
     this.#count++
     return entry
   }
 
-  /** Changes a live entry in place. Whether it expires must stay as it is; see `expires`. */
+  /** Whether a live entry can hold these, so that `set` may be called. */
+  fits(entry: Entry, size: number, sequence: number, expiresAtMs: number): boolean {
+    const words = this.arena.chunkAt(entry)
+    const at = entry & IN_CHUNK
+    const shape = words[at + SHAPE] as number
+    return (
+      (words[at] as number) >= EXPIRES === expiresAtMs > 0 &&
+      (!isWide(0, size, sequence) || (shape & KEY_SIZE_MASK) === 0)
+    )
+  }
+
+  /** Changes a live entry in place; see `fits`. */
   set(
     entry: Entry,
     segment: number,
@@ -195,14 +220,7 @@ export class Entries {
     expiresAtMs: number,
   ): void {
     const words = this.arena.chunkAt(entry)
-    const at = entry & IN_CHUNK
-    const keySize = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
-    words[at] = expiresAtMs > 0 ? segment | EXPIRES : segment
-    words[at + OFFSET] = offset
-    words[at + SIZE] = size
-    words[at + SEQUENCE_LOW] = sequence >>> 0
-    words[at + SEQUENCE_HIGH] = (keySize << KEY_SIZE_SHIFT) | Math.floor(sequence / WORD_RANGE)
-    if (expiresAtMs > 0) setExpiry(words, at + KEY + keyWords(keySize), expiresAtMs)
+    write(words, entry & IN_CHUNK, segment, offset, size, sequence, expiresAtMs)
   }
 
   /**
@@ -277,15 +295,23 @@ export class Entries {
 
   /** The record's size in bytes; 0 for an absence. */
   sizeOf(entry: Entry): number {
-    return this.#word(entry, SIZE)
+    const words = this.arena.chunkAt(entry)
+    const at = entry & IN_CHUNK
+    const shape = words[at + SHAPE] as number
+    if ((shape & KEY_SIZE_MASK) === 0) return words[at + WIDE_SIZE] as number
+    return shape >>> SIZE_SHIFT
   }
 
   /** The record's sequence. */
   sequenceOf(entry: Entry): number {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
-    const high = (words[at + SEQUENCE_HIGH] as number) & SEQUENCE_HIGH_MASK
-    return high * WORD_RANGE + (words[at + SEQUENCE_LOW] as number)
+    const shape = words[at + SHAPE] as number
+    const high =
+      (shape & KEY_SIZE_MASK) === 0
+        ? (words[at + WIDE_SHAPE] as number) >>> WIDE_SEQUENCE_SHIFT
+        : (shape >>> SEQUENCE_SHIFT) & SEQUENCE_MASK
+    return high * WORD_RANGE + (words[at + SEQUENCE] as number)
   }
 
   /** Whether the record expires at some time. */
@@ -304,19 +330,19 @@ export class Entries {
 
   /** The key's size in bytes. */
   keySizeOf(entry: Entry): number {
-    return this.#word(entry, SEQUENCE_HIGH) >>> KEY_SIZE_SHIFT
+    return keySizeAt(this.arena.chunkAt(entry), entry & IN_CHUNK)
   }
 
   /** The key as a view, valid until the entry is freed, or until nothing is pinned any more. */
   keyView(entry: Entry): Uint8Array {
     const bytes = this.arena.bytesAt(entry)
-    const start = ((entry & IN_CHUNK) + KEY) * 4
+    const start = this.#keyAt(entry) * 4
     return bytes.subarray(start, start + this.keySizeOf(entry))
   }
 
   /** The key as text, read as UTF-8; nothing is made but the string (measured, bench `iterate`). */
   keyText(entry: Entry): string {
-    const start = ((entry & IN_CHUNK) + KEY) * 4
+    const start = this.#keyAt(entry) * 4
     // Safety: a Buffer's method, which takes any Uint8Array.
     return utf8Slice.call(this.arena.bytesAt(entry), start, start + this.keySizeOf(entry))
   }
@@ -324,7 +350,7 @@ export class Entries {
   /** Copies the key into `target` from position `at` on, and answers its size. */
   copyKey(entry: Entry, target: Uint8Array, at: number): number {
     const bytes = this.arena.bytesAt(entry)
-    const start = ((entry & IN_CHUNK) + KEY) * 4
+    const start = this.#keyAt(entry) * 4
     const size = this.keySizeOf(entry)
     for (let i = 0; i < size; i++) target[at + i] = bytes[start + i] as number
     return size
@@ -335,7 +361,7 @@ export class Entries {
     const size = this.keySizeOf(entry)
     if (size !== keySize) return false
     const bytes = this.arena.bytesAt(entry)
-    const start = ((entry & IN_CHUNK) + KEY) * 4
+    const start = this.#keyAt(entry) * 4
     for (let i = 0; i < size; i++) {
       if (bytes[start + i] !== key[i]) return false
     }
@@ -347,7 +373,7 @@ export class Entries {
    */
   compareKey(entry: Entry, key: Uint8Array, keySize: number): number {
     const bytes = this.arena.bytesAt(entry)
-    const start = ((entry & IN_CHUNK) + KEY) * 4
+    const start = this.#keyAt(entry) * 4
     const size = this.keySizeOf(entry)
     const shorter = Math.min(size, keySize)
     for (let i = 0; i < shorter; i++) {
@@ -361,8 +387,8 @@ export class Entries {
   equalsSearch(entry: Entry, key: SearchKey): boolean {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
-    const size = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
-    return equalKeys(words, at + KEY, size, key.words, 0, key.size)
+    const size = keySizeAt(words, at)
+    return equalKeys(words, keyAt(words, at), size, key.words, 0, key.size)
   }
 
   /**
@@ -372,16 +398,16 @@ export class Entries {
   compareSearch(entry: Entry, key: SearchKey, from: number): number {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
-    const size = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
-    return compareKeys(words, at + KEY, size, key.words, 0, key.size, from)
+    const size = keySizeAt(words, at)
+    return compareKeys(words, keyAt(words, at), size, key.words, 0, key.size, from)
   }
 
   /** Compares the keys of two entries. */
   compare(a: Entry, b: Entry): number {
     const aWords = this.arena.chunkAt(a)
     const bWords = this.arena.chunkAt(b)
-    const aAt = (a & IN_CHUNK) + KEY
-    const bAt = (b & IN_CHUNK) + KEY
+    const aAt = this.#keyAt(a)
+    const bAt = this.#keyAt(b)
     return compareKeys(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b), 0)
   }
 
@@ -389,32 +415,32 @@ export class Entries {
   sharedSize(a: Entry, b: Entry): number {
     const aWords = this.arena.chunkAt(a)
     const bWords = this.arena.chunkAt(b)
-    const aAt = (a & IN_CHUNK) + KEY
-    const bAt = (b & IN_CHUNK) + KEY
+    const aAt = this.#keyAt(a)
+    const bAt = this.#keyAt(b)
     return sharedSize(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b))
   }
 
   /** How many bytes the entry's key shares with the one searched for, from their start. */
   sharedWithSearch(entry: Entry, key: SearchKey): number {
     const words = this.arena.chunkAt(entry)
-    const at = (entry & IN_CHUNK) + KEY
+    const at = this.#keyAt(entry)
     return sharedSize(words, at, this.keySizeOf(entry), key.words, 0, key.size)
   }
 
   /** The bits of the key behind its first `prefix` ones; see {@link keyHead}. */
   headOf(entry: Entry, prefix: number): number {
     const words = this.arena.chunkAt(entry)
-    return keyHead(words, (entry & IN_CHUNK) + KEY, this.keySizeOf(entry), prefix)
+    return keyHead(words, this.#keyAt(entry), this.keySizeOf(entry), prefix)
   }
 
   /** Hashes the entry's key. */
   hash(entry: Entry, hash: KeyHash): void {
-    hash.compute(this.arena.chunkAt(entry), (entry & IN_CHUNK) + KEY, this.keySizeOf(entry))
+    hash.compute(this.arena.chunkAt(entry), this.#keyAt(entry), this.keySizeOf(entry))
   }
 
   /** Makes the entry's key the one searched for. */
   readSearch(entry: Entry, key: SearchKey): void {
-    key.setWords(this.arena.chunkAt(entry), (entry & IN_CHUNK) + KEY, this.keySizeOf(entry))
+    key.setWords(this.arena.chunkAt(entry), this.#keyAt(entry), this.keySizeOf(entry))
   }
 
   /**
@@ -424,7 +450,7 @@ export class Entries {
    * `visit` may change anything.
    */
   walk(position: number, limit: number, visit: (entry: Entry) => void): number {
-    let at = Math.max(position, 1)
+    let at = Math.max(position, FIRST_ENTRY)
     for (let left = limit; left > 0; ) {
       if (at >= this.arena.used) return -1
       const words = this.arena.chunkAt(at)
@@ -457,16 +483,66 @@ export class Entries {
     if (list[1] === 0) this.#returning.pop()
   }
 
+  /** Where in its chunk an entry's key begins. */
+  #keyAt(entry: Entry): number {
+    return keyAt(this.arena.chunkAt(entry), entry & IN_CHUNK)
+  }
+
   #word(entry: Entry, index: number): number {
     return this.arena.chunkAt(entry)[(entry & IN_CHUNK) + index] as number
   }
 }
 
+/** Whether an entry has to be wide to hold these. */
+function isWide(keySize: number, size: number, sequence: number): boolean {
+  return keySize > KEY_SIZE_MASK || size > MAX_SIZE || sequence >= SEQUENCE_LIMIT
+}
+
+/** Writes all of an entry but its key, whose size it has already. */
+function write(
+  words: Uint32Array,
+  at: number,
+  segment: number,
+  offset: number,
+  size: number,
+  sequence: number,
+  expiresAtMs: number,
+): void {
+  const high = Math.floor(sequence / WORD_RANGE)
+  const keySize = (words[at + SHAPE] as number) & KEY_SIZE_MASK
+  words[at] = segment
+  words[at + OFFSET] = offset
+  words[at + SEQUENCE] = sequence >>> 0
+  if (keySize === 0) {
+    const wideKeySize = (words[at + WIDE_SHAPE] as number) & WIDE_KEY_SIZE_MASK
+    words[at + WIDE_SHAPE] = wideKeySize | (high << WIDE_SEQUENCE_SHIFT)
+    words[at + WIDE_SIZE] = size
+  } else {
+    words[at + SHAPE] = keySize | (high << SEQUENCE_SHIFT) | (size << SIZE_SHIFT)
+  }
+  if (expiresAtMs === 0) return
+  words[at] = segment | EXPIRES
+  setExpiry(words, keyAt(words, at) + keyWords(keySizeAt(words, at)), expiresAtMs)
+}
+
+/** The size of the key of the entry at `at`; 0 where there is none before the chunk's end. */
+function keySizeAt(words: Uint32Array, at: number): number {
+  const keySize = (words[at + SHAPE] ?? 0) & KEY_SIZE_MASK
+  return keySize > 0 ? keySize : (words[at + WIDE_SHAPE] ?? 0) & WIDE_KEY_SIZE_MASK
+}
+
+/** Where the key of the entry at `at` begins. */
+function keyAt(words: Uint32Array, at: number): number {
+  const keySize = (words[at + SHAPE] as number) & KEY_SIZE_MASK
+  return keySize > 0 ? at + KEY : at + KEY + WIDE_WORDS
+}
+
 /** How many words the block at `at` takes; 0 where there is none before the chunk's end. */
 function blockWords(words: Uint32Array, at: number): number {
-  const keySize = (words[at + SEQUENCE_HIGH] ?? 0) >>> KEY_SIZE_SHIFT
+  const keySize = keySizeAt(words, at)
   if (keySize === 0) return 0
-  return KEY + keyWords(keySize) + ((words[at] as number) >= EXPIRES ? EXPIRY_WORDS : 0)
+  const keyEnd = keyAt(words, at) - at + keyWords(keySize)
+  return (words[at] as number) >= EXPIRES ? keyEnd + EXPIRY_WORDS : keyEnd
 }
 
 function setExpiry(words: Uint32Array, at: number, expiresAtMs: number): void {

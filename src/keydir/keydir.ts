@@ -102,7 +102,10 @@ export interface Keydir {
    */
   rank?(key: Uint8Array, keySize: number): number
 
-  /** Changes what an entry holds. Answers its number, which is another one where expiry came or went. */
+  /**
+   * Changes what an entry holds. Answers its number, which may be another one, but not where only segment and offset
+   * change.
+   */
   update(
     entry: Entry,
     segment: number,

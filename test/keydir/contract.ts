@@ -158,6 +158,37 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keydir.size).toBe(1)
       })
 
+      it('keeps an entry’s number wherever its record is moved', () => {
+        const keydir = factory.create()
+        const random = new Random(SEED)
+
+        for (let index = 0; index < 300; index++) {
+          const key = bytes(`key ${index}`)
+          const fields = random.fields()
+          const entry = insert(keydir, key, fields)
+          const { segment, offset } = random.fields()
+          expect(update(keydir, entry, { ...fields, segment, offset })).toBe(entry)
+          expect(fieldsOf(keydir, find(keydir, key))).toEqual({ ...fields, segment, offset })
+        }
+      })
+
+      it('moves an entry that is given more than it has room for', () => {
+        const keydir = factory.create()
+        const least = { segment: 7, offset: 8, size: 9, sequence: 10, expiresAtMs: 0 }
+
+        for (const more of [{ size: 2 ** 16 }, { sequence: 2 ** 40 }]) {
+          const key = bytes(Object.keys(more).join())
+          const entry = insert(keydir, key, least)
+          const moved = update(keydir, entry, { ...least, ...more })
+          expect(moved).not.toBe(entry)
+          expect(find(keydir, key)).toBe(moved)
+          expect(fieldsOf(keydir, moved)).toEqual({ ...least, ...more })
+          expect(update(keydir, moved, least)).toBe(moved)
+          expect(fieldsOf(keydir, moved)).toEqual(least)
+        }
+        expect(keydir.size).toBe(2)
+      })
+
       it('keeps an entry’s number through an update, unless expiry comes or goes', () => {
         const keydir = factory.create()
         const fields = { segment: 7, offset: 8, size: 9, sequence: 10, expiresAtMs: 0 }
@@ -242,25 +273,30 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
 
       it('agrees with a map on any few operations', () => {
         const key = fc.uint8Array({ minLength: 1, maxLength: 6, max: 2 })
-        const step = fc.record({ key, remove: fc.boolean(), expiresAtMs: fc.nat(1) })
+        const step = fc.record({
+          key,
+          remove: fc.boolean(),
+          expiresAtMs: fc.nat(1),
+          size: fc.constantFrom(1, 2 ** 16),
+        })
 
         fc.assert(
           fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
             const keydir = factory.create()
-            const model = new Map<string, number>()
-            for (const { key, remove, expiresAtMs } of steps) {
+            const model = new Map<string, { size: number; expiresAtMs: number }>()
+            for (const { key, remove, expiresAtMs, size } of steps) {
               const entry = find(keydir, key)
-              const fields = { segment: 1, offset: 0, size: 1, sequence: 1, expiresAtMs }
+              const fields = { segment: 1, offset: 0, size, sequence: 1, expiresAtMs }
               if (entry === NO_ENTRY) insert(keydir, key, fields)
               else if (remove) keydir.remove(entry)
               else update(keydir, entry, fields)
               if (entry !== NO_ENTRY && remove) model.delete(text(key))
-              else model.set(text(key), expiresAtMs)
+              else model.set(text(key), { size, expiresAtMs })
             }
             expect(keysOf(keydir)).toEqual([...model.keys()].sort())
-            for (const [key, expiresAtMs] of model) {
+            for (const [key, held] of model) {
               const entry = find(keydir, bytes(key))
-              expect(keydir.entries.expiresAtOf(entry)).toBe(expiresAtMs)
+              expect(fieldsOf(keydir, entry)).toMatchObject(held)
             }
           }),
           { seed: SEED, numRuns: 150 },
@@ -690,12 +726,15 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(() => restore(JSON.parse(json), () => new Uint8Array())).toThrow(RangeError)
       })
 
-      it('are refused on a machine of another byte order', () => {
+      it.each([
+        ['in another byte order', 'be 2'],
+        ['otherwise', 'le 1'],
+        ['nobody says how', undefined],
+      ])('are refused where their entries are laid out %s', (_, layout) => {
         const { meta } = factory.create().image() as { meta: { entries: object } }
-        const { littleEndian } = meta.entries as { littleEndian: boolean }
-        const other = { ...meta, entries: { ...meta.entries, littleEndian: !littleEndian } }
+        const other = { ...meta, entries: { ...meta.entries, layout } }
 
-        expect(() => restore(other, () => new Uint8Array())).toThrow(/byte order/)
+        expect(() => restore(other, () => new Uint8Array())).toThrow(/laid out otherwise/)
       })
     })
   })

@@ -4,10 +4,25 @@ import type { Entry } from '../../src/keydir/keydir.ts'
 import { SearchKey } from '../../src/keydir/search-key.ts'
 import { bytes, text } from './model.ts'
 
+const FUTURE_MS = 2 ** 48 - 1
+const MAX_SEGMENT = 2 ** 31 - 1
+
 function allocate(entries: Entries, key: Uint8Array, expiresAtMs = 0): Entry {
   const searched = new SearchKey()
   searched.set(key, key.length)
   return entries.allocate(searched, 1, 2, 3, 4, expiresAtMs)
+}
+
+/** All that an entry holds. */
+function held(entries: Entries, entry: Entry) {
+  return {
+    key: entries.keyView(entry),
+    segment: entries.segmentOf(entry),
+    offset: entries.offsetOf(entry),
+    size: entries.sizeOf(entry),
+    sequence: entries.sequenceOf(entry),
+    expiresAtMs: entries.expiresAtOf(entry),
+  }
 }
 
 function walked(entries: Entries, limit: number): string[] {
@@ -19,14 +34,86 @@ function walked(entries: Entries, limit: number): string[] {
 }
 
 describe('Entries', () => {
-  it('take 20 bytes beside the key, and 8 more for an expiry', () => {
+  it('take 16 bytes beside the key, and 8 more for an expiry', () => {
     const entries = new Entries()
     const before = entries.arena.used
 
     allocate(entries, bytes('sixteen bytes!!!'))
-    expect(entries.arena.used - before).toBe((20 + 16) / 4)
+    expect(entries.arena.used - before).toBe((16 + 16) / 4)
     allocate(entries, bytes('sixteen bytes!!!'), 1)
-    expect(entries.arena.used - before).toBe((20 + 16) / 4 + (20 + 16 + 8) / 4)
+    expect(entries.arena.used - before).toBe((16 + 16) / 4 + (16 + 16 + 8) / 4)
+  })
+
+  it('with keys of 16 bytes lie within lines of the cache', () => {
+    const entries = new Entries()
+    for (let index = 0; index < 10; index++) {
+      expect(allocate(entries, bytes('sixteen bytes!!!')) % 8).toBe(0)
+    }
+  })
+
+  describe.each([0, FUTURE_MS])('that expire at %i', (expiresAtMs) => {
+    it.each([
+      ['the least', 1, 0, 0, 0],
+      ['the most of short ones', 255, 0xffff, 2 ** 40 - 1, 0],
+      ['a long key', 256, 0xffff, 2 ** 40 - 1, 8],
+      ['a large record', 255, 0x10000, 2 ** 40 - 1, 8],
+      ['a high sequence', 255, 0xffff, 2 ** 40, 8],
+      ['the most', 65_535, 2 ** 32 - 1, 2 ** 48 - 1, 8],
+    ])('hold %s', (_, keySize, size, sequence, more) => {
+      const entries = new Entries()
+      const key = new Uint8Array(keySize).fill(7)
+      const searched = new SearchKey()
+      searched.set(key, key.length)
+      const before = entries.arena.used
+      const entry = entries.allocate(
+        searched,
+        MAX_SEGMENT,
+        2 ** 32 - 1,
+        size,
+        sequence,
+        expiresAtMs,
+      )
+      const expected = { segment: MAX_SEGMENT, offset: 2 ** 32 - 1, size, sequence, expiresAtMs }
+      const expiry = expiresAtMs > 0 ? 8 : 0
+
+      expect(entries.arena.used - before).toBe(
+        (16 + more + Math.ceil(keySize / 4) * 4 + expiry) / 4,
+      )
+      expect(held(entries, entry)).toEqual({ key, ...expected })
+      expect(entries.equalsSearch(entry, searched)).toBe(true)
+      expect(walked(entries, 1)).toEqual([text(key)])
+      // To any place of any segment, and to the least record, without being moved.
+      for (const segment of [1, MAX_SEGMENT]) {
+        expect(entries.fits(entry, size, sequence, expiresAtMs)).toBe(true)
+        entries.set(entry, segment, 0, size, sequence, expiresAtMs)
+        expect(held(entries, entry)).toEqual({ key, ...expected, segment, offset: 0 })
+      }
+      entries.set(entry, 1, 2, 0, 3, expiresAtMs)
+      expect(held(entries, entry)).toEqual({
+        key,
+        segment: 1,
+        offset: 2,
+        size: 0,
+        sequence: 3,
+        expiresAtMs,
+      })
+      entries.free(entry)
+      expect(entries.allocate(searched, 1, 2, size, sequence, expiresAtMs)).toBe(entry)
+    })
+
+    it('do not fit what they were not made for', () => {
+      const entries = new Entries()
+      const short = allocate(entries, bytes('short'), expiresAtMs)
+      const wide = allocate(entries, new Uint8Array(256).fill(1), expiresAtMs)
+
+      expect(entries.fits(short, 0xffff, 2 ** 40 - 1, expiresAtMs)).toBe(true)
+      expect(entries.fits(short, 0x10000, 1, expiresAtMs)).toBe(false)
+      expect(entries.fits(short, 1, 2 ** 40, expiresAtMs)).toBe(false)
+      expect(entries.fits(wide, 2 ** 32 - 1, 2 ** 48 - 1, expiresAtMs)).toBe(true)
+      for (const entry of [short, wide]) {
+        expect(entries.fits(entry, 1, 1, FUTURE_MS - expiresAtMs)).toBe(false)
+      }
+    })
   })
 
   it('never have the number 0', () => {
@@ -41,7 +128,7 @@ describe('Entries', () => {
     entries.free(lasting)
     entries.free(expiring)
 
-    // Both are eight words, whatever they were before.
+    // Both are seven words, whatever they were before.
     const reused = [
       allocate(entries, bytes('c'.repeat(4)), 7),
       allocate(entries, bytes('d'.repeat(9))),

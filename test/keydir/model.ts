@@ -43,8 +43,8 @@ export class Random {
     return {
       segment: 1 + this.below(2 ** 31 - 1),
       offset: this.below(2 ** 32),
-      size: this.below(4) === 0 ? 0 : this.below(2 ** 32),
-      sequence: this.below(2 ** 48),
+      size: this.below(4) === 0 ? 0 : this.below(this.below(4) === 0 ? 2 ** 32 : 2 ** 16),
+      sequence: this.below(this.below(4) === 0 ? 2 ** 48 : 2 ** 40),
       expiresAtMs: this.below(2) === 0 ? 0 : 1 + this.below(2 ** 45),
     }
   }
