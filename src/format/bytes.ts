@@ -32,7 +32,9 @@ export function copyBytes(
   if (size <= SHORT_COPY_SIZE) {
     for (let index = 0; index < size; index++) target[to + index] = source[from + index] as number
   } else {
-    target.set(source.subarray(from, from + size), to)
+    // To make a view takes as long as the copy does.
+    const isWhole = from === 0 && size === source.length
+    target.set(isWhole ? source : source.subarray(from, from + size), to)
   }
 }
 

@@ -1,0 +1,112 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
+import { describe, expect, it } from 'vitest'
+import { mappingAvailable } from '../../src/io/mapping.ts'
+import {
+  givePage,
+  HUGE_PAGE_SIZE,
+  makeHuge,
+  takeHugePage,
+  takePage,
+  touchAhead,
+} from '../../src/io/pages.ts'
+
+const HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled'
+const pagesAvailable = mappingAvailable && process.platform === 'linux'
+const hugePagesAvailable = pagesAvailable && !setting(HUGE_PAGES).includes('[never]')
+
+function setting(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return '[never]'
+  }
+}
+
+/** How many bytes of this process lie in huge pages. */
+function hugeBytes(): number {
+  const [, size = 0] = /^AnonHugePages:\s+(\d+) kB$/m.exec(setting('/proc/self/smaps_rollup')) ?? []
+  return Number(size) * 1024
+}
+
+/** Waits without letting the event loop turn. */
+function spinUntil<T>(take: () => T | undefined): T | undefined {
+  const endsAt = performance.now() + 10_000
+  while (performance.now() < endsAt) {
+    const taken = take()
+    if (taken !== undefined) return taken
+  }
+  return undefined
+}
+
+describe.runIf(pagesAvailable)('a page that is touched ahead', () => {
+  it('is there before the event loop turns, and is all zeros', () => {
+    touchAhead()
+
+    const page = spinUntil(takeHugePage)
+
+    expect(page?.length).toBe(HUGE_PAGE_SIZE)
+    expect(page?.every((byte) => byte === 0)).toBe(true)
+    if (page !== undefined) givePage(page)
+  })
+
+  it('is given once, and is not there if nobody asked for it', () => {
+    expect(takeHugePage()).toBeUndefined()
+    touchAhead()
+    touchAhead()
+
+    const page = spinUntil(takeHugePage)
+
+    expect(page).toBeDefined()
+    expect(takeHugePage()).toBeUndefined()
+    if (page !== undefined) givePage(page)
+  })
+
+  it.runIf(hugePagesAvailable)('is huge before anyone else has touched it', () => {
+    const before = hugeBytes()
+    touchAhead()
+
+    const page = spinUntil(takeHugePage)
+
+    expect(hugeBytes() - before).toBe(HUGE_PAGE_SIZE)
+    if (page !== undefined) givePage(page)
+  })
+
+  it('leaves no file open', async () => {
+    await setTimeout(100)
+    const before = readdirSync('/proc/self/fd').length
+    for (let turn = 0; turn < 3; turn++) {
+      touchAhead()
+      const page = spinUntil(takeHugePage)
+      if (page !== undefined) givePage(page)
+    }
+
+    await setTimeout(100)
+
+    expect(readdirSync('/proc/self/fd').length).toBe(before)
+  })
+})
+
+describe.runIf(pagesAvailable)('a page', () => {
+  it('keeps its bytes when it is made huge, and what is no page is left alone', () => {
+    const page = takePage() ?? new Uint8Array()
+    page.fill(7)
+
+    makeHuge(page, true)
+    makeHuge(new Uint8Array(10), true)
+
+    expect(page.length).toBe(HUGE_PAGE_SIZE)
+    expect(page.every((byte) => byte === 7)).toBe(true)
+    givePage(page)
+    givePage(new Uint8Array(10))
+  })
+})
+
+describe.runIf(!pagesAvailable)('without mapping', () => {
+  it('there are no pages', () => {
+    touchAhead()
+
+    expect(takePage()).toBeUndefined()
+    expect(takeHugePage()).toBeUndefined()
+  })
+})
