@@ -29,7 +29,7 @@ import {
   removeIfThere,
   writeFully,
 } from './io/files.ts'
-import { HUGE_PAGE_SIZE, makeHuge, takePage } from './io/mapping.ts'
+import { HUGE_PAGE_SIZE, makeHuge, takePage } from './io/pages.ts'
 import { CHUNK_SIZE } from './keydir/arena.ts'
 import { restoreKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'

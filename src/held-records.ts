@@ -21,7 +21,7 @@ import {
   type RecordFields,
   type RecordKind,
 } from './format/record.ts'
-import { givePage, HUGE_PAGE_SIZE, makeHuge, takePage } from './io/mapping.ts'
+import { givePage, HUGE_PAGE_SIZE, makeHuge, takePage } from './io/pages.ts'
 import type { KeyVisitor } from './keydir/key-ranks.ts'
 import { LITTLE_ENDIAN } from './keydir/key-words.ts'
 

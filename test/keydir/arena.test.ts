@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { Arena, CHUNK_MASK, CHUNK_SIZE, growEagerly } from '../../src/keydir/arena.ts'
 
@@ -38,6 +39,21 @@ describe('Arena', () => {
 
     expect(blocks.every(([position, count]) => holds(arena, position, count))).toBe(true)
     expect(blocks.every(([at, count]) => (at & CHUNK_MASK) + count <= CHUNK_WORDS)).toBe(true)
+  })
+
+  it('keeps what was written where there was time to make a page ready for it', async () => {
+    const arena = new Arena()
+
+    for (let chunk = 0; chunk < 5; chunk++) {
+      const position = arena.reserve(CHUNK_WORDS)
+      write(arena, position, CHUNK_WORDS)
+      await setTimeout(50)
+    }
+    arena.reserve(1)
+
+    for (let chunk = 0; chunk < 5; chunk++) {
+      expect(holds(arena, chunk * CHUNK_WORDS, CHUNK_WORDS)).toBe(true)
+    }
   })
 
   it('leaves the unused end of a chunk at zero, and gives every chunk but the last its full size', () => {

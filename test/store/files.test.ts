@@ -57,6 +57,6 @@ describe('the files of a store', () => {
         ),
     )
 
-    expect(importing.sort()).toEqual(['io/files.ts', 'io/lock.ts', 'io/mapping.ts'])
+    expect(importing.sort()).toEqual(['io/files.ts', 'io/lock.ts', 'io/mmap-io.ts', 'io/pages.ts'])
   })
 })
