@@ -1,12 +1,19 @@
 import { MAX_KEY_SIZE, MAX_VALUE_SIZE, type Page } from './format/record.ts'
+import { LITTLE_ENDIAN } from './keydir/key-words.ts'
 import type { ValueEncoding, ValueInput } from './options.ts'
 
 /** A key as the caller gives it. */
 export type Key = string | Uint8Array
 
+/** Keys of up to so many characters are encoded here, if they are ASCII. */
+const SHORT_KEY_LENGTH = 64
+const WORD_SIZE = 4
+
 /** The key that was encoded last: its bytes up to `size`. One object serves a whole store. */
 export class KeyBuffer {
-  readonly bytes = Buffer.allocUnsafeSlow(MAX_KEY_SIZE + 1)
+  readonly bytes = Buffer.allocUnsafeSlow(MAX_KEY_SIZE + 1 + WORD_SIZE)
+  /** The same bytes as words, padded with zeros to a word's end. */
+  readonly words = new Uint32Array(this.bytes.buffer)
   size = 0
 
   /**
@@ -22,34 +29,53 @@ export class KeyBuffer {
 
   #encodeString(key: string): void {
     const { length } = key
-    const { bytes } = this
     if (length === 0 || length > MAX_KEY_SIZE) {
       throw keySizeError(length === 0 ? 0 : Buffer.byteLength(key))
     }
-    // Short ASCII keys are copied here faster than by a call into the runtime (measured, bench `micro-key`).
-    if (length <= 64) {
-      let index = 0
-      for (; index < length; index++) {
-        const code = key.charCodeAt(index)
-        if (code > 0x7f) break
-        bytes[index] = code
-      }
-      if (index === length) {
-        this.size = length
-        return
-      }
-    }
+    if (LITTLE_ENDIAN && length <= SHORT_KEY_LENGTH && this.#encodeShort(key, length)) return
     if (!key.isWellFormed()) throw new TypeError('The key has a lone surrogate')
     const size = Buffer.byteLength(key)
     if (size > MAX_KEY_SIZE) throw keySizeError(size)
-    this.size = bytes.write(key, 'utf8')
+    this.#pad(this.bytes.write(key, 'utf8'))
+  }
+
+  /**
+   * Encodes a short key, four characters at a time, which is faster than a call into the runtime (measured, bench
+   * `micro-key`); answers false where one of them is not ASCII.
+   */
+  #encodeShort(key: string, length: number): boolean {
+    const { words } = this
+    let seen = 0
+    let at = 0
+    for (; at + WORD_SIZE <= length; at += WORD_SIZE) {
+      const a = key.charCodeAt(at)
+      const b = key.charCodeAt(at + 1)
+      const c = key.charCodeAt(at + 2)
+      const d = key.charCodeAt(at + 3)
+      seen |= a | b | c | d
+      words[at >>> 2] = a | (b << 8) | (c << 16) | (d << 24)
+    }
+    let rest = 0
+    for (let shift = 0; at < length; at++, shift += 8) {
+      const code = key.charCodeAt(at)
+      seen |= code
+      rest |= code << shift
+    }
+    words[length >>> 2] = rest
+    this.size = length
+    return seen <= 0x7f
   }
 
   #copy(key: Uint8Array): void {
     const { length } = key
     if (length === 0 || length > MAX_KEY_SIZE) throw keySizeError(length)
     this.bytes.set(key)
-    this.size = length
+    this.#pad(length)
+  }
+
+  #pad(size: number): void {
+    this.bytes.fill(0, size, size + WORD_SIZE)
+    this.size = size
   }
 }
 

@@ -39,6 +39,7 @@ import {
   writeSequence,
 } from './format/record.ts'
 import { GroupCommit } from './group-commit.ts'
+import { Location } from './keydir/entries.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import type { SyncPolicy } from './options.ts'
 import type { ResolvedRange } from './range.ts'
@@ -90,6 +91,7 @@ export class Engine {
   readonly #listener: EngineListener
   readonly #undo = new UndoLog()
   readonly #slab = new Slab()
+  readonly #location = new Location()
   #segments: Segments
   /** Segments that are not of the set any more, and the id of the first view that cannot look into them. */
   #retired: { readonly segment: Segment; readonly viewId: number }[] = []
@@ -188,15 +190,15 @@ export class Engine {
    * @throws {@link CorruptionError} where it does not match its checksum
    */
   read(keydir: Keydir, entry: Entry): void {
-    const { entries } = keydir
-    const size = entries.sizeOf(entry)
-    const segment = this.segments.get(entries.segmentOf(entry))
-    const offset = entries.offsetOf(entry)
+    const location = this.#location
+    keydir.entries.locate(entry, location)
+    const { offset, size } = location
+    const segment = this.#segments.get(location.segment)
     const page = segment.locate(offset, size)
     const { at } = segment
-    const head = valueOffset(page.view, at, entries.keySizeOf(entry))
+    const head = valueOffset(page.view, at, location.keySize)
     if (!this.options.verifyReads) this.#found(page, at, head, size)
-    else if (!this.#verify(page, at, head, size, entries.sequenceOf(entry))) {
+    else if (!this.#verify(page, at, head, size, location.sequence)) {
       throw new CorruptionError('The record does not match its checksum', segment.path, offset)
     }
   }
@@ -414,12 +416,12 @@ export class Engine {
   }
 
   #find(): Entry {
-    const { key } = this
+    const { bytes, size, words } = this.key
     try {
-      return this.#keydir.find(key.bytes, key.size)
+      return this.#keydir.find(bytes, size, words)
     } catch (error) {
       this.reload(error)
-      return this.#keydir.find(key.bytes, key.size)
+      return this.#keydir.find(bytes, size, words)
     }
   }
 

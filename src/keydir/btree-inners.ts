@@ -119,14 +119,14 @@ export class Inners {
     return this.#get(inner, CHILDREN + index)
   }
 
-  /** The place of the child that holds `key`: how many separators are not above it. */
-  search(inner: Inner, key: SearchKey): number {
+  /** The child that holds `key`: as many separators are not above the key as there are children before it. */
+  descend(inner: Inner, key: SearchKey): Child {
     const words = this.arena.chunkAt(inner << INNER_BITS)
     const at = (inner << INNER_BITS) & IN_CHUNK
     const state = words[at] as number
     if ((state & BOUNDED) === 0 && state >>> PREFIX_SHIFT > 0) {
       const outside = this.#searchOutside(inner, key)
-      if (outside >= 0) return outside
+      if (outside >= 0) return words[at + CHILDREN + outside] as number
     }
     const head = key.head(state >>> PREFIX_SHIFT)
     const heads = at + HEADS
@@ -136,7 +136,15 @@ export class Inners {
     let place = heads + block * BLOCK
     place += GROUP * countBelow(words, place + GROUP - 1, GROUP, head)
     place += countBelow(words, place, 1, head)
-    return words[place] === head ? this.#searchTies(inner, place - heads, key) : place - heads
+    if (words[place] === head) place = heads + this.#searchTies(inner, place - heads, key)
+    return words[place + CHILDREN - HEADS] as number
+  }
+
+  /** The place of a child. */
+  placeOf(inner: Inner, child: Child): number {
+    const words = this.arena.chunkAt(inner << INNER_BITS)
+    const children = ((inner << INNER_BITS) & IN_CHUNK) + CHILDREN
+    return words.indexOf(child, children) - children
   }
 
   /** Adds a separator at a place of a node that has room, and a child just behind it. */

@@ -19,7 +19,7 @@ import { Arena, CHUNK_MASK } from './arena.ts'
 import type { Entries } from './entries.ts'
 import { FreeLists } from './free-lists.ts'
 import { countBelow, endOfTies, NO_HEAD } from './heads.ts'
-import type { ChunkSource, Entry } from './keydir.ts'
+import { type ChunkSource, type Entry, NO_ENTRY } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
 
@@ -64,6 +64,8 @@ export interface LeavesMeta {
 /** The leaves of a B+tree: sorted arrays of entries. Knows nothing of the nodes above. */
 export class Leaves {
   readonly arena: Arena
+  /** The entry that the last `search` found, if it found one. */
+  found: Entry = NO_ENTRY
   readonly #entries: Entries
   readonly #separators: Separators
   readonly #free: FreeLists
@@ -172,8 +174,10 @@ export class Leaves {
     // Slots have two words, so this is the index times two.
     const place = slot - at
     if (words[slot] !== head || place >= (state & COUNT_MASK) << 1) return place
-    if (this.#entries.equalsSearch(words[slot + ENTRY] as number, key)) return place | 1
-    return this.#searchTies(leaf, place >>> 1, key)
+    const entry = words[slot + ENTRY] as number
+    if (!this.#entries.equalsSearch(entry, key)) return this.#searchTies(leaf, place >>> 1, key)
+    this.found = entry
+    return place | 1
   }
 
   /**
@@ -277,7 +281,10 @@ export class Leaves {
       const middle = (low + high) >>> 1
       const entry = words[at + middle * SLOT_WORDS + ENTRY] as number
       const order = this.#entries.compareSearch(entry, key, from)
-      if (order === 0) return (middle << 1) | 1
+      if (order === 0) {
+        this.found = entry
+        return (middle << 1) | 1
+      }
       if (order < 0) low = middle + 1
       else high = middle
     }

@@ -134,11 +134,11 @@ export class BTreeKeydir implements Keydir {
     )
   }
 
-  find(key: Uint8Array, keySize: number): Entry {
-    this.#key.set(key, keySize)
+  find(key: Uint8Array, keySize: number, words?: Uint32Array): Entry {
+    if (words === undefined) this.#key.set(key, keySize)
+    else this.#key.setWords(words, 0, keySize)
     this.#search()
-    const place = this.#place
-    return (place & 1) === 1 ? this.leaves.entry(this.#leaf, place >>> 1) : NO_ENTRY
+    return (this.#place & 1) === 1 ? this.leaves.found : NO_ENTRY
   }
 
   insert(
@@ -261,23 +261,26 @@ export class BTreeKeydir implements Keydir {
   /** Finds the place of the searched key, and remembers it. */
   #search(): void {
     const key = this.#key
-    if (this.#appending) {
-      const place = this.leaves.placeBehind(this.#leaf, key)
-      if (place > 0) {
-        this.#place = place
-        this.#remembered = true
-        return
-      }
-      this.#appending = false
-    }
+    if (this.#appending && this.#searchBehind()) return
     const inners = this.#inners
     let node = this.#root
     for (let level = this.#height; level > 0; level--) {
-      node = inners.child(node, inners.search(node, key))
+      node = inners.descend(node, key)
     }
     this.#place = this.leaves.search(node, key)
     this.#leaf = node
     this.#remembered = true
+  }
+
+  /** Looks behind the last key of all, while keys are appended; answers whether the searched one goes there. */
+  #searchBehind(): boolean {
+    const place = this.leaves.placeBehind(this.#leaf, this.#key)
+    this.#appending = place > 0
+    if (place > 0) {
+      this.#place = place
+      this.#remembered = true
+    }
+    return place > 0
   }
 
   /** Finds the place of an entry that is there. */
@@ -296,10 +299,10 @@ export class BTreeKeydir implements Keydir {
   #findWay(): void {
     let node = this.#root
     for (let level = 0; level < this.#height; level++) {
-      const index = this.#inners.search(node, this.#key)
+      const child = this.#inners.descend(node, this.#key)
       this.#wayNode[level] = node
-      this.#wayIndex[level] = index
-      node = this.#inners.child(node, index)
+      this.#wayIndex[level] = this.#inners.placeOf(node, child)
+      node = child
     }
   }
 

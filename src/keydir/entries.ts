@@ -95,6 +95,16 @@ export interface EntriesMeta {
   readonly limbo: readonly (readonly [first: number, count: number])[]
 }
 
+/** Where a record lies, and what it must say. One object serves all reads. */
+export class Location {
+  segment = 0
+  offset = 0
+  /** The record's size in bytes. */
+  size = 0
+  keySize = 0
+  sequence = 0
+}
+
 /** The keys and locations of a keydir, off the JavaScript heap. */
 export class Entries {
   readonly arena: Arena
@@ -283,6 +293,25 @@ export class Entries {
     return (this.#word(entry, 0) & SEGMENT_MASK) !== 0
   }
 
+  /** Answers all that finding and verifying a record takes, by one look at its entry (measured, bench `get`). */
+  locate(entry: Entry, location: Location): void {
+    const words = this.arena.chunkAt(entry)
+    const at = entry & IN_CHUNK
+    const shape = words[at + SHAPE] as number
+    let high = (shape >>> SEQUENCE_SHIFT) & SEQUENCE_MASK
+    location.segment = (words[at] as number) & SEGMENT_MASK
+    location.offset = words[at + OFFSET] as number
+    location.keySize = shape & KEY_SIZE_MASK
+    location.size = shape >>> SIZE_SHIFT
+    if ((shape & KEY_SIZE_MASK) === 0) {
+      const wideShape = words[at + WIDE_SHAPE] as number
+      high = wideShape >>> WIDE_SEQUENCE_SHIFT
+      location.keySize = wideShape & WIDE_KEY_SIZE_MASK
+      location.size = words[at + WIDE_SIZE] as number
+    }
+    location.sequence = high * WORD_RANGE + (words[at + SEQUENCE] as number)
+  }
+
   /** The id of the segment that the record lies in. */
   segmentOf(entry: Entry): number {
     return this.#word(entry, 0) & SEGMENT_MASK
@@ -387,8 +416,9 @@ export class Entries {
   equalsSearch(entry: Entry, key: SearchKey): boolean {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
-    const size = keySizeAt(words, at)
-    return equalKeys(words, keyAt(words, at), size, key.words, 0, key.size)
+    const size = (words[at + SHAPE] as number) & KEY_SIZE_MASK
+    if (size === 0) return this.#equalsWide(words, at, key)
+    return equalKeys(words, at + KEY, size, key.words, 0, key.size)
   }
 
   /**
@@ -481,6 +511,11 @@ export class Entries {
       this.#free.give(blockWords(words, at), entry)
     }
     if (list[1] === 0) this.#returning.pop()
+  }
+
+  #equalsWide(words: Uint32Array, at: number, key: SearchKey): boolean {
+    const size = keySizeAt(words, at)
+    return equalKeys(words, at + KEY + WIDE_WORDS, size, key.words, 0, key.size)
   }
 
   /** Where in its chunk an entry's key begins. */

@@ -118,9 +118,10 @@ export class HashKeydir implements Keydir {
     return this.entries.byteSize + this.#pages.arena.byteSize + this.#directory.byteSize
   }
 
-  find(key: Uint8Array, keySize: number): Entry {
+  find(key: Uint8Array, keySize: number, words?: Uint32Array): Entry {
     const own = this.#key
-    own.set(key, keySize)
+    if (words === undefined) own.set(key, keySize)
+    else own.setWords(words, 0, keySize)
     const hash = this.#hash
     hash.compute(own.words, 0, keySize)
     const entry = this.#pages.find(this.#pageOf(hash.high), own, hash.low)

@@ -42,7 +42,7 @@ export class SearchKey {
     this.size = keySize
   }
 
-  /** Takes a key that lies in an arena. */
+  /** Takes a key that lies in words already, padded with zeros to a word's end. */
   setWords(words: Uint32Array, at: number, size: number): void {
     if (size + 8 > this.bytes.length) this.#grow(size + 8)
     const count = (size + 3) >>> 2

@@ -76,8 +76,9 @@ export class SkiplistKeydir implements Keydir {
     return this.entries.byteSize + this.towers.arena.byteSize
   }
 
-  find(key: Uint8Array, keySize: number): Entry {
-    this.#key.set(key, keySize)
+  find(key: Uint8Array, keySize: number, words?: Uint32Array): Entry {
+    if (words === undefined) this.#key.set(key, keySize)
+    else this.#key.setWords(words, 0, keySize)
     this.#search()
     return this.#found
   }

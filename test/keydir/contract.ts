@@ -58,6 +58,13 @@ const EDGE_KEYS = [
   [...Array(65_534).fill(170), 171],
 ].map((key) => Uint8Array.from(key))
 
+/** A key as words, padded with zeros. */
+function wordsOf(key: Uint8Array): Uint32Array {
+  const words = new Uint32Array(Math.ceil(key.length / 4))
+  new Uint8Array(words.buffer).set(key)
+  return words
+}
+
 /** Makers of random keys, each of another nature; the small sets make keys meet again. */
 const KEY_SHAPES: Record<string, (random: Random) => Uint8Array> = {
   'short keys of few letters': (random) => random.bytes(1 + random.below(5), 3),
@@ -101,6 +108,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
 
         for (const { key, fields, entry } of inserted) {
           expect(find(keydir, key)).toBe(entry)
+          expect(keydir.find(key, key.length, wordsOf(key))).toBe(entry)
           expect(fieldsOf(keydir, entry)).toEqual(fields)
           expect(keydir.entries.keySizeOf(entry)).toBe(key.length)
           expect(keydir.entries.equalsKey(entry, key, key.length)).toBe(true)

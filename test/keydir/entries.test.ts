@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Entries } from '../../src/keydir/entries.ts'
+import { Entries, Location } from '../../src/keydir/entries.ts'
 import type { Entry } from '../../src/keydir/keydir.ts'
 import { SearchKey } from '../../src/keydir/search-key.ts'
 import { bytes, text } from './model.ts'
@@ -15,6 +15,15 @@ function allocate(entries: Entries, key: Uint8Array, expiresAtMs = 0): Entry {
 
 /** All that an entry holds. */
 function held(entries: Entries, entry: Entry) {
+  const location = new Location()
+  entries.locate(entry, location)
+  expect(location).toEqual({
+    segment: entries.segmentOf(entry),
+    offset: entries.offsetOf(entry),
+    size: entries.sizeOf(entry),
+    keySize: entries.keySizeOf(entry),
+    sequence: entries.sequenceOf(entry),
+  })
   return {
     key: entries.keyView(entry),
     segment: entries.segmentOf(entry),
