@@ -75,26 +75,34 @@ export function takeHugePage(): Uint8Array | undefined {
 
 /** Has the system make a huge page ready in the background, if there is none. */
 export function touchAhead(): void {
-  if (ahead !== undefined || !areHugePagesAvailable()) return
-  const page = takePage()
-  if (page === undefined) return
+  if (mmapIo === undefined || ahead !== undefined || !areHugePagesAvailable()) return
   try {
     touchingFile ??= openSync(TOUCHING_FILE, 'r')
   } catch {
     // Too many open files, say: pages are then made huge once they are in use.
     return
   }
-  mmapIo?.advise(page, MADV_HUGEPAGE)
+  const page = takePage()
+  if (page === undefined) {
+    closeTouchingFile()
+    return
+  }
+  advise(page, MADV_HUGEPAGE)
   ahead = page
   touchCount++
   // The event loop may not turn before the page is needed, so it is the byte itself that says it is there.
   read(touchingFile, page, 0, 1, 0, (error) => {
     if (error !== null && ahead === page) ahead = undefined
     touchCount--
-    if (touchCount > 0 || touchingFile === undefined) return
-    closeSync(touchingFile)
-    touchingFile = undefined
+    closeTouchingFile()
   })
+}
+
+/** Closes the file, once nothing is touched. */
+function closeTouchingFile(): void {
+  if (touchCount > 0 || touchingFile === undefined) return
+  closeSync(touchingFile)
+  touchingFile = undefined
 }
 
 /**
@@ -107,13 +115,9 @@ export function makeHuge(page: Uint8Array, isTouched: boolean): void {
   const beganAtMs = performance.now()
   // While another page is touched, the system would wait for that.
   const collapses = isTouched && !isTouching() && patience.lasts(beganAtMs)
-  mmapIo.advise(page, MADV_HUGEPAGE)
+  advise(page, MADV_HUGEPAGE)
   if (!collapses) return
-  try {
-    mmapIo.advise(page, MADV_COLLAPSE)
-  } catch {
-    // None is free now, or an older kernel: the memory stays as it is.
-  }
+  advise(page, MADV_COLLAPSE)
   const nowMs = performance.now()
   patience.took(nowMs - beganAtMs, nowMs)
 }
@@ -123,7 +127,15 @@ export function makeHuge(page: Uint8Array, isTouched: boolean): void {
  * and would be in no hurry. Other memory is left to it.
  */
 export function givePage(page: Uint8Array): void {
-  if (pages.delete(page.buffer)) mmapIo?.advise(page, mmapIo.MADV_DONTNEED)
+  if (pages.delete(page.buffer) && mmapIo !== undefined) advise(page, mmapIo.MADV_DONTNEED)
+}
+
+function advise(page: Uint8Array, advice: number): void {
+  try {
+    mmapIo?.advise(page, advice)
+  } catch {
+    // Too many mappings, no huge page free, an older kernel: the memory stays as it is.
+  }
 }
 
 function areHugePagesAvailable(): boolean {

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { setTimeout } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { mappingAvailable } from '../../src/io/mapping.ts'
 import {
   givePage,
@@ -100,6 +101,50 @@ describe.runIf(pagesAvailable)('a page', () => {
     givePage(page)
     givePage(new Uint8Array(10))
   })
+})
+
+describe.runIf(pagesAvailable)('where the system takes no advice', () => {
+  const path = createRequire(import.meta.url).resolve('mmap-io')
+
+  /** Loads the arena anew, with a package of which `part` fails. */
+  async function arenaWithout(part: 'advise' | 'map') {
+    const loaded = createRequire(import.meta.url).cache[path]
+    if (loaded === undefined) throw new Error('mmap-io is not loaded')
+    const { exports } = loaded
+    const refuse = () => {
+      throw new Error(`${part} failed`)
+    }
+    loaded.exports = { ...exports, [part]: refuse }
+    vi.resetModules()
+    try {
+      return await import('../../src/keydir/arena.ts')
+    } finally {
+      loaded.exports = exports
+    }
+  }
+
+  it.each(['advise', 'map'] as const)(
+    'an arena grows and is released, without %s',
+    async (part) => {
+      const { Arena, CHUNK_SIZE, growEagerly } = await arenaWithout(part)
+      const openFiles = readdirSync('/proc/self/fd').length
+      const arena = new Arena()
+      const words = CHUNK_SIZE / 4
+      const grow = () => arena.chunkAt(arena.reserve(words)).fill(arena.chunkCount)
+
+      for (let chunk = 0; chunk < 4; chunk++) grow()
+      growEagerly(grow)
+      await setTimeout(100)
+      grow()
+
+      for (let chunk = 0; chunk < 6; chunk++) {
+        expect(arena.chunkAt(chunk * words).every((word) => word === chunk + 1)).toBe(true)
+      }
+      await setTimeout(100)
+      expect(readdirSync('/proc/self/fd').length).toBe(openFiles)
+      arena.release()
+    },
+  )
 })
 
 describe.runIf(!pagesAvailable)('without mapping', () => {
