@@ -2,6 +2,7 @@
 
 import { crc32 as nativeCrc32 } from 'node:zlib'
 import crc from 'crc-32'
+import { KeyBuffer } from '../../src/encoding.ts'
 import { copyChecksum, viewChecksum } from '../../src/format/checksum.ts'
 import { pageOf } from '../../src/format/record.ts'
 import type { Bench, Settings } from '../bench.ts'
@@ -113,6 +114,7 @@ export const keyEncoding: Bench = {
   heavy: true,
   async run(settings): Promise<Report> {
     const target = Buffer.alloc(64)
+    const encoded = new KeyBuffer()
     const encoder = new TextEncoder()
     return await compare(
       [
@@ -128,6 +130,10 @@ export const keyEncoding: Bench = {
                 target[index] = code
               }
               return key.length
+            }),
+            repeat('as Firkin does, four at a time', (turn) => {
+              encoded.encode(keyAt(turn))
+              return encoded.size
             }),
             repeat('Buffer.write latin1', (turn) => target.write(keyAt(turn), 0, 'latin1')),
             repeat('Buffer.write utf8', (turn) => target.write(keyAt(turn), 0, 'utf8')),
