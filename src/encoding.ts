@@ -11,7 +11,7 @@ const WORD_SIZE = 4
 
 /** The key that was encoded last: its bytes up to `size`. One object serves a whole store. */
 export class KeyBuffer {
-  readonly bytes = Buffer.allocUnsafeSlow(MAX_KEY_SIZE + 1 + WORD_SIZE)
+  readonly bytes = Buffer.allocUnsafeSlow(MAX_KEY_SIZE + 1)
   /** The same bytes as words, padded with zeros to a word's end. */
   readonly words = new Uint32Array(this.bytes.buffer)
   size = 0
@@ -74,7 +74,8 @@ export class KeyBuffer {
   }
 
   #pad(size: number): void {
-    this.bytes.fill(0, size, size + WORD_SIZE)
+    const { bytes } = this
+    for (let at = size; at % WORD_SIZE !== 0; at++) bytes[at] = 0
     this.size = size
   }
 }
