@@ -8,7 +8,6 @@
  */
 
 import { join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import type { Engine } from './engine.ts'
 import { StoreError } from './errors.ts'
 import type { Manifest } from './format/manifest.ts'
@@ -17,6 +16,7 @@ import { discard, errorCode, type Files, readFully, writeFully } from './io/file
 import { checkNames, checkObject } from './options.ts'
 import type { Segment } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
+import { nextTurn } from './time.ts'
 
 /** Options of one call of `store.backup`. */
 export interface BackupOptions {
@@ -213,7 +213,7 @@ class Backup {
         at += read
         this.#bytesCopied += read
         this.#tell()
-        await setImmediate()
+        await nextTurn()
       }
       await files.syncLater(target)
     } finally {

@@ -11,6 +11,7 @@
 import { StoreError } from './errors.ts'
 import type { SyncPolicy } from './options.ts'
 import type { Segments } from './segment/segments.ts'
+import { timers } from './time.ts'
 
 /** Writes that reach the operating system by one call, and settle together. */
 export class Group {
@@ -148,7 +149,7 @@ export class Durability {
 
   /** Stops the timer, and resolves when no sync is under way. */
   async stop(): Promise<void> {
-    clearTimeout(this.#timer)
+    timers.clearTimeout(this.#timer)
     await this.#running
   }
 
@@ -186,7 +187,7 @@ export class Durability {
   #forget(): void {
     this.#unsyncedWrites = 0
     this.#unsyncedBytes = 0
-    clearTimeout(this.#timer)
+    timers.clearTimeout(this.#timer)
     this.#timer = undefined
   }
 
@@ -197,7 +198,7 @@ export class Durability {
   #startTimer(): void {
     const { everyMs } = this.#policy
     if (this.#timer !== undefined || everyMs === Number.POSITIVE_INFINITY) return
-    this.#timer = setTimeout(() => this.request(), everyMs)
+    this.#timer = timers.setTimeout(() => this.request(), everyMs)
     this.#timer.unref()
   }
 }

@@ -1,5 +1,6 @@
 import type { Engine } from './engine.ts'
 import type { Entry } from './keydir/keydir.ts'
+import { monotonicMs, timers } from './time.ts'
 
 /** How long one round may hold the main thread, in milliseconds. */
 const ROUND_MS = 4
@@ -21,20 +22,20 @@ export class Sweeper {
   constructor(engine: Engine, intervalMs: number, onError: (error: unknown) => void) {
     this.#engine = engine
     this.#onError = onError
-    this.#timer = setInterval(() => this.#round(), intervalMs)
+    this.#timer = timers.setInterval(() => this.#round(), intervalMs)
     this.#timer.unref()
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    timers.clearInterval(this.#timer)
   }
 
   #round(): void {
     const engine = this.#engine
     try {
-      const endsAt = performance.now() + ROUND_MS
+      const endsAt = monotonicMs() + ROUND_MS
       const nowMs = engine.options.clock()
-      while (engine.keydir.entries.expiringCount > 0 && performance.now() < endsAt) {
+      while (engine.keydir.entries.expiringCount > 0 && monotonicMs() < endsAt) {
         const next = engine.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, nowMs))
         this.#place = Math.max(next, 0)
         if (next === -1) return

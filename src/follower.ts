@@ -22,6 +22,7 @@ import { openTail, type RecoveryOptions, recover } from './recovery.ts'
 import { Replay } from './replay.ts'
 import { openSealed } from './segment/open.ts'
 import type { Segment } from './segment/segment.ts'
+import { timers } from './time.ts'
 
 /** How often a set of segments that changes under the reader's hands is looked at again. */
 const MAX_ATTEMPTS = 10
@@ -44,7 +45,7 @@ export class Follower {
     this.#engine = engine
     this.#options = options
     if (intervalMs > 0) {
-      this.#timer = setInterval(() => this.refresh().catch(onError), intervalMs)
+      this.#timer = timers.setInterval(() => this.refresh().catch(onError), intervalMs)
       this.#timer.unref()
     }
   }
@@ -58,7 +59,7 @@ export class Follower {
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer)
+    timers.clearInterval(this.#timer)
     await this.#refreshing?.catch(() => undefined)
   }
 

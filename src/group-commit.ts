@@ -12,6 +12,7 @@ import { type Durability, Group } from './durability.ts'
 import { StoreError } from './errors.ts'
 import type { Segments } from './segment/segments.ts'
 import { Writer, type WriterOptions } from './segment/writer.ts'
+import { afterThis } from './time.ts'
 
 /** What the owner of a group is told. */
 export interface GroupListener {
@@ -156,7 +157,7 @@ export class GroupCommit {
   #planFlush(): void {
     if (this.#flushPlanned) return
     this.#flushPlanned = true
-    queueMicrotask(() => {
+    afterThis(() => {
       this.#flushPlanned = false
       this.#flush()
     })

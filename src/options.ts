@@ -1,4 +1,5 @@
 import type { KeydirKind } from './keydir/keydir.ts'
+import { systemClock } from './time.ts'
 
 /** When writes are synced, so that they survive a power loss; see the README's table. */
 export type SyncOption =
@@ -151,7 +152,8 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly lock?: boolean
   /**
-   * The clock that expiry goes by: milliseconds since 1970.
+   * The clock that expiry goes by: milliseconds since 1970. The default is looked up at each call, so that a faked
+   * `Date` counts.
    * @defaultValue Date.now
    */
   readonly clock?: () => number
@@ -256,7 +258,7 @@ const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge'>> = {
   recovery: 'tail',
   ttlMs: 0,
   lock: true,
-  clock: Date.now,
+  clock: systemClock,
   keydir: 'btree',
   maxSegmentBytes: 128 * MIB,
   mapping: true,

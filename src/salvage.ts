@@ -17,7 +17,6 @@
  */
 
 import { join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { Aside } from './aside.ts'
 import { StoreError } from './errors.ts'
 import { decodeFileHeader, FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
@@ -33,6 +32,7 @@ import { isBlank } from './segment/open.ts'
 import { findRecord, type RecordVisitor, scanSegment, Window } from './segment/scan.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
+import { nextTurn } from './time.ts'
 
 /** A run of bytes that are no record. */
 export interface DamagedRange {
@@ -169,7 +169,7 @@ class Salvage {
   async #tell(bytes: number): Promise<void> {
     this.#bytesRead += bytes
     this.#options.onProgress?.({ bytesRead: this.#bytesRead, bytesTotal: this.#bytesTotal })
-    await setImmediate()
+    await nextTurn()
   }
 
   /** What stands in the place of a manifest that is lost. */

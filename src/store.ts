@@ -44,6 +44,7 @@ import type { Recovered, RecoveryReport } from './recovery.ts'
 import { Sealer } from './sealer.ts'
 import { Snapshot } from './snapshot.ts'
 import { type StoreStats, segmentStats } from './stats.ts'
+import { afterThis, timers } from './time.ts'
 import { type VerifyReport, verifyDirectory } from './verify.ts'
 import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
 
@@ -192,10 +193,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       this.#sealer = sealer
       this.#merger = merger
       sealer.makeUp(recovered.report.unhinted)
-      this.#mergeTimer = setInterval(() => merger.consider(), MERGE_LOOK_MS)
+      this.#mergeTimer = timers.setInterval(() => merger.consider(), MERGE_LOOK_MS)
       this.#mergeTimer.unref()
     }
-    setImmediate(() => this.#events.emit('recover', recovered.report))
+    timers.setImmediate(() => this.#events.emit('recover', recovered.report))
   }
 
   /** @internal As {@link open}, on another environment. */
@@ -529,7 +530,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   async #close(): Promise<void> {
     const engine = this.#engine
-    clearInterval(this.#mergeTimer)
+    timers.clearInterval(this.#mergeTimer)
     this.#sweeper?.stop()
     this.#ending.abort(closedError())
     await this.#readings
@@ -573,7 +574,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /** Tells an event once what is under way is done, so that a listener may call any method. */
   #emit<N extends keyof StoreEvents>(name: N, ...args: StoreEvents[N]): void {
-    queueMicrotask(() => this.#events.emit(name, ...(args as never)))
+    afterThis(() => this.#events.emit(name, ...(args as never)))
   }
 
   #tell(error: unknown): void {

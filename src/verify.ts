@@ -4,7 +4,6 @@
  */
 
 import { basename, join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { verifyCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, type Predecessor, storeSeed } from './format/file-header.ts'
@@ -17,6 +16,7 @@ import { readManifest } from './manifest-file.ts'
 import { isBlank, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import { findRecord, type ScanEnd, scanSegment, Window } from './segment/scan.ts'
 import { SegmentUsage } from './segment/usage.ts'
+import { nextTurn } from './time.ts'
 
 /** What is not as it should be. */
 export type FindingKind =
@@ -330,7 +330,7 @@ class Verifier {
 
   /** Lets other work have its turn; ends here where that is wished. */
   async #giveWay(): Promise<void> {
-    await setImmediate()
+    await nextTurn()
     this.#options.signal?.throwIfAborted()
   }
 

@@ -7,6 +7,7 @@ import { PersistentCache } from '../src/cache/cache.ts'
 import { resolveOptions, type StoreOptions } from '../src/options.ts'
 import { Snapshot } from '../src/snapshot.ts'
 import { Store } from '../src/store.ts'
+import { systemClock } from '../src/time.ts'
 import { withDirectory } from './support/directory.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -38,7 +39,7 @@ describe('the README', () => {
     const values = new Map(rows.map(([, name = '', , value]) => [name, value]))
     const parse = (text: string | undefined): unknown => {
       if (text === undefined || text === 'undefined') return undefined
-      return text === 'Date.now' ? Date.now : JSON.parse(text.replaceAll("'", '"'))
+      return text === 'Date.now' ? systemClock : JSON.parse(text.replaceAll("'", '"'))
     }
     const options: Record<string, unknown> = {}
     const merge: Record<string, unknown> = {}

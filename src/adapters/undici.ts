@@ -15,6 +15,7 @@ import { createHash } from 'node:crypto'
 import { Writable } from 'node:stream'
 import type { cacheStores } from 'undici'
 import { type CacheOptions, openCache, type PersistentCache } from '../cache/cache.ts'
+import { systemClock } from '../time.ts'
 
 /** What undici asks of a store. */
 type CacheStore = Pick<
@@ -85,7 +86,7 @@ export class FirkinCacheStore implements CacheStore {
     cache: PersistentCache<Buffer>,
     {
       maxEntrySize = MAX_BODY_BYTES,
-      clock = Date.now,
+      clock = systemClock,
     }: { maxEntrySize?: number; clock?: () => number } = {},
   ) {
     if (!Number.isInteger(maxEntrySize) || maxEntrySize < 0) {

@@ -15,6 +15,7 @@ import {
   StoreError,
   type StoreOptions,
 } from '../index.ts'
+import { systemClock } from '../time.ts'
 
 /** Where a {@link firkinDriver} keeps its items: `base` or `store`. */
 export interface FirkinDriverOptions {
@@ -54,7 +55,7 @@ const HEAD_SIZE = 6
  */
 export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
   const connection = new Connection(options)
-  const clock = options.options?.clock ?? Date.now
+  const clock = options.options?.clock ?? systemClock
   const changes = new EventEmitter<{ change: [event: Change, key: string] }>()
   const tell = (event: Change, key: string): void => void changes.emit('change', event, key)
 

@@ -16,6 +16,7 @@ import { StoreError } from '../errors.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { checkNames, checkObject } from '../options.ts'
 import { expiresAt } from '../put-options.ts'
+import { monotonicMs, timers } from '../time.ts'
 import { type CacheMessage, loads, operations } from './channels.ts'
 import { type EntryExtras, encodeEntry } from './entry.ts'
 import { decodeFailure, encodeFailure } from './failure.ts'
@@ -118,7 +119,7 @@ export class PersistentCache<V> {
     this.directory = directory
     this.#options = options
     this.#environment = environment
-    this.#timer = setInterval(() => this.#tidy(), TIDY_INTERVAL_MS)
+    this.#timer = timers.setInterval(() => this.#tidy(), TIDY_INTERVAL_MS)
     this.#timer.unref()
   }
 
@@ -137,11 +138,11 @@ export class PersistentCache<V> {
       cache.#shelf = await cache.#openShelf()
     } catch (error) {
       if (options.strict || isCallersMistake(error)) {
-        clearInterval(cache.#timer)
+        timers.clearInterval(cache.#timer)
         throw error
       }
       await cache.#mend(isDamage(error))
-      setImmediate(() => cache.#tell(error))
+      timers.setImmediate(() => cache.#tell(error))
     }
     return cache
   }
@@ -381,7 +382,7 @@ export class PersistentCache<V> {
 
   #load(key: string, load: Loader<V>, options: LoadOptions): Flight<V> {
     const counts = this.#counts.loads
-    const beganAt = performance.now()
+    const beganAt = monotonicMs()
     counts.started++
     counts.running++
     const flight: Flight<V> = new Flight(options.tags ?? [], async (signal) => {
@@ -389,7 +390,7 @@ export class PersistentCache<V> {
       try {
         const value = await loads.tracePromise(async () => await load(signal), context)
         if (flight.mayKeep && value !== undefined && this.#shelf !== undefined) {
-          this.#set(key, value, options, performance.now() - beganAt)
+          this.#set(key, value, options, monotonicMs() - beganAt)
         }
         return value
       } catch (error) {
@@ -400,7 +401,7 @@ export class PersistentCache<V> {
         }
         throw error
       } finally {
-        const tookMs = performance.now() - beganAt
+        const tookMs = monotonicMs() - beganAt
         counts.running--
         counts.totalMs += tookMs
         counts.longestMs = Math.max(counts.longestMs, tookMs)
@@ -494,7 +495,7 @@ export class PersistentCache<V> {
         await this.#mend(true)
       } else {
         // Why it cannot be used has been told.
-        this.#retryAtMs = performance.now() + RETRY_MS
+        this.#retryAtMs = monotonicMs() + RETRY_MS
       }
     }
   }
@@ -505,7 +506,7 @@ export class PersistentCache<V> {
     } else if (
       !this.#options.strict &&
       this.#mending === undefined &&
-      performance.now() >= this.#retryAtMs
+      monotonicMs() >= this.#retryAtMs
     ) {
       this.#mending = this.#mend(false).finally(() => {
         this.#mending = undefined
@@ -514,7 +515,7 @@ export class PersistentCache<V> {
   }
 
   async #close(): Promise<void> {
-    clearInterval(this.#timer)
+    timers.clearInterval(this.#timer)
     const open = this.#shelf
     this.#shelf = undefined
     await this.#mending

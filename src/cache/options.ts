@@ -5,6 +5,7 @@ import {
   resolveOptions,
   type ValueEncoding,
 } from '../options.ts'
+import { systemClock } from '../time.ts'
 import type { CachePolicy } from './order.ts'
 
 /** How a cache is opened. Sizes are bytes, times milliseconds. */
@@ -62,7 +63,8 @@ export interface CacheOptions<V = Buffer> {
    */
   readonly strict?: boolean
   /**
-   * The clock that expiry goes by: milliseconds since 1970.
+   * The clock that expiry goes by: milliseconds since 1970. The default is looked up at each call, so that a faked
+   * `Date` counts.
    * @defaultValue Date.now
    */
   readonly clock?: () => number
@@ -166,7 +168,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
     policy = 'sieve',
     strict = false,
     mapping = true,
-    clock = Date.now,
+    clock = systemClock,
   } = input
   if (maxEntries !== INFINITE) checkInteger(maxEntries, 1, Number.MAX_SAFE_INTEGER, 'maxEntries')
   const largest = Math.min(MAX_ENTRY_BYTES, Math.floor(maxBytes / MAX_ENTRY_SHARE))

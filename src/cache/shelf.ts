@@ -21,6 +21,7 @@ import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import type { Labour } from '../merge/thread.ts'
 import { Store } from '../store.ts'
+import { monotonicMs } from '../time.ts'
 import { Cleaner } from './cleaner.ts'
 import { EntryHead } from './entry.ts'
 import { Hints } from './hints.ts'
@@ -273,9 +274,9 @@ export class Shelf {
   /** Forgets what has expired, and gives back the room of what is dead; a bounded piece of it. */
   tidy(): void {
     const engine = this.#engine
-    const endsAt = performance.now() + SWEEP_MS
+    const endsAt = monotonicMs() + SWEEP_MS
     const nowMs = engine.options.clock()
-    while (engine.keydir.entries.expiringCount > 0 && performance.now() < endsAt) {
+    while (engine.keydir.entries.expiringCount > 0 && monotonicMs() < endsAt) {
       const next = engine.walk(this.#sweepPlace, SWEEP_ENTRIES, (entry) => {
         const expiresAtMs = engine.keydir.entries.expiresAtOf(entry)
         if (expiresAtMs !== 0 && expiresAtMs <= nowMs) this.#giveUp(entry, 'expired')

@@ -7,6 +7,7 @@
 
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
+import { monotonicMs } from '../time.ts'
 import { Patience } from './patience.ts'
 
 /** An open file. */
@@ -95,10 +96,10 @@ export const systemFiles: Files = {
   truncate: (file, size) => fs.ftruncateSync(file, size),
   sync: (file) => fs.fdatasyncSync(file),
   async syncLater(file, dirtyBytes = Number.POSITIVE_INFINITY) {
-    const beganAtMs = performance.now()
+    const beganAtMs = monotonicMs()
     if (dirtyBytes > QUICK_BYTES || !patience.lasts(beganAtMs)) return await syncByThread(file)
     fs.fdatasyncSync(file)
-    const nowMs = performance.now()
+    const nowMs = monotonicMs()
     patience.took(nowMs - beganAtMs, nowMs)
   },
   syncDirectory,

@@ -8,6 +8,7 @@
  */
 
 import { closeSync, openSync, read, readFileSync } from 'node:fs'
+import { monotonicMs } from '../time.ts'
 import type { FileDescriptor } from './files.ts'
 import { mmapIo } from './mmap-io.ts'
 import { Patience } from './patience.ts'
@@ -112,13 +113,13 @@ function closeTouchingFile(): void {
  */
 export function makeHuge(page: Uint8Array, isTouched: boolean): void {
   if (mmapIo === undefined || !pages.has(page.buffer) || !areHugePagesAvailable()) return
-  const beganAtMs = performance.now()
+  const beganAtMs = monotonicMs()
   // While another page is touched, the system would wait for that.
   const collapses = isTouched && !isTouching() && patience.lasts(beganAtMs)
   advise(page, MADV_HUGEPAGE)
   if (!collapses) return
   advise(page, MADV_COLLAPSE)
-  const nowMs = performance.now()
+  const nowMs = monotonicMs()
   patience.took(nowMs - beganAtMs, nowMs)
 }
 

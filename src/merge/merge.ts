@@ -31,6 +31,7 @@ import type { MergePolicy, ResolvedOptions } from '../options.ts'
 import type { Sealer } from '../sealer.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
+import { monotonicMs } from '../time.ts'
 import {
   checkCallOptions,
   type MergeCallOptions,
@@ -126,7 +127,7 @@ export class Merger {
   consider(): void {
     this.releaseRetired()
     if (!this.#policy.automatic || this.#running !== undefined || !this.#isInWindow()) return
-    if (!this.#engine.durability.isSound || performance.now() < this.#restsUntil) return
+    if (!this.#engine.durability.isSound || monotonicMs() < this.#restsUntil) return
     const plan = planAutomatic(this.#figures(false), this.#policy, this.#now())
     if (isEmpty(plan)) return
     this.#exclusively((signal) => this.#run(plan, signal, undefined)).then(
@@ -142,7 +143,7 @@ export class Merger {
     // A store that is being closed has ended the merge itself.
     if (!(error instanceof StoreError) || error.code === 'FIRKIN_CLOSED') return
     this.#restMs = Math.min(Math.max(FIRST_REST_MS, this.#restMs * 2), LAST_REST_MS)
-    this.#restsUntil = performance.now() + this.#restMs
+    this.#restsUntil = monotonicMs() + this.#restMs
     this.#listener.failed(error)
   }
 
@@ -208,7 +209,7 @@ export class Merger {
     signal: AbortSignal,
     onProgress: ((progress: MergeProgress) => void) | undefined,
   ): Promise<MergeReport> {
-    const beganAt = performance.now()
+    const beganAt = monotonicMs()
     const { segments } = this.#engine
     this.#listener.started(plan)
     const inputs = plan.inputs.map(({ id }) => segments.get(id))
@@ -237,7 +238,7 @@ export class Merger {
       bytesRead: bytesTotal,
       bytesWritten,
       bytesGained: sumOfSizes(going) - bytesWritten,
-      durationMs: performance.now() - beganAt,
+      durationMs: monotonicMs() - beganAt,
     }
     this.#listener.finished(report)
     return report

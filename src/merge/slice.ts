@@ -1,6 +1,6 @@
-import { setImmediate } from 'node:timers/promises'
 import type { Engine } from '../engine.ts'
 import type { Entry } from '../keydir/keydir.ts'
+import { monotonicMs, nextTurn } from '../time.ts'
 
 /** How long the main thread is held at once, in milliseconds. */
 const SLICE_MS = 2
@@ -26,17 +26,17 @@ export class Slice {
   }
 
   isOver(): boolean {
-    return ++this.#steps % STEPS_PER_LOOK === 0 && performance.now() - this.#beganAt > SLICE_MS
+    return ++this.#steps % STEPS_PER_LOOK === 0 && monotonicMs() - this.#beganAt > SLICE_MS
   }
 
   async next(): Promise<void> {
-    await setImmediate()
+    await nextTurn()
     this.#begin()
   }
 
   #begin(): void {
     this.#engine.commits.writeStaged()
-    this.#beganAt = performance.now()
+    this.#beganAt = monotonicMs()
   }
 }
 

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { CorruptionError } from '../errors.ts'
 import type { HintJob } from '../segment/hint-file.ts'
+import { timers } from '../time.ts'
 import type { CopyJob, CopyProgress } from './copy.ts'
 import type { CopyTarget } from './targets.ts'
 
@@ -58,11 +59,11 @@ export const threadLabour: Labour = {
 
 /** Answers `work`, and keeps the process alive until that is over. */
 export async function keepAlive<T>(work: Promise<T>): Promise<T> {
-  const timer = setInterval(() => {}, MAX_TIMER_MS)
+  const timer = timers.setInterval(() => {}, MAX_TIMER_MS)
   try {
     return await work
   } finally {
-    clearInterval(timer)
+    timers.clearInterval(timer)
   }
 }
 

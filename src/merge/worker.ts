@@ -3,6 +3,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { systemFiles } from '../io/files.ts'
 import { buildHint } from '../segment/hint-file.ts'
+import { monotonicMs } from '../time.ts'
 import { copySegments } from './copy.ts'
 import type { ThreadMessage, ThreadTask } from './thread.ts'
 
@@ -19,7 +20,7 @@ if (task.kind === 'hint') {
 } else {
   const copy = copySegments(systemFiles, task.job)
   const cancelled = new Int32Array(task.cancelled)
-  const beganAt = performance.now()
+  const beganAt = monotonicMs()
   for (;;) {
     const step = copy.next()
     if (step.done === true) {
@@ -36,7 +37,7 @@ if (task.kind === 'hint') {
     if (maxBytesPerSecond > 0) {
       const dueMs = (step.value.bytesRead / maxBytesPerSecond) * 1000
       // Woken where it is cancelled.
-      Atomics.wait(cancelled, 0, 0, Math.max(0, dueMs - (performance.now() - beganAt)))
+      Atomics.wait(cancelled, 0, 0, Math.max(0, dueMs - (monotonicMs() - beganAt)))
     }
   }
 }

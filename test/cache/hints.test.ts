@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { type CacheOptions, openCache, PersistentCache } from '../../src/cache/cache.ts'
 import { hintName, parseName } from '../../src/format/names.ts'
 import type { Labour } from '../../src/merge/thread.ts'
@@ -11,6 +11,7 @@ import type { HintJob } from '../../src/segment/hint-file.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessLabour } from '../support/labour.ts'
+import { fakeOwnTimers } from '../support/timers.ts'
 import { DIRECTORY, MIB, openInMemory } from './support.ts'
 
 const run = promisify(execFile)
@@ -23,10 +24,7 @@ const VALUE = 'x'.repeat(4000)
 
 describe('the hints of a cache', () => {
   beforeEach(() => {
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
-  })
-  afterEach(() => {
-    vi.useRealTimers()
+    fakeOwnTimers('setInterval', 'clearInterval')
   })
 
   it('spare an open after a kill the values, and are within the budget', async () => {

@@ -2,11 +2,12 @@
 
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { segmentName } from '../../src/format/names.ts'
 import type { FileDescriptor, OpenMode } from '../../src/io/files.ts'
 import type { PowerLoss } from '../support/disk.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
+import { fakeOwnTimers } from '../support/timers.ts'
 import { assertSurvives } from './inspection.ts'
 import { DIRECTORY, Trial, type TrialOptions } from './trial.ts'
 
@@ -62,8 +63,7 @@ async function openTrial(options: TrialOptions, seed = 1): Promise<Trial> {
 
 describe('the id of a segment', () => {
   it('is never used again, though its segment was merged away before the store was opened anew', async () => {
-    vi.useFakeTimers({ toFake: ['setInterval'] })
-    onTestFinished(() => void vi.useRealTimers())
+    fakeOwnTimers('setInterval')
     const trial = await openTrial({})
     const created: number[] = []
     trial.store.on('merge', (event) => {

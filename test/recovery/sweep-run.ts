@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { vi } from 'vitest'
+import { fakeOwnTimers } from '../support/timers.ts'
 import type { SweepCounts } from './crash-sweep.ts'
 import { DEFAULT_SWEEPS, runSweep, SWEEPS, type Sweep } from './sweeps.ts'
 
@@ -31,10 +31,6 @@ export async function run(name: string, seed: number): Promise<SweepCounts> {
     const { stdout } = await promisify(execFile)(process.execPath, [program, name, String(seed)])
     return JSON.parse(stdout)
   }
-  vi.useFakeTimers({ toFake: ['setTimeout', 'setInterval'] })
-  try {
-    return await runSweep(name, seed)
-  } finally {
-    vi.useRealTimers()
-  }
+  fakeOwnTimers('setTimeout', 'setInterval')
+  return await runSweep(name, seed)
 }

@@ -5,13 +5,14 @@
  * Built and by itself a sweep takes a third of the time that it takes among the tests, which load from source.
  */
 
+import { timers } from '../../src/time.ts'
 import { runSweep } from './sweeps.ts'
 
 const [name = '', seed = '1'] = process.argv.slice(2)
 
 // Timers stand still: what they would do is asked for, and so each run is the same.
 const standing = { ref: () => standing, unref: () => standing }
-Object.assign(globalThis, {
+Object.assign(timers, {
   setTimeout: () => standing,
   setInterval: () => standing,
   clearTimeout: () => undefined,

@@ -20,6 +20,7 @@ import {
   type TextOptions,
   withCode,
 } from '../support/store.ts'
+import { fakeOwnTimers } from '../support/timers.ts'
 
 const MIB = 1024 * KIB
 
@@ -286,39 +287,31 @@ describe('the option', () => {
   })
 
   it('follow looks every so many milliseconds', async () => {
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
-    try {
-      const files = await filled()
-      const reader = await openOn(files, { readOnly: true, follow: 700 })
-      const before = files.calls.length
+    fakeOwnTimers('setInterval', 'clearInterval')
+    const files = await filled()
+    const reader = await openOn(files, { readOnly: true, follow: 700 })
+    const before = files.calls.length
 
-      vi.advanceTimersByTime(699)
-      expect(files.calls).toHaveLength(before)
-      vi.advanceTimersByTime(1)
-      expect(files.calls.length).toBeGreaterThan(before)
-      await reader.close()
-    } finally {
-      vi.useRealTimers()
-    }
+    vi.advanceTimersByTime(699)
+    expect(files.calls).toHaveLength(before)
+    vi.advanceTimersByTime(1)
+    expect(files.calls.length).toBeGreaterThan(before)
+    await reader.close()
   })
 
   it('expiryIntervalMs is how often expired keys are looked for', async () => {
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
-    try {
-      let nowMs = 1000
-      const options = { clock: () => nowMs, expiryIntervalMs: 300 }
-      const store = await openOn(new FaultyFiles(1), options)
-      await store.put('a', '1', { ttlMs: 5 })
-      nowMs += 5
+    fakeOwnTimers('setInterval', 'clearInterval')
+    let nowMs = 1000
+    const options = { clock: () => nowMs, expiryIntervalMs: 300 }
+    const store = await openOn(new FaultyFiles(1), options)
+    await store.put('a', '1', { ttlMs: 5 })
+    nowMs += 5
 
-      vi.advanceTimersByTime(299)
-      expect(store.stats()).toMatchObject({ keys: 1, expiredKeys: 0 })
-      vi.advanceTimersByTime(1)
-      expect(store.stats()).toMatchObject({ keys: 0, expiredKeys: 1 })
-      await store.close()
-    } finally {
-      vi.useRealTimers()
-    }
+    vi.advanceTimersByTime(299)
+    expect(store.stats()).toMatchObject({ keys: 1, expiredKeys: 0 })
+    vi.advanceTimersByTime(1)
+    expect(store.stats()).toMatchObject({ keys: 0, expiredKeys: 1 })
+    await store.close()
   })
 
   it('merge.maxBytesPerSecond and maxSegmentBytes reach the thread that merges', async () => {

@@ -1,0 +1,46 @@
+/**
+ * Time, as Firkin takes it. Nothing else in `src` uses the process's timers or its monotonic clock.
+ *
+ * Tests fake time: they replace `Date`, the timers and `queueMicrotask`, and drop what waits in the fakes when they put
+ * the real ones back. What expires goes by the faked clock: `Date` is looked up at each call. Writes, syncs and merges
+ * must go on: the timers are taken once, when this file is loaded, and a microtask is a promise's reaction, which no
+ * fake takes over.
+ */
+
+import { performance } from 'node:perf_hooks'
+import { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout } from 'node:timers'
+
+/** The timers as they were when this file was loaded. */
+export const timers = { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout }
+
+const settled = Promise.resolve()
+
+/** The clock that expiry goes by where no other is given: milliseconds since 1970. */
+export function systemClock(): number {
+  return Date.now()
+}
+
+/** Milliseconds that only go forward, to tell how long something takes. */
+export function monotonicMs(): number {
+  return performance.now()
+}
+
+/** Resolves in a later turn of the event loop, so that other work gets its own before. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    timers.setImmediate(resolve)
+  })
+}
+
+/** Does `work` when what runs now is over, in the same turn. What it throws is an uncaught exception. */
+export function afterThis(work: () => void): void {
+  void settled.then(() => {
+    try {
+      work()
+    } catch (error) {
+      timers.setImmediate(() => {
+        throw error
+      })
+    }
+  })
+}

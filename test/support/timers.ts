@@ -1,0 +1,15 @@
+import { onTestFinished, vi } from 'vitest'
+import { timers } from '../../src/time.ts'
+
+type Timer = keyof typeof timers
+
+/** Fakes timers of Firkin's own, which `vi.useFakeTimers` alone leaves as they are, until the test is over. */
+export function fakeOwnTimers(...names: readonly Timer[]): void {
+  const real = { ...timers }
+  vi.useFakeTimers({ toFake: [...names] })
+  Object.assign(timers, Object.fromEntries(names.map((name) => [name, globalThis[name]])))
+  onTestFinished(() => {
+    Object.assign(timers, real)
+    vi.useRealTimers()
+  })
+}
