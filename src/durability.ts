@@ -2,53 +2,34 @@
  * When a write is as durable as was promised.
  *
  * A group that was handed to the operating system is *settled* here: at once, or by the next sync that begins
- * after it, where the policy says so. One sync serves all groups that were written before it began.
+ * after it, where the policy says so. One sync serves all groups that were written before it began. When its promise
+ * resolves then is pace.ts's to say.
+ *
+ * A sync that is due by time begins by a timer. Where the event loop does not turn, no timer fires and no sync in the
+ * background gets on: the write that finds the sync overdue makes it, on return.
  *
  * Invariant: after a failed sync nothing is known of what reached the disk, and asking again would prove
  * nothing. The store is poisoned: every waiting and every later write is refused with the first failure.
  */
 
 import { StoreError } from './errors.ts'
+import type { EventLoop } from './event-loop.ts'
+import { Group } from './group.ts'
 import type { SyncPolicy } from './options.ts'
+import { Pace, STALL_MS } from './pace.ts'
 import type { Segments } from './segment/segments.ts'
 import { timers } from './time.ts'
 
-/** Writes that reach the operating system by one call, and settle together. */
-export class Group {
-  writeCount = 0
-  byteCount = 0
-  #settled: PromiseWithResolvers<void> | undefined
-  #isResolved = false
-
-  /** Settles with the group; made when it is first asked for. */
-  get promise(): Promise<void> {
-    if (this.#settled === undefined) {
-      this.#settled = withResolvers()
-      if (this.#isResolved) this.#settled.resolve()
-    }
-    return this.#settled.promise
-  }
-
-  resolve(): void {
-    this.#isResolved = true
-    this.#settled?.resolve()
-  }
-
-  reject(error: StoreError): void {
-    this.#settled?.reject(error)
-  }
-}
-
-interface PromiseWithResolvers<T> {
-  readonly promise: Promise<T>
-  readonly resolve: (value: T) => void
-  readonly reject: (reason: unknown) => void
-}
+/** When the event loop has not turned for so long, no sync in the background gets on, in milliseconds. */
+const HOPELESS_MS = 100
 
 /** Syncs as the policy promises. */
 export class Durability {
+  /** When promises of what is settled resolve. */
+  readonly pace: Pace
   readonly #segments: () => Segments
   readonly #policy: SyncPolicy
+  readonly #loop: EventLoop
   readonly #onSynced: () => void
   readonly #onPoisoned: (error: StoreError) => void
   #waiting: Group[] = []
@@ -59,6 +40,10 @@ export class Durability {
   #unsyncedWrites = 0
   #unsyncedBytes = 0
   #timer: NodeJS.Timeout | undefined
+  /** When the sync that `#timer` is to begin is overdue. */
+  #overdueAtMs = Number.POSITIVE_INFINITY
+  /** The same of what the sync in the background covers. */
+  #coveredOverdueAtMs = Number.POSITIVE_INFINITY
 
   /**
    * @param segments what is synced; a read-only store that is loaded anew has others
@@ -68,9 +53,12 @@ export class Durability {
   constructor(
     segments: () => Segments,
     policy: SyncPolicy,
+    loop: EventLoop,
     onSynced: () => void,
     onPoisoned: (error: StoreError) => void,
   ) {
+    this.pace = new Pace(loop)
+    this.#loop = loop
     this.#segments = segments
     this.#policy = policy
     this.#onSynced = onSynced
@@ -93,8 +81,8 @@ export class Durability {
       this.#waiting.push(group)
       this.request()
     } else {
-      group.resolve()
       this.#startTimer()
+      this.pace.release(group)
     }
   }
 
@@ -103,6 +91,18 @@ export class Durability {
     if (this.#mustSync(group)) this.syncNow()
     else this.#startTimer()
     group.resolve()
+    this.pace.count(group.byteCount)
+  }
+
+  /** Makes the sync that no timer has begun in time, on return; for a writer that finds the event loop stalled. */
+  catchUp(): void {
+    if (!this.isSound || this.#loop.nowMs() < this.#catchUpAtMs()) return
+    try {
+      this.syncNow()
+    } catch (error) {
+      // The store is poisoned, which was told; no write that waits depends on it.
+      if (!(error instanceof StoreError)) throw error
+    }
   }
 
   /** Resolves once all that was written before is durable. */
@@ -122,6 +122,7 @@ export class Durability {
     } catch (error) {
       throw this.poison(error)
     }
+    this.#coveredOverdueAtMs = Number.POSITIVE_INFINITY
     this.#forget()
     this.#settleWaiting()
   }
@@ -147,9 +148,10 @@ export class Durability {
     return this.#poison
   }
 
-  /** Stops the timer, and resolves when no sync is under way. */
+  /** Stops the timer, settles what is held, and resolves when no sync is under way. */
   async stop(): Promise<void> {
     timers.clearTimeout(this.#timer)
+    this.pace.settleHeld()
     await this.#running
   }
 
@@ -159,13 +161,15 @@ export class Durability {
       this.#wanted = false
       const groups = this.#waiting
       this.#waiting = []
+      this.#coveredOverdueAtMs = Math.min(this.#coveredOverdueAtMs, this.#overdueAtMs)
       this.#forget()
       try {
         this.assertSound()
         await this.#segments().syncLater()
         // Another sync may have failed meanwhile, and this one succeeded by what that one has lost.
         this.assertSound()
-        for (const group of groups) group.resolve()
+        this.#coveredOverdueAtMs = Number.POSITIVE_INFINITY
+        for (const group of groups) this.pace.release(group)
         this.#onSynced()
       } catch (error) {
         const poison = this.poison(error)
@@ -174,6 +178,14 @@ export class Durability {
       }
     }
     this.#isRunning = false
+  }
+
+  /** When a write has to make the sync that is due by time. */
+  #catchUpAtMs(): number {
+    if (!this.#isRunning) return this.#overdueAtMs
+    // A sync in the background that may still get on is given as much time again.
+    if (this.pace.turnMs < HOPELESS_MS) return this.#overdueAtMs + this.#policy.everyMs
+    return Math.min(this.#overdueAtMs, this.#coveredOverdueAtMs)
   }
 
   #mustSync(group: Group): boolean {
@@ -189,10 +201,11 @@ export class Durability {
     this.#unsyncedBytes = 0
     timers.clearTimeout(this.#timer)
     this.#timer = undefined
+    this.#overdueAtMs = Number.POSITIVE_INFINITY
   }
 
   #settleWaiting(): void {
-    for (const group of this.#waiting.splice(0)) group.resolve()
+    for (const group of this.#waiting.splice(0)) this.pace.release(group)
   }
 
   #startTimer(): void {
@@ -200,15 +213,6 @@ export class Durability {
     if (this.#timer !== undefined || everyMs === Number.POSITIVE_INFINITY) return
     this.#timer = timers.setTimeout(() => this.request(), everyMs)
     this.#timer.unref()
+    this.#overdueAtMs = this.#loop.nowMs() + everyMs + STALL_MS
   }
-}
-
-function withResolvers(): PromiseWithResolvers<void> {
-  let resolve: (() => void) | undefined
-  let reject: ((reason: unknown) => void) | undefined
-  const promise = new Promise<void>((yes, no) => {
-    resolve = yes
-    reject = no
-  })
-  return { promise, resolve: () => resolve?.(), reject: (reason) => reject?.(reason) }
 }

@@ -13,9 +13,10 @@
  */
 
 import { DamagedCheckpoint } from './checkpoint.ts'
-import { Durability, type Group } from './durability.ts'
+import { Durability } from './durability.ts'
 import { KeyBuffer, ownBytes } from './encoding.ts'
 import { CorruptionError, StoreError } from './errors.ts'
+import type { EventLoop } from './event-loop.ts'
 import { copyBytes } from './format/bytes.ts'
 import { storeSeed } from './format/file-header.ts'
 import {
@@ -38,6 +39,7 @@ import {
   writeRecordHeader,
   writeSequence,
 } from './format/record.ts'
+import type { Group } from './group.ts'
 import { GroupCommit } from './group-commit.ts'
 import { Location } from './keydir/entries.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
@@ -67,6 +69,8 @@ export interface EngineListener {
   synced(): void
   /** A new segment was begun. */
   rotated(segmentId: number): void
+  /** The event loop does not turn: what is due by time is to be done now. Nothing is staged. */
+  stalled(): void
   /** Something failed that no caller waits for. */
   failed(error: StoreError): void
   /** The checkpoint was damaged; the keydir was loaded anew. */
@@ -99,7 +103,12 @@ export class Engine {
   #commits: GroupCommit | undefined
   #nextSequence: number
 
-  constructor(recovered: Recovered, options: EngineOptions, listener: EngineListener) {
+  constructor(
+    recovered: Recovered,
+    options: EngineOptions,
+    loop: EventLoop,
+    listener: EngineListener,
+  ) {
     this.#segments = recovered.segments
     this.options = options
     this.views = new Views(recovered.keydir)
@@ -111,6 +120,7 @@ export class Engine {
     this.durability = new Durability(
       () => this.#segments,
       options.sync,
+      loop,
       () => listener.synced(),
       (error) => listener.failed(error),
     )
@@ -120,6 +130,10 @@ export class Engine {
     this.#commits = new GroupCommit(this.segments, writing, this.durability, {
       rotated: (segmentId) => listener.rotated(segmentId),
       undo: (stagedSize) => this.#undoGroup(stagedSize),
+      stalled: () => {
+        this.durability.catchUp()
+        listener.stalled()
+      },
     })
   }
 

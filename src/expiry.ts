@@ -1,6 +1,7 @@
+import type { Chores } from './chores.ts'
 import type { Engine } from './engine.ts'
 import type { Entry } from './keydir/keydir.ts'
-import { monotonicMs, timers } from './time.ts'
+import { monotonicMs } from './time.ts'
 
 /** How long one round may hold the main thread, in milliseconds. */
 const ROUND_MS = 4
@@ -15,33 +16,21 @@ export class Sweeper {
   /** How many keys were forgotten. */
   expiredCount = 0
   readonly #engine: Engine
-  readonly #onError: (error: unknown) => void
-  readonly #timer: NodeJS.Timeout
   #place = 0
 
-  constructor(engine: Engine, intervalMs: number, onError: (error: unknown) => void) {
+  constructor(engine: Engine, chores: Chores, intervalMs: number) {
     this.#engine = engine
-    this.#onError = onError
-    this.#timer = timers.setInterval(() => this.#round(), intervalMs)
-    this.#timer.unref()
-  }
-
-  stop(): void {
-    timers.clearInterval(this.#timer)
+    chores.every(intervalMs, () => this.#round())
   }
 
   #round(): void {
     const engine = this.#engine
-    try {
-      const endsAt = monotonicMs() + ROUND_MS
-      const nowMs = engine.options.clock()
-      while (engine.keydir.entries.expiringCount > 0 && monotonicMs() < endsAt) {
-        const next = engine.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, nowMs))
-        this.#place = Math.max(next, 0)
-        if (next === -1) return
-      }
-    } catch (error) {
-      this.#onError(error)
+    const endsAt = monotonicMs() + ROUND_MS
+    const nowMs = engine.options.clock()
+    while (engine.keydir.entries.expiringCount > 0 && monotonicMs() < endsAt) {
+      const next = engine.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, nowMs))
+      this.#place = Math.max(next, 0)
+      if (next === -1) return
     }
   }
 

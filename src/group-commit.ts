@@ -8,8 +8,9 @@
  * before anyone is told.
  */
 
-import { type Durability, Group } from './durability.ts'
+import type { Durability } from './durability.ts'
 import { StoreError } from './errors.ts'
+import { Group } from './group.ts'
 import type { Segments } from './segment/segments.ts'
 import { Writer, type WriterOptions } from './segment/writer.ts'
 import { afterThis } from './time.ts'
@@ -20,6 +21,8 @@ export interface GroupListener {
   rotated(segmentId: number): void
   /** The group that was staged, so many bytes, could not be written: undo it. */
   undo(stagedSize: number): void
+  /** The event loop does not turn: what is due by time is to be done now. Nothing is staged. */
+  stalled(): void
 }
 
 /** Gathers writes into groups. */
@@ -55,6 +58,7 @@ export class GroupCommit {
     this.#durability.assertSound()
     if (!writer.fits(size)) {
       this.writeStaged()
+      this.#attend()
       if (writer.needsRotation(size)) this.rotate()
     }
     // What was written past the stage must not share the fate of what is staged behind it.
@@ -67,6 +71,7 @@ export class GroupCommit {
     const { writer } = this
     this.#durability.assertSound()
     this.writeStaged()
+    this.#attend()
     if (writer.needsRotation(size)) this.rotate()
     return writer
   }
@@ -116,11 +121,11 @@ export class GroupCommit {
     }
   }
 
-  /** The group that is staged, or one that is settled already. */
+  /** The group that is staged, or one that waits for nothing. */
   current(): Group {
     if (this.#group !== undefined) return this.#group
     const group = new Group()
-    group.resolve()
+    this.#durability.pace.release(group)
     return group
   }
 
@@ -152,6 +157,7 @@ export class GroupCommit {
       if (error instanceof StoreError) group.reject(error)
       throw error
     }
+    this.#attend()
   }
 
   #planFlush(): void {
@@ -160,7 +166,13 @@ export class GroupCommit {
     afterThis(() => {
       this.#flushPlanned = false
       this.#flush()
+      this.#attend()
     })
+  }
+
+  /** Does what is due by time where no timer can. */
+  #attend(): void {
+    if (this.#durability.pace.takeStall()) this.#listener.stalled()
   }
 
   /** Writes the group that is staged, and settles it; answers why it failed. */

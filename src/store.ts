@@ -12,10 +12,12 @@
 import { EventEmitter } from 'node:events'
 import { type BackupOptions, type BackupReport, backUp } from './backup.ts'
 import { type BatchOperation, WriteBatch } from './batch.ts'
+import { Chores } from './chores.ts'
 import { leaveInOrder } from './closing.ts'
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from './encoding.ts'
-import { Engine } from './engine.ts'
+import { Engine, type EngineListener } from './engine.ts'
 import { StoreError } from './errors.ts'
+import { type EventLoop, systemLoop } from './event-loop.ts'
 import { Sweeper } from './expiry.ts'
 import { Follower } from './follower.ts'
 import { type Files, systemFiles } from './io/files.ts'
@@ -52,11 +54,19 @@ import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
 export interface Environment {
   readonly files: Files
   readonly labour: Labour
+  /** The event loop that writes make turn. @defaultValue the one that this runs on */
+  readonly loop?: EventLoop
   /**
    * Takes the engine over, for a cache: what goes, and when, is then its to say. The store neither seals nor merges,
    * makes no hints, and does not look for what has expired.
    */
-  readonly adopt?: (engine: Engine) => void
+  readonly adopt?: (engine: Engine) => Adopter
+}
+
+/** Who has taken the engine of a store over. */
+export interface Adopter {
+  /** As {@link EngineListener.stalled}. */
+  stalled(): void
 }
 
 /** What a store tells, by event. */
@@ -137,7 +147,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly #merger: Merger | undefined
   readonly #sweeper: Sweeper | undefined
   readonly #follower: Follower | undefined
-  readonly #mergeTimer: NodeJS.Timeout | undefined
+  readonly #chores: Chores
+  readonly #adopter: Adopter | undefined
   readonly #events = new EventEmitter<StoreEvents>()
   readonly #mergeTotals = { count: 0, bytesRead: 0, bytesGained: 0 }
   /** Whether the checkpoint has turned out to be damaged. */
@@ -154,15 +165,20 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     options: ResolvedOptions<V>,
     recovered: Recovered,
     lock: Lock | undefined,
-    { labour, adopt }: Environment,
+    { labour, loop = systemLoop, adopt }: Environment,
   ) {
     this.directory = directory
     this.#options = options
     this.#lock = lock
     this.#recovery = recovered.report
-    this.#engine = new Engine(recovered, options, {
+    this.#chores = new Chores(loop, (error) => this.#tell(error))
+    this.#engine = new Engine(recovered, options, loop, {
       synced: () => this.#sealer?.sealLater(),
       rotated: (segment) => this.#emit('rotate', { segment }),
+      stalled: () => {
+        this.#chores.catchUp()
+        this.#adopter?.stalled()
+      },
       failed: (error) => this.#tell(error),
       reloaded: (cause) => {
         this.#wasDamaged = true
@@ -175,11 +191,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         this.#tell(error),
       )
     } else if (adopt !== undefined) {
-      adopt(this.#engine)
+      this.#adopter = adopt(this.#engine)
     } else {
-      this.#sweeper = new Sweeper(this.#engine, options.expiryIntervalMs, (error) =>
-        this.#tell(error),
-      )
+      this.#sweeper = new Sweeper(this.#engine, this.#chores, options.expiryIntervalMs)
       const sealer = new Sealer(recovered.segments, labour, {
         sealed: () => this.#merger?.consider(),
         failed: (message, cause) => this.#tell(asStoreError(cause, message)),
@@ -193,8 +207,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       this.#sealer = sealer
       this.#merger = merger
       sealer.makeUp(recovered.report.unhinted)
-      this.#mergeTimer = timers.setInterval(() => merger.consider(), MERGE_LOOK_MS)
-      this.#mergeTimer.unref()
+      this.#chores.every(MERGE_LOOK_MS, () => merger.consider())
     }
     timers.setImmediate(() => this.#events.emit('recover', recovered.report))
   }
@@ -291,7 +304,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   delete(key: Key): Promise<boolean> {
     try {
       const group = this.#delete(key)
-      return group === undefined ? Promise.resolve(false) : group.promise.then(() => true)
+      if (group === undefined) return this.#engine.durability.pace.pass(false)
+      return group.promise.then(() => true)
     } catch (error) {
       return refused(error)
     }
@@ -530,8 +544,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   async #close(): Promise<void> {
     const engine = this.#engine
-    timers.clearInterval(this.#mergeTimer)
-    this.#sweeper?.stop()
+    this.#chores.stop()
     this.#ending.abort(closedError())
     await this.#readings
     await this.#follower?.stop()

@@ -11,8 +11,10 @@
 
 import { EventEmitter } from 'node:events'
 import { resolve } from 'node:path'
+import { Chores } from '../chores.ts'
 import { decodeValue, encodeValue, valueSize } from '../encoding.ts'
 import { StoreError } from '../errors.ts'
+import { systemLoop } from '../event-loop.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { checkNames, checkObject } from '../options.ts'
 import { expiresAt } from '../put-options.ts'
@@ -101,7 +103,7 @@ export class PersistentCache<V> {
   readonly #events = new EventEmitter<CacheEvents>()
   readonly #counts = new Counts()
   readonly #flights = new Map<string, Flight<V>>()
-  readonly #timer: NodeJS.Timeout
+  readonly #chores: Chores
   /** Missing while the directory cannot be used. */
   #shelf: Shelf | undefined
   #mending: Promise<void> | undefined
@@ -119,8 +121,8 @@ export class PersistentCache<V> {
     this.directory = directory
     this.#options = options
     this.#environment = environment
-    this.#timer = timers.setInterval(() => this.#tidy(), TIDY_INTERVAL_MS)
-    this.#timer.unref()
+    this.#chores = new Chores(environment.loop ?? systemLoop, (error) => this.#tell(error))
+    this.#chores.every(TIDY_INTERVAL_MS, () => this.#tidy())
   }
 
   /** @internal As {@link openCache}, in another environment. */
@@ -138,7 +140,7 @@ export class PersistentCache<V> {
       cache.#shelf = await cache.#openShelf()
     } catch (error) {
       if (options.strict || isCallersMistake(error)) {
-        timers.clearInterval(cache.#timer)
+        cache.#chores.stop()
         throw error
       }
       await cache.#mend(isDamage(error))
@@ -178,12 +180,14 @@ export class PersistentCache<V> {
    */
   set(key: string, value: V, options: EntryOptions = {}): boolean {
     checkOptions(options, ENTRY_OPTION_NAMES, 'set option')
+    this.#catchUp()
     this.#overtake(key)
     return this.#set(key, value, options, 0)
   }
 
   /** Removes a key; whether it was there. */
   delete(key: string): boolean {
+    this.#catchUp()
     this.#overtake(key)
     this.#counts.deletes++
     const was = this.#with(false, (shelf) => shelf.remove(key))
@@ -391,6 +395,7 @@ export class PersistentCache<V> {
         const value = await loads.tracePromise(async () => await load(signal), context)
         if (flight.mayKeep && value !== undefined && this.#shelf !== undefined) {
           this.#set(key, value, options, monotonicMs() - beganAt)
+          await this.#shelf?.pass()
         }
         return value
       } catch (error) {
@@ -428,6 +433,11 @@ export class PersistentCache<V> {
     if (flight === undefined) return
     flight.overtaken = true
     this.#flights.delete(key)
+  }
+
+  /** Does what is due by time where no timer can, before anything of a write is done. */
+  #catchUp(): void {
+    if (this.#shelf?.takeStall() === true) this.#chores.catchUp()
   }
 
   /** Does something with the shelf; where that cannot be used, answers `otherwise`. */
@@ -515,7 +525,7 @@ export class PersistentCache<V> {
   }
 
   async #close(): Promise<void> {
-    timers.clearInterval(this.#timer)
+    this.#chores.stop()
     const open = this.#shelf
     this.#shelf = undefined
     await this.#mending

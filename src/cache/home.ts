@@ -7,6 +7,7 @@
 
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
+import type { EventLoop } from '../event-loop.ts'
 import { holdsStore, parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
 import { takeLock } from '../io/lock.ts'
@@ -25,6 +26,8 @@ export interface CacheEnvironment {
   readonly lock: boolean
   /** What makes hints. */
   readonly labour: Labour
+  /** The event loop that writes keep waiting. @defaultValue the one that this runs on */
+  readonly loop?: EventLoop
 }
 
 /** The machine that this runs on. */

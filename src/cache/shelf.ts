@@ -14,10 +14,11 @@
  */
 
 import { removeCheckpoint } from '../checkpoint.ts'
-import type { Group } from '../durability.ts'
 import type { ReadBytes } from '../encoding.ts'
 import type { Engine } from '../engine.ts'
+import { systemLoop } from '../event-loop.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
+import type { Group } from '../group.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import type { Labour } from '../merge/thread.ts'
 import { Store } from '../store.ts'
@@ -73,6 +74,7 @@ export class Shelf {
   #tagCount: number
   #group: Group | undefined
   #sweepPlace = 0
+  #isStalled = false
 
   private constructor(
     store: Store,
@@ -119,11 +121,12 @@ export class Shelf {
   static async open(
     directory: string,
     options: ResolvedCacheOptions<unknown>,
-    { files, lock, labour }: CacheEnvironment,
+    { files, lock, labour, loop = systemLoop }: CacheEnvironment,
     listener: ShelfListener,
   ): Promise<Shelf> {
     claimDirectory(files, directory, options.valueEncoding)
     const taken: Engine[] = []
+    let shelf: Shelf | undefined
     const store = await Store.open(
       directory,
       {
@@ -138,13 +141,21 @@ export class Shelf {
       {
         files: neverSynced(files),
         labour,
-        adopt: (engine) => void taken.push(engine),
+        loop,
+        adopt(engine) {
+          taken.push(engine)
+          return {
+            stalled() {
+              if (shelf !== undefined) shelf.#isStalled = true
+            },
+          }
+        },
       },
     )
     const [engine] = taken
     if (engine === undefined) throw new Error('The store has kept its engine')
     try {
-      const shelf = new Shelf(store, engine, options, listener, labour)
+      shelf = new Shelf(store, engine, options, listener, labour)
       shelf.#room.force(0)
       return shelf
     } catch (error) {
@@ -200,6 +211,18 @@ export class Shelf {
   keyOf(entry: Entry): string {
     const view = this.#engine.keydir.entries.keyView(entry)
     return Buffer.from(view.buffer, view.byteOffset, view.length).toString('utf8')
+  }
+
+  /** Whether the event loop was found not to turn since this was asked last. */
+  takeStall(): boolean {
+    const isStalled = this.#isStalled
+    this.#isStalled = false
+    return isStalled
+  }
+
+  /** Settles at once, or after a turn of the event loop where writes have kept it waiting. */
+  pass(): Promise<void> {
+    return this.#engine.durability.pace.pass(undefined)
   }
 
   /** Takes note that an entry was used. */

@@ -1,4 +1,5 @@
 import { type CacheOptions, PersistentCache } from '../../src/cache/cache.ts'
+import type { EventLoop } from '../../src/event-loop.ts'
 import type { Files } from '../../src/io/files.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessLabour } from '../support/labour.ts'
@@ -19,10 +20,11 @@ export class Clock {
 export async function openInMemory<V = Buffer>(
   files: Files = new FaultyFiles(1),
   options: Partial<CacheOptions<V>> = {},
+  loop?: EventLoop,
 ): Promise<PersistentCache<V>> {
   return await PersistentCache.open<V>(
     DIRECTORY,
     { maxBytes: MIB, mapping: false, ...options },
-    { files, lock: false, labour: inProcessLabour(files) },
+    { files, lock: false, labour: inProcessLabour(files), ...(loop && { loop }) },
   )
 }

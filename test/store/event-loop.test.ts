@@ -1,0 +1,388 @@
+/** Loops of writes, and what is due by time meanwhile. */
+
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { Chores } from '../../src/chores.ts'
+import { Group } from '../../src/group.ts'
+import { Pace } from '../../src/pace.ts'
+import { Store } from '../../src/store.ts'
+import { openInMemory } from '../cache/support.ts'
+import { withDirectory } from '../support/directory.ts'
+import { FakeLoop } from '../support/event-loop.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { inProcessLabour } from '../support/labour.ts'
+import {
+  DISK,
+  KIB,
+  keysUpTo,
+  openStore,
+  type TextOptions,
+  type TextStore,
+} from '../support/store.ts'
+
+/** Whether a promise has settled once all that can go on without the event loop has. */
+async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
+  let settled = false
+  void promise.then(() => {
+    settled = true
+  })
+  for (let step = 0; step < 10; step++) await Promise.resolve()
+  return settled
+}
+
+/** A group that is released, and whether it settles before the loop turns. */
+async function release(pace: Pace): Promise<{ promise: Promise<void>; settled: boolean }> {
+  const group = new Group()
+  const { promise } = group
+  pace.release(group)
+  return { promise, settled: await hasSettled(promise) }
+}
+
+describe('the pace of writes', () => {
+  it('settles a group at once while the event loop turns', async () => {
+    const loop = new FakeLoop()
+    const pace = new Pace(loop)
+
+    for (let round = 0; round < 50; round++) {
+      expect((await release(pace)).settled).toBe(true)
+      loop.now += 3
+      loop.turn()
+    }
+  })
+
+  it('holds a group once the loop has not turned for 4 ms, and all behind it, until it has', async () => {
+    const loop = new FakeLoop()
+    const pace = new Pace(loop)
+    expect((await release(pace)).settled).toBe(true)
+    loop.now += 4
+
+    const first = await release(pace)
+    const second = await release(pace)
+    const passed = pace.pass('answer')
+    expect([first.settled, second.settled, await hasSettled(passed)]).toEqual([false, false, false])
+    loop.turn()
+
+    expect(await hasSettled(first.promise)).toBe(true)
+    expect(await hasSettled(second.promise)).toBe(true)
+    expect(await passed).toBe('answer')
+    expect((await release(pace)).settled).toBe(true)
+  })
+
+  it('finds that the loop is late within 16 groups, however fast they are', async () => {
+    const loop = new FakeLoop()
+    const pace = new Pace(loop)
+    for (let round = 0; round < 17; round++) await release(pace)
+    loop.now += 4
+
+    const settled: boolean[] = []
+    for (let round = 0; round < 16; round++) settled.push((await release(pace)).settled)
+
+    expect(settled.at(-1)).toBe(false)
+  })
+
+  it('settles what is held when it is asked to', async () => {
+    const loop = new FakeLoop()
+    const pace = new Pace(loop)
+    await release(pace)
+    loop.now += 4
+    const held = await release(pace)
+
+    pace.settleHeld()
+
+    expect([held.settled, await hasSettled(held.promise)]).toEqual([false, true])
+  })
+
+  it('says that the loop is stalled once it has not turned for 20 ms, and once for each look', () => {
+    const loop = new FakeLoop()
+    const pace = new Pace(loop)
+    pace.count(0)
+    loop.now += 19
+    pace.count(0)
+    expect(pace.takeStall()).toBe(false)
+
+    loop.now += 1
+    pace.count(0)
+
+    expect([pace.takeStall(), pace.takeStall()]).toEqual([true, false])
+    loop.now += 5
+    pace.count(0)
+    loop.turn()
+    expect(pace.takeStall()).toBe(false)
+  })
+})
+
+describe('chores', () => {
+  it('are caught up with when they are due, one time each, and tell what they throw', () => {
+    const loop = new FakeLoop()
+    const errors: unknown[] = []
+    const chores = new Chores(loop, (error) => errors.push(error))
+    const done: string[] = []
+    chores.every(1_000_000, () => {
+      done.push('first')
+      chores.catchUp()
+    })
+    chores.every(2_000_000, () => {
+      throw new Error('second')
+    })
+    chores.catchUp()
+    expect(done).toEqual([])
+
+    loop.now = 2_000_000
+    chores.catchUp()
+    chores.catchUp()
+
+    expect(done).toEqual(['first'])
+    expect(errors).toEqual([new Error('second')])
+    chores.stop()
+    loop.now = 9_000_000
+    chores.catchUp()
+    expect(done).toEqual(['first'])
+  })
+})
+
+/** What a loop may wait for, round by round; each would never let the event loop turn by itself. */
+const AWAITED: readonly [string, (store: TextStore, round: number) => Promise<unknown>][] = [
+  ['puts', (store, round) => store.put(`key ${round % 100}`, 'x'.repeat(100))],
+  ['large puts', (store, round) => store.put(`key ${round % 2}`, 'x'.repeat(300 * KIB))],
+  [
+    'batches',
+    (store, round) =>
+      store
+        .batch()
+        .put(`key ${round % 100}`, 'x')
+        .commit(),
+  ],
+  ['empty batches', (store) => store.batch().commit()],
+  ['deletes of keys that are not there', (store) => store.delete('missing')],
+  [
+    'puts and deletes',
+    async (store, round) => {
+      await store.put(`key ${round}`, '')
+      await store.delete(`key ${round}`)
+    },
+  ],
+  ['clears', (store) => store.clear()],
+  ['syncs', (store) => store.sync()],
+]
+
+describe('a loop of awaited', () => {
+  it.each(AWAITED)('%s lets timers fire', async (_, write) => {
+    await withDirectory(async (directory) => {
+      for (const sync of ['interval', 'always', 'never'] as const) {
+        const store = await openStore(directory, { sync, maxSegmentBytes: 16 * KIB * KIB })
+        let isOver = false
+        setTimeout(() => {
+          isOver = true
+        }, 10)
+        const givesUpAt = performance.now() + 5000
+
+        for (let round = 0; !isOver && performance.now() < givesUpAt; round++) {
+          await write(store, round)
+        }
+
+        expect(isOver, sync).toBe(true)
+        await store.close()
+      }
+    })
+  })
+
+  it('loads into a cache lets timers fire', async () => {
+    const cache = await openInMemory<string>(new FaultyFiles(1), { valueEncoding: 'utf8' })
+    let isOver = false
+    setTimeout(() => {
+      isOver = true
+    }, 10)
+    const givesUpAt = performance.now() + 5000
+
+    for (let round = 0; !isOver && performance.now() < givesUpAt; round++) {
+      await cache.getOrSet(`key ${round % 1000}`, () => 'loaded')
+      cache.delete(`key ${round % 1000}`)
+    }
+
+    expect(isOver).toBe(true)
+    await cache.close()
+  })
+})
+
+interface Stalled {
+  readonly files: FaultyFiles
+  readonly loop: FakeLoop
+  readonly store: TextStore
+  readonly syncsSince: (from: number) => number
+}
+
+/** A store whose event loop is ours, and does not turn. */
+async function openStalled(options: TextOptions): Promise<Stalled> {
+  const files = new FaultyFiles(1)
+  const loop = new FakeLoop()
+  const store = await Store.open<string>(
+    DISK,
+    {
+      valueEncoding: 'utf8',
+      lock: false,
+      mapping: false,
+      maxSegmentBytes: 64 * KIB,
+      // No timer is to fire before the test is over.
+      syncIntervalMs: 1_000_000,
+      expiryIntervalMs: 1_000_000,
+      ...options,
+    },
+    { files, labour: inProcessLabour(files), loop },
+  )
+  store.putSync('first', '')
+  const syncsSince = (from: number): number =>
+    files.calls.slice(from).filter(({ kind }) => kind === 'sync').length
+  return { files, loop, store, syncsSince }
+}
+
+const WRITES: readonly [string, (store: TextStore, key: string) => unknown][] = [
+  ['putSync', (store, key) => store.putSync(key, '')],
+  ['deleteSync', (store, key) => store.putSync(key, '') ?? store.deleteSync(key)],
+  ['commitSync', (store, key) => store.batch().put(key, '').commitSync()],
+  ['puts that nobody awaits', (store, key) => void store.put(key, 'x'.repeat(300 * KIB))],
+]
+
+describe('a loop that the event loop waits for', () => {
+  it.each(WRITES)('of %s makes the sync that is overdue', async (_, write) => {
+    const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
+    const before = files.calls.length
+
+    loop.now = 1_000_020
+    for (const key of keysUpTo(17)) write(store, key)
+
+    const machine = files.afterPowerLoss({ files: ['dropped'], entries: 'dropped' }, 1)
+    expect(syncsSince(before)).toBeGreaterThanOrEqual(1)
+    await using reopened = await Store.open(
+      DISK,
+      { lock: false, mapping: false },
+      { files: machine, labour: inProcessLabour(machine) },
+    )
+    expect(reopened.has('first')).toBe(true)
+    loop.letGo()
+    await store.close()
+  })
+
+  it('leaves the sync to the timer while the event loop turns', async () => {
+    const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
+    const before = files.calls.length
+
+    loop.now = 1_000_020
+    loop.turn()
+    for (const key of keysUpTo(17)) store.putSync(key, '')
+    loop.now += 10
+    for (const key of keysUpTo(17)) store.putSync(key, '')
+
+    expect(syncsSince(before)).toBe(0)
+    loop.letGo()
+    await store.close()
+  })
+
+  it('is told of a sync in its calls that fails by the next one', async () => {
+    const { files, loop, store } = await openStalled({ sync: 'interval' })
+    const errors: Error[] = []
+    store.on('error', (error) => errors.push(error))
+    files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
+
+    loop.now = 1_000_020
+    const put: string[] = []
+    expect(() => {
+      for (const key of keysUpTo(18)) {
+        store.putSync(key, '')
+        put.push(key)
+      }
+    }).toThrow(expect.objectContaining({ code: 'FIRKIN_POISONED' }))
+
+    expect(put.length).toBeGreaterThan(0)
+    expect(put.every((key) => store.has(key))).toBe(true)
+    loop.letGo()
+    await store.close().catch(() => undefined)
+    expect(errors).toHaveLength(1)
+  })
+
+  it('sweeps what has expired', async () => {
+    let nowMs = 1_000_000
+    const { loop, store } = await openStalled({ clock: () => nowMs })
+    store.putSync('gone', '', { ttlMs: 10 })
+    nowMs += 10
+
+    loop.now = 1_000_000
+    for (const key of keysUpTo(17)) store.putSync(key, '')
+
+    expect(store.stats().expiredKeys).toBe(1)
+    loop.letGo()
+    await store.close()
+  })
+
+  it('tidies a cache that is set', async () => {
+    const files = new FaultyFiles(1)
+    const loop = new FakeLoop()
+    let nowMs = 1_000_000
+    const expired: string[] = []
+    const cache = await openInMemory<string>(
+      files,
+      { valueEncoding: 'utf8', clock: () => nowMs },
+      loop,
+    )
+    cache.on('expire', (key) => expired.push(key))
+    cache.set('gone', '', { ttlMs: 10 })
+    nowMs += 10
+
+    for (const key of keysUpTo(50)) {
+      loop.now += 100
+      cache.set(key, 'x'.repeat(20 * KIB))
+    }
+
+    expect(expired).toEqual(['gone'])
+    loop.letGo()
+    await cache.close()
+  })
+})
+
+const built = (file: string): string => new URL(`../../dist/src/${file}`, import.meta.url).href
+
+/** Writes without pause for so long, in a process of its own; answers when it has synced, in milliseconds from its start. */
+async function syncsOf(directory: string, write: string, forMs: number): Promise<number[]> {
+  const code = `
+    import { Store } from ${JSON.stringify(built('store.js'))}
+    import { systemFiles } from ${JSON.stringify(built('io/files.js'))}
+    import { threadLabour } from ${JSON.stringify(built('merge/thread.js'))}
+    const syncs = []
+    const note = () => syncs.push(performance.now())
+    const files = {
+      ...systemFiles,
+      sync(file) { systemFiles.sync(file); note() },
+      async syncLater(file, size) { await systemFiles.syncLater(file, size); note() },
+    }
+    const options = { syncIntervalMs: 300 }
+    const store = await Store.open(${JSON.stringify(directory)}, options, { files, labour: threadLabour })
+    syncs.length = 0
+    const startedAt = performance.now()
+    for (let round = 0; performance.now() - startedAt < ${forMs}; round++) {
+      const key = 'key ' + (round % 1000)
+      ${write}
+    }
+    console.log(JSON.stringify(syncs.map((at) => at - startedAt)))
+    await store.close()
+  `
+  const run = promisify(execFile)
+  const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code])
+  return JSON.parse(stdout)
+}
+
+describe("sync 'interval' in a process that does nothing but write", () => {
+  it.each([
+    ['puts', "await store.put(key, 'value')"],
+    ['batches', "await store.batch().put(key, 'value').commit()"],
+    ['putSync', "store.putSync(key, 'value')"],
+  ])('by %s syncs about every interval', async (_, write) => {
+    await withDirectory(async (directory) => {
+      const syncs = await syncsOf(directory, write, 3000)
+
+      const gaps = [...syncs, 3000].map((at, index) => at - (syncs[index - 1] ?? 0))
+      expect(syncs.length).toBeGreaterThanOrEqual(3)
+      // An interval, one sync, and what a busy machine takes.
+      expect(Math.max(...gaps)).toBeLessThan(1500)
+    })
+  })
+})
