@@ -125,11 +125,30 @@ export function encodeValue<V>(
   }
 }
 
-/** How many bytes an encoded value takes. @throws RangeError */
+/**
+ * How many bytes an encoded value takes.
+ *
+ * @throws RangeError where they are too many
+ * @throws TypeError for text that UTF-8 cannot hold
+ */
 export function valueSize(value: Uint8Array | string): number {
-  const size = typeof value === 'string' ? Buffer.byteLength(value) : value.length
+  const size = typeof value === 'string' ? textSize(value) : value.length
   if (size > MAX_VALUE_SIZE) {
     throw new RangeError(`Value is ${size} bytes; the limit is ${MAX_VALUE_SIZE}`)
+  }
+  return size
+}
+
+/**
+ * How many bytes text takes as UTF-8.
+ *
+ * @throws TypeError where it has a lone surrogate: another character would be stored in its place
+ */
+export function textSize(text: string): number {
+  const size = Buffer.byteLength(text)
+  // Text of as many bytes as characters is ASCII.
+  if (size !== text.length && !text.isWellFormed()) {
+    throw new TypeError('The value has a lone surrogate')
   }
   return size
 }

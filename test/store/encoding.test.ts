@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { openCache } from '../../src/cache/cache.ts'
 import type { Store } from '../../src/index.ts'
+import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, openAny } from '../support/store.ts'
 
@@ -169,6 +171,73 @@ describe('a codec', () => {
 
     expect(store.get('a')?.toString()).toBe('one')
     expect(kept.map(String)).toEqual(['\0\0\0', 'two', 'one'])
+  })
+})
+
+describe('text with a lone surrogate', () => {
+  const texts = ['\ud800', 'é\udfff', `${'x'.repeat(70_000)}\ud83d`, '\ude00\ud83d', '😀\ud83d']
+  const encodings = {
+    buffer: 'buffer',
+    utf8: 'utf8',
+    'a codec that answers text': { encode: (value: string) => value, decode: String },
+  } as const
+
+  it.each(Object.entries(encodings))('is refused as a value by %s', async (_, valueEncoding) => {
+    await using store = await openAny<string>(
+      DISK,
+      { ...onDisk, valueEncoding: valueEncoding as 'utf8' },
+      new FaultyFiles(1),
+    )
+    await store.put('key', 'as it was')
+
+    for (const text of texts) {
+      const batch = store.batch()
+      const calls = [
+        () => store.put('key', text),
+        () => store.putSync('key', text),
+        () => batch.put('key', text),
+        () => store.batch([{ type: 'put', key: 'key', value: text }]),
+      ]
+      for (const call of calls) {
+        expect(call).toThrow(new TypeError('The value has a lone surrogate'))
+      }
+      expect(batch.length).toBe(0)
+    }
+
+    expect(String(store.get('key'))).toBe('as it was')
+  })
+
+  it.each(Object.entries(encodings))(
+    'is refused as a value of a cache by %s',
+    async (_, valueEncoding) => {
+      await withDirectory(async (directory) => {
+        await using cache = await openCache<string>(directory, {
+          maxBytes: 8 * 2 ** 20,
+          valueEncoding: valueEncoding as 'utf8',
+        })
+
+        for (const text of texts) {
+          for (const options of [{}, { tags: ['tag'] }]) {
+            expect(() => cache.set('key', text, options)).toThrow('The value has a lone surrogate')
+          }
+          await expect(cache.getOrSet('key', () => text)).rejects.toThrow(TypeError)
+        }
+
+        expect(cache.has('key')).toBe(false)
+      })
+    },
+  )
+
+  it('is no concern where its surrogates are pairs', async () => {
+    await using store = await openAny<string>(
+      DISK,
+      { ...onDisk, valueEncoding: 'utf8' },
+      new FaultyFiles(1),
+    )
+
+    await store.put('key', '\ud83d\ude00')
+
+    expect(store.get('key')).toBe('😀')
   })
 })
 
