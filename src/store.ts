@@ -13,6 +13,7 @@ import { EventEmitter } from 'node:events'
 import { type BackupOptions, type BackupReport, backUp } from './backup.ts'
 import { type BatchOperation, WriteBatch } from './batch.ts'
 import { Chores } from './chores.ts'
+import { clearRange } from './clear.ts'
 import { leaveInOrder } from './closing.ts'
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from './encoding.ts'
 import { Engine, type EngineListener } from './engine.ts'
@@ -89,8 +90,6 @@ export type MergeEvent =
 
 /** How often merging is considered, in milliseconds. */
 const MERGE_LOOK_MS = 1000
-/** `clear` goes in batches of about this size. */
-const CLEAR_BATCH_SIZE = 128 * 1024
 
 const systemEnvironment: Environment = { files: systemFiles, labour: threadLabour }
 
@@ -376,28 +375,16 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /**
    * Removes the keys of a range, all of them without one; resolves to how many. The keys are those of the
-   * moment of the call; they go in batches, so that a crash may leave the later ones.
+   * moment of the call: what is put meanwhile stays. They go in batches, so that a crash may leave the later ones.
    */
   async clear(range?: RangeOptions): Promise<number> {
     this.#assertWritable()
-    let count = 0
-    let batch = this.batch()
-    for (const key of new RangeIterator<Buffer>(
-      this.#engine,
-      new ViewReader(this.#engine, { keyEncoding: 'buffer', valueEncoding: 'buffer' }),
-      undefined,
-      resolveRange(range),
-      'key',
-      () => this.#assertOpen(),
-    )) {
-      count++
-      batch.delete(key)
-      if (batch.byteSize < CLEAR_BATCH_SIZE) continue
-      await batch.commit()
-      batch = this.batch()
+    const home = {
+      engine: this.#engine,
+      batch: () => this.batch(),
+      assertOpen: () => this.#assertOpen(),
     }
-    await batch.commit()
-    return count
+    return await clearRange(home, resolveRange(range))
   }
 
   /**

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { keysUpTo, openOn, withCode } from '../support/store.ts'
@@ -35,6 +36,59 @@ describe('clear', () => {
 
     expect(await cleared).toBe(20)
     expect([...store.keys()]).toEqual(['key 001', 'key 020'])
+  })
+
+  it.each(kinds)('keeps what is put while it goes on, in a %s', async (keydir) => {
+    await using store = await openOn(new FaultyFiles(1), { keydir })
+    const keys = keysUpTo(20_000)
+    const batch = store.batch()
+    for (const key of keys) batch.put(key, 'old')
+    await batch.commit()
+    const put = new Map<string, string>()
+    let isCleared = false
+
+    const cleared = store.clear().finally(() => {
+      isCleared = true
+    })
+    for (let round = 0; !isCleared; round++) {
+      for (const key of [`key ${String(19_999 - round)}`, `new ${round}`]) {
+        store.putSync(key, 'new')
+        put.set(key, 'new')
+      }
+      await setImmediate()
+    }
+
+    await cleared
+    expect(put.size).toBeGreaterThan(2)
+    expect(new Map(store.entries())).toEqual(new Map([...put].sort()))
+    expect(store.stats().openViews).toBe(0)
+  })
+
+  it('lets the event loop turn while it goes on', async () => {
+    await using store = await openOn(new FaultyFiles(1))
+    const batch = store.batch()
+    for (const key of keysUpTo(100_000)) batch.put(key, '')
+    await batch.commit()
+    let turns = 0
+    const timer = setInterval(() => turns++, 1)
+
+    expect(await store.clear()).toBe(100_000)
+
+    clearInterval(timer)
+    expect(turns).toBeGreaterThan(10)
+  })
+
+  it('rejects where the store is closed while it goes on', async () => {
+    const store = await openOn(new FaultyFiles(1))
+    const batch = store.batch()
+    for (const key of keysUpTo(50_000)) batch.put(key, '')
+    await batch.commit()
+
+    const cleared = store.clear()
+    const closed = store.close()
+
+    await expect(cleared).rejects.toThrow(withCode('FIRKIN_CLOSED'))
+    await closed
   })
 
   it('goes in batches where there is much', async () => {
