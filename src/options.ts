@@ -277,6 +277,9 @@ const MERGE_DEFAULTS: Required<Omit<MergeOptions, 'window' | 'smallSegmentBytes'
   maxBytesPerSecond: 0,
 }
 
+/** The names of the options of {@link StoreOptions}. */
+export const STORE_OPTION_NAMES: readonly string[] = [...Object.keys(DEFAULTS), 'merge']
+
 const DEFAULT_FOLLOW_MS = 100
 
 /**
@@ -288,7 +291,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
   input: StoreOptions<V, E> = {},
 ): ResolvedOptions<V> {
   checkObject(input, 'Options')
-  checkNames(input, [...Object.keys(DEFAULTS), 'merge'], 'option')
+  checkNames(input, STORE_OPTION_NAMES, 'option')
   const options = { ...DEFAULTS, ...dropUndefined(input) }
 
   for (const name of [

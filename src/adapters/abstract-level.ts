@@ -5,6 +5,7 @@
  * one zero byte before it; all others are stored as they are. That keeps keys apart, and keeps their order.
  */
 
+import { resolve } from 'node:path'
 import {
   AbstractChainedBatch,
   type AbstractDatabaseOptions,
@@ -16,6 +17,7 @@ import {
   AbstractSnapshot,
   AbstractValueIterator,
 } from 'abstract-level'
+import { MAX_KEY_SIZE, MAX_VALUE_SIZE } from '../format/record.ts'
 import {
   open,
   type PutOptions,
@@ -27,18 +29,29 @@ import {
   type StoreOptions,
   type WriteBatch,
 } from '../index.ts'
+import { checkNames, checkObject, STORE_OPTION_NAMES } from '../options.ts'
+import { TimeSlice } from '../time-slice.ts'
 
 /** What Level hands over: text where an encoding's format is `utf8`, bytes where it is `buffer`. */
-type Format = string | Buffer
-/** With `valueEncoding: 'buffer'` a store takes text as well; what it gives is bytes. */
-type LevelStore = Store<Format, 'buffer'>
-type LevelView = Snapshot<Format, 'buffer'>
+type Format = string | Buffer | Uint8Array
+type LevelStore = Store<Buffer, 'buffer'>
+type LevelView = Snapshot<Buffer, 'buffer'>
 
 /** How a {@link FirkinLevel} is opened, beside Level's own options. */
 export interface FirkinLevelOptions<K, V> extends AbstractDatabaseOptions<K, V> {
   /** How the store beneath is opened. */
-  readonly store?: Omit<StoreOptions, 'keyEncoding' | 'valueEncoding' | 'createIfMissing'>
+  readonly store?: Omit<StoreOptions, LevelOptionName>
 }
+
+/** What Level has options of its own for, with the same names. */
+type LevelOptionName = 'keyEncoding' | 'valueEncoding' | 'createIfMissing'
+
+const LEVEL_OPTION_NAMES: readonly string[] = [
+  'keyEncoding',
+  'valueEncoding',
+  'createIfMissing',
+] satisfies LevelOptionName[]
+const STORE_NAMES = STORE_OPTION_NAMES.filter((name) => !LEVEL_OPTION_NAMES.includes(name))
 
 /** What may be said with any write, beside Level's own options. */
 export interface FirkinWriteOptions {
@@ -72,6 +85,9 @@ interface IteratorOptions extends ReadOptions {
   readonly values: boolean
 }
 
+/** `clear` with a snapshot goes in batches of about this size. */
+const CLEAR_BATCH_SIZE = 128 * 1024
+
 type LevelEntry = [key: Format, value: Format | undefined]
 
 type Operation =
@@ -94,19 +110,34 @@ const MANIFEST = {
 /**
  * An `abstract-level` database in a directory. A put takes Firkin's `ttlMs` too, every write `sync`.
  *
+ * What goes wrong has Level's codes, with the store's error as its cause: LEVEL_LOCKED, LEVEL_CORRUPTION,
+ * LEVEL_IO_ERROR, LEVEL_READONLY; for a key or value that the store cannot hold LEVEL_INVALID_KEY, LEVEL_INVALID_VALUE.
+ *
  * @example
  * const db = new FirkinLevel<string, User>('./users', { valueEncoding: 'json' })
  * await db.put('7', { name: 'Ada' })
  * for await (const [id, user] of db.iterator({ gte: '7' })) console.log(id, user.name)
  */
 export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K, V> {
-  /** The path of the store's directory. */
+  /** The path of the store's directory, as it was given. */
   readonly location: string
+  /** The same, whatever the working directory is later. */
+  readonly #directory: string
+  /** Writes that closing has to wait for. */
+  readonly #writing = new Set<Promise<void>>()
   #store: LevelStore | undefined
 
+  /** @throws TypeError for wrong options */
   constructor(location: string, options?: FirkinLevelOptions<K, V>) {
+    if (typeof location !== 'string' || location === '') {
+      throw new TypeError(
+        `A location is a path, not ${location === '' ? 'empty' : typeof location}`,
+      )
+    }
+    checkOptions(options)
     super(MANIFEST, options)
     this.location = location
+    this.#directory = resolve(location)
   }
 
   /**
@@ -120,27 +151,24 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
   }
 
   async _open(options: FirkinLevelOptions<K, V> & AbstractOpenOptions): Promise<void> {
-    const { store, createIfMissing, errorIfExists } = options
-    const { location } = this
-    if (errorIfExists === true) await refuseExisting(location)
+    checkOptions(options)
     try {
-      this.#store = await open<Format, 'buffer'>(location, {
-        ...store,
-        createIfMissing: createIfMissing !== false,
-        keyEncoding: 'buffer',
-        valueEncoding: 'buffer',
-      })
+      await this.#open(options)
     } catch (error) {
-      if (!isMissing(error)) throw error
-      const message = `${location} does not exist, and createIfMissing is false`
-      throw new StoreError('FIRKIN_NOT_FOUND', message, { cause: error })
+      throw asLevelError(error)
     }
   }
 
   async _close(): Promise<void> {
-    const { store } = this
+    while (this.#writing.size > 0) await Promise.allSettled(this.#writing)
+    const store = this.#store
     this.#store = undefined
-    await store.close()
+    try {
+      // None is there where closing it has failed before.
+      await store?.close()
+    } catch (error) {
+      throw asLevelError(error)
+    }
   }
 
   async _get(key: Format, options: ReadOptions): Promise<Format | undefined> {
@@ -148,46 +176,60 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
   }
 
   _getSync(key: Format, options: ReadOptions): Format | undefined {
-    return format(this.#view(options).get(storedKey(key)), options.valueEncoding)
+    const stored = storedKey(key)
+    if (stored === undefined) return undefined
+    try {
+      return format(this.#view(options).get(stored), options.valueEncoding)
+    } catch (error) {
+      throw asLevelError(error)
+    }
   }
 
   async _getMany(keys: readonly Format[], options: ReadOptions): Promise<(Format | undefined)[]> {
-    return keys.map((key) => this._getSync(key, options))
+    return await this.#readMany(keys, options, (view, key) =>
+      key === undefined ? undefined : format(view.get(key), options.valueEncoding),
+    )
   }
 
   async _has(key: Format, options: ReadOptions): Promise<boolean> {
-    return this.#view(options).has(storedKey(key))
+    const stored = storedKey(key)
+    if (stored === undefined) return false
+    try {
+      return this.#view(options).has(stored)
+    } catch (error) {
+      throw asLevelError(error)
+    }
   }
 
   async _hasMany(keys: readonly Format[], options: ReadOptions): Promise<boolean[]> {
-    const view = this.#view(options)
-    return keys.map((key) => view.has(storedKey(key)))
+    return await this.#readMany(keys, options, (view, key) => key !== undefined && view.has(key))
   }
 
   async _put(key: Format, value: Format, options: FirkinWriteOptions & PutOptions): Promise<void> {
-    await this.store.put(storedKey(key), value, lifetime(options))
-    await this.#settle(options)
+    const stored = storableKey(key)
+    assertStorable(value)
+    await this.#write(options, (store) => store.put(stored, value, lifetime(options)))
   }
 
   async _del(key: Format, options: FirkinWriteOptions): Promise<void> {
-    await this.store.delete(storedKey(key))
-    await this.#settle(options)
+    const stored = storedKey(key)
+    if (stored !== undefined) await this.#write(options, (store) => store.delete(stored))
   }
 
   async _batch(operations: readonly Operation[], options: FirkinWriteOptions): Promise<void> {
-    const batch = this.store.batch()
-    for (const operation of operations) {
-      const key = storedKey(operation.key)
-      if (operation.type === 'put') batch.put(key, operation.value, lifetime(operation))
-      else batch.delete(key)
-    }
-    await batch.commit()
-    await this.#settle(options)
+    await this.#write(options, (store) => {
+      const batch = store.batch()
+      for (const operation of operations) {
+        if (operation.type === 'put') addPut(batch, operation.key, operation.value, operation)
+        else addDelete(batch, operation.key)
+      }
+      return batch.commit()
+    })
   }
 
   _chainedBatch(): FirkinChainedBatch<K, V> {
-    return new FirkinChainedBatch<K, V>(this, this.store.batch(), (options) =>
-      this.#settle(options),
+    return new FirkinChainedBatch<K, V>(this, this.store.batch(), (options, batch) =>
+      this.#write(options, () => batch.commit()),
     )
   }
 
@@ -195,13 +237,9 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     const limit = options.limit === -1 ? Number.POSITIVE_INFINITY : options.limit
     const range = { ...rangeOf(options), limit }
     const { snapshot } = options
-    if (snapshot === undefined) {
-      await this.store.clear(range)
-      return
-    }
-    const batch = this.store.batch()
-    for (const key of snapshot.view.keys(range)) batch.delete(key)
-    await batch.commit()
+    await this.#write({}, (store) =>
+      snapshot === undefined ? store.clear(range) : clearAsOf(snapshot.view, store, range),
+    )
   }
 
   _iterator(options: IteratorOptions): AbstractIterator<FirkinLevel<K, V>, K, V> {
@@ -220,36 +258,96 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     return new LevelSnapshot(this.store.snapshot(), options)
   }
 
+  async #open(options: FirkinLevelOptions<K, V> & AbstractOpenOptions): Promise<void> {
+    const { store, createIfMissing, errorIfExists } = options
+    const directory = this.#directory
+    if (errorIfExists === true) await refuseExisting(directory)
+    try {
+      this.#store = await open<Buffer, 'buffer'>(directory, {
+        ...store,
+        createIfMissing: createIfMissing !== false,
+        keyEncoding: 'buffer',
+        valueEncoding: 'buffer',
+      })
+    } catch (error) {
+      if (!isMissing(error)) throw error
+      const message = `${directory} does not exist, and createIfMissing is false`
+      throw new StoreError('FIRKIN_NOT_FOUND', message, { cause: error })
+    }
+  }
+
   #view({ snapshot }: ReadOptions): LevelStore | LevelView {
     return snapshot?.view ?? this.store
   }
 
-  async #settle(options: FirkinWriteOptions): Promise<void> {
-    if (options.sync === true) await this.store.sync()
+  /** Reads many keys, all as of now, in slices of time. */
+  async #readMany<T>(
+    keys: readonly Format[],
+    { snapshot }: ReadOptions,
+    read: (view: LevelView, key: Format | undefined) => T,
+  ): Promise<T[]> {
+    const slice = new TimeSlice()
+    try {
+      const view = snapshot?.view ?? this.store.snapshot()
+      try {
+        const items: T[] = []
+        for (const key of keys) {
+          items.push(read(view, storedKey(key)))
+          if (slice.isOver()) await slice.next()
+        }
+        return items
+      } finally {
+        if (snapshot === undefined) view.close()
+      }
+    } catch (error) {
+      throw asLevelError(error)
+    }
+  }
+
+  /** Writes, durably where `sync` asks for it; closing waits for it. */
+  async #write(
+    { sync }: FirkinWriteOptions,
+    write: (store: LevelStore) => Promise<unknown>,
+  ): Promise<void> {
+    const writing = this.#writeTo(this.#store, sync === true, write)
+    this.#writing.add(writing)
+    try {
+      await writing
+    } catch (error) {
+      throw asLevelError(error)
+    } finally {
+      this.#writing.delete(writing)
+    }
+  }
+
+  async #writeTo(
+    store: LevelStore | undefined,
+    sync: boolean,
+    write: (store: LevelStore) => Promise<unknown>,
+  ): Promise<void> {
+    if (store === undefined) throw new StoreError('FIRKIN_CLOSED', 'Database is not open')
+    await write(store)
+    if (sync) await store.sync()
   }
 }
 
 /** A batch that takes its operations as they come. */
 class FirkinChainedBatch<K, V> extends AbstractChainedBatch<FirkinLevel<K, V>, K, V> {
-  readonly #batch: WriteBatch<Format>
-  readonly #settle: (options: FirkinWriteOptions) => Promise<void>
+  readonly #batch: WriteBatch<Buffer>
+  readonly #commit: Commit
 
-  constructor(
-    db: FirkinLevel<K, V>,
-    batch: WriteBatch<Format>,
-    settle: (options: FirkinWriteOptions) => Promise<void>,
-  ) {
+  constructor(db: FirkinLevel<K, V>, batch: WriteBatch<Buffer>, commit: Commit) {
     super(db)
     this.#batch = batch
-    this.#settle = settle
+    this.#commit = commit
   }
 
   _put(key: Format, value: Format, options: PutOptions): void {
-    this.#batch.put(storedKey(key), value, lifetime(options))
+    addPut(this.#batch, key, value, options)
   }
 
   _del(key: Format): void {
-    this.#batch.delete(storedKey(key))
+    addDelete(this.#batch, key)
   }
 
   _clear(): void {
@@ -257,9 +355,21 @@ class FirkinChainedBatch<K, V> extends AbstractChainedBatch<FirkinLevel<K, V>, K
   }
 
   async _write(options: FirkinWriteOptions): Promise<void> {
-    await this.#batch.commit()
-    await this.#settle(options)
+    await this.#commit(options, this.#batch)
   }
+}
+
+type Commit = (options: FirkinWriteOptions, batch: WriteBatch<Buffer>) => Promise<void>
+
+function addPut(batch: WriteBatch<Buffer>, key: Format, value: Format, options: PutOptions): void {
+  const stored = storableKey(key)
+  assertStorable(value)
+  batch.put(stored, value, lifetime(options))
+}
+
+function addDelete(batch: WriteBatch<Buffer>, key: Format): void {
+  const stored = storedKey(key)
+  if (stored !== undefined) batch.delete(stored)
 }
 
 /** An explicit snapshot. */
@@ -372,6 +482,7 @@ class Walk<T> {
   readonly #ownsView: boolean
   readonly #range: RangeOptions
   readonly #begin: (view: LevelView, range: RangeOptions) => Iterator<T>
+  readonly #slice = new TimeSlice()
   /** Where to begin; once begun, or at the end, there is nowhere. */
   #from: RangeOptions | undefined
   #items: Iterator<T> | undefined
@@ -388,28 +499,26 @@ class Walk<T> {
     this.#begin = begin
   }
 
-  next(): T | undefined {
-    if (this.#from !== undefined) {
-      this.#items = this.#begin(this.#view, this.#from)
-      this.#from = undefined
-    }
-    const step = this.#items?.next()
-    return step === undefined || step.done === true ? undefined : step.value
+  async next(): Promise<T | undefined> {
+    // Whoever asks for one after the other only ever waits for promises, which lets no timer and no socket have a turn.
+    if (this.#slice.isOver()) await this.#slice.next()
+    return this.#step()
   }
 
-  nextMany(size: number): T[] {
+  async nextMany(size: number): Promise<T[]> {
     const items: T[] = []
     while (items.length < size) {
-      const item = this.next()
+      const item = this.#step()
       if (item === undefined) break
       items.push(item)
+      if (this.#slice.isOver()) await this.#slice.next()
     }
     return items
   }
 
   /** Goes on from a key; to the end where the key is out of range. */
   seek(target: Format): void {
-    const key = storedKey(target)
+    const key = storedBound(target)
     const range = this.#range
     const from = { ...range, [range.reverse === true ? 'lte' : 'gte']: key }
     this.#items?.return?.()
@@ -421,20 +530,48 @@ class Walk<T> {
     this.#items?.return?.()
     if (this.#ownsView) this.#view.close()
   }
+
+  #step(): T | undefined {
+    try {
+      if (this.#from !== undefined) {
+        this.#items = this.#begin(this.#view, this.#from)
+        this.#from = undefined
+      }
+      const step = this.#items?.next()
+      return step === undefined || step.done === true ? undefined : step.value
+    } catch (error) {
+      throw asLevelError(error)
+    }
+  }
 }
 
 function* map<S, T>(items: RangeIterator<S>, change: (item: S) => T): Generator<T, void> {
   for (const item of items) yield change(item)
 }
 
+/** Deletes the keys that a range of a view has, in batches and in slices of time. */
+async function clearAsOf(view: LevelView, store: LevelStore, range: RangeOptions): Promise<void> {
+  const slice = new TimeSlice()
+  let batch = store.batch()
+  for (const key of view.keys(range)) {
+    batch.delete(key)
+    const isOver = slice.isOver()
+    if (batch.byteSize < CLEAR_BATCH_SIZE && !isOver) continue
+    await batch.commit()
+    if (isOver) await slice.next()
+    batch = store.batch()
+  }
+  await batch.commit()
+}
+
 /** Level's range: of two bounds on one side the inclusive one counts. */
 function rangeOf({ gt, gte, lt, lte, reverse }: IteratorOptions): RangeOptions {
   return {
     reverse,
-    ...(gte !== undefined && { gte: storedKey(gte) }),
-    ...(gt !== undefined && gte === undefined && { gt: storedKey(gt) }),
-    ...(lte !== undefined && { lte: storedKey(lte) }),
-    ...(lt !== undefined && lte === undefined && { lt: storedKey(lt) }),
+    ...(gte !== undefined && { gte: storedBound(gte) }),
+    ...(gt !== undefined && gte === undefined && { gt: storedBound(gt) }),
+    ...(lte !== undefined && { lte: storedBound(lte) }),
+    ...(lt !== undefined && lte === undefined && { lt: storedBound(lt) }),
   }
 }
 
@@ -444,27 +581,73 @@ function isBehind(key: Format, { gt, gte, lt, lte, reverse }: RangeOptions): boo
   const bound = inclusive ?? exclusive
   if (bound === undefined) return false
   const order = Buffer.compare(Buffer.from(key), Buffer.from(bound))
+  if (order === 0) return inclusive === undefined
   return reverse === true ? order > 0 : order < 0
 }
 
 const ZERO = Buffer.alloc(1)
+/** A character takes at most so many bytes as UTF-8. */
+const MAX_CHARACTER_SIZE = 3
 
-function storedKey(key: Format): Format {
-  if (typeof key === 'string') {
-    // Level's UTF-8 replaces lone surrogates; the store refuses them.
-    const text = key.toWellFormed()
-    return text === '' || text.charCodeAt(0) === 0 ? `\0${text}` : text
+/** A bound of a range, as the store has it: of any size, and with lone surrogates replaced, as Level's UTF-8 has it. */
+function storedBound(bound: Format): Format {
+  return withoutEmpty(typeof bound === 'string' ? bound.toWellFormed() : bound)
+}
+
+/** A key as the store has it; `undefined` where the store holds no such key, for it could not. */
+function storedKey(key: Format): Format | undefined {
+  const stored = withoutEmpty(key)
+  return sizeIn(stored, MAX_KEY_SIZE) <= MAX_KEY_SIZE && isWellFormed(stored) ? stored : undefined
+}
+
+/** A key as the store has it. @throws {@link LevelError} LEVEL_INVALID_KEY where the store cannot hold it */
+function storableKey(key: Format): Format {
+  const stored = storedKey(key)
+  if (stored !== undefined) return stored
+  const size = sizeIn(withoutEmpty(key), 0)
+  throw new LevelError(
+    'LEVEL_INVALID_KEY',
+    size > MAX_KEY_SIZE
+      ? `Key is ${size} bytes; the limit is ${MAX_KEY_SIZE}`
+      : 'The key has a lone surrogate',
+  )
+}
+
+/** @throws {@link LevelError} LEVEL_INVALID_VALUE where the store cannot hold the value as it is */
+function assertStorable(value: Format): void {
+  const size = sizeIn(value, MAX_VALUE_SIZE)
+  if (size > MAX_VALUE_SIZE) {
+    const message = `Value is ${size} bytes; the limit is ${MAX_VALUE_SIZE}`
+    throw new LevelError('LEVEL_INVALID_VALUE', message)
   }
+  if (!isWellFormed(value)) {
+    throw new LevelError('LEVEL_INVALID_VALUE', 'The value has a lone surrogate')
+  }
+}
+
+/** The empty key, and keys that begin with a zero byte, with one more. */
+function withoutEmpty(key: Format): Format {
+  if (typeof key === 'string') return key === '' || key.charCodeAt(0) === 0 ? `\0${key}` : key
   return key.length === 0 || key[0] === 0 ? Buffer.concat([ZERO, key]) : key
+}
+
+/** A size in bytes; where it is certainly within `limit`, only something that is too. */
+function sizeIn(value: Format, limit: number): number {
+  if (typeof value !== 'string' || value.length * MAX_CHARACTER_SIZE <= limit) return value.length
+  return Buffer.byteLength(value)
+}
+
+function isWellFormed(value: Format): boolean {
+  return typeof value !== 'string' || value.isWellFormed()
 }
 
 function levelKey(key: Buffer): Buffer {
   return key[0] === 0 ? key.subarray(1) : key
 }
 
-function format(value: Format, encoding: string): Format
-function format(value: Format | undefined, encoding: string): Format | undefined
-function format(value: Format | undefined, encoding: string): Format | undefined {
+function format(value: Buffer, encoding: string): Format
+function format(value: Buffer | undefined, encoding: string): Format | undefined
+function format(value: Buffer | undefined, encoding: string): Format | undefined {
   return encoding === 'utf8' ? value?.toString() : value
 }
 
@@ -473,17 +656,67 @@ function lifetime({ ttlMs, expiresAt }: PutOptions): PutOptions | undefined {
   return { ...(ttlMs !== undefined && { ttlMs }), ...(expiresAt !== undefined && { expiresAt }) }
 }
 
-async function refuseExisting(location: string): Promise<void> {
+/**
+ * Options of other databases of Level are let through, as Level has it. One of the store's in the wrong place is not.
+ *
+ * @throws TypeError
+ */
+function checkOptions<K, V>(options: FirkinLevelOptions<K, V> | undefined): void {
+  for (const name of Object.keys(options ?? {})) {
+    if (!STORE_NAMES.includes(name)) continue
+    throw new TypeError(`Option ${name} is one of the store: { store: { ${name} } }`)
+  }
+  const store = options?.store
+  if (store === undefined) return
+  checkObject(store, 'Option store')
+  for (const name of Object.keys(store)) {
+    if (!LEVEL_OPTION_NAMES.includes(name)) continue
+    throw new TypeError(`Option ${name} is the database's, and none of the store`)
+  }
+  checkNames(store, STORE_NAMES, 'option')
+}
+
+async function refuseExisting(directory: string): Promise<void> {
   try {
-    const store = await open(location, { readOnly: true })
+    const store = await open(directory, { readOnly: true })
     await store.close()
   } catch (error) {
     if (isMissing(error)) return
     throw error
   }
-  throw new StoreError('FIRKIN_EXISTS', `${location} exists, and errorIfExists is true`)
+  throw new StoreError('FIRKIN_EXISTS', `${directory} exists, and errorIfExists is true`)
 }
 
 function isMissing(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'FIRKIN_NOT_FOUND'
+}
+
+/** What is wrong, in Level's words. */
+class LevelError extends Error {
+  /** One of those that abstract-level documents. */
+  readonly code: string
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'LevelError'
+    this.code = code
+  }
+}
+
+/** The codes that Level has for a store's; `undefined` is none, and whatever is not listed is an I/O error to it. */
+const LEVEL_CODES: Readonly<Record<string, string | undefined>> = {
+  FIRKIN_CLOSED: 'LEVEL_DATABASE_NOT_OPEN',
+  FIRKIN_CORRUPT: 'LEVEL_CORRUPTION',
+  FIRKIN_LOCKED: 'LEVEL_LOCKED',
+  FIRKIN_READ_ONLY: 'LEVEL_READONLY',
+  FIRKIN_NOT_FOUND: undefined,
+  FIRKIN_EXISTS: undefined,
+  FIRKIN_VERSION: undefined,
+}
+
+/** An error of the store with the code that Level has for it; any other error as it is. */
+function asLevelError(error: unknown): unknown {
+  if (!(error instanceof StoreError)) return error
+  const code = error.code in LEVEL_CODES ? LEVEL_CODES[error.code] : 'LEVEL_IO_ERROR'
+  return code === undefined ? error : new LevelError(code, error.message, { cause: error })
 }

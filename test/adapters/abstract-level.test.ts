@@ -1,10 +1,11 @@
 import { mkdtempSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { AbstractLevel } from 'abstract-level'
 // @ts-expect-error The suite comes without types.
 import suite from 'abstract-level/test'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, expectTypeOf, it, vi } from 'vitest'
 import {
   FirkinLevel,
   type FirkinLevelOptions,
@@ -51,14 +52,58 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('takes strings with lone surrogates as Level does', async () => {
+  it('refuses text with a lone surrogate in keys and values, and takes it as a bound', async () => {
     await withDirectory(async (directory) => {
       await using level = new FirkinLevel(directory)
+      await level.put('a\ufffd', 'value')
+      const invalidKey = expect.objectContaining({ code: 'LEVEL_INVALID_KEY' })
+      const invalidValue = expect.objectContaining({ code: 'LEVEL_INVALID_VALUE' })
 
-      await level.put('a\ud800', 'value')
+      await expect(level.put('a\ud800', '')).rejects.toThrow(invalidKey)
+      await expect(level.put('b', 'b\ud800')).rejects.toThrow(invalidValue)
+      await expect(level.batch([{ type: 'put', key: '\udfff', value: '' }])).rejects.toThrow(
+        invalidKey,
+      )
+      expect(() => level.batch().put('b', '\udfff')).toThrow(invalidValue)
+      await level.del('a\ud800')
 
-      expect(await level.keys().all()).toEqual(['a\ufffd'])
-      expect(await level.get('a\ufffd')).toBe('value')
+      expect(await level.get('a\ud800')).toBeUndefined()
+      expect(await level.keys({ gte: 'a\ud800', lt: 'b\udfff' }).all()).toEqual(['a\ufffd'])
+    })
+  })
+
+  it('finds nothing under a key that is too long, and refuses to put one', async () => {
+    await withDirectory(async (directory) => {
+      await using level = new FirkinLevel<string | Buffer>(directory)
+      const longest = 'x'.repeat(65_535)
+      const refused = { code: 'LEVEL_INVALID_KEY', message: expect.stringContaining('65535') }
+      const tooLong = ['x'.repeat(65_536), '\0'.repeat(65_535), 'é'.repeat(32_768)]
+      await level.put(longest, 'longest')
+      const view = { keyEncoding: 'buffer' } as const
+
+      for (const key of tooLong) {
+        const bytes = Buffer.from(key)
+        expect(await level.get(key)).toBeUndefined()
+        expect(await level.get(bytes, view)).toBeUndefined()
+        expect(level.getSync(key)).toBeUndefined()
+        expect(await level.has(key)).toBe(false)
+        expect(await level.getMany([key, longest])).toEqual([undefined, 'longest'])
+        expect(await level.hasMany([key, longest])).toEqual([false, true])
+        await level.del(key)
+        await level.batch([{ type: 'del', key }])
+        await level.batch().del(key).write()
+        await expect(level.put(key, '')).rejects.toMatchObject(refused)
+        await expect(level.put(bytes, '', view)).rejects.toMatchObject(refused)
+        await expect(level.batch([{ type: 'put', key, value: '' }])).rejects.toMatchObject(refused)
+        expect(() => level.batch().put(key, '')).toThrow(expect.objectContaining(refused))
+      }
+
+      expect(await level.keys().all()).toEqual([longest])
+      expect(await level.keys({ gte: 'x'.repeat(70_000) }).all()).toEqual([])
+      expect(await level.keys({ lt: 'x'.repeat(70_000) }).all()).toEqual([longest])
+      const keys = level.keys()
+      keys.seek('x'.repeat(70_000))
+      expect(await keys.all()).toEqual([])
     })
   })
 
@@ -78,6 +123,34 @@ describe('FirkinLevel', () => {
 
       expect(await forward.all()).toEqual(['c'])
       expect(await backward.all()).toEqual(['b'])
+    })
+  })
+
+  it.each([
+    [{ gt: '5' }, '5', []],
+    [{ gt: '5' }, '50', ['6', '7']],
+    [{ gte: '5' }, '5', ['5', '6', '7']],
+    [{ gte: '5', gt: '5' }, '5', ['5', '6', '7']],
+    [{ lt: '7' }, '7', []],
+    [{ lt: '5', reverse: true }, '5', []],
+    [{ lt: '5', reverse: true }, '49', ['4', '3']],
+    [{ lte: '5', reverse: true }, '5', ['5', '4', '3']],
+    [{ gt: '5', reverse: true }, '5', []],
+    [{ gt: '' }, '', []],
+    [{}, '', ['3', '4', '5', '6', '7']],
+  ])('of %j, sought to %j, gives %j', async (range, target, expected) => {
+    await withDirectory(async (directory) => {
+      await using level = new FirkinLevel(directory)
+      for (const key of ['3', '4', '5', '6', '7']) await level.put(key, key)
+      const keys = level.keys(range)
+      const values = level.values(range)
+      const entries = level.iterator(range)
+
+      for (const iterator of [keys, values, entries]) iterator.seek(target)
+
+      expect(await keys.all()).toEqual(expected)
+      expect(await values.all()).toEqual(expected)
+      expect(await entries.all()).toEqual(expected.map((key) => [key, key]))
     })
   })
 
@@ -123,10 +196,216 @@ describe('FirkinLevel', () => {
       expect(level.store.get('key')?.toString()).toBe('value')
       await level.close()
       await level.close()
-      const wrong = new FirkinLevel(directory, { store: { keydri: 'hash' } as object })
-      await expect(wrong.open()).rejects.toMatchObject({
-        cause: { message: 'Unknown option keydri; did you mean keydir?' },
+    })
+  })
+
+  it.each([
+    ['an option of the store beside it', { sync: 'always' }, 'store: { sync }'],
+    ['one of its lifetimes', { ttlMs: 5 }, 'store: { ttlMs }'],
+    ['an unknown one', { store: { keydri: 'hash' } }, 'keydri; did you mean keydir?'],
+    ['an encoding of the store', { store: { valueEncoding: 'json' } }, 'valueEncoding is the data'],
+    ['createIfMissing of the store', { store: { createIfMissing: false } }, 'createIfMissing is'],
+    ['no options in their place', { store: 'hash' }, 'Option store must be an object'],
+  ])('refuses %s, when it is made and when it is opened', async (_, options, message) => {
+    await withDirectory(async (directory) => {
+      const wrong = options as FirkinLevelOptions<string, string>
+      expect(() => new FirkinLevel(directory, wrong)).toThrow(TypeError)
+      expect(() => new FirkinLevel(directory, wrong)).toThrow(message)
+
+      const level = new FirkinLevel(directory)
+      const opening = level.open(wrong)
+
+      await expect(opening).rejects.toMatchObject({
+        cause: { message: expect.stringContaining(message) },
       })
     })
   })
+
+  it('refuses a location that is none, and lets options of other databases through', async () => {
+    await withDirectory(async (directory) => {
+      for (const location of ['', undefined, 5]) {
+        expect(() => new FirkinLevel(location as string)).toThrow(TypeError)
+      }
+      const others = { cacheSize: 8, compression: false } as FirkinLevelOptions<string, string>
+
+      await using level = new FirkinLevel(directory, others)
+
+      await level.open()
+    })
+  })
+
+  it('stays in its directory when the working directory changes', async () => {
+    await withDirectory(async (directory) => {
+      const before = process.cwd()
+      vi.spyOn(process, 'cwd').mockReturnValue(directory)
+      const level = new FirkinLevel('data')
+      vi.spyOn(process, 'cwd').mockReturnValue(join(directory, 'elsewhere'))
+      try {
+        await level.open()
+      } finally {
+        vi.restoreAllMocks()
+      }
+
+      expect(process.cwd()).toBe(before)
+      expect(level.location).toBe('data')
+      expect(level.store.directory).toBe(join(directory, 'data'))
+      await level.close()
+    })
+  })
+
+  it('settles what is written with sync before it closes', async () => {
+    await withDirectory(async (directory) => {
+      const durable = { sync: true } as FirkinPutOptions
+      const level = new FirkinLevel(directory)
+      await level.put('gone', '')
+      const chained = level.batch().put('d', '4')
+
+      const writes = [
+        level.put('a', '1', durable),
+        level.del('gone', durable),
+        level.batch([{ type: 'put', key: 'b', value: '2' }], durable),
+        level.put('c', '3'),
+        chained.write(durable),
+      ]
+      const closed = level.close()
+
+      await Promise.all([...writes, closed])
+      await level.open()
+      expect(await level.keys().all()).toEqual(['a', 'b', 'c', 'd'])
+      await level.close()
+    })
+  })
+
+  it('ends what it is clearing before it closes', async () => {
+    await withDirectory(async (directory) => {
+      const level = new FirkinLevel(directory)
+      await level.batch(numbered(50_000))
+
+      const cleared = level.clear()
+      const closed = level.close()
+
+      await Promise.all([cleared, closed])
+      await level.open()
+      expect(await level.keys({ limit: 1 }).all()).toEqual([])
+      await level.close()
+    })
+  })
+
+  it("has the codes of Level for what stands in the way, and the store's error as the cause", async () => {
+    await withDirectory(async (directory) => {
+      const level = new FirkinLevel(directory, { store: { mapping: false } })
+      await level.batch(numbered(3))
+      const open = (options: object) => new FirkinLevel(directory, options).open()
+      const told = (code: string, cause: string) => ({
+        code: 'LEVEL_DATABASE_NOT_OPEN',
+        cause: { code, cause: { code: cause } },
+      })
+      const readOnly = new FirkinLevel(directory, { store: { readOnly: true } })
+
+      await expect(open({})).rejects.toMatchObject(told('LEVEL_LOCKED', 'FIRKIN_LOCKED'))
+      await expect(open({ errorIfExists: true })).rejects.toMatchObject({
+        cause: { code: 'FIRKIN_EXISTS' },
+      })
+      await expect(readOnly.put('key', '')).rejects.toMatchObject({
+        code: 'LEVEL_READONLY',
+        cause: { code: 'FIRKIN_READ_ONLY' },
+      })
+      await readOnly.close()
+
+      await flipEnd(join(directory, '0000000001.segment'))
+      const corrupt = { code: 'LEVEL_CORRUPTION', cause: { code: 'FIRKIN_CORRUPT' } }
+      const last = 'key 000002'
+      await expect(level.get(last)).rejects.toMatchObject(corrupt)
+      expect(() => level.getSync(last)).toThrow(expect.objectContaining({ code: corrupt.code }))
+      await expect(level.getMany([last])).rejects.toMatchObject(corrupt)
+      await expect(level.iterator().all()).rejects.toMatchObject(corrupt)
+      await expect(level.values({ reverse: true }).next()).rejects.toMatchObject(corrupt)
+      await level.close()
+      await writeFile(join(directory, 'MANIFEST'), 'nothing')
+      await expect(open({})).rejects.toMatchObject(told('LEVEL_CORRUPTION', 'FIRKIN_CORRUPT'))
+      await rm(directory, { recursive: true })
+      await expect(open({ createIfMissing: false })).rejects.toMatchObject({
+        cause: { code: 'FIRKIN_NOT_FOUND' },
+      })
+      await writeFile(directory, 'a file')
+      await expect(open({})).rejects.toMatchObject(told('LEVEL_IO_ERROR', 'FIRKIN_IO_FAILED'))
+    })
+  })
+
+  it('lets the event loop turn while it reads and clears', async () => {
+    await withDirectory(async (directory) => {
+      await using level = new FirkinLevel(directory)
+      const count = 50_000
+      await level.batch(numbered(count))
+      await using snapshot = level.snapshot()
+      const keys = (await level.keys().all()).slice()
+      const works: [string, () => Promise<unknown>][] = [
+        ['for await', () => drain(level.iterator())],
+        ['for await of keys', () => drain(level.keys())],
+        ['all', () => level.iterator().all()],
+        ['all values', () => level.values().all()],
+        ['nextv', () => level.iterator().nextv(count)],
+        ['getMany', () => level.getMany(keys)],
+        ['hasMany', () => level.hasMany(keys)],
+        ['clear', () => level.clear({ gte: 'key 020000' })],
+        ['clear of a snapshot', () => level.clear({ snapshot })],
+      ]
+
+      for (const [name, work] of works) {
+        let turns = 0
+        const count = () => {
+          turns++
+          immediate = setImmediate(count)
+        }
+        let immediate = setImmediate(count)
+        await work()
+        clearImmediate(immediate)
+        expect(turns, name).toBeGreaterThan(2)
+      }
+
+      expect(await level.keys().all()).toEqual([])
+    })
+  })
+
+  it('reads many keys as of the call', async () => {
+    await withDirectory(async (directory) => {
+      await using level = new FirkinLevel(directory)
+      const operations = numbered(20_000)
+      await level.batch(operations)
+      const keys = operations.map(({ key }) => key)
+
+      const values = level.getMany(keys)
+      const present = level.hasMany(keys)
+      await level.clear()
+
+      expect(await values).toEqual(keys)
+      expect(await present).toEqual(keys.map(() => true))
+      expect(level.store.stats().openViews).toBe(0)
+    })
+  })
+
+  it('has the type of a database of bytes and text', () => {
+    expectTypeOf<FirkinLevel>().toExtend<AbstractLevel<string | Buffer | Uint8Array>>()
+    expectTypeOf<FirkinLevel<Buffer, number>>().toExtend<
+      AbstractLevel<string | Buffer | Uint8Array, Buffer, number>
+    >()
+  })
 })
+
+function numbered(count: number): { type: 'put'; key: string; value: string }[] {
+  return Array.from({ length: count }, (_, index) => {
+    const key = `key ${String(index).padStart(6, '0')}`
+    return { type: 'put', key, value: key }
+  })
+}
+
+async function drain(items: AsyncIterable<unknown>): Promise<void> {
+  for await (const item of items) expect(item).toBeDefined()
+}
+
+/** Damages the record at a file's end. */
+async function flipEnd(path: string): Promise<void> {
+  const bytes = await readFile(path)
+  bytes[bytes.length - 30] = (bytes.at(-30) ?? 0) ^ 1
+  await writeFile(path, bytes)
+}
