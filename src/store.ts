@@ -39,6 +39,7 @@ import {
   type ResolvedOptions,
   resolveOptions,
   type StoreOptions,
+  type ValueEncoding,
   type ValueInput,
 } from './options.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
@@ -235,6 +236,16 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Whether `close` has been called. */
   get closed(): boolean {
     return this.#closing !== undefined
+  }
+
+  /** How iterators give keys: the option `keyEncoding`. */
+  get keyEncoding(): KeyEncoding {
+    return this.#options.keyEncoding
+  }
+
+  /** How values are stored and given back: the option `valueEncoding`. */
+  get valueEncoding(): ValueEncoding<V> {
+    return this.#options.valueEncoding
   }
 
   /**

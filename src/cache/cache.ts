@@ -16,7 +16,7 @@ import { decodeValue, encodeValue, valueSize } from '../encoding.ts'
 import { StoreError } from '../errors.ts'
 import { systemLoop } from '../event-loop.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
-import { checkNames, checkObject } from '../options.ts'
+import { checkNames, checkObject, type ValueEncoding } from '../options.ts'
 import { expiresAt } from '../put-options.ts'
 import { monotonicMs, timers } from '../time.ts'
 import { type CacheMessage, loads, operations } from './channels.ts'
@@ -152,6 +152,11 @@ export class PersistentCache<V> {
   /** Whether `close` has been called. */
   get closed(): boolean {
     return this.#closing !== undefined
+  }
+
+  /** How values are stored and given back: the option `valueEncoding`. */
+  get valueEncoding(): ValueEncoding<V> {
+    return this.#options.valueEncoding
   }
 
   /** The value of a key while it is fresh; otherwise `undefined`. A copy that the caller owns. */

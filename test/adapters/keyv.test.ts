@@ -109,6 +109,78 @@ describe('KeyvFirkin', () => {
     })
   })
 
+  it('keeps namespaces apart whatever colons and percent signs are in them', async () => {
+    await withStore(async (store) => {
+      const names = ['a', 'a:', 'a:b', 'a:b:c', 'a%3Ab', 'a%', 'a%3A', ':', '%', 'é:']
+      const adapters = names.map((namespace) => {
+        const adapter = new KeyvFirkin(store)
+        return { namespace, adapter, keyv: new Keyv({ store: adapter, namespace }) }
+      })
+      for (const { namespace, keyv } of adapters) {
+        expect(keyv.namespace).toBe(namespace)
+        await keyv.set('key', namespace)
+        await keyv.setMany([{ key: 'b:key', value: `${namespace} b` }])
+      }
+
+      for (const [index, { namespace, adapter, keyv }] of adapters.entries()) {
+        expect(await keyv.get('key')).toBe(namespace)
+        expect(await keyv.getMany(['b:key', 'none'])).toEqual([`${namespace} b`, undefined])
+        expect(await keyv.has('b:key')).toBe(true)
+        expect(await keyv.hasMany(['key', 'none'])).toEqual([true, false])
+        const keys: string[] = []
+        for await (const [key] of adapter.iterator()) keys.push(key)
+        expect(keys.sort()).toEqual([`${namespace}:b:key`, `${namespace}:key`].sort())
+
+        if (index % 2 === 0) await keyv.clear()
+        else expect(await keyv.deleteMany(['key', 'b:key'])).toBe(true)
+
+        expect(store.count()).toBe(2 * (names.length - index - 1))
+        expect(await keyv.delete('key')).toBe(false)
+      }
+    })
+  })
+
+  it('refuses a store that does not give back what Keyv hands over, when it is made', async () => {
+    await withDirectory(async (directory) => {
+      await using bytes = await open(directory)
+      const make = (source: unknown, options?: object) => () =>
+        new KeyvFirkin(source as Store<string>, options)
+
+      expect(make(bytes)).toThrow(TypeError)
+      expect(make(bytes)).toThrow('valueEncoding utf8, json or a codec, not buffer')
+      expect(make(directory, { valueEncoding: 'buffer' })).toThrow('a codec, not buffer')
+      for (const none of [undefined, null, {}, open(`${directory}/b`), bytes.snapshot()]) {
+        expect(make(none)).toThrow('KeyvFirkin takes an open store, and this is none')
+        if (none instanceof Promise) await (await none).close()
+      }
+    })
+    await withDirectory(async (directory) => {
+      const options = { keyEncoding: 'buffer', valueEncoding: 'utf8' } as const
+      await using store = await open(directory, options)
+      expect(() => new KeyvFirkin(store as unknown as Store<string>)).toThrow(
+        'a store with keyEncoding utf8, not buffer',
+      )
+    })
+    await withStore(async (store) => {
+      expect(() => new KeyvFirkin(store, { ttlMs: 5 })).toThrow('options for a directory only')
+    })
+  })
+
+  it('lets the event loop turn while it is iterated over', async () => {
+    await withStore(async (store) => {
+      const batch = store.batch()
+      for (let index = 0; index < 50_000; index++) batch.put(`keyv:${index}`, '{"value":1}')
+      await batch.commit()
+      let turns = 0
+      const timer = setInterval(() => turns++, 1)
+
+      expect(await entriesOf(new Keyv({ store: new KeyvFirkin(store) }))).toHaveLength(50_000)
+
+      clearInterval(timer)
+      expect(turns).toBeGreaterThan(2)
+    })
+  })
+
   it('lets the store forget what has expired, though nobody reads it', async () => {
     let now = 1000
     const clock = () => now

@@ -1,0 +1,43 @@
+import type { KeyEncoding, ValueEncoding } from '../index.ts'
+
+/** What a store or a cache that is open says of itself; a cache's keys are always text. */
+interface Encoded {
+  readonly keyEncoding?: KeyEncoding
+  readonly valueEncoding: ValueEncoding<never> | ValueEncoding<unknown>
+}
+
+/**
+ * Checks that an adapter can do with what it is put on. A codec is taken at its word: its types say what it takes.
+ *
+ * @param values the encodings by name that the adapter can do with
+ * @throws TypeError
+ */
+export function checkEncodings(
+  adapter: string,
+  kind: 'store' | 'cache',
+  source: Encoded,
+  values: readonly string[],
+): void {
+  // What has no encoding, a promise of a store for example, is neither.
+  const { keyEncoding = kind === 'cache' ? 'utf8' : undefined, valueEncoding } = Object(source)
+  if (keyEncoding === undefined || valueEncoding === undefined) {
+    throw new TypeError(`${adapter} takes an open ${kind}, and this is none`)
+  }
+  if (keyEncoding !== 'utf8') {
+    throw new TypeError(`${adapter} takes a ${kind} with keyEncoding utf8, not ${keyEncoding}`)
+  }
+  checkValueEncoding(adapter, kind, valueEncoding, values)
+}
+
+/** @throws TypeError where an adapter cannot do with the encoding */
+export function checkValueEncoding(
+  adapter: string,
+  kind: 'store' | 'cache',
+  encoding: Encoded['valueEncoding'],
+  values: readonly string[],
+): void {
+  if (typeof encoding !== 'string' || values.includes(encoding)) return
+  throw new TypeError(
+    `${adapter} takes a ${kind} with valueEncoding ${values.join(', ')} or a codec, not ${encoding}`,
+  )
+}
