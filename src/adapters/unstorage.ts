@@ -6,7 +6,9 @@
  */
 
 import { EventEmitter } from 'node:events'
+import { resolve } from 'node:path'
 import type { Driver, TransactionOptions } from 'unstorage'
+import { textSize } from '../encoding.ts'
 import {
   open,
   type PutOptions,
@@ -15,7 +17,10 @@ import {
   StoreError,
   type StoreOptions,
 } from '../index.ts'
+import { checkNames, checkObject, STORE_OPTION_NAMES } from '../options.ts'
 import { systemClock } from '../time.ts'
+import { TimeSlice } from '../time-slice.ts'
+import { checkEncodings } from './check-encodings.ts'
 
 /** Where a {@link firkinDriver} keeps its items: `base` or `store`. */
 export interface FirkinDriverOptions {
@@ -24,13 +29,15 @@ export interface FirkinDriverOptions {
   /** A store that is open already, with the encodings that stores have by default; `dispose` leaves it open. */
   readonly store?: Store
   /** How the store in `base` is opened. */
-  readonly options?: Omit<StoreOptions, 'keyEncoding' | 'valueEncoding'>
+  readonly options?: Omit<StoreOptions, EncodingName>
   /**
    * How long an item lives that is set without `ttl`, in seconds; without, or 0, as the store's `ttlMs` says.
    * @defaultValue undefined
    */
   readonly ttl?: number
 }
+
+type EncodingName = 'keyEncoding' | 'valueEncoding'
 
 /** A driver for `createStorage`; `getInstance` gives its store. */
 export type FirkinDriver = Driver<FirkinDriverOptions, Promise<Store>>
@@ -41,6 +48,13 @@ type Bytes = string | ArrayBufferView | ArrayBuffer
 type Change = 'update' | 'remove'
 
 const HEAD_SIZE = 6
+/**
+ * No head holds a later time: the year 2248. What stands in a head's place in text that something else has put reads
+ * as a later one, unless its sixth byte is one of the first control characters.
+ */
+const MAX_TIME_MS = 2 ** 43 - 1
+
+const ENCODING_NAMES: readonly string[] = ['keyEncoding', 'valueEncoding'] satisfies EncodingName[]
 
 /**
  * A driver for unstorage, on a directory of its own or on a store that is open already.
@@ -48,7 +62,7 @@ const HEAD_SIZE = 6
  * Items that are set may have `ttl`, in seconds. `setItems` sets all of them or none. Watchers hear of what this
  * driver changes; of what expires, or what others change, they do not.
  *
- * @throws TypeError where not exactly one of `base` and `store` is given
+ * @throws TypeError where not exactly one of `base` and `store` is given, and for other wrong options
  * @example
  * const storage = createStorage({ driver: firkinDriver({ base: './data' }) })
  * await storage.setItem('users:7', { name: 'Ada' }, { ttl: 60 })
@@ -62,7 +76,8 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
   /** A stored value without its head; a missing one is `null`, as unstorage has it. */
   const read = async (key: string): Promise<Buffer | null> => {
     const store = await connection.store()
-    return store.get(key)?.subarray(HEAD_SIZE) ?? null
+    const stored = store.get(key)
+    return stored === undefined ? null : itemOf(key, stored)
   }
   const lifetime = (its: TransactionOptions | undefined): PutOptions | undefined => {
     const ttl: number | undefined = its?.ttl ?? options.ttl
@@ -91,7 +106,7 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
       const values = store.getMany(items.map(({ key }) => key))
       return items.map(({ key }, index) => ({
         key,
-        value: values[index]?.toString('utf8', HEAD_SIZE) ?? null,
+        value: textOf(key, values[index]),
       }))
     },
     getItemRaw: (key) => read(key),
@@ -101,12 +116,13 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
       const expiresAt = store.expiresAt(key)
       if (value === undefined || expiresAt === undefined) return null
       const meta = {
-        mtime: new Date(value.readUIntLE(0, HEAD_SIZE)),
+        mtime: new Date(timeOf(key, value)),
         size: value.length - HEAD_SIZE,
       }
       return expiresAt === Number.POSITIVE_INFINITY
         ? meta
-        : { ...meta, ttl: (expiresAt - clock()) / 1000 }
+        : // Whole seconds, as HTTP has them, and none that the item does not live.
+          { ...meta, ttl: Math.max(0, Math.floor((expiresAt - clock()) / 1000)) }
     },
 
     setItem: set,
@@ -127,7 +143,13 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
 
     async getKeys(base) {
       const store = await connection.store()
-      return [...store.keys(rangeOf(base))]
+      const slice = new TimeSlice()
+      const keys: string[] = []
+      for (const key of store.keys(rangeOf(base))) {
+        keys.push(key)
+        if (slice.isOver()) await slice.next()
+      }
+      return keys
     },
     async clear(base) {
       const store = await connection.store()
@@ -155,25 +177,31 @@ export { firkinDriver as default }
 
 /** The store of one driver. */
 class Connection {
-  readonly #options: FirkinDriverOptions
+  readonly #open: () => Promise<Store>
+  readonly #ownsStore: boolean
   #opening: Promise<Store> | undefined
   #disposed = false
 
-  constructor(options: FirkinDriverOptions) {
-    if ((options?.base === undefined) === (options?.store === undefined)) {
-      throw new TypeError('A driver needs either base, a directory, or store, an open store')
+  constructor(input: FirkinDriverOptions) {
+    checkOptions(input)
+    const { base, store, options } = input
+    this.#ownsStore = store === undefined
+    if (store !== undefined) {
+      checkEncodings('firkinDriver', 'store', store, ['buffer'])
+      this.#open = () => Promise.resolve(store)
+    } else {
+      // Now, for the working directory may be another one when it is opened.
+      const directory = resolve(base as string)
+      this.#open = () => open(directory, options)
     }
-    this.#options = options
   }
 
   /** Opens the store where that has not been done, or has failed before. */
   store(): Promise<Store> {
-    const { base, store, options } = this.#options
     if (this.#disposed) {
       return Promise.reject(new StoreError('FIRKIN_CLOSED', 'The driver was disposed of'))
     }
-    if (store !== undefined) return Promise.resolve(store)
-    this.#opening ??= open(base as string, options).catch((error) => {
+    this.#opening ??= this.#open().catch((error) => {
       this.#opening = undefined
       throw error
     })
@@ -183,6 +211,7 @@ class Connection {
   /** Closes the store where it was opened here. */
   async close(): Promise<void> {
     this.#disposed = true
+    if (!this.#ownsStore) return
     // Whoever asked for a store that could not be opened knows why.
     const store = await this.#opening?.catch(() => undefined)
     await store?.close()
@@ -195,16 +224,56 @@ function rangeOf(base: string | undefined): RangeOptions {
   return { prefix: base.endsWith(':') ? base : `${base}:` }
 }
 
+/** @throws TypeError */
+function checkOptions(input: FirkinDriverOptions): void {
+  if ((input?.base === undefined) === (input?.store === undefined)) {
+    throw new TypeError('A driver needs either base, a directory, or store, an open store')
+  }
+  const { base, options = {} } = input
+  if (base !== undefined && (typeof base !== 'string' || base === '')) {
+    throw new TypeError(`Option base is a path, not ${base === '' ? 'empty' : typeof base}`)
+  }
+  for (const name of Object.keys(input)) {
+    if (!STORE_OPTION_NAMES.includes(name)) continue
+    throw new TypeError(`Option ${name} is one of the store: { options: { ${name} } }`)
+  }
+  checkObject(options, 'Option options')
+  checkNames(
+    options,
+    STORE_OPTION_NAMES.filter((name) => !ENCODING_NAMES.includes(name)),
+    'option',
+  )
+}
+
 function withHead(value: Bytes, nowMs: number): Buffer {
-  const bytes = bytesOf(value)
-  const stored = Buffer.allocUnsafe(HEAD_SIZE + bytes.length)
-  stored.writeUIntLE(Math.floor(nowMs), 0, HEAD_SIZE)
-  stored.set(bytes, HEAD_SIZE)
+  const item = typeof value === 'string' ? value : bytesOf(value)
+  const size = typeof item === 'string' ? textSize(item) : item.length
+  const stored = Buffer.allocUnsafe(HEAD_SIZE + size)
+  stored.writeUIntLE(Math.min(Math.floor(nowMs), MAX_TIME_MS), 0, HEAD_SIZE)
+  if (typeof item === 'string') stored.write(item, HEAD_SIZE, 'utf8')
+  else stored.set(item, HEAD_SIZE)
   return stored
 }
 
-function bytesOf(value: Bytes): Uint8Array {
-  if (typeof value === 'string') return Buffer.from(value)
+/** When a stored value was set. @throws TypeError where no driver has set it */
+function timeOf(key: string, stored: Buffer): number {
+  const timeMs = stored.length < HEAD_SIZE ? Number.NaN : stored.readUIntLE(0, HEAD_SIZE)
+  if (timeMs <= MAX_TIME_MS) return timeMs
+  throw new TypeError(
+    `What is stored under ${key} is no item of a driver: no time stands before it`,
+  )
+}
+
+function itemOf(key: string, stored: Buffer): Buffer {
+  timeOf(key, stored)
+  return stored.subarray(HEAD_SIZE)
+}
+
+function textOf(key: string, stored: Buffer | undefined): string | null {
+  return stored === undefined ? null : itemOf(key, stored).toString()
+}
+
+function bytesOf(value: Exclude<Bytes, string>): Uint8Array {
   if (value instanceof ArrayBuffer) return new Uint8Array(value)
   if (ArrayBuffer.isView(value)) {
     return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)

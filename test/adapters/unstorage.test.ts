@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { createStorage, prefixStorage, restoreSnapshot, type Storage, snapshot } from 'unstorage'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import loaded, { type FirkinDriverOptions, firkinDriver } from '../../src/adapters/unstorage.ts'
 import { open, type Store } from '../../src/index.ts'
 import { withDirectory } from '../support/directory.ts'
@@ -16,8 +17,59 @@ describe('firkinDriver', () => {
     ['neither base nor store', {}],
     ['both', { base: './data', store: {} as Store }],
     ['no options', undefined],
+    ['an empty path', { base: '' }],
+    ['a path that is none', { base: 5 }],
+    ['an option of the store beside it', { base: './data', sync: 'always' }],
+    ['an unknown option of the store', { base: './data', options: { snyc: 'always' } }],
+    ['an encoding of the store', { base: './data', options: { valueEncoding: 'json' } }],
+    ['what is no store', { store: {} }],
+    ['a promise of a store', { store: Promise.resolve() }],
   ])('refuses %s', (_, options) => {
     expect(() => firkinDriver(options as FirkinDriverOptions)).toThrow(TypeError)
+  })
+
+  it.each([
+    [{ valueEncoding: 'json' }, 'valueEncoding buffer or a codec, not json'],
+    [{ valueEncoding: 'utf8' }, 'valueEncoding buffer or a codec, not utf8'],
+    [{ keyEncoding: 'buffer' }, 'keyEncoding utf8, not buffer'],
+  ] as const)('refuses a store with %j', async (options, message) => {
+    await withDirectory(async (directory) => {
+      await using store = await open(directory, options as object)
+
+      expect(() => firkinDriver({ store })).toThrow(message)
+    })
+  })
+
+  it('refuses to give as items what something else has put', async () => {
+    await withDirectory(async (directory) => {
+      await using store = await open(directory)
+      const storage = createStorage({ driver: firkinDriver({ store }) })
+      for (const foreign of ['{"name":"Ada"}', 'text with spaces', 'brief', '', 'grün\n\n']) {
+        await store.put('foreign', foreign)
+
+        for (const read of [
+          () => storage.getItem('foreign'),
+          () => storage.getItemRaw('foreign'),
+          () => storage.getItems(['foreign']),
+          () => storage.getMeta('foreign'),
+        ]) {
+          await expect(read()).rejects.toThrow('What is stored under foreign is no item')
+        }
+      }
+    })
+  })
+
+  it('stays in its directory when the working directory changes', async () => {
+    await withDirectory(async (directory) => {
+      vi.spyOn(process, 'cwd').mockReturnValue(directory)
+      const driver = firkinDriver({ base: 'data' })
+      vi.restoreAllMocks()
+
+      const store = await driver.getInstance?.()
+
+      expect(store?.directory).toBe(join(directory, 'data'))
+      await driver.dispose?.()
+    })
   })
 
   it('is what its module gives to whoever loads a driver by name', () => {
@@ -166,6 +218,18 @@ describe('items', () => {
     })
   })
 
+  it('refuse text with a lone surrogate', async () => {
+    await withStorage(async (storage) => {
+      const refused = new TypeError('The value has a lone surrogate')
+      const items = [{ key: 'key', value: 'a\ud800' }]
+
+      await expect(storage.setItem('key', '\ud800')).rejects.toThrow(refused)
+      await expect(storage.setItemRaw('key', 'é\udfff')).rejects.toThrow(refused)
+      await expect(storage.setItems(items)).rejects.toThrow(refused)
+      expect(await storage.hasItem('key')).toBe(false)
+    })
+  })
+
   it('refuse raw what is neither text nor bytes', async () => {
     await withStorage(async (storage) => {
       await expect(storage.setItemRaw('raw', { a: 1 })).rejects.toThrow(TypeError)
@@ -233,6 +297,24 @@ describe('meta', () => {
     )
   })
 
+  it('has whole seconds left, as HTTP wants them, and none that the item does not live', async () => {
+    const clock = new Clock()
+    await withStorage(
+      async (storage) => {
+        await storage.setItem('key', 'text', { ttl: 60 })
+
+        const left: unknown[] = []
+        for (const passedMs of [1, 999, 1, 57_999, 1, 998]) {
+          clock.nowMs += passedMs
+          left.push((await storage.getMeta('key')).ttl)
+        }
+
+        expect(left).toEqual([59, 59, 58, 1, 0, 0])
+      },
+      { options: { clock: clock.read } },
+    )
+  })
+
   it('goes by the ttl of the driver where an item has none, and by none where it is 0', async () => {
     const clock = new Clock()
     await withStorage(
@@ -242,7 +324,7 @@ describe('meta', () => {
         await storage.setItem('for ever', 1, { ttl: 0 })
 
         expect(await storage.getMeta('usual')).toMatchObject({ ttl: 10 })
-        expect(await storage.getMeta('longer')).toMatchObject({ ttl: 60.5 })
+        expect(await storage.getMeta('longer')).toMatchObject({ ttl: 60 })
         expect(await storage.getMeta('for ever')).not.toHaveProperty('ttl')
       },
       { ttl: 10, options: { clock: clock.read } },
@@ -264,6 +346,23 @@ describe('meta', () => {
 })
 
 describe('keys and bases', () => {
+  it('are listed in slices, so that the event loop turns', async () => {
+    await withDirectory(async (directory) => {
+      await using store = await open(directory)
+      const batch = store.batch()
+      for (let index = 0; index < 100_000; index++) batch.put(`key ${index}`, '')
+      await batch.commit()
+      const driver = firkinDriver({ store })
+      let turns = 0
+      const timer = setInterval(() => turns++, 1)
+
+      expect(await driver.getKeys('', {})).toHaveLength(100_000)
+
+      clearInterval(timer)
+      expect(turns).toBeGreaterThan(2)
+    })
+  })
+
   it('are listed below a base, and not beside it', async () => {
     await withStorage(async (storage) => {
       for (const key of ['a:1', 'a:b:2', 'a', 'ab:3', 'c']) await storage.setItem(key, 1)
