@@ -7,7 +7,7 @@
  */
 
 import { join } from 'node:path'
-import { StoreError } from './errors.ts'
+import { CorruptionError, StoreError } from './errors.ts'
 import {
   CHECKPOINT_HEAD_SIZE,
   type CheckpointSummary,
@@ -17,7 +17,7 @@ import {
   encodeCheckpointHead,
 } from './format/checkpoint.ts'
 import { checksum } from './format/checksum.ts'
-import { storeSeed } from './format/file-header.ts'
+import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
 import { CHECKPOINT_NAME, temporaryName } from './format/names.ts'
 import {
   createAnew,
@@ -35,17 +35,43 @@ import { restoreKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
 import { readFileHeader, type Segment, type SegmentHome } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
+import { monotonicMs } from './time.ts'
 
 /** A keydir as of a position in the tail. */
 export interface Checkpoint {
   readonly keydir: Keydir
+  /** Where the keydir gets what it has not been asked for yet. */
+  readonly chunks: ChunkReader
   /** The image reaches to this size of this segment; all older segments are in it. */
   readonly position: { readonly tailId: number; readonly tailSize: number }
   readonly nextSequence: number
 }
 
-/** Thrown by a restored keydir where it touches a chunk that is damaged: it has to be loaded anew. */
-export class DamagedCheckpoint extends Error {}
+/**
+ * Thrown where a checkpoint turns out to be damaged, or cannot be read, by a restored keydir when it touches a chunk:
+ * it is of no use any more, and has to be loaded anew. Whoever catches it tells {@link told}.
+ */
+export class DamagedCheckpoint extends Error {
+  /** What callers are told: where the damage is, or why the file cannot be read. */
+  readonly told: StoreError
+
+  constructor(told: StoreError) {
+    super(told.message, { cause: told })
+    this.told = told
+  }
+
+  /** Bytes are not what was written. */
+  static at(path: string, offset: number): DamagedCheckpoint {
+    return new DamagedCheckpoint(new CorruptionError('The checkpoint is damaged', path, offset))
+  }
+
+  /** The operating system refuses to read. */
+  static unreadable(path: string, cause: unknown): DamagedCheckpoint {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const message = `The checkpoint ${path} cannot be read: ${reason}`
+    return new DamagedCheckpoint(new StoreError('FIRKIN_READ_FAILED', message, { cause }))
+  }
+}
 
 /** Writes the checkpoint of a store that is about to be closed; all is written and synced. */
 export async function writeCheckpoint(
@@ -99,6 +125,8 @@ export function removeCheckpoint(segments: Segments): void {
  * Loads the checkpoint, and what it knows of its segments' usage; `undefined` where there is none that fits.
  *
  * The keydir throws {@link DamagedCheckpoint} from whichever operation first touches a damaged chunk.
+ *
+ * @throws {@link DamagedCheckpoint} where what stands before the chunks is damaged already; nothing has changed then
  */
 export function loadCheckpoint(
   segments: Segments,
@@ -111,14 +139,13 @@ export function loadCheckpoint(
   try {
     file = files.open(path, 'read')
   } catch (error) {
-    if (errorCode(error) !== undefined) return undefined
-    throw error
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw asDamage(error, path)
   }
   let source: ChunkReader | undefined
   try {
     const head = readHead(segments.home, file, path)
     if (
-      head === undefined ||
       head.summary.kind !== kind ||
       !hasWholeChunks(head) ||
       !fits(head.summary, segments, tail)
@@ -126,9 +153,9 @@ export function loadCheckpoint(
       files.close(file)
       return undefined
     }
-    const reader = new ChunkReader(segments, file, head.summary.arenas, head.chunks)
-    source = reader
     const { summary } = head
+    const reader = new ChunkReader(segments, file, path, summary.arenas, head.chunks)
+    source = reader
     const keydir = restoreKeydir(kind, summary.keydir, (arena, chunk) => reader.read(arena, chunk))
     for (const known of summary.segments) {
       const segment = segments.find(known.id)
@@ -138,17 +165,31 @@ export function loadCheckpoint(
     }
     return {
       keydir,
+      chunks: reader,
       position: { tailId: summary.tailId, tailSize: summary.tailSize },
       nextSequence: summary.nextSequence,
     }
   } catch (error) {
-    // A checkpoint is a shortcut: whatever is wrong with it, hints and segments tell the same.
     if (source === undefined) files.close(file)
     else source.close()
-    if (error instanceof StoreError || error instanceof RangeError) return undefined
-    if (errorCode(error) !== undefined) return undefined
-    throw error
+    if (isOfAnother(error)) return undefined
+    throw asDamage(error, path)
   }
+}
+
+/** Whether a checkpoint is sound, but of another version or made on another kind of machine. */
+function isOfAnother(error: unknown): boolean {
+  return (
+    error instanceof RangeError || (error instanceof StoreError && error.code === 'FIRKIN_VERSION')
+  )
+}
+
+/** What was found while a checkpoint was read, as damage of it; what is neither that nor a failed read stays as it is. */
+function asDamage(error: unknown, path: string): unknown {
+  if (error instanceof CorruptionError) return new DamagedCheckpoint(error)
+  return errorCode(error) === undefined || error instanceof StoreError
+    ? error
+    : DamagedCheckpoint.unreadable(path, error)
 }
 
 /** A checkpoint by itself, whatever has become of the segments that it points into. */
@@ -167,7 +208,7 @@ export function readCheckpoint(
   try {
     file = files.open(path, 'read')
     const head = readHead({ files, storeId }, file, path)
-    if (head === undefined || !hasWholeChunks(head)) return undefined
+    if (!hasWholeChunks(head)) return undefined
     const { summary } = head
     const chunks: Uint8Array[] = []
     for (const place of head.chunks) {
@@ -191,17 +232,19 @@ export function readCheckpoint(
   }
 }
 
-/** Reads a whole checkpoint; where it is damaged, answers about where. */
-export function verifyCheckpoint(
-  files: Files,
-  path: string,
-  storeId: Uint8Array,
-): number | undefined {
+/**
+ * Reads a whole checkpoint.
+ *
+ * @throws {@link CorruptionError} where it is damaged
+ */
+export function verifyCheckpoint(files: Files, path: string, storeId: Uint8Array): void {
   const file = files.open(path, 'read')
   try {
-    const head = readHead({ files, storeId }, file, path)
-    if (head === undefined) return 0
-    return head.chunks.find((place) => readChunk(files, file, place, storeId) === undefined)?.offset
+    for (const place of readHead({ files, storeId }, file, path).chunks) {
+      if (readChunk(files, file, place, storeId) === undefined) {
+        throw new CorruptionError('A chunk does not match its checksum', path, place.offset)
+      }
+    }
   } finally {
     files.close(file)
   }
@@ -228,24 +271,46 @@ function firstChunks(counts: readonly number[]): number[] {
   })
 }
 
+/**
+ * Reads what stands before the chunks.
+ *
+ * @throws {@link CorruptionError} where it is damaged
+ * @throws {@link StoreError} FIRKIN_VERSION
+ */
 function readHead(
   home: Pick<SegmentHome, 'files' | 'storeId'>,
   file: FileDescriptor,
   path: string,
-): { summary: CheckpointSummary; chunks: ChunkPlace[] } | undefined {
+): { summary: CheckpointSummary; chunks: ChunkPlace[] } {
   const { files, storeId } = home
   const fileSize = files.size(file)
   const start = Buffer.alloc(CHECKPOINT_HEAD_SIZE)
-  if (readFully(files, file, start, start.length, 0) < start.length) return undefined
-  if (readFileHeader(start, path, 'checkpoint', { storeId }) === 'short') return undefined
+  const read = readFully(files, file, start, start.length, 0)
+  if (
+    readFileHeader(start.subarray(0, read), path, 'checkpoint', { storeId }) === 'short' ||
+    read < start.length
+  ) {
+    throw new CorruptionError('The file ends inside its head', path, read)
+  }
   const headSize = checkpointHeadSize(start)
-  if (headSize > fileSize) return undefined
+  if (headSize > fileSize) {
+    throw new CorruptionError('The file ends inside its head', path, fileSize)
+  }
   const head = Buffer.allocUnsafe(headSize)
-  if (readFully(files, file, head, headSize, 0) < headSize) return undefined
-  const decoded = decodeCheckpointHead(head, storeId)
-  const last = decoded?.chunks.at(-1)
+  const decoded =
+    readFully(files, file, head, headSize, 0) < headSize
+      ? undefined
+      : decodeCheckpointHead(head, storeId)
+  if (decoded === undefined) {
+    throw new CorruptionError('The head does not match its checksum', path, FILE_HEADER_SIZE)
+  }
+  const last = decoded.chunks.at(-1)
   const end = last === undefined ? headSize : last.offset + last.size
-  return end === fileSize ? decoded : undefined
+  if (end !== fileSize) {
+    const message = `The file has ${fileSize} bytes; its head says ${end}`
+    throw new CorruptionError(message, path, Math.min(end, fileSize))
+  }
+  return decoded
 }
 
 /** Whether each arena has the chunks that it would have here: all of them full but the last. */
@@ -280,28 +345,50 @@ function fits(summary: CheckpointSummary, segments: Segments, tail: readonly Seg
   )
 }
 
-/** Reads and verifies chunks as they are asked for; closes the file with the last one, or with the store. */
-class ChunkReader {
+/** How long chunks are read in one go that nobody has asked for, in milliseconds. */
+const STEP_MS = 4
+
+/**
+ * Reads and verifies chunks as they are asked for; closes the file with the last one, or with the store.
+ *
+ * Invariant: once one was found to be damaged, or could not be read, each further one is refused for the same reason:
+ * a keydir that missed one is of no use, should it be tried again.
+ */
+export class ChunkReader {
   readonly #segments: Segments
   readonly #file: FileDescriptor
+  readonly #path: string
   readonly #firstOfArena: readonly number[]
   readonly #chunks: readonly ChunkPlace[]
+  /** Which chunks were read; they are read once. */
+  readonly #isRead: boolean[]
+  /** Those of them that were not asked for yet. */
+  readonly #ready = new Map<number, Uint8Array>()
   #unread: number
   #closed = false
+  #fault: DamagedCheckpoint | undefined
 
   constructor(
     segments: Segments,
     file: FileDescriptor,
+    path: string,
     arenas: readonly number[],
     chunks: readonly ChunkPlace[],
   ) {
     this.#segments = segments
     this.#file = file
+    this.#path = path
     this.#chunks = chunks
+    this.#isRead = chunks.map(() => false)
     this.#unread = chunks.length
     this.#firstOfArena = firstChunks(arenas)
     if (this.#unread === 0) this.close()
     else segments.closeAlong(this)
+  }
+
+  /** Whether every chunk was read, so that no touch of the keydir can find damage any more. */
+  get isDone(): boolean {
+    return this.#unread === 0
   }
 
   close(): void {
@@ -310,17 +397,41 @@ class ChunkReader {
     this.#segments.home.files.close(this.#file)
   }
 
+  /** The bytes of a chunk. @throws {@link DamagedCheckpoint} */
   read(arena: number, chunk: number): Uint8Array {
+    const index = (this.#firstOfArena[arena] ?? 0) + chunk
+    const bytes = this.#ready.get(index) ?? this.#read(index)
+    this.#ready.delete(index)
+    return bytes
+  }
+
+  /** Reads what was not asked for yet, for some milliseconds. @throws {@link DamagedCheckpoint} */
+  readMore(): void {
+    const endsAt = monotonicMs() + STEP_MS
+    for (const [index, isRead] of this.#isRead.entries()) {
+      if (isRead) continue
+      this.#ready.set(index, this.#read(index))
+      if (monotonicMs() > endsAt) return
+    }
+  }
+
+  #read(index: number): Uint8Array {
+    if (this.#closed) this.#fault ??= DamagedCheckpoint.unreadable(this.#path, 'it was closed')
+    if (this.#fault !== undefined) throw this.#fault
     const { files, storeId } = this.#segments.home
-    const place = this.#chunks[(this.#firstOfArena[arena] ?? 0) + chunk]
-    if (place === undefined) throw new DamagedCheckpoint(`There is no chunk ${chunk} of ${arena}`)
+    const place = this.#chunks[index]
     let bytes: Uint8Array | undefined
     try {
-      bytes = readChunk(files, this.#file, place, storeId)
+      bytes = place && readChunk(files, this.#file, place, storeId)
     } catch (error) {
-      throw new DamagedCheckpoint('A chunk cannot be read', { cause: error })
+      this.#fault = DamagedCheckpoint.unreadable(this.#path, error)
+      throw this.#fault
     }
-    if (bytes === undefined) throw new DamagedCheckpoint('A chunk is damaged')
+    if (bytes === undefined) {
+      this.#fault = DamagedCheckpoint.at(this.#path, place?.offset ?? 0)
+      throw this.#fault
+    }
+    this.#isRead[index] = true
     if (--this.#unread === 0) this.close()
     return bytes
   }

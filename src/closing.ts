@@ -8,10 +8,11 @@
  * Where nothing was written since the store was opened, nothing is written here either.
  */
 
-import { writeCheckpoint } from './checkpoint.ts'
+import { removeCheckpoint, writeCheckpoint } from './checkpoint.ts'
 import type { Engine } from './engine.ts'
 import type { RecoveryReport } from './recovery.ts'
 import type { Sealer } from './sealer.ts'
+import { nextTurn } from './time.ts'
 
 /** What closing needs to know. */
 export interface ClosingOptions {
@@ -39,6 +40,7 @@ export async function leaveInOrder(engine: Engine, options: ClosingOptions): Pro
   if (sealer === undefined) await segments.seal()
   else await sealer.seal()
   if (options.checkpoint) await leaveCheckpoint(engine, options)
+  else if (options.wasDamaged) removeCheckpoint(segments)
   const { active } = segments
   await segments.commit(() => ({
     tailId: active?.id ?? segments.manifest.tailId,
@@ -66,7 +68,8 @@ function isAsOpened(engine: Engine, options: ClosingOptions): boolean {
 /** A checkpoint is a shortcut: where it cannot be written, the next open takes longer. */
 async function leaveCheckpoint(engine: Engine, { failed }: ClosingOptions): Promise<void> {
   try {
-    await writeCheckpoint(engine.segments, engine.keydir, engine.nextSequence)
+    while (!engine.readMore()) await nextTurn()
+    await writeCheckpoint(engine.segments, engine.wholeKeydir, engine.nextSequence)
   } catch (error) {
     failed('The checkpoint cannot be written', error)
   }

@@ -9,10 +9,12 @@
  * - Staging a record and changing the keydir are one step: nothing runs between them.
  * - Where a group cannot be written, the keydir and all figures are put back to what they were before it.
  * - A keydir restored from a checkpoint may turn out to be damaged wherever it is touched; it is then loaded
- *   anew, from all that has been written, and the operation goes on with the new one.
+ *   anew, from all that has been written, and the operation goes on with the new one. Nobody else touches it before
+ *   all of it was read: see `wholeKeydir`.
  */
 
-import { DamagedCheckpoint } from './checkpoint.ts'
+import assert from 'node:assert/strict'
+import { type ChunkReader, DamagedCheckpoint } from './checkpoint.ts'
 import { Durability } from './durability.ts'
 import { KeyBuffer, ownBytes } from './encoding.ts'
 import { CorruptionError, StoreError } from './errors.ts'
@@ -42,7 +44,7 @@ import {
 import type { Group } from './group.ts'
 import { GroupCommit } from './group-commit.ts'
 import { Location } from './keydir/entries.ts'
-import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
+import { type Entry, type Keydir, type KnownKeydir, NO_ENTRY } from './keydir/keydir.ts'
 import type { SyncPolicy } from './options.ts'
 import type { ResolvedRange } from './range.ts'
 import { ReadAhead, type Wanted } from './read-ahead.ts'
@@ -73,8 +75,8 @@ export interface EngineListener {
   stalled(): void
   /** Something failed that no caller waits for. */
   failed(error: StoreError): void
-  /** The checkpoint was damaged; the keydir was loaded anew. */
-  reloaded(cause: DamagedCheckpoint): void
+  /** The checkpoint was damaged, or could not be read; the keydir was loaded anew. */
+  reloaded(why: StoreError): void
 }
 
 /** Keys and values as bytes. */
@@ -100,6 +102,8 @@ export class Engine {
   /** Segments that are not of the set any more, and the id of the first view that cannot look into them. */
   #retired: { readonly segment: Segment; readonly viewId: number }[] = []
   #keydir: Keydir
+  /** Where the keydir gets what it has not been asked for yet. */
+  #chunks: ChunkReader | undefined
   #commits: GroupCommit | undefined
   #nextSequence: number
 
@@ -113,6 +117,7 @@ export class Engine {
     this.options = options
     this.views = new Views(recovered.keydir)
     this.#keydir = recovered.keydir
+    this.#chunks = recovered.chunks
     this.#nextSequence = recovered.nextSequence
     this.#seed = storeSeed(recovered.segments.home.storeId)
     this.#listener = listener
@@ -149,8 +154,32 @@ export class Engine {
     return this.#commits
   }
 
-  get keydir(): Keydir {
+  get keydir(): KnownKeydir {
     return this.#keydir
+  }
+
+  /** Whether all of the keydir is in memory, so that it cannot turn out to be damaged any more. */
+  get isWhole(): boolean {
+    return this.#chunks?.isDone ?? true
+  }
+
+  /** The keydir for whoever changes or writes it past the engine; `readMore` first, until that was all. */
+  get wholeKeydir(): Keydir {
+    assert(this.isWhole, 'Some of the keydir was not read yet')
+    return this.#keydir
+  }
+
+  /**
+   * Reads more of the keydir that still lies in a checkpoint, for some milliseconds; where that is damaged, loads it
+   * anew. Answers whether that was all.
+   */
+  readMore(): boolean {
+    try {
+      this.#chunks?.readMore()
+    } catch (error) {
+      this.reload(error)
+    }
+    return this.isWhole
   }
 
   /** The sequence that the next record gets. */
@@ -160,8 +189,40 @@ export class Engine {
 
   /** Finds the key in `this.key`; {@link NO_ENTRY} where it is not there or has expired. */
   lookup(): Entry {
-    const entry = this.#find()
+    const entry = this.find()
     return entry === NO_ENTRY || !this.#hasExpired(entry) ? entry : NO_ENTRY
+  }
+
+  /** Finds the key in `this.key`, whether it has expired or not. */
+  find(): Entry {
+    const { bytes, size, words } = this.key
+    try {
+      return this.#keydir.find(bytes, size, words)
+    } catch (error) {
+      this.reload(error)
+      return this.#keydir.find(bytes, size, words)
+    }
+  }
+
+  /** Finds a key, whether it has expired or not. */
+  findKey(key: Uint8Array, keySize: number): Entry {
+    try {
+      return this.#keydir.find(key, keySize)
+    } catch (error) {
+      this.reload(error)
+      return this.#keydir.find(key, keySize)
+    }
+  }
+
+  /** Whether an entry that was answered some time ago is still in use. */
+  isLive(entry: Entry): boolean {
+    try {
+      return this.#keydir.entries.isLive(entry)
+    } catch (error) {
+      this.reload(error)
+      // Entries have other numbers now.
+      return false
+    }
   }
 
   /** Finds the key in `this.key` as a view sees it. */
@@ -203,7 +264,7 @@ export class Engine {
    *
    * @throws {@link CorruptionError} where it does not match its checksum
    */
-  read(keydir: Keydir, entry: Entry): void {
+  read(keydir: KnownKeydir, entry: Entry): void {
     const location = this.#location
     keydir.entries.locate(entry, location)
     const { offset, size } = location
@@ -236,7 +297,7 @@ export class Engine {
     const total = recordSize(key.size, size, expiresAtMs !== 0)
     if (total > STAGE_SIZE) return this.#putLarge(value, expiresAtMs, total)
     const writer = this.commits.reserve(total)
-    const entry = this.#find()
+    const entry = this.find()
     const sequence = this.#takeSequence()
     const { page, stagedSize: at, offset } = writer
     const keyAt = writeRecordHeader(page.view, at, PUT, 0, key.size, size, sequence, expiresAtMs)
@@ -323,7 +384,7 @@ export class Engine {
     const { size, sequence, expiresAtMs, keySize } = fields
     const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
     const keydir = this.#keydir
-    const entry = this.#findKey(key, keySize)
+    const entry = this.findKey(key, keySize)
     // One that was just loaded anew has seen the copy.
     if (this.#keydir !== keydir) return
     const { entries } = keydir
@@ -347,7 +408,7 @@ export class Engine {
   reload(error: unknown): void {
     if (!(error instanceof DamagedCheckpoint)) throw error
     this.rebuild()
-    this.#listener.reloaded(error)
+    this.#listener.reloaded(error.told)
   }
 
   /**
@@ -359,6 +420,8 @@ export class Engine {
     const { kind } = this.#keydir
     try {
       this.#keydir = reloadKeydir(this.segments, kind, staged.page, staged.stagedSize)
+      this.#chunks?.close()
+      this.#chunks = undefined
     } catch (error) {
       const why = 'The keydir was lost and could not be loaded anew; open the store again to write'
       throw this.durability.poison(error, why)
@@ -368,17 +431,25 @@ export class Engine {
 
   /** Takes what a read-only store loaded anew; open views stay on what there was before. */
   replace(recovered: Recovered): void {
-    // What a checkpoint has not given yet is read while its file is open.
-    if (this.views.openCount > 0) this.#keydir.image()
+    try {
+      // What a checkpoint has not given yet is read while its file is open.
+      if (this.views.openCount > 0) this.#readWhole()
+    } catch (error) {
+      recovered.segments.close()
+      throw error
+    }
     this.#retired = recovered.segments.inherit(this.#segments).map((segment) => ({
       segment,
       viewId: this.views.nextId,
     }))
     this.#segments = recovered.segments
     this.#keydir = recovered.keydir
+    this.#chunks = recovered.chunks
     this.#nextSequence = recovered.nextSequence
     this.views.moveOn(recovered.keydir)
     this.releaseRetired()
+    const { checkpointFault } = recovered.report
+    if (checkpointFault !== undefined) this.#listener.reloaded(checkpointFault)
   }
 
   /** Takes note of the sequences that a read-only store has seen. */
@@ -423,20 +494,18 @@ export class Engine {
     return copyVerified(page, at, size, this.#seed, sequence, slab.page, copyAt)
   }
 
+  #readWhole(): void {
+    try {
+      this.#keydir.image()
+    } catch (error) {
+      this.reload(error)
+    }
+  }
+
   #found(page: Page, at: number, head: number, size: number): void {
     this.page = page
     this.valueAt = at + head
     this.valueEnd = at + size
-  }
-
-  #find(): Entry {
-    const { bytes, size, words } = this.key
-    try {
-      return this.#keydir.find(bytes, size, words)
-    } catch (error) {
-      this.reload(error)
-      return this.#keydir.find(bytes, size, words)
-    }
   }
 
   #hasExpired(entry: Entry): boolean {
@@ -446,12 +515,26 @@ export class Engine {
     return expiresAtMs !== 0 && expiresAtMs <= this.options.clock()
   }
 
-  /** Puts the keydir back to what it was before the group that is staged. */
+  /** Puts the keydir back to what it was before the group that was staged. */
   #undoGroup(stagedSize: number): void {
     const { writer } = this.commits
     // An iterator may have found its place since, in what is taken back.
     this.views.version++
-    this.#undo.rollBack(this.#keydir, this.segments, writer, stagedSize)
+    try {
+      this.#undo.rollBack(this.#keydir, this.segments, writer, stagedSize)
+    } catch (error) {
+      this.#reloadWithoutGroup(error)
+    }
+  }
+
+  /** Loads the keydir anew from what was written, which does not have the group that failed. */
+  #reloadWithoutGroup(error: unknown): void {
+    try {
+      this.reload(error)
+    } catch (failure) {
+      // A store that is poisoned has told so; whoever waits for the group hears why that failed.
+      if (this.durability.isSound) throw failure
+    }
   }
 
   #takeSequence(): number {
@@ -518,7 +601,7 @@ export class Engine {
   #putLarge(value: Uint8Array | string, expiresAtMs: number, total: number): Group {
     const { key } = this
     const writer = this.commits.reserveLarge(total)
-    const entry = this.#find()
+    const entry = this.find()
     const bytes = typeof value === 'string' ? Buffer.from(value) : value
     const sequence = this.#takeSequence()
     const head = pageOf(Buffer.allocUnsafe(total - bytes.length))
@@ -591,7 +674,7 @@ export class Engine {
       fields.readHeader(page, at, start + size)
       const { kind, sequence, expiresAtMs, keySize } = fields
       const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
-      const entry = this.#findKey(key, keySize)
+      const entry = this.findKey(key, keySize)
       // A keydir that was loaded anew meanwhile has seen all of a batch that is written.
       if (stagedBy === undefined && this.#keydir !== keydir) return
       if (stagedBy === undefined) {
@@ -615,15 +698,6 @@ export class Engine {
       } else if (entry !== NO_ENTRY) {
         this.#applyRemove(entry, key, keySize)
       }
-    }
-  }
-
-  #findKey(key: Uint8Array, keySize: number): Entry {
-    try {
-      return this.#keydir.find(key, keySize)
-    } catch (error) {
-      this.reload(error)
-      return this.#keydir.find(key, keySize)
     }
   }
 }

@@ -1,16 +1,18 @@
 /**
  * A read-only store that catches up with its writer.
  *
- * 1. Replay what was appended to the segments that are known; their files stay readable after a merge.
- * 2. Where the manifest is another one: load the segments that came, by sequence, as recovery does.
- * 3. Forget the keys that still point into segments that went: they were deleted, or have expired.
+ * 1. Where anything is new, read what of the keydir still lies in a checkpoint: a chunk that turned out to be damaged
+ *    half-way through a change would leave open views without what it replaces.
+ * 2. Replay what was appended to the segments that are known; their files stay readable after a merge.
+ * 3. Where the manifest is another one: load the segments that came, by sequence, as recovery does.
+ * 4. Forget the keys that still point into segments that went: they were deleted, or have expired.
  *
  * Where that cannot be done, because the writer took a failed write back that had been seen, or because it was begun
  * and failed half-way, all is loaded anew.
  */
 
 import type { Engine } from './engine.ts'
-import { CorruptionError } from './errors.ts'
+import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE } from './format/file-header.ts'
 import type { Manifest } from './format/manifest.ts'
 import { parseName } from './format/names.ts'
@@ -22,7 +24,7 @@ import { openTail, type RecoveryOptions, recover } from './recovery.ts'
 import { Replay } from './replay.ts'
 import { openSealed } from './segment/open.ts'
 import type { Segment } from './segment/segment.ts'
-import { timers } from './time.ts'
+import { nextTurn, timers } from './time.ts'
 
 /** How often a set of segments that changes under the reader's hands is looked at again. */
 const MAX_ATTEMPTS = 10
@@ -67,12 +69,46 @@ export class Follower {
     const before = this.#engine.nextSequence
     for (let attempt = 1; ; attempt++) {
       try {
+        if (!this.#isHalfWay && !this.#engine.isWhole) {
+          if (this.#isUnchanged()) return false
+          while (!this.#readMore()) await nextTurn()
+        }
         if (this.#isHalfWay || !this.#catchUp()) await this.#reload()
         return this.#engine.nextSequence !== before
       } catch (error) {
         // A merge may have replaced the set between our look at the manifest and at the files.
         if (!(error instanceof CorruptionError) || attempt === MAX_ATTEMPTS) throw error
       }
+    }
+  }
+
+  /** Whether nothing is there that was not seen. */
+  #isUnchanged(): boolean {
+    const { segments } = this.#engine
+    const { files, directory } = segments.home
+    const isUnknown = (name: string): boolean => {
+      const parsed = parseName(name)
+      return parsed.type === 'segment' && segments.find(parsed.id) === undefined
+    }
+    return (
+      files.list(directory)?.some(isUnknown) === false &&
+      readManifest(files, directory)?.generation === segments.manifest.generation &&
+      segments.tail.every(
+        (segment) =>
+          files.size(segment.file) === segment.writtenSize && isLastAsSeen(segment, files),
+      )
+    )
+  }
+
+  /** Reads more of the keydir; whether that was all. Where what is known cannot be loaded anew, all is that is there. */
+  #readMore(): boolean {
+    try {
+      return this.#engine.readMore()
+    } catch (error) {
+      // The engine has told what is wrong with what is known.
+      if (!(error instanceof StoreError)) throw error
+      this.#isHalfWay = true
+      return true
     }
   }
 
@@ -85,7 +121,7 @@ export class Follower {
     const names = files.list(directory) ?? []
     const manifest = readManifest(files, directory)
     if (manifest === undefined) throw new CorruptionError('The manifest is missing', directory, 0)
-    const replay = new Replay(engine.keydir, segments, (entry, key, keySize) =>
+    const replay = new Replay(engine.wholeKeydir, segments, (entry, key, keySize) =>
       engine.views.save(entry, key, keySize),
     )
     this.#isHalfWay = true
@@ -179,6 +215,12 @@ function extend(replay: Replay, segment: Segment, files: Files, size: number): b
   }
   // Looked at last: while the last record is there that was seen before, so is all that is older.
   return lastReadAt === 0 || sequenceAt(segment, files, lastReadAt) === lastSequence
+}
+
+/** Whether the last record is there that was read from a segment. */
+function isLastAsSeen(segment: Segment, files: Files): boolean {
+  const { lastReadAt, usage } = segment
+  return lastReadAt === 0 || sequenceAt(segment, files, lastReadAt) === usage.maxSequence
 }
 
 /** The sequence of the record at a place in a segment's file; 0 where there is none. */

@@ -7,6 +7,9 @@
  * 3. Replay the tail: what was written after that. It ends at the first fault.
  * 4. Cut a torn tail, and remove leftovers. A read-only open leaves both alone.
  *
+ * A checkpoint that turns out to be damaged before the end of step 3 is left aside: steps 1 to 3, which change no file,
+ * are taken again without it.
+ *
  * Invariants
  * - The result does not depend on what the keydir was loaded from.
  * - A fault in the tail is torn where it lies behind all that is known to be whole and no record follows it
@@ -16,7 +19,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { loadCheckpoint } from './checkpoint.ts'
+import { type ChunkReader, DamagedCheckpoint, loadCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, type Predecessor, STORE_ID_SIZE } from './format/file-header.ts'
 import { knownTailSize, type Manifest } from './format/manifest.ts'
@@ -55,6 +58,8 @@ export interface TornTail {
 export interface RecoveryReport {
   /** What the keydir was loaded from; `'segments'` where any segment had no sound hint. */
   readonly source: 'new' | 'checkpoint' | 'hints' | 'segments'
+  /** Why the checkpoint was no help, where it is damaged or cannot be read; told by an event `error`, too. */
+  readonly checkpointFault: StoreError | undefined
   /** Whether the store had been closed in good order. */
   readonly closed: boolean
   readonly torn: readonly TornTail[]
@@ -72,6 +77,8 @@ export interface RecoveryReport {
 export interface Recovered {
   readonly segments: Segments
   readonly keydir: Keydir
+  /** Where the keydir gets what it has not been asked for yet; `undefined` where it came from no checkpoint. */
+  readonly chunks: ChunkReader | undefined
   /** Higher than every sequence in use. */
   readonly nextSequence: number
   readonly report: RecoveryReport
@@ -95,6 +102,25 @@ export async function recover(
   options: RecoveryOptions,
 ): Promise<Recovered> {
   const lost = options.recovery === 'salvage' ? await salvage(files, directory, options) : undefined
+  try {
+    return await recoverFrom(files, directory, options, lost, undefined)
+  } catch (error) {
+    if (!(error instanceof DamagedCheckpoint)) throw error
+    return await recoverFrom(files, directory, options, lost, error.told)
+  }
+}
+
+/**
+ * @param checkpointFault why there is to be done without the checkpoint
+ * @throws {@link DamagedCheckpoint} before any file was changed
+ */
+async function recoverFrom(
+  files: Files,
+  directory: string,
+  options: RecoveryOptions,
+  lost: LossReport | undefined,
+  checkpointFault: StoreError | undefined,
+): Promise<Recovered> {
   const names = files.list(directory) ?? []
   const manifest = readManifest(files, directory)
   if (manifest === undefined) return createStore(files, directory, names, options)
@@ -109,7 +135,8 @@ export async function recover(
     const tail = openTail(home, manifest, names, options)
     for (const segment of tail.segments) segments.addToTail(segment, 0)
 
-    const load = loadKeydir(segments, tail.segments, options.keydir)
+    const mayLoad = checkpointFault === undefined
+    const load = loadKeydir(segments, tail.segments, options.keydir, mayLoad)
     const torn = replayTail(segments, tail.predecessors, load, options)
     load.replay.finish()
     const leftovers = [...tail.leftovers, ...leftoversIn(names, segments)]
@@ -125,6 +152,7 @@ export async function recover(
     }
     const report: RecoveryReport = {
       source: load.source,
+      checkpointFault,
       closed,
       torn,
       leftovers,
@@ -134,7 +162,7 @@ export async function recover(
       lost,
     }
     const nextSequence = Math.max(segments.nextSequence, load.nextSequence)
-    return { segments, keydir: load.replay.keydir, nextSequence, report }
+    return { segments, keydir: load.replay.keydir, chunks: load.chunks, nextSequence, report }
   } catch (error) {
     segments.close()
     throw error
@@ -227,9 +255,11 @@ async function createStore(
   return {
     segments,
     keydir: createKeydir(options.keydir),
+    chunks: undefined,
     nextSequence: 1,
     report: {
       source: 'new',
+      checkpointFault: undefined,
       closed: true,
       torn: [],
       leftovers: [],
@@ -313,6 +343,7 @@ function addToTail(
 
 interface Load {
   readonly replay: Replay
+  readonly chunks: ChunkReader | undefined
   readonly source: RecoveryReport['source']
   readonly unhinted: readonly Segment[]
   /** How many records were applied so far. */
@@ -323,8 +354,13 @@ interface Load {
 }
 
 /** Loads what the sealed segments hold, and as much of the tail as the checkpoint knows. */
-function loadKeydir(segments: Segments, tail: readonly Segment[], kind: KeydirKind): Load {
-  const checkpoint = loadCheckpoint(segments, tail, kind)
+function loadKeydir(
+  segments: Segments,
+  tail: readonly Segment[],
+  kind: KeydirKind,
+  mayLoadCheckpoint: boolean,
+): Load {
+  const checkpoint = mayLoadCheckpoint ? loadCheckpoint(segments, tail, kind) : undefined
   if (checkpoint !== undefined) {
     const replay = new Replay(checkpoint.keydir, segments)
     const unhinted = replay.loadNewer(checkpoint.position)
@@ -332,6 +368,7 @@ function loadKeydir(segments: Segments, tail: readonly Segment[], kind: KeydirKi
     const first = tail.find((segment) => segment.id === tailId)
     return {
       replay,
+      chunks: checkpoint.chunks,
       source: 'checkpoint',
       unhinted,
       loadedCount: replay.recordCount,
@@ -344,6 +381,7 @@ function loadKeydir(segments: Segments, tail: readonly Segment[], kind: KeydirKi
   const unhinted = replay.loadSealed(segments.listed)
   return {
     replay,
+    chunks: undefined,
     source: unhinted.length > 0 ? 'segments' : 'hints',
     unhinted,
     loadedCount: replay.recordCount,

@@ -180,9 +180,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         this.#adopter?.stalled()
       },
       failed: (error) => this.#tell(error),
-      reloaded: (cause) => {
+      reloaded: (why) => {
         this.#wasDamaged = true
-        this.#tell(new StoreError('FIRKIN_CORRUPT', 'The checkpoint was damaged', { cause }))
+        this.#tell(why)
       },
     })
     this.#reader = new ViewReader(this.#engine, options)
@@ -209,7 +209,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       sealer.makeUp(recovered.report.unhinted)
       this.#chores.every(MERGE_LOOK_MS, () => merger.consider())
     }
-    timers.setImmediate(() => this.#events.emit('recover', recovered.report))
+    const { checkpointFault } = recovered.report
+    this.#wasDamaged = checkpointFault !== undefined
+    timers.setImmediate(() => {
+      this.#events.emit('recover', recovered.report)
+      if (checkpointFault !== undefined) this.#tell(checkpointFault)
+    })
   }
 
   /** @internal As {@link open}, on another environment. */

@@ -360,8 +360,7 @@ class Verifier {
   #verifyCheckpoint(names: readonly string[], manifest: Manifest): void {
     if (!names.includes(CHECKPOINT_NAME)) return
     const path = this.#path(CHECKPOINT_NAME)
-    const fault = this.#guard(() => verifyCheckpoint(this.#files, path, manifest.storeId))
-    if (fault !== undefined) this.#add('checkpoint', path, fault, 'The checkpoint is damaged')
+    this.#guard(() => verifyCheckpoint(this.#files, path, manifest.storeId))
   }
 
   #findLeftovers(names: readonly string[], manifest: Manifest, tailIds: readonly number[]): void {

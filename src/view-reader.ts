@@ -2,7 +2,7 @@
 
 import { decodeValue, type Key } from './encoding.ts'
 import type { Engine } from './engine.ts'
-import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
+import { type Entry, type KnownKeydir, NO_ENTRY } from './keydir/keydir.ts'
 import type { KeyEncoding, ValueEncoding } from './options.ts'
 import type { ResolvedRange } from './range.ts'
 import type { Wanted } from './read-ahead.ts'
@@ -43,14 +43,14 @@ export class ViewReader<V> {
   }
 
   /** The value of an entry; the record is read and verified. */
-  value(keydir: Keydir, entry: Entry): V {
+  value(keydir: KnownKeydir, entry: Entry): V {
     const engine = this.#engine
     engine.read(keydir, entry)
     return decodeValue(this.#encodings.valueEncoding, engine, engine.valueAt)
   }
 
   /** The key of an entry, in memory of its own. */
-  key(keydir: Keydir, entry: Entry): string | Buffer {
+  key(keydir: KnownKeydir, entry: Entry): string | Buffer {
     const { entries } = keydir
     return this.#encodings.keyEncoding === 'utf8'
       ? entries.keyText(entry)

@@ -18,6 +18,7 @@ import {
   type Keydir,
   type KeydirCursor,
   type KeyRange,
+  type KnownKeydir,
   NO_ENTRY,
 } from './keydir/keydir.ts'
 import type { ResolvedRange } from './range.ts'
@@ -40,7 +41,7 @@ interface OpenView extends View {
 
 /** An entry, and the keydir that holds it. */
 export interface Found {
-  keydir: Keydir
+  keydir: KnownKeydir
   entry: Entry
 }
 
@@ -166,7 +167,7 @@ export type LookAhead = (keydir: Keydir, list: readonly Entry[], count: number) 
  */
 export class ViewCursor {
   /** The keydir of the entry that `next` gave last. */
-  keydir: Keydir
+  keydir: KnownKeydir
   /** Where that entry is in `ahead`; -1 where it was not taken ahead. */
   place = -1
   readonly #views: Views

@@ -235,7 +235,7 @@ function checkpointState(
   const path = join(directory, CHECKPOINT_NAME)
   if (!(systemFiles.list(directory) ?? []).includes(CHECKPOINT_NAME)) return 'missing'
   try {
-    if (verifyCheckpoint(systemFiles, path, storeId) !== undefined) return 'damaged'
+    verifyCheckpoint(systemFiles, path, storeId)
   } catch (error) {
     if (error instanceof CorruptionError) return 'damaged'
     throw asReadFailure(error, path)

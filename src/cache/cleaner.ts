@@ -155,7 +155,7 @@ export class Cleaner {
     const engine = this.#engine
     const { bytes } = page
     const key = bytes.subarray(fields.keyAt, fields.valueAt)
-    const entry = engine.keydir.find(key, key.length)
+    const entry = engine.findKey(key, key.length)
     if (entry === NO_ENTRY) return
     const { entries } = engine.keydir
     if (entries.segmentOf(entry) !== segment.id || entries.offsetOf(entry) !== offset) return

@@ -19,7 +19,7 @@ import type { Engine } from '../engine.ts'
 import { systemLoop } from '../event-loop.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import type { Group } from '../group.ts'
-import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
+import { type Entry, type KnownKeydir, NO_ENTRY } from '../keydir/keydir.ts'
 import type { Labour } from '../merge/thread.ts'
 import { Store } from '../store.ts'
 import { monotonicMs } from '../time.ts'
@@ -66,6 +66,8 @@ export class Shelf {
   readonly #options: ResolvedCacheOptions<unknown>
   readonly #listener: ShelfListener
   readonly #order: Order
+  /** The keydir whose entries the order names. */
+  #ordered: KnownKeydir
   readonly #cleaner: Cleaner
   readonly #hints: Hints
   readonly #room: Room
@@ -85,6 +87,7 @@ export class Shelf {
   ) {
     this.#store = store
     this.#engine = engine
+    this.#ordered = engine.keydir
     this.#options = options
     this.#listener = listener
     const { recovery } = store.stats()
@@ -110,7 +113,10 @@ export class Shelf {
       segmentBytes: options.segmentBytes,
       giveUp: () => this.#giveUpNext('size'),
     })
-    store.on('error', (error) => listener.failed(this, error))
+    // A damaged checkpoint that opening did without has cost nothing.
+    store.on('error', (error) =>
+      error === recovery.checkpointFault ? listener.hindered(error) : listener.failed(this, error),
+    )
   }
 
   /**
@@ -248,7 +254,7 @@ export class Shelf {
     if (this.#options.maxEntries !== Number.POSITIVE_INFINITY) this.#makeCountFor(key)
     engine.key.encode(key)
     this.#watch(engine.put(stored, size, expiresAtMs))
-    this.#order.use(engine.keydir.find(engine.key.bytes, engine.key.size))
+    this.#order.use(engine.find())
     return true
   }
 
@@ -266,7 +272,7 @@ export class Shelf {
       return true
     }
     this.#watch(engine.put(NOTHING, 0, LONG_AGO))
-    const hiding = engine.keydir.find(engine.key.bytes, engine.key.size)
+    const hiding = engine.find()
     this.#order.forget(hiding)
     engine.expire(hiding)
     return false
@@ -289,7 +295,7 @@ export class Shelf {
     engine.rotate()
     this.#cleaner.deleteAll()
     engine.rebuild()
-    this.#order.clear()
+    this.#forgetOrder()
     this.#tagCount = 0
     this.#room.force(0)
   }
@@ -373,23 +379,33 @@ export class Shelf {
     const engine = this.#engine
     if (this.count < this.#options.maxEntries) return
     engine.key.encode(key)
-    if (engine.keydir.find(engine.key.bytes, engine.key.size) !== NO_ENTRY) return
+    if (engine.find() !== NO_ENTRY) return
     while (this.count >= this.#options.maxEntries && this.#giveUpNext('count') > 0);
   }
 
   /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where none is known. */
   #giveUpNext(why: Departure): number {
-    const { entries } = this.#engine.keydir
+    const engine = this.#engine
     // What the order does not know is older than all that it knows; the cleaner meets it first.
     if (this.#orderedFrom > 0 && this.#cleaner.oldestSequence < this.#orderedFrom) return 0
     for (;;) {
       const entry = this.#order.next()
       if (entry === NO_ENTRY) return 0
-      if (!entries.isLive(entry) || isTagKey(entries.keyView(entry))) continue
+      const isLive = engine.isLive(entry)
+      if (engine.keydir !== this.#ordered) return this.#forgetOrder()
+      const { entries } = engine.keydir
+      if (!isLive || isTagKey(entries.keyView(entry))) continue
       const size = entries.sizeOf(entry)
       this.#giveUp(entry, why)
       return size
     }
+  }
+
+  /** Forgets an order that names the entries of a keydir which was loaded anew since. */
+  #forgetOrder(): 0 {
+    this.#ordered = this.#engine.keydir
+    this.#order.clear()
+    return 0
   }
 
   #giveUp(entry: Entry, why: Departure): void {

@@ -65,6 +65,33 @@ export interface KeydirImage {
  */
 export type ChunkSource = (arena: number, chunk: number) => Uint8Array
 
+/** What of an entry is read without looking for another one. */
+export type EntryReader = Pick<
+  Entries,
+  | 'count'
+  | 'expiringCount'
+  | 'locate'
+  | 'segmentOf'
+  | 'offsetOf'
+  | 'sizeOf'
+  | 'sequenceOf'
+  | 'expiresAtOf'
+  | 'keyView'
+  | 'keyText'
+>
+
+/**
+ * What anyone may ask of an open store's keydir: its figures, and what entries hold that the engine has answered. A
+ * restored keydir may turn out to be damaged wherever else it is touched, so that only those may look into it who know
+ * what to do then: recovery, which loads without the checkpoint, and the engine, which loads it anew.
+ */
+export interface KnownKeydir {
+  readonly kind: KeydirKind
+  readonly size: number
+  readonly byteSize: number
+  readonly entries: EntryReader
+}
+
 /** The contract that every kind keeps; test/keydir/contract.ts is its suite. */
 export interface Keydir {
   readonly kind: KeydirKind

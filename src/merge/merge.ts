@@ -26,7 +26,7 @@ import { HintDecoder } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { PUT } from '../format/record.ts'
 import { removeIfThere } from '../io/files.ts'
-import type { Keydir } from '../keydir/keydir.ts'
+import type { KnownKeydir } from '../keydir/keydir.ts'
 import type { MergePolicy, ResolvedOptions } from '../options.ts'
 import type { Sealer } from '../sealer.ts'
 import { openSealed } from '../segment/open.ts'
@@ -315,7 +315,7 @@ export class Merger {
   async #commit(
     going: readonly Segment[],
     targets: readonly CopyTarget[],
-    marked: Keydir,
+    marked: KnownKeydir,
   ): Promise<void> {
     const { segments } = this.#engine
     const goingIds = new Set(going.map((segment) => segment.id))

@@ -416,6 +416,9 @@ describe('a reader whose writer takes back what it has seen', () => {
     expect(later.stats().recovery.source).toBe('checkpoint')
     using snapshot = later.snapshot()
 
+    // It is read in turns, before anything of it changes.
+    await again.put('news', '1')
+    await later.refresh()
     expect(await takeBack(files, again, later)).toBe(true)
     await again.put('after', '1')
     await later.refresh()

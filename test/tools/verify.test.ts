@@ -151,6 +151,7 @@ describe('firkin verify', () => {
       expect(status).toBe(isShortcut(path.slice(store.length + 1)) ? 0 : 1)
       expect(stdout.includes(path)).toBe(!isSilent)
       expect(linesOf(stderr)).toHaveLength(1)
+      expect(stderr.startsWith('No damage: ')).toBe(isSilent)
     })
   })
 

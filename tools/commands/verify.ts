@@ -39,6 +39,11 @@ export function statusOf({ ok }: VerifyReport): Status {
   return ok ? STATUS.fine : STATUS.failed
 }
 
+/** What is said of a store that has lost nothing. */
+function verdictOf(noticeCount: number): string {
+  return noticeCount === 0 ? 'No damage' : `No data lost, ${countOf(noticeCount, 'notice')}`
+}
+
 /** Prints findings, and how much was read. */
 async function printReport(output: Output, report: VerifyReport): Promise<void> {
   const { findings, segments, records, bytes, ok } = report
@@ -49,5 +54,5 @@ async function printReport(output: Output, report: VerifyReport): Promise<void> 
   }
   const damaged = findings.filter(({ severity }) => severity === 'damage').length
   const read = `${countOf(records, 'record')}, ${output.size(bytes)} in ${countOf(segments, 'segment')}`
-  output.note(ok ? `No damage: ${read}` : `${countOf(damaged, 'damaged place')}: ${read}`)
+  output.note(`${ok ? verdictOf(findings.length) : countOf(damaged, 'damaged place')}: ${read}`)
 }
