@@ -443,11 +443,16 @@ export function checkNames(input: object, known: readonly string[], what: string
 /** @throws TypeError or RangeError where `value` is no integer from `low` to `high` */
 export function checkInteger(value: unknown, low: number, high: number, name: string): void {
   if (typeof value !== 'number' || !Number.isInteger(value)) {
-    throw new TypeError(`Option ${name} is ${String(value)}; it must be an integer`)
+    throw new TypeError(`Option ${name} is ${shown(value)}; it must be an integer`)
   }
   if (value < low || value > high) {
     throw new RangeError(`Option ${name} is ${value}; it must be from ${low} to ${high}`)
   }
+}
+
+/** A value that is not the number that it should be: text in quotes, for without them it may look like one. */
+export function shown(value: unknown): string {
+  return typeof value === 'string' ? JSON.stringify(value) : String(value)
 }
 
 /** @throws TypeError where `value` is of another type */

@@ -1,5 +1,5 @@
 import { MAX_UINT48 } from './format/bytes.ts'
-import { checkNames, checkObject } from './options.ts'
+import { checkNames, checkObject, shown } from './options.ts'
 
 /** How long a put lives. At most one of the two; without either, the store's `ttlMs` counts. */
 export interface PutOptions {
@@ -29,7 +29,7 @@ export function expiresAt(
   if (until !== undefined) return checkMoment(until instanceof Date ? until.getTime() : until)
   if (ttlMs === undefined) return storeTtlMs === 0 ? 0 : fromNow(storeTtlMs, clock)
   if (typeof ttlMs !== 'number' || Number.isNaN(ttlMs)) {
-    throw new TypeError(`Option ttlMs is ${String(ttlMs)}; it must be a number`)
+    throw new TypeError(`Option ttlMs is ${shown(ttlMs)}; it must be a number`)
   }
   if (ttlMs < 1) throw new RangeError(`Option ttlMs is ${ttlMs}; the least is 1`)
   return ttlMs === Number.POSITIVE_INFINITY ? 0 : fromNow(ttlMs, clock)
@@ -41,7 +41,7 @@ function fromNow(ttlMs: number, clock: () => number): number {
 
 function checkMoment(momentMs: unknown): number {
   if (typeof momentMs !== 'number' || Number.isNaN(momentMs)) {
-    throw new TypeError(`Option expiresAt is ${String(momentMs)}; it must be a Date or a number`)
+    throw new TypeError(`Option expiresAt is ${shown(momentMs)}; it must be a Date or a number`)
   }
   if (momentMs === Number.POSITIVE_INFINITY) return 0
   if (momentMs > MAX_UINT48) {

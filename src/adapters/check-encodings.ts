@@ -18,12 +18,12 @@ export function checkEncodings(
   source: Encoded,
   values: readonly string[],
 ): void {
-  // What has no encoding, a promise of a store for example, is neither.
-  const { keyEncoding = kind === 'cache' ? 'utf8' : undefined, valueEncoding } = Object(source)
-  if (keyEncoding === undefined || valueEncoding === undefined) {
+  const { keyEncoding, valueEncoding } = Object(source)
+  // Only a store says how its keys are encoded; a promise of one says nothing.
+  if (valueEncoding === undefined || (keyEncoding === undefined) !== (kind === 'cache')) {
     throw new TypeError(`${adapter} takes an open ${kind}, and this is none`)
   }
-  if (keyEncoding !== 'utf8') {
+  if (kind === 'store' && keyEncoding !== 'utf8') {
     throw new TypeError(`${adapter} takes a ${kind} with keyEncoding utf8, not ${keyEncoding}`)
   }
   checkValueEncoding(adapter, kind, valueEncoding, values)

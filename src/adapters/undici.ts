@@ -15,7 +15,10 @@ import { createHash } from 'node:crypto'
 import { Writable } from 'node:stream'
 import type { cacheStores } from 'undici'
 import { type CacheOptions, openCache, type PersistentCache } from '../cache/cache.ts'
+import { MAX_CACHE_BYTES, MAX_ENTRY_SHARE, MIN_CACHE_BYTES } from '../cache/options.ts'
+import { checkInteger, checkNames, checkObject } from '../options.ts'
 import { systemClock } from '../time.ts'
+import { checkEncodings } from './check-encodings.ts'
 
 /** What undici asks of a store. */
 type CacheStore = Pick<
@@ -50,6 +53,16 @@ interface Variants {
   readonly sets: readonly (readonly string[])[]
 }
 
+const OPTION_NAMES = [
+  'maxSize',
+  'maxEntrySize',
+  'maxCount',
+  'policy',
+  'strict',
+  'mapping',
+  'clock',
+] as const satisfies (keyof FirkinCacheStoreOptions)[]
+
 const MAX_BODY_BYTES = 5 * 2 ** 20
 /** What a response takes beside its body, at most; where that is not enough the cache refuses it. */
 const HEAD_ROOM = 64 * 1024
@@ -79,7 +92,7 @@ export class FirkinCacheStore implements CacheStore {
   readonly #writing = new Map<string, Set<ResponseWriter>>()
 
   /**
-   * @param cache stays the caller's to close, unless `close` is called here
+   * @param cache stays the caller's to close, unless `close` is called here; its values are bytes
    * @param options `maxEntrySize`: the largest body, in bytes, 5 MiB by default; `clock`: the cache's
    */
   constructor(
@@ -89,11 +102,8 @@ export class FirkinCacheStore implements CacheStore {
       clock = systemClock,
     }: { maxEntrySize?: number; clock?: () => number } = {},
   ) {
-    if (!Number.isInteger(maxEntrySize) || maxEntrySize < 0) {
-      throw new RangeError(
-        `Option maxEntrySize is ${maxEntrySize}; it must be an integer from 0 on`,
-      )
-    }
+    checkEncodings('FirkinCacheStore', 'cache', cache, ['buffer'])
+    checkInteger(maxEntrySize, 0, Number.MAX_SAFE_INTEGER, 'maxEntrySize')
     this.cache = cache
     this.#maxEntrySize = maxEntrySize
     this.#clock = clock
@@ -107,10 +117,18 @@ export class FirkinCacheStore implements CacheStore {
    */
   static async open(
     directory: string,
-    { maxSize, maxEntrySize, maxCount, ...rest }: FirkinCacheStoreOptions,
+    options: FirkinCacheStoreOptions,
   ): Promise<FirkinCacheStore> {
-    const most = Math.floor(maxSize / 8)
-    const bodySize = maxEntrySize ?? Math.max(0, Math.min(MAX_BODY_BYTES, most - HEAD_ROOM))
+    checkObject(options, 'Options')
+    checkNames(options, OPTION_NAMES, 'option')
+    const { maxSize, maxEntrySize, maxCount, ...rest } = options
+    checkInteger(maxSize, MIN_CACHE_BYTES, MAX_CACHE_BYTES, 'maxSize')
+    const most = Math.floor(maxSize / MAX_ENTRY_SHARE) - HEAD_ROOM
+    if (maxEntrySize !== undefined) checkInteger(maxEntrySize, 0, most, 'maxEntrySize')
+    if (maxCount !== undefined && maxCount !== Number.POSITIVE_INFINITY) {
+      checkInteger(maxCount, 1, Number.MAX_SAFE_INTEGER, 'maxCount')
+    }
+    const bodySize = maxEntrySize ?? Math.min(MAX_BODY_BYTES, most)
     const cache = await openCache(directory, {
       ...rest,
       maxBytes: maxSize,

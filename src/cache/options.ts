@@ -3,6 +3,7 @@ import {
   checkNames,
   checkObject,
   resolveOptions,
+  shown,
   type ValueEncoding,
 } from '../options.ts'
 import { systemClock } from '../time.ts'
@@ -116,7 +117,9 @@ export interface ResolvedCacheOptions<V> {
 
 const KIB = 1024
 const MIB = 1024 * KIB
-const MAX_BYTES = 2 ** 39
+/** What a cache's `maxBytes` may be. */
+export const MIN_CACHE_BYTES = MIB
+export const MAX_CACHE_BYTES = 2 ** 39
 const MAX_ENTRY_BYTES = 2 ** 30
 const MAX_MS = 2 ** 47
 const INFINITE = Number.POSITIVE_INFINITY
@@ -126,8 +129,8 @@ const POLICIES: readonly string[] = ['sieve', 'lru', 'fifo']
 /** A cache has about so many segments: fewer are given back later, more are more files. */
 const SEGMENT_COUNT = 64
 const MAX_SEGMENT_COUNT = 512
-/** A larger entry would put too much out at once. */
-const MAX_ENTRY_SHARE = 8
+/** No entry takes more than this part of the cache: a larger one would put too much out at once. */
+export const MAX_ENTRY_SHARE = 8
 
 const OPTION_NAMES = [
   'maxBytes',
@@ -153,7 +156,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
   checkObject(input, 'Cache options')
   checkNames(input, OPTION_NAMES, 'cache option')
   const { maxBytes } = input
-  checkInteger(maxBytes, MIB, MAX_BYTES, 'maxBytes')
+  checkInteger(maxBytes, MIN_CACHE_BYTES, MAX_CACHE_BYTES, 'maxBytes')
   const segmentBytes = Math.max(
     Math.ceil(maxBytes / MAX_SEGMENT_COUNT),
     Math.min(16 * MIB, Math.max(64 * KIB, Math.floor(maxBytes / SEGMENT_COUNT))),
@@ -177,7 +180,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
   checkMs(staleMs, 'staleMs')
   checkMs(errorTtlMs, 'errorTtlMs')
   if (typeof earlyRefresh !== 'number' || !(earlyRefresh >= 0 && earlyRefresh < INFINITE)) {
-    throw new RangeError(`Option earlyRefresh is ${String(earlyRefresh)}; it must be 0 or more`)
+    throw new RangeError(`Option earlyRefresh is ${shown(earlyRefresh)}; it must be 0 or more`)
   }
   if (!POLICIES.includes(policy)) {
     throw new TypeError(
@@ -210,7 +213,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
 /** @throws TypeError, RangeError where `value` is no time from 0 on; `Infinity` is one */
 export function checkMs(value: unknown, name: string): void {
   if (typeof value !== 'number' || Number.isNaN(value)) {
-    throw new TypeError(`Option ${name} is ${String(value)}; it must be a number`)
+    throw new TypeError(`Option ${name} is ${shown(value)}; it must be a number`)
   }
   if (value < 0 || (value > MAX_MS && value !== INFINITE)) {
     throw new RangeError(`Option ${name} is ${value}; it must be from 0 to ${MAX_MS}`)

@@ -1,10 +1,12 @@
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import type { cacheStores } from 'undici'
 import { describe, expect, it } from 'vitest'
 import { FirkinCacheStore, type FirkinCacheStoreOptions } from '../../src/adapters/undici.ts'
-import { openCache } from '../../src/cache/cache.ts'
+import { openCache, type PersistentCache } from '../../src/cache/cache.ts'
+import { open } from '../../src/index.ts'
 import { withDirectory } from '../support/directory.ts'
 
 type MemoryCacheStore = InstanceType<typeof cacheStores.MemoryCacheStore>
@@ -382,7 +384,46 @@ describe('limits', () => {
       const kept = store.get(keyOf('/'))?.body as readonly Buffer[] | undefined
 
       expect(kept?.[0]?.equals(body)).toBe(true)
-      expect(() => new FirkinCacheStore(cache, { maxEntrySize: 1.5 })).toThrow(RangeError)
+      expect(() => new FirkinCacheStore(cache, { maxEntrySize: 1.5 })).toThrow(TypeError)
+      expect(() => new FirkinCacheStore(cache, { maxEntrySize: -1 })).toThrow(RangeError)
+    })
+  })
+
+  it.each([
+    [undefined, TypeError, 'Options must be an object'],
+    [{}, TypeError, 'Option maxSize is undefined; it must be an integer'],
+    [{ maxSize: '5' }, TypeError, 'Option maxSize is "5"; it must be an integer'],
+    [{ maxSize: 5 }, RangeError, 'Option maxSize is 5; it must be from 1048576 to 549755813888'],
+    [{ maxSize: MIB, maxEntrySize: '5' }, TypeError, 'Option maxEntrySize is "5"; it must be'],
+    [{ maxSize: MIB, maxEntrySize: -1 }, RangeError, 'Option maxEntrySize is -1; it must be'],
+    [{ maxSize: MIB, maxEntrySize: 65_537 }, RangeError, 'it must be from 0 to 65536'],
+    [{ maxSize: MIB, maxCount: 0 }, RangeError, 'Option maxCount is 0; it must be from 1'],
+    [{ maxSize: MIB, maxCount: '5' }, TypeError, 'Option maxCount is "5"; it must be an integer'],
+    [{ maxSize: MIB, maxsize: 5 }, TypeError, 'Unknown option maxsize; did you mean maxSize?'],
+    [{ maxBytes: MIB }, TypeError, 'Unknown option maxBytes'],
+    [{ maxSize: MIB, policy: 'lfu' }, TypeError, 'Option policy is lfu; it must be one of'],
+  ])('is refused with %j, in the words of its own options', async (options, kind, message) => {
+    await withDirectory(async (directory) => {
+      const opening = FirkinCacheStore.open(directory, options as FirkinCacheStoreOptions)
+
+      await expect(opening).rejects.toThrow(kind)
+      await expect(opening).rejects.toThrow(message)
+    })
+  })
+
+  it('is refused on a cache whose values are not bytes, and on what is none', async () => {
+    await withDirectory(async (directory) => {
+      await using store = await open(join(directory, 'store'), { valueEncoding: 'utf8' })
+      for (const valueEncoding of ['json', 'utf8'] as const) {
+        const path = join(directory, valueEncoding)
+        await using cache = await openCache<unknown>(path, { maxBytes: MIB, valueEncoding })
+        expect(() => new FirkinCacheStore(cache as PersistentCache<Buffer>)).toThrow(
+          `a cache with valueEncoding buffer or a codec, not ${valueEncoding}`,
+        )
+      }
+      for (const none of [undefined, {}, Promise.resolve(), store]) {
+        expect(() => new FirkinCacheStore(none as PersistentCache<Buffer>)).toThrow(TypeError)
+      }
     })
   })
 })

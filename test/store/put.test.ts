@@ -61,7 +61,7 @@ describe('put', () => {
 
   it.each([
     [{ ttl: 1 }, 'Unknown put option ttl; did you mean ttlMs?'],
-    [{ ttlMs: '1' }, 'Option ttlMs is 1; it must be a number'],
+    [{ ttlMs: '1' }, 'Option ttlMs is "1"; it must be a number'],
     [{ ttlMs: 0 }, 'Option ttlMs is 0; the least is 1'],
     [{ ttlMs: -5 }, 'the least is 1'],
     [{ ttlMs: Number.NaN }, 'it must be a number'],

@@ -36,7 +36,7 @@ describe('a range', () => {
     [{ prefix: null }, TypeError, 'Option prefix must be a string or a Uint8Array'],
     [{ lte: '\ud800' }, TypeError, 'The key has a lone surrogate'],
     [{ reverse: 1 }, TypeError, 'Option reverse must be a boolean'],
-    [{ limit: '1' }, TypeError, 'Option limit is 1; it must be an integer'],
+    [{ limit: '1' }, TypeError, 'Option limit is "1"; it must be an integer'],
     [{ limit: 1.5 }, TypeError, 'Option limit is 1.5; it must be an integer'],
     [{ limit: -1 }, RangeError, 'Option limit is -1'],
     [[], TypeError, 'must be an object'],
