@@ -54,3 +54,23 @@ export class CorruptionError extends StoreError {
     this.offset = offset
   }
 }
+
+/** What passes by itself: no room, no descriptors, no memory, no thread. */
+const PASSING: ReadonlySet<unknown> = new Set([
+  'ENOSPC',
+  'EDQUOT',
+  'EMFILE',
+  'ENFILE',
+  'ENOMEM',
+  'EAGAIN',
+  'ERR_WORKER_INIT_FAILED',
+  'ERR_WORKER_OUT_OF_MEMORY',
+])
+
+/** The code of what passes by itself in an error or in what caused it, so that it is worth trying again soon. */
+export function passingCode(error: unknown): string | undefined {
+  for (let each = error; each instanceof Error; each = each.cause) {
+    if ('code' in each && PASSING.has(each.code)) return String(each.code)
+  }
+  return undefined
+}

@@ -4,7 +4,7 @@ export type { Key } from './encoding.ts'
 export { CorruptionError, type ErrorCode, StoreError } from './errors.ts'
 export type { KeydirKind } from './keydir/keydir.ts'
 export type { LostKey } from './losses.ts'
-export type { MergeCallOptions, MergeProgress, MergeReport } from './merge/call.ts'
+export type { LeftOutSegment, MergeCallOptions, MergeProgress, MergeReport } from './merge/call.ts'
 export type { MergePlan, PlanEntry, PlanReason } from './merge/plan.ts'
 export type {
   KeyEncoding,

@@ -1,4 +1,6 @@
+import type { StoreError } from './errors.ts'
 import type { KeydirKind } from './keydir/keydir.ts'
+import type { LeftOutSegment } from './merge/call.ts'
 import type { RecoveryReport } from './recovery.ts'
 import type { Segment } from './segment/segment.ts'
 
@@ -47,6 +49,12 @@ export interface StoreStats {
     readonly count: number
     readonly bytesRead: number
     readonly bytesGained: number
+    /** The segments that no merge rewrites, for they cannot be read whole; as far as one has come across them. */
+    readonly leftOut: readonly LeftOutSegment[]
+    /** Why the last merge failed; `undefined` where it did not. */
+    readonly lastError: StoreError | undefined
+    /** After one that failed: how long until one may start by itself again, in milliseconds. */
+    readonly restMs: number
   }
   /** Whether files are mapped. */
   readonly mapping: boolean

@@ -404,10 +404,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   /**
-   * Merges all that has anything to give back, the active segment included; resolves when the space is free.
+   * Merges all that has anything to give back, the active segment included; resolves when the space is free. A segment
+   * that cannot be read whole stays: the event `error` tells why, and the report names it.
    *
    * @throws {@link StoreError} FIRKIN_MERGE_RUNNING, FIRKIN_MERGE_FAILED, FIRKIN_READ_ONLY
-   * @throws {@link CorruptionError} where a segment is damaged; the store is as it was
    */
   async merge(options?: MergeCallOptions): Promise<MergeReport> {
     this.#assertOpen()
@@ -442,7 +442,13 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       nextSequence: engine.nextSequence,
       openViews: engine.views.openCount,
       expiredKeys: this.#sweeper?.expiredCount ?? 0,
-      merge: { running: this.#merger?.running ?? false, ...this.#mergeTotals },
+      merge: {
+        running: this.#merger?.running ?? false,
+        ...this.#mergeTotals,
+        leftOut: this.#merger?.leftOut ?? [],
+        lastError: this.#merger?.lastError,
+        restMs: this.#merger?.restMs ?? 0,
+      },
       mapping: mappingAvailable && this.#options.mapping,
       recovery: this.#recovery,
     }

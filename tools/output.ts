@@ -79,7 +79,7 @@ export class Output {
 
   /** Adds an object to standard output, as a line of JSON. */
   async json(value: unknown): Promise<void> {
-    const json = JSON.stringify(value)
+    const json = JSON.stringify(value, errorsAsText)
     await this.line(this.isTerminal ? showJson(json) : json)
   }
 
@@ -175,4 +175,9 @@ function stackOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const cause = error.cause === undefined ? '' : `\ncaused by ${stackOf(error.cause)}`
   return (error.stack ?? error.message) + cause
+}
+
+/** An error is what it says. */
+function errorsAsText(_: string, value: unknown): unknown {
+  return value instanceof Error ? value.message : value
 }

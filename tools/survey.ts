@@ -10,6 +10,7 @@ import { CHECKPOINT_NAME, hintName, segmentName } from '../src/format/names.ts'
 import { PUT, type RecordFields } from '../src/format/record.ts'
 import { readWhole, systemFiles } from '../src/io/files.ts'
 import { lockHolder } from '../src/io/lock.ts'
+import type { LeftOutSegment } from '../src/merge/call.ts'
 import { scanSegment } from '../src/segment/scan.ts'
 import { readFileHeader } from '../src/segment/segment.ts'
 import type { SegmentStats, StoreStats } from '../src/stats.ts'
@@ -59,7 +60,12 @@ export interface StoreSurvey {
   readonly checkpoint: ShortcutState
   /** What `firkin merge --all` would do. */
   readonly merge:
-    | { readonly segments: number; readonly bytesRead: number; readonly bytesGained: number }
+    | {
+        readonly segments: number
+        readonly bytesRead: number
+        readonly bytesGained: number
+        readonly leftOut: readonly LeftOutSegment[]
+      }
     | undefined
   readonly segments: readonly SegmentSurvey[]
   /** Bytes at the end that a crash left unfinished; the next open to write cuts them. */
@@ -96,7 +102,7 @@ export async function surveyStore(directory: string): Promise<StoreSurvey> {
     deadBytes: sound?.deadBytes,
     tombstoneBytes: sound?.tombstoneBytes,
     checkpoint: checkpointState(path, manifest, sound),
-    merge: sound === undefined ? undefined : mergeGain(sound),
+    merge: sound === undefined ? undefined : mergeGain(path, sound),
     segments,
     tornBytes: (sound?.recovery.torn ?? []).reduce((sum, { bytes }) => sum + bytes, 0),
     damage: read instanceof CorruptionError ? read.message : undefined,
@@ -243,7 +249,7 @@ function checkpointState(
   return stats === undefined || stats.recovery.source === 'checkpoint' ? 'sound' : 'stale'
 }
 
-function mergeGain(stats: StoreStats): NonNullable<StoreSurvey['merge']> {
-  const { segments, bytesRead, bytesGained } = sumUp(planMerge(stats, true))
-  return { segments: segments.length, bytesRead, bytesGained }
+function mergeGain(directory: string, stats: StoreStats): NonNullable<StoreSurvey['merge']> {
+  const { segments, leftOut, bytesRead, bytesGained } = sumUp(planMerge(directory, stats, true))
+  return { segments: segments.length, bytesRead, bytesGained, leftOut }
 }

@@ -156,7 +156,7 @@ export function writeFully(
 
 /** Reads up to `size` bytes at `position`; fewer only where the file ends. */
 export function readFully(
-  files: Files,
+  files: Pick<Files, 'read'>,
   file: FileDescriptor,
   target: Uint8Array,
   size: number,

@@ -1,5 +1,6 @@
 /** What a caller of `store.merge` gives, and gets. */
 
+import type { StoreError } from '../errors.ts'
 import { checkNames, checkObject, checkType } from '../options.ts'
 import type { CopyProgress } from './copy.ts'
 import type { MergePlan, PlanEntry } from './plan.ts'
@@ -29,11 +30,22 @@ export interface MergeProgress extends CopyProgress {
   readonly bytesTotal: number
 }
 
+/** A segment that no merge rewrites, for it cannot be read whole. Its sound records are served as ever. */
+export interface LeftOutSegment {
+  readonly id: number
+  /** The segment's size in bytes. */
+  readonly bytes: number
+  /** What is wrong with it: a `CorruptionError` where it is damaged. */
+  readonly error: StoreError
+}
+
 /** What a merge did, or with `dryRun` would do. */
 export interface MergeReport {
   readonly dryRun: boolean
   /** Each segment that goes, and why. */
   readonly segments: readonly PlanEntry[]
+  /** The segments that stay because they cannot be read whole, as far as a merge has come across them. */
+  readonly leftOut: readonly LeftOutSegment[]
   /** The ids of the segments that came. */
   readonly created: readonly number[]
   readonly bytesRead: number
@@ -54,14 +66,19 @@ export function checkCallOptions(options: MergeCallOptions): void {
 }
 
 /** What a plan would do, or, where it is empty, has done. */
-export function planned(plan: MergePlan, dryRun: boolean): MergeReport {
-  const segments = [...plan.inputs, ...plan.expired]
+export function planned(
+  plan: MergePlan,
+  leftOut: readonly LeftOutSegment[],
+  dryRun: boolean,
+): MergeReport {
+  const segments = [...plan.inputs, ...plan.unread]
   const bytesRead = plan.inputs.reduce((sum, { bytes }) => sum + bytes, 0)
   const bytesGained = segments.reduce((sum, entry) => sum + entry.bytesGained, 0)
   const bytesGone = segments.reduce((sum, { bytes }) => sum + bytes, 0)
   return {
     dryRun,
     segments,
+    leftOut,
     created: [],
     bytesRead,
     bytesWritten: bytesGone - bytesGained,

@@ -10,11 +10,11 @@
  */
 
 import { join } from 'node:path'
-import { CorruptionError } from '../errors.ts'
+import { CorruptionError, passingCode, StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { segmentName } from '../format/names.ts'
 import { EXPIRES, type Page, PUT, type RecordFields, TOMBSTONE } from '../format/record.ts'
-import type { Files } from '../io/files.ts'
+import { errorCode, type Files } from '../io/files.ts'
 import { scanSegment, Window } from '../segment/scan.ts'
 import { type CopyTarget, type TargetHome, Targets } from './targets.ts'
 
@@ -41,13 +41,26 @@ export interface CopyProgress {
   readonly bytesWritten: number
 }
 
+/** A source that cannot be read, for a reason that is not damage and does not pass. */
+export class SourceError extends StoreError {
+  /** The path of the source. */
+  readonly file: string
+
+  constructor(file: string, cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    super('FIRKIN_READ_FAILED', `Cannot read ${file}: ${reason}`, { cause })
+    this.file = file
+  }
+}
+
 /** Progress is told after so many bytes were read. */
 const STEP_SIZE = 1024 * 1024
 
 /**
  * Copies, and yields after every step. Where it throws or is left, the targets are removed.
  *
- * @throws {@link CorruptionError} where a source is damaged
+ * @throws {@link CorruptionError} where a source is damaged, {@link SourceError} where it cannot be read; anything
+ * else has nothing to do with any one source
  */
 export function* copySegments(
   files: Files,
@@ -81,9 +94,10 @@ function* copySource(
   tombstones: Tombstones,
 ): Generator<number> {
   const path = join(job.directory, segmentName(source.id))
-  const file = files.open(path, 'read')
+  const file = reading(path, () => files.open(path, 'read'))
   try {
-    const window = new Window(files, file, source.size)
+    const read: Files['read'] = (...range) => reading(path, () => files.read(...range))
+    const window = new Window({ read }, file, source.size)
     let next = 0
     let from = FILE_HEADER_SIZE
     while (from < source.size) {
@@ -116,8 +130,22 @@ function* copySource(
       from = scan.end
       yield from
     }
+    const missingAt = source.live[next]
+    if (missingAt !== undefined) {
+      throw new CorruptionError('A record that is live is not there', path, missingAt)
+    }
   } finally {
     files.close(file)
+  }
+}
+
+/** Tells what stands in the way of reading a source, for longer than a moment, as a {@link SourceError}. */
+function reading<T>(path: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    const isOfSource = passingCode(error) === undefined && errorCode(error) !== undefined
+    throw isOfSource ? new SourceError(path, error) : error
   }
 }
 

@@ -15,12 +15,13 @@
  * Invariants
  * - Nothing is deleted before the manifest that does without it is durable.
  * - Between steps 4 and 6 the keydir may point into segments that are not of the set, but still open.
+ * - A segment that cannot be read whole ends no merge for good: it is left out, and the others are merged without it.
  */
 
 import { join } from 'node:path'
 import { removeCheckpoint } from '../checkpoint.ts'
 import type { Engine } from '../engine.ts'
-import { StoreError } from '../errors.ts'
+import { CorruptionError, passingCode, StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import { HintDecoder } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
@@ -34,12 +35,13 @@ import type { Segment } from '../segment/segment.ts'
 import { monotonicMs } from '../time.ts'
 import {
   checkCallOptions,
+  type LeftOutSegment,
   type MergeCallOptions,
   type MergeProgress,
   type MergeReport,
   planned,
 } from './call.ts'
-import type { CopyJob, CopyProgress } from './copy.ts'
+import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
 import { Offsets } from './offsets.ts'
 import { type MergePlan, planAll, planAutomatic } from './plan.ts'
 import { Slice, walkInSlices } from './slice.ts'
@@ -59,6 +61,16 @@ export interface MergeListener {
 /** How long no merge starts by itself after one has failed: twice as long each time, up to an hour. */
 const FIRST_REST_MS = 10_000
 const LAST_REST_MS = 3_600_000
+/** The same where what was in the way passes by itself. */
+const FIRST_SHORT_REST_MS = 1000
+const LAST_SHORT_REST_MS = 8000
+
+/** Why a segment is left out, and until when. */
+interface LeftOut {
+  readonly error: StoreError
+  readonly until: number
+}
+
 /** Merges one store. One merge runs at a time. */
 export class Merger {
   readonly #engine: Engine
@@ -73,6 +85,9 @@ export class Merger {
   /** How long no merge starts by itself after one that failed. */
   #restMs = 0
   #restsUntil = 0
+  #lastError: StoreError | undefined
+  /** What could not be read whole, by the segment's id. */
+  readonly #leftOut = new Map<number, LeftOut>()
 
   constructor(
     engine: Engine,
@@ -94,8 +109,27 @@ export class Merger {
     return this.#running !== undefined
   }
 
+  /** Why the last merge failed; `undefined` where it did not. */
+  get lastError(): StoreError | undefined {
+    return this.#lastError
+  }
+
+  /** How long no merge starts by itself, in milliseconds. */
+  get restMs(): number {
+    return Math.max(0, Math.ceil(this.#restsUntil - monotonicMs()))
+  }
+
+  /** The segments that no merge rewrites. */
+  get leftOut(): LeftOutSegment[] {
+    return this.#engine.segments.all.flatMap(({ id, usage }) => {
+      const error = this.#isLeftOut(id) ? this.#leftOut.get(id)?.error : undefined
+      return error === undefined ? [] : [{ id, bytes: usage.size, error }]
+    })
+  }
+
   /**
-   * Merges all that has anything to give back, the active segment included.
+   * Merges all that has anything to give back, the active segment included; but for what cannot be read whole, which
+   * is told and reported.
    *
    * @throws {@link StoreError} FIRKIN_MERGE_RUNNING, FIRKIN_MERGE_FAILED
    */
@@ -103,7 +137,7 @@ export class Merger {
     checkCallOptions(options)
     if (options.dryRun === true) {
       await this.#forgetExpired(options.signal)
-      return planned(this.#plan(options, true), true)
+      return planned(this.#plan(options, true), this.leftOut, true)
     }
     if (this.#running !== undefined) {
       throw new StoreError('FIRKIN_MERGE_RUNNING', 'A merge is running')
@@ -113,12 +147,12 @@ export class Merger {
       await this.#forgetExpired(signal)
       const before = this.#plan(options, true)
       // The active segment is not ended for nothing.
-      if (isEmpty(before)) return planned(before, false)
+      if (isEmpty(before)) return planned(before, this.leftOut, false)
       const engine = this.#engine
       endActive(engine)
       await engine.durability.sync()
       await this.#sealer.seal()
-      return await this.#run(this.#plan(options, false), signal, options.onProgress)
+      return await this.#runReadable(options, signal)
     }, options.signal)
     return await keepAlive(merging)
   }
@@ -128,23 +162,27 @@ export class Merger {
     this.releaseRetired()
     if (!this.#policy.automatic || this.#running !== undefined || !this.#isInWindow()) return
     if (!this.#engine.durability.isSound || monotonicMs() < this.#restsUntil) return
-    const plan = planAutomatic(this.#figures(false), this.#policy, this.#now())
-    if (isEmpty(plan)) return
-    this.#exclusively((signal) => this.#run(plan, signal, undefined)).then(
-      () => {
-        this.#restMs = 0
-      },
-      (error: unknown) => this.#rest(error),
+    const byPolicy = { byPolicy: true }
+    if (isEmpty(this.#plan(byPolicy, false))) return
+    const before = this.#lastError
+    this.#exclusively((signal) => this.#runReadable(byPolicy, signal)).catch((error: unknown) =>
+      this.#rest(error, before),
     )
   }
 
   /** Lets some time pass before the next merge starts by itself: what failed may fail again. */
-  #rest(error: unknown): void {
+  #rest(error: unknown, before: StoreError | undefined): void {
     // A store that is being closed has ended the merge itself.
     if (!(error instanceof StoreError) || error.code === 'FIRKIN_CLOSED') return
-    this.#restMs = Math.min(Math.max(FIRST_REST_MS, this.#restMs * 2), LAST_REST_MS)
+    const passing = passingCode(error)
+    const [first, last] =
+      passing === undefined
+        ? [FIRST_REST_MS, LAST_REST_MS]
+        : [FIRST_SHORT_REST_MS, LAST_SHORT_REST_MS]
+    this.#restMs = Math.min(Math.max(first, this.#restMs * 2), last)
     this.#restsUntil = monotonicMs() + this.#restMs
-    this.#listener.failed(error)
+    // What is tried again every few seconds is told once.
+    if (passing === undefined || passing !== passingCode(before)) this.#listener.failed(error)
   }
 
   /** Ends a merge that runs, and resolves when it is over. */
@@ -156,10 +194,15 @@ export class Merger {
 
   /** Deletes retired segments that no view can look into any more. */
   releaseRetired(): void {
-    for (const { id } of this.#engine.releaseRetired()) this.#removeFiles(id)
+    for (const { id } of this.#engine.releaseRetired()) {
+      this.#leftOut.delete(id)
+      this.#removeFiles(id)
+    }
   }
 
   #plan({ byPolicy = false }: MergeCallOptions, withActive: boolean): MergePlan {
+    // What is dead by a record that could not be written would be live again.
+    this.#engine.commits.writeStaged()
     const figures = this.#figures(withActive)
     return byPolicy
       ? planAutomatic(figures, this.#policy, this.#now())
@@ -192,15 +235,39 @@ export class Merger {
     const running = work(both)
     this.#running = running
     try {
-      return await running
+      const result = await running
+      this.#lastError = undefined
+      this.#restMs = 0
+      this.#restsUntil = 0
+      return result
     } catch (error) {
-      if (error instanceof StoreError || error === both.reason) throw error
-      throw new StoreError('FIRKIN_MERGE_FAILED', 'The merge failed; nothing was changed', {
-        cause: error,
-      })
+      if (error === both.reason) throw error
+      const failure = asFailure(error)
+      if (failure.code !== 'FIRKIN_CLOSED') this.#lastError = failure
+      throw failure
     } finally {
       this.#running = undefined
       this.#abort = undefined
+    }
+  }
+
+  /** Merges by a plan; where a segment turns out to be one that cannot be read whole, by another without it. */
+  async #runReadable(options: MergeCallOptions, signal: AbortSignal): Promise<MergeReport> {
+    for (;;) {
+      const plan = this.#plan(options, false)
+      if (isEmpty(plan)) return planned(plan, this.leftOut, false)
+      try {
+        return await this.#run(plan, signal, options.onProgress)
+      } catch (error) {
+        if (!(error instanceof CorruptionError || error instanceof SourceError)) throw error
+        const { segments } = this.#engine
+        const faulty = plan.inputs.find(({ id }) => segments.get(id).path === error.file)
+        if (faulty === undefined) throw error
+        // Damage stays; what a disk cannot read it may read another time.
+        const restMs = error instanceof CorruptionError ? Number.POSITIVE_INFINITY : LAST_REST_MS
+        this.#leftOut.set(faulty.id, { error, until: monotonicMs() + restMs })
+        this.#listener.failed(error)
+      }
     }
   }
 
@@ -213,8 +280,8 @@ export class Merger {
     const { segments } = this.#engine
     this.#listener.started(plan)
     const inputs = plan.inputs.map(({ id }) => segments.get(id))
-    const going = [...inputs, ...plan.expired.map(({ id }) => segments.get(id))]
-    const live = await this.#mark(inputs, going, signal)
+    const going = [...inputs, ...plan.unread.map(({ id }) => segments.get(id))]
+    const live = await this.#mark(plan, inputs, signal)
     const { keydir } = this.#engine
     // What made a record dead must be durable before the record goes.
     await this.#engine.durability.sync()
@@ -233,7 +300,8 @@ export class Merger {
     const bytesWritten = targets.reduce((sum, { sealed }) => sum + sealed.size, 0)
     const report: MergeReport = {
       dryRun: false,
-      segments: [...plan.inputs, ...plan.expired],
+      segments: [...plan.inputs, ...plan.unread],
+      leftOut: this.leftOut,
       created: targets.map(({ sealed }) => sealed.id),
       bytesRead: bytesTotal,
       bytesWritten,
@@ -246,25 +314,28 @@ export class Merger {
 
   /** Notes the live records of `inputs`, and forgets the keys that have expired in any segment that goes. */
   async #mark(
+    plan: MergePlan,
     inputs: readonly Segment[],
-    going: readonly Segment[],
     signal: AbortSignal,
   ): Promise<Map<number, Uint32Array>> {
     const offsets = new Map(inputs.map((segment) => [segment.id, new Offsets()]))
-    const goingIds = new Set(going.map((segment) => segment.id))
+    const unread = new Map(plan.unread.map(({ id, reason }) => [id, reason]))
     const nowMs = this.#now()
     await walkInSlices(
       this.#engine,
       (entry) => {
         const { entries } = this.#engine.keydir
         const id = entries.segmentOf(entry)
-        if (!goingIds.has(id)) return
-        const expiresAtMs = entries.expiresAtOf(entry)
         const list = offsets.get(id)
-        if (list === undefined || (expiresAtMs !== 0 && expiresAtMs <= nowMs)) {
+        const reason = unread.get(id)
+        if (list === undefined && reason === undefined) return
+        const expiresAtMs = entries.expiresAtOf(entry)
+        if (reason === 'expired' || (expiresAtMs !== 0 && expiresAtMs <= nowMs)) {
           this.#engine.expire(entry)
-        } else {
+        } else if (list !== undefined) {
           list.add(entries.offsetOf(entry))
+        } else {
+          throw new Error(`Segment ${id} was to be deleted unread, and has a live record`)
         }
       },
       signal,
@@ -391,7 +462,12 @@ export class Merger {
       maxSequence: segment.usage.maxSequence,
       lastExpiryMs: segment.usage.lastExpiryMs,
       sealed: withActive || listed.has(segment),
+      leftOut: this.#isLeftOut(segment.id),
     }))
+  }
+
+  #isLeftOut(id: number): boolean {
+    return monotonicMs() < (this.#leftOut.get(id)?.until ?? 0)
   }
 
   #isInWindow(): boolean {
@@ -445,7 +521,14 @@ function endActive(engine: Engine): void {
 }
 
 function isEmpty(plan: MergePlan): boolean {
-  return plan.inputs.length + plan.expired.length === 0
+  return plan.inputs.length + plan.unread.length === 0
+}
+
+function asFailure(error: unknown): StoreError {
+  if (error instanceof StoreError) return error
+  return new StoreError('FIRKIN_MERGE_FAILED', 'The merge failed; nothing was changed', {
+    cause: error,
+  })
 }
 
 function sumOfSizes(segments: readonly Segment[]): number {

@@ -8,7 +8,8 @@
  *
  * Invariants
  * - The active segment is never chosen.
- * - A segment is dropped unread only when all its puts have expired and nothing blocks its newest record.
+ * - A segment is dropped unread only when all its puts are dead or have expired and nothing blocks its newest record.
+ * - A segment that cannot be read whole is never rewritten, and blocks as long as it stays.
  */
 
 import type { MergePolicy } from '../options.ts'
@@ -27,6 +28,8 @@ export interface PlannedSegment {
   readonly lastExpiryMs: number
   /** Whether it may be chosen. */
   readonly sealed: boolean
+  /** Whether a merge has found that it cannot be read whole. */
+  readonly leftOut: boolean
 }
 
 /** Why a segment is part of a plan. */
@@ -37,6 +40,7 @@ export type PlanReason =
   | 'rides along'
   | 'small'
   | 'blocks tombstones'
+  | 'all dead'
   | 'expired'
 
 /** A segment of a plan. */
@@ -54,7 +58,9 @@ export interface MergePlan {
   /** Segments to be rewritten. */
   readonly inputs: readonly PlanEntry[]
   /** Segments to be deleted unread. */
-  readonly expired: readonly PlanEntry[]
+  readonly unread: readonly PlanEntry[]
+  /** The ids of segments that stay because they cannot be read whole. */
+  readonly leftOut: readonly number[]
   /** Tombstones, and expired puts, below this sequence are needed no more. */
   readonly dropBelow: number
 }
@@ -68,9 +74,8 @@ export function planAutomatic(
   policy: MergePolicy,
   nowMs: number,
 ): MergePlan {
-  const sealed = segments.filter((segment) => segment.sealed)
-  const expired = chooseExpired(segments, [], nowMs)
-  const left = sealed.filter((segment) => !expired.includes(segment))
+  const unread = chooseUnread(segments, [], nowMs)
+  const left = segments.filter((segment) => mayBeRead(segment) && !unread.includes(segment))
   const chosen = new Map<PlannedSegment, PlanReason>()
 
   for (const segment of left) {
@@ -99,18 +104,25 @@ export function planAutomatic(
   const taken = capInput(chosen, policy)
   // One small segment by itself stays small: it would be rewritten again and again.
   const [reason] = taken.size === 1 ? taken.values() : []
-  return finish(segments, reason === 'small' ? new Map() : taken, expired)
+  return finish(segments, reason === 'small' ? new Map() : taken, unread, nowMs)
 }
 
 /** Chooses every sealed segment that has anything to give back, or all that are small. */
 export function planAll(segments: readonly PlannedSegment[], nowMs: number): MergePlan {
-  const sealed = segments.filter((segment) => segment.sealed)
-  const expired = chooseExpired(segments, sealed, nowMs)
-  const left = sealed.filter((segment) => !expired.includes(segment))
+  const readable = segments.filter(mayBeRead)
+  const unread = chooseUnread(segments, readable, nowMs)
+  const left = readable.filter((segment) => !unread.includes(segment))
+  const wasteful = left.filter((segment) => segment.deadBytes > 0 || isExpired(segment, nowMs))
+  const blocking = blockingSequence(segments, [...unread, ...wasteful])
   const worthwhile = left.filter(
-    (segment) => segment.deadBytes > 0 || segment.tombstoneBytes > 0 || isExpired(segment, nowMs),
+    (segment) =>
+      wasteful.includes(segment) || (segment.tombstoneBytes > 0 && segment.maxSequence < blocking),
   )
-  return finish(segments, new Map(worthwhile.map((segment) => [segment, 'asked'])), expired)
+  return finish(segments, new Map(worthwhile.map((segment) => [segment, 'asked'])), unread, nowMs)
+}
+
+function mayBeRead({ sealed, leftOut }: PlannedSegment): boolean {
+  return sealed && !leftOut
 }
 
 function trigger(segment: PlannedSegment, policy: MergePolicy): PlanReason | undefined {
@@ -151,19 +163,25 @@ function chooseForTombstones(
   return gain >= policy.thresholdDeadRatio * bytes && bytes <= policy.maxInputBytes ? chosen : []
 }
 
-/** The wholly expired segments that nothing blocks, given what else is merged. */
-function chooseExpired(
+/** The segments without any live put that nothing blocks, given what else is merged. */
+function chooseUnread(
   all: readonly PlannedSegment[],
   merged: readonly PlannedSegment[],
   nowMs: number,
 ): PlannedSegment[] {
-  let expired = all.filter((segment) => segment.sealed && isExpired(segment, nowMs))
+  let unread = all.filter(
+    (segment) => segment.sealed && (isDead(segment) || isExpired(segment, nowMs)),
+  )
   for (;;) {
-    const blocking = blockingSequence(all, [...expired, ...merged])
-    const free = expired.filter((segment) => segment.maxSequence < blocking)
-    if (free.length === expired.length) return expired
-    expired = free
+    const blocking = blockingSequence(all, [...unread, ...merged])
+    const free = unread.filter((segment) => segment.maxSequence < blocking)
+    if (free.length === unread.length) return unread
+    unread = free
   }
+}
+
+function isDead(segment: PlannedSegment): boolean {
+  return segment.maxSequence > 0 && segment.deadPutCount === segment.putCount
 }
 
 function isExpired(segment: PlannedSegment, nowMs: number): boolean {
@@ -205,9 +223,10 @@ function capInput(
 function finish(
   all: readonly PlannedSegment[],
   chosen: ReadonlyMap<PlannedSegment, PlanReason>,
-  expired: readonly PlannedSegment[],
+  unread: readonly PlannedSegment[],
+  nowMs: number,
 ): MergePlan {
-  const dropBelow = blockingSequence(all, [...chosen.keys(), ...expired])
+  const dropBelow = blockingSequence(all, [...chosen.keys(), ...unread])
   const entry = (segment: PlannedSegment, reason: PlanReason, bytesGained: number): PlanEntry => ({
     id: segment.id,
     reason,
@@ -221,7 +240,12 @@ function finish(
         const tombstones = segment.maxSequence < dropBelow ? segment.tombstoneBytes : 0
         return entry(segment, reason, segment.deadBytes + tombstones)
       }),
-    expired: expired.map((segment) => entry(segment, 'expired', segment.size)),
+    unread: unread.map((segment) =>
+      entry(segment, isExpired(segment, nowMs) ? 'expired' : 'all dead', segment.size),
+    ),
+    leftOut: all
+      .filter((segment) => segment.leftOut && !unread.includes(segment))
+      .map(({ id }) => id),
     dropBelow,
   }
 }

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { CorruptionError } from '../errors.ts'
 import type { HintJob } from '../segment/hint-file.ts'
 import { timers } from '../time.ts'
-import type { CopyJob, CopyProgress } from './copy.ts'
+import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
 import type { CopyTarget } from './targets.ts'
 
 /** What the merge thread is to do. */
@@ -99,8 +99,9 @@ function run(
 
 /** An error that came from another thread has its fields, but not its class. */
 function withClass(error: unknown): unknown {
-  if (!(error instanceof Error) || !('code' in error) || error.code !== 'FIRKIN_CORRUPT')
-    return error
+  if (!(error instanceof Error) || !('code' in error) || !('file' in error)) return error
+  if (error.code === 'FIRKIN_READ_FAILED') return new SourceError(String(error.file), error.cause)
+  if (error.code !== 'FIRKIN_CORRUPT') return error
   const { message, file, offset } = error as CorruptionError
   return new CorruptionError(message.replace(` (${file}, offset ${offset})`, ''), file, offset)
 }

@@ -73,14 +73,14 @@ export interface ScanEnd {
 
 /** A window that slides over a file. */
 export class Window {
-  readonly #files: Files
+  readonly #files: Pick<Files, 'read'>
   readonly #file: FileDescriptor
   readonly #to: number
   #page = pageOf(Buffer.allocUnsafe(0))
   #from = 0
   #filled = 0
 
-  constructor(files: Files, file: FileDescriptor, to: number) {
+  constructor(files: Pick<Files, 'read'>, file: FileDescriptor, to: number) {
     this.#files = files
     this.#file = file
     this.#to = to

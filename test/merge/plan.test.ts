@@ -23,6 +23,7 @@ function segment(id: number, differing: Partial<PlannedSegment> = {}): PlannedSe
     maxSequence: id * 1000 + 999,
     lastExpiryMs: 0,
     sealed: true,
+    leftOut: false,
     ...differing,
   }
 }
@@ -48,7 +49,7 @@ describe('an automatic plan', () => {
   it('is empty where nothing is dead', () => {
     const plan = automatic([segment(1), segment(2), segment(3, { sealed: false })])
 
-    expect(plan).toMatchObject({ inputs: [], expired: [] })
+    expect(plan).toMatchObject({ inputs: [], unread: [] })
   })
 
   it('begins with a segment of which the share triggerDeadRatio is dead', () => {
@@ -111,7 +112,7 @@ describe('an automatic plan', () => {
     const active = { sealed: false, lastExpiryMs: NOW_MS }
 
     expect(inputs(automatic([dead(1, 1, active)]))).toEqual([])
-    expect(automatic([dead(1, 1, active)]).expired).toEqual([])
+    expect(automatic([dead(1, 1, active)]).unread).toEqual([])
   })
 
   it('reads at most maxInputBytes, of what gives back the largest share, but at least one segment', () => {
@@ -162,35 +163,89 @@ describe('a plan and segments that have expired', () => {
     const plan = automatic(segments)
 
     expect(plan.inputs).toEqual([])
-    expect(plan.expired).toEqual([{ id: 1, reason: 'expired', bytes: MIB, bytesGained: MIB }])
-    expect(planAll(segments, NOW_MS).expired).toEqual(plan.expired)
+    expect(plan.unread).toEqual([{ id: 1, reason: 'expired', bytes: MIB, bytesGained: MIB }])
+    expect(planAll(segments, NOW_MS).unread).toEqual(plan.unread)
   })
 
-  it('does not take a segment without puts for one', () => {
-    const tombstones = segment(1, { putCount: 0, lastExpiryMs: 0, tombstoneBytes: 1000 })
+  it('does not take an empty segment for one', () => {
+    const empty = segment(1, { putCount: 0, minSequence: 0, maxSequence: 0 })
 
-    expect(automatic([tombstones]).expired).toEqual([])
+    expect(automatic([empty]).unread).toEqual([])
   })
 
   it('reads them where an older dead put lies elsewhere, which they may hide', () => {
     const blocker = dead(1, 0.1)
 
-    expect(automatic([blocker, segment(2, expired)]).expired).toEqual([])
-    expect(automatic([dead(3, 0.1), segment(2, expired)]).expired).toHaveLength(1)
+    expect(automatic([blocker, segment(2, expired)]).unread).toEqual([])
+    expect(automatic([dead(3, 0.1), segment(2, expired)]).unread).toHaveLength(1)
   })
 
   it('deletes two that block each other together, and neither where another blocks one', () => {
     const first = segment(2, { ...expired, deadPutCount: 5 })
     const second = segment(3, { ...expired, deadPutCount: 5 })
 
-    expect(automatic([first, second]).expired.map(({ id }) => id)).toEqual([2, 3])
-    expect(automatic([dead(1, 0.1), first, second]).expired).toEqual([])
+    expect(automatic([first, second]).unread.map(({ id }) => id)).toEqual([2, 3])
+    expect(automatic([dead(1, 0.1), first, second]).unread).toEqual([])
   })
 
   it('rewrites them when asked to merge all, where they cannot be deleted unread', () => {
     const segments = [dead(1, 0.1, { sealed: false }), segment(2, expired)]
 
     expect(inputs(planAll(segments, NOW_MS))).toEqual(['2 asked'])
+  })
+})
+
+describe('a plan and segments without a live put', () => {
+  const allDead = { deadPutCount: 100, deadBytes: MIB }
+
+  it('deletes them unread, where nothing that stays needs what they hide', () => {
+    const segments = [segment(1, allDead), dead(3, 0.1), segment(4)]
+    const unread = [{ id: 1, reason: 'all dead', bytes: MIB, bytesGained: MIB }]
+
+    expect(automatic(segments)).toMatchObject({ inputs: [], unread })
+    expect(planAll(segments, NOW_MS).unread).toEqual(unread)
+  })
+
+  it('deletes unread what consists of tombstones that nobody needs', () => {
+    const tombstones = segment(2, { putCount: 0, tombstoneBytes: 1000 })
+
+    expect(automatic([segment(1), tombstones]).unread.map(({ id }) => id)).toEqual([2])
+    expect(automatic([dead(1, 0.1), tombstones]).unread).toEqual([])
+  })
+
+  it('reads them where they may hide what an older segment holds', () => {
+    const plan = automatic([dead(1, 0.1), segment(2, allDead)])
+
+    expect([inputs(plan), plan.unread]).toEqual([['2 dead ratio'], []])
+  })
+})
+
+describe('a plan and segments that cannot be read whole', () => {
+  it('leaves them out, and says so', () => {
+    const segments = [dead(1, 0.9, { leftOut: true }), dead(2, 0.9), segment(3)]
+
+    for (const plan of [automatic(segments), planAll(segments, NOW_MS)]) {
+      expect([plan.inputs.map(({ id }) => id), plan.leftOut]).toEqual([[2], [1]])
+    }
+  })
+
+  it('keeps what hides their records', () => {
+    const left = dead(1, 0.9, { leftOut: true })
+    const tombstones = segment(3, { putCount: 0, tombstoneBytes: 0.9 * MIB })
+
+    for (const plan of [automatic([left, dead(2, 0.9)]), planAll([left, dead(2, 0.9)], NOW_MS)]) {
+      expect(plan.dropBelow).toBe(1000)
+    }
+    expect(automatic([left, tombstones])).toMatchObject({ inputs: [], unread: [] })
+    expect(planAll([left, tombstones], NOW_MS).unread).toEqual([])
+  })
+
+  it('deletes them unread once none of their puts is live', () => {
+    const left = segment(1, { deadPutCount: 100, deadBytes: MIB, leftOut: true })
+
+    for (const plan of [automatic([left, segment(2)]), planAll([left, segment(2)], NOW_MS)]) {
+      expect([plan.unread.map(({ id }) => id), plan.leftOut]).toEqual([[1], []])
+    }
   })
 })
 
@@ -231,6 +286,13 @@ describe('a plan and tombstones', () => {
 })
 
 describe('a plan of all', () => {
+  it('does not rewrite a segment for tombstones that are still needed', () => {
+    const tombstones = segment(2, { tombstoneBytes: 1000 })
+
+    expect(inputs(planAll([dead(1, 0.1, { leftOut: true }), tombstones], NOW_MS))).toEqual([])
+    expect(inputs(planAll([dead(1, 0.1), tombstones], NOW_MS))).toEqual(['1 asked', '2 asked'])
+  })
+
   it('takes every sealed segment that has anything to give back, and no other', () => {
     const segments = [
       dead(1, 0.001),

@@ -18,12 +18,16 @@ const { signal: never } = new AbortController()
 const BUILT = new URL('../../dist/src/index.js', import.meta.url).href
 
 /** Writes a segment with id 1, and answers the job that copies it; every put is live. */
-async function jobIn(directory: string, records: readonly Buffer[]): Promise<CopyJob> {
+async function jobIn(
+  directory: string,
+  puts: readonly Buffer[],
+  tombstones: readonly Buffer[] = [],
+): Promise<CopyJob> {
   const header = segmentHeader(1)
-  const bytes = Buffer.concat([header, ...records])
+  const bytes = Buffer.concat([header, ...puts, ...tombstones])
   await writeFile(join(directory, segmentName(1)), bytes)
   let at = FILE_HEADER_SIZE
-  const starts = records.map(({ length }) => {
+  const starts = puts.map(({ length }) => {
     at += length
     return at - length
   })
@@ -48,7 +52,7 @@ function large(count: number): Buffer[] {
 describe('the merge thread', () => {
   it('copies, tells how far it has come, and answers what it wrote', async () => {
     await withDirectory(async (directory) => {
-      const job = await jobIn(directory, [...large(30), tombstone('gone', 99)])
+      const job = await jobIn(directory, large(30), [tombstone('gone', 99)])
       const told: CopyProgress[] = []
 
       const targets = await threadLabour.copy(job, (progress) => told.push(progress), never)

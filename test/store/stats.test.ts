@@ -130,6 +130,14 @@ describe('stats', () => {
 
     const { bytesRead, bytesGained } = await store.merge()
 
-    expect(store.stats().merge).toEqual({ running: false, count: 1, bytesRead, bytesGained })
+    expect(store.stats().merge).toEqual({
+      running: false,
+      count: 1,
+      bytesRead,
+      bytesGained,
+      leftOut: [],
+      lastError: undefined,
+      restMs: 0,
+    })
   })
 })

@@ -1,5 +1,6 @@
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { digestsOf, exportOf } from './damage.ts'
+import { digestsOf, exportOf, flip } from './damage.ts'
 import { Fixtures, fillLarge, openBytes } from './fixture.ts'
 import { linesOf, run } from './run.ts'
 
@@ -73,6 +74,29 @@ describe('firkin merge', () => {
     await fillLarge(writer)
     const live = await run(['merge', directory, '--all', '--dry-run', '--json'])
     expect(JSON.parse(live.stdout)).toMatchObject({ dryRun: true, created: [] })
+  })
+
+  it('names a damaged segment that it leaves out, merges the others, and ends with 1', async () => {
+    const store = await fixtures.copyOf(fixtures.large())
+    await flip(join(store, '0000000002.segment'), 300)
+    const said = /^Segment 2 is left out: .* \(.*0000000002.segment, offset \d+\)$/m
+
+    const planned = await run(['merge', store, '--all', '--dry-run'])
+    const inspected = await run(['inspect', store, '--json'])
+    const merged = await run(['merge', store, '--all'])
+    const again = await run(['inspect', store])
+
+    expect([planned, inspected, merged, again].map(({ status }) => status)).toEqual([1, 1, 1, 1])
+    expect(planned.stdout).toMatch(said)
+    expect(planned.stdout).toMatch(/^Would merge 3 segments/m)
+    const { leftOut } = JSON.parse(inspected.stdout).merge
+    expect(leftOut).toEqual([
+      { id: 2, bytes: expect.any(Number), error: expect.stringContaining('0000000002.segment') },
+    ])
+    expect(merged.stdout).toMatch(said)
+    expect(merged.stdout).toMatch(/^Merged 3 segments/m)
+    expect(again.stdout).toMatch(/^merge +nothing to gain$/m)
+    expect(again.stdout).toMatch(/^left out +segment 2 of any merge: /m)
   })
 
   it('leaves the store as it was when Ctrl-C ends it', async () => {

@@ -30,7 +30,8 @@ export function inspectCommand(session: Session): Command {
         const survey = await surveyStore(directory)
         if (output.isJson) await output.json(survey)
         else await print(output, survey)
-        return survey.damage === undefined ? STATUS.fine : STATUS.failed
+        const isSound = survey.damage === undefined && !survey.merge?.leftOut.length
+        return isSound ? STATUS.fine : STATUS.failed
       }),
     )
   return withExamples(command, 'firkin inspect ./data', 'firkin inspect --json ./data | jq .keys')
@@ -61,6 +62,10 @@ async function print(output: Output, survey: StoreSurvey): Promise<void> {
         : `would gain ${size(merge.bytesGained)} by reading ${size(merge.bytesRead)} of ` +
           countOf(merge.segments, 'segment'),
     ],
+    ...(merge?.leftOut ?? []).map(({ id, error }): [string, string] => [
+      'left out',
+      output.verdict(false, `segment ${id} of any merge: ${error.message}`),
+    ]),
   ])
   if (segments.length === 0) return
   await output.line('')

@@ -1,6 +1,8 @@
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import type { MergeReport } from '../../src/merge/call.ts'
 import { withExamples } from '../examples.ts'
+import { STATUS, type Status } from '../failure.ts'
 import { planMerge, sumUp } from '../merge-plan.ts'
 import type { Output } from '../output.ts'
 import type { Call, Session } from '../session.ts'
@@ -31,7 +33,7 @@ export function mergeCommand(session: Session): Command {
   return withExamples(command, 'firkin merge ./data --all --dry-run', 'firkin merge ./data')
 }
 
-async function merge(call: Call<MergeOptions>, directory: string): Promise<void> {
+async function merge(call: Call<MergeOptions>, directory: string): Promise<Status> {
   const { output, options } = call
   const all = options.all === true
   const report = await (options.dryRun === true
@@ -39,12 +41,14 @@ async function merge(call: Call<MergeOptions>, directory: string): Promise<void>
     : run(call, directory, all))
   if (output.isJson) await output.json(report)
   else await print(output, report, all)
+  return report.leftOut.length === 0 ? STATUS.fine : STATUS.failed
 }
 
 /** Finds out what would be done; the store is not touched. */
 async function dryRun({ output }: Call, directory: string, all: boolean): Promise<MergeReport> {
   await using store = await openToRead(directory, output)
-  return { dryRun: true, ...sumUp(planMerge(store.stats(), all)), created: [], durationMs: 0 }
+  const planned = planMerge(resolve(directory), store.stats(), all)
+  return { dryRun: true, ...sumUp(planned), created: [], durationMs: 0 }
 }
 
 async function run(
@@ -70,7 +74,10 @@ async function run(
 }
 
 async function print(output: Output, report: MergeReport, all: boolean): Promise<void> {
-  const { segments, bytesRead, bytesWritten, bytesGained, durationMs } = report
+  const { segments, leftOut, bytesRead, bytesWritten, bytesGained, durationMs } = report
+  for (const { id, error } of leftOut) {
+    await output.line(`Segment ${id} is left out: ${error.message}`)
+  }
   if (segments.length === 0) {
     await output.line(all ? 'Nothing to gain' : 'Nothing worth it; --all takes whatever there is')
     return
