@@ -45,8 +45,11 @@ export class KeyvFirkin<V = string>
 {
   /** What Keyv 5 asks of an adapter: it iterates over those alone whose dialect it knows by name. */
   readonly opts: { readonly dialect: 'sqlite'; readonly url: string }
-  /** What `clear` and `iterator` keep to; Keyv sets it. */
-  namespace: string | undefined
+  /**
+   * What `clear` and `iterator` keep to. Keyv 5 sets it; before that it is no property at all, by which Keyv 6 knows that
+   * it has to keep namespaces apart itself.
+   */
+  declare namespace: string | undefined
   readonly #store: Promise<Store<V>>
   readonly #ownsStore: boolean
 
@@ -129,10 +132,11 @@ export class KeyvFirkin<V = string>
   /** The entries of a namespace, or all, in the order of their keys; as of the first step. */
   async *iterator(namespace = this.namespace): AsyncGenerator<[key: string, value: V], void> {
     const store = await this.#store
-    const prefix = prefixOf(namespace)
-    const given = prefix === '' ? '' : `${namespace}:`
+    const given = namespace === undefined || namespace === '' ? '' : `${namespace}:`
+    // Where no namespace was set, keys were stored as they are.
+    const prefix = this.namespace === undefined ? given : prefixOf(namespace)
     const slice = new TimeSlice()
-    for (const [key, value] of store.entries(rangeOf(namespace))) {
+    for (const [key, value] of store.entries(prefix === '' ? {} : { prefix })) {
       yield [prefix === given ? key : `${given}${key.slice(prefix.length)}`, value]
       if (slice.isOver()) await slice.next()
     }

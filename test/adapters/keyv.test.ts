@@ -140,6 +140,21 @@ describe('KeyvFirkin', () => {
     })
   })
 
+  it('leaves namespaces to a Keyv that sets none, and finds the keys that it has put them into', async () => {
+    await withStore(async (store) => {
+      const adapter = new KeyvFirkin(store)
+      await adapter.set('a:b::key', 'value')
+      await adapter.set('a::key', 'other')
+
+      const keys: string[] = []
+      for await (const [key] of adapter.iterator('a:b')) keys.push(key)
+
+      // Keyv 6 looks for the property.
+      expect('namespace' in adapter).toBe(false)
+      expect(keys).toEqual(['a:b::key'])
+    })
+  })
+
   it('refuses a store that does not give back what Keyv hands over, when it is made', async () => {
     await withDirectory(async (directory) => {
       await using bytes = await open(directory)
