@@ -6,10 +6,13 @@ interface Encoded {
   readonly valueEncoding: ValueEncoding<never> | ValueEncoding<unknown>
 }
 
+/** Any codec: taken at its word, for only its types say what it takes. */
+export const CODEC = 'a codec'
+
 /**
- * Checks that an adapter can do with what it is put on. A codec is taken at its word: its types say what it takes.
+ * Checks that an adapter can do with what it is put on.
  *
- * @param values the encodings by name that the adapter can do with
+ * @param values the value encodings that the adapter can do with: names, and {@link CODEC}
  * @throws TypeError
  */
 export function checkEncodings(
@@ -36,8 +39,9 @@ export function checkValueEncoding(
   encoding: Encoded['valueEncoding'],
   values: readonly string[],
 ): void {
-  if (typeof encoding !== 'string' || values.includes(encoding)) return
+  const name = typeof encoding === 'string' ? encoding : CODEC
+  if (values.includes(name)) return
   throw new TypeError(
-    `${adapter} takes a ${kind} with valueEncoding ${values.join(', ')} or a codec, not ${encoding}`,
+    `${adapter} takes a ${kind} with valueEncoding ${values.join(' or ')}, not ${name}`,
   )
 }

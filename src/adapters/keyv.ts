@@ -10,13 +10,13 @@ import {
   type ValueEncoding,
 } from '../index.ts'
 import { TimeSlice } from '../time-slice.ts'
-import { checkEncodings, checkValueEncoding } from './check-encodings.ts'
+import { CODEC, checkEncodings, checkValueEncoding } from './check-encodings.ts'
 
 /** How a {@link KeyvFirkin} opens its store; values are text unless `valueEncoding` says otherwise. */
 export type KeyvFirkinOptions<V = string> = Omit<StoreOptions<V>, 'keyEncoding'>
 
 /** The store's encodings that give back what Keyv hands over: text, or with its serialization off an object. */
-const VALUE_ENCODINGS = ['utf8', 'json']
+const VALUE_ENCODINGS = ['utf8', 'json', CODEC]
 
 /** An entry for `setMany`, as Keyv hands it over. */
 export interface KeyvFirkinEntry<V> {

@@ -14,8 +14,9 @@
 import { createHash } from 'node:crypto'
 import { Writable } from 'node:stream'
 import type { cacheStores } from 'undici'
-import { type CacheOptions, openCache, type PersistentCache } from '../cache/cache.ts'
+import { type CacheOptions, openCache, PersistentCache } from '../cache/cache.ts'
 import { MAX_CACHE_BYTES, MAX_ENTRY_SHARE, MIN_CACHE_BYTES } from '../cache/options.ts'
+import { ownBytes, type ReadBytes } from '../encoding.ts'
 import { checkInteger, checkNames, checkObject } from '../options.ts'
 import { systemClock } from '../time.ts'
 import { checkEncodings } from './check-encodings.ts'
@@ -67,6 +68,11 @@ const MAX_BODY_BYTES = 5 * 2 ** 20
 /** What a response takes beside its body, at most; where that is not enough the cache refuses it. */
 const HEAD_ROOM = 64 * 1024
 const HEAD_SIZE_BYTES = 4
+/**
+ * A body is given in pieces of this size: the memory of larger ones comes from the system each time, page by page, which
+ * takes many times as long as the copy (measured).
+ */
+const PIECE_SIZE = 64 * 1024
 /** Longer URLs are known by their digest: a key is kept in memory. */
 const MAX_URL_LENGTH = 2048
 /** A resource whose responses vary by more sets of names forgets the oldest. */
@@ -203,13 +209,7 @@ export class FirkinCacheStore implements CacheStore {
   }
 
   #read(key: string): GetResult | undefined {
-    const stored = this.cache.get(key)
-    if (stored === undefined) return undefined
-    const bodyAt = HEAD_SIZE_BYTES + stored.readUInt32LE(0)
-    const value = JSON.parse(stored.toString('utf8', HEAD_SIZE_BYTES, bodyAt)) as CacheValue
-    // The interceptor takes a buffer's bytes one by one when it revalidates: so a body is a list of buffers.
-    const body = bodyAt === stored.length ? [] : [stored.subarray(bodyAt)]
-    return { cacheControlDirectives: {}, ...value, body }
+    return PersistentCache.readInPlace(this.cache, key, decodeResponse)
   }
 
   #keep(key: CacheKey, value: CacheValue, body: readonly Buffer[]): void {
@@ -306,6 +306,18 @@ function responseKey(resource: string, names: readonly string[], headers: Header
 
 function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('base64url')
+}
+
+function decodeResponse({ page: { bytes }, valueEnd }: ReadBytes, start: number): GetResult {
+  const headAt = start + HEAD_SIZE_BYTES
+  const bodyAt = headAt + bytes.readUInt32LE(start)
+  const value = JSON.parse(bytes.toString('utf8', headAt, bodyAt)) as CacheValue
+  // The interceptor takes a buffer's bytes one by one when it revalidates: so a body is a list of buffers.
+  const body: Buffer[] = []
+  for (let at = bodyAt; at < valueEnd; at += PIECE_SIZE) {
+    body.push(ownBytes(bytes, at, Math.min(at + PIECE_SIZE, valueEnd)))
+  }
+  return { cacheControlDirectives: {}, ...value, body }
 }
 
 function encodeResponse(value: CacheValue, body: readonly Buffer[]): Buffer {

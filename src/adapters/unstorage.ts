@@ -20,7 +20,7 @@ import {
 import { checkNames, checkObject, STORE_OPTION_NAMES } from '../options.ts'
 import { systemClock } from '../time.ts'
 import { TimeSlice } from '../time-slice.ts'
-import { checkEncodings } from './check-encodings.ts'
+import { CODEC, checkEncodings } from './check-encodings.ts'
 
 /** Where a {@link firkinDriver} keeps its items: `base` or `store`. */
 export interface FirkinDriverOptions {
@@ -187,7 +187,7 @@ class Connection {
     const { base, store, options } = input
     this.#ownsStore = store === undefined
     if (store !== undefined) {
-      checkEncodings('firkinDriver', 'store', store, ['buffer'])
+      checkEncodings('firkinDriver', 'store', store, ['buffer', CODEC])
       this.#open = () => Promise.resolve(store)
     } else {
       // Now, for the working directory may be another one when it is opened.

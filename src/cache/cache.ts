@@ -12,7 +12,7 @@
 import { EventEmitter } from 'node:events'
 import { resolve } from 'node:path'
 import { Chores } from '../chores.ts'
-import { decodeValue, encodeValue, valueSize } from '../encoding.ts'
+import { decodeValue, encodeValue, type ReadBytes, valueSize } from '../encoding.ts'
 import { StoreError } from '../errors.ts'
 import { systemLoop } from '../event-loop.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
@@ -149,6 +149,15 @@ export class PersistentCache<V> {
     return cache
   }
 
+  /** @internal As {@link get}, but gives what `decode` makes of the value's bytes where they lie. */
+  static readInPlace<T>(
+    cache: PersistentCache<Buffer>,
+    key: string,
+    decode: (read: ReadBytes, start: number) => T,
+  ): T | undefined {
+    return cache.#read(key, true, ({ found, head }) => decode(found, head.valueAt))
+  }
+
   /** Whether `close` has been called. */
   get closed(): boolean {
     return this.#closing !== undefined
@@ -161,12 +170,12 @@ export class PersistentCache<V> {
 
   /** The value of a key while it is fresh; otherwise `undefined`. A copy that the caller owns. */
   get(key: string): V | undefined {
-    return this.#read(key, true)
+    return this.#read(key, true, this.#decodeFound)
   }
 
   /** As {@link get}, but neither counted nor a use. */
   peek(key: string): V | undefined {
-    return this.#read(key, false)
+    return this.#read(key, false, this.#decodeFound)
   }
 
   /** Whether a key is there and fresh; neither counted nor a use. */
@@ -301,12 +310,12 @@ export class PersistentCache<V> {
     await this.close()
   }
 
-  #read(key: string, counted: boolean): V | undefined {
+  #read<T>(key: string, counted: boolean, decode: (shelf: Shelf) => T): T | undefined {
     const value = this.#with(undefined, (shelf) => {
       const entry = shelf.find(key)
       if (entry === NO_ENTRY || shelf.head.isFailure || this.#isStale(shelf)) return undefined
       if (counted) shelf.use(entry)
-      return this.#decode(shelf)
+      return decode(shelf)
     })
     if (!counted) return value
     if (value === undefined) this.#counts.misses++
@@ -351,6 +360,8 @@ export class PersistentCache<V> {
     if (endsAtMs === 0) return false
     return clock() - loadMs * earlyRefresh * Math.log(Math.random()) >= endsAtMs
   }
+
+  readonly #decodeFound = (shelf: Shelf): V => this.#decode(shelf)
 
   #decode(shelf: Shelf): V {
     return decodeValue(this.#options.valueEncoding, shelf.found, shelf.head.valueAt)

@@ -26,6 +26,9 @@ import { SegmentUsage } from './usage.ts'
 const SCRATCH_SIZE = 64 * 1024
 
 const scratch = pageOf(Buffer.allocUnsafeSlow(SCRATCH_SIZE))
+
+/** What the last larger record was read into: to take its memory anew would take longer than the read (measured). */
+let large: WeakRef<Page> | undefined
 const NOT_MAPPED = pageOf(Buffer.alloc(0))
 
 /** Whether a segment came by writes or by a merge. */
@@ -158,7 +161,7 @@ export class Segment {
       }
     }
     this.at = 0
-    const page = size <= SCRATCH_SIZE ? scratch : pageOf(Buffer.allocUnsafeSlow(size))
+    const page = size <= SCRATCH_SIZE ? scratch : largePage(size)
     let read: number
     try {
       read = readFully(this.#files, this.file, page.bytes, size, offset)
@@ -170,6 +173,15 @@ export class Segment {
     }
     return page
   }
+}
+
+/** A page for a record that is too large for the scratch; valid until the next one is read, as that is. */
+function largePage(size: number): Page {
+  const last = large?.deref()
+  if (last !== undefined && last.bytes.length >= size) return last
+  const page = pageOf(Buffer.allocUnsafeSlow(size))
+  large = new WeakRef(page)
+  return page
 }
 
 /**

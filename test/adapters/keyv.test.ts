@@ -162,7 +162,7 @@ describe('KeyvFirkin', () => {
         new KeyvFirkin(source as Store<string>, options)
 
       expect(make(bytes)).toThrow(TypeError)
-      expect(make(bytes)).toThrow('valueEncoding utf8, json or a codec, not buffer')
+      expect(make(bytes)).toThrow('valueEncoding utf8 or json or a codec, not buffer')
       expect(make(directory, { valueEncoding: 'buffer' })).toThrow('a codec, not buffer')
       for (const none of [undefined, null, {}, open(`${directory}/b`), bytes.snapshot()]) {
         expect(make(none)).toThrow('KeyvFirkin takes an open store, and this is none')

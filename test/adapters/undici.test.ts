@@ -381,13 +381,36 @@ describe('limits', () => {
         body.subarray(1000),
       ])
 
-      const kept = store.get(keyOf('/'))?.body as readonly Buffer[] | undefined
+      const kept = store.get(keyOf('/'))?.body as readonly Buffer[]
 
-      expect(kept?.[0]?.equals(body)).toBe(true)
+      expect(Buffer.concat(kept).equals(body)).toBe(true)
       expect(() => new FirkinCacheStore(cache, { maxEntrySize: 1.5 })).toThrow(TypeError)
       expect(() => new FirkinCacheStore(cache, { maxEntrySize: -1 })).toThrow(RangeError)
     })
   })
+
+  it.each([true, false])(
+    'gives bodies of any size in small pieces of its own, mapped %s',
+    async (mapping) => {
+      await withStore(
+        async (store, clock) => {
+          for (const size of [0, 1, 65_535, 65_536, 65_537, 200_000, 3_000_000, 100_000]) {
+            const body = Buffer.from(Array.from({ length: size }, (_, index) => index % 251))
+            await write(store, keyOf(`/${size}`), valueAt(clock.nowMs), [body])
+            const first = store.get(keyOf(`/${size}`))?.body as Buffer[]
+            const second = store.get(keyOf(`/${size}`))?.body as Buffer[]
+
+            for (const piece of first) piece.fill(0)
+
+            expect(Buffer.concat(second).equals(body)).toBe(true)
+            expect(second.every(({ buffer }) => buffer.byteLength <= 65_536)).toBe(true)
+          }
+          expect(store.cache.stats()).toMatchObject({ hits: 32, misses: 8 })
+        },
+        { maxSize: 64 * MIB, mapping },
+      )
+    },
+  )
 
   it.each([
     [undefined, TypeError, 'Options must be an object'],
@@ -414,11 +437,12 @@ describe('limits', () => {
   it('is refused on a cache whose values are not bytes, and on what is none', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(join(directory, 'store'), { valueEncoding: 'utf8' })
-      for (const valueEncoding of ['json', 'utf8'] as const) {
-        const path = join(directory, valueEncoding)
+      const codec = { encode: (value: unknown) => String(value), decode: String }
+      for (const [index, valueEncoding] of (['json', 'utf8', codec] as const).entries()) {
+        const path = join(directory, String(index))
         await using cache = await openCache<unknown>(path, { maxBytes: MIB, valueEncoding })
         expect(() => new FirkinCacheStore(cache as PersistentCache<Buffer>)).toThrow(
-          `a cache with valueEncoding buffer or a codec, not ${valueEncoding}`,
+          `a cache with valueEncoding buffer, not ${valueEncoding === codec ? 'a codec' : valueEncoding}`,
         )
       }
       for (const none of [undefined, {}, Promise.resolve(), store]) {
