@@ -10,6 +10,7 @@ import {
   TOMBSTONE,
   writeRecordHeader,
 } from './format/record.ts'
+import { allocateBuffer } from './io/memory.ts'
 import type { ValueEncoding, ValueInput } from './options.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 
@@ -41,7 +42,7 @@ export interface BatchHome<V> {
 export class WriteBatch<V> {
   readonly #home: BatchHome<V>
   readonly #key = new KeyBuffer()
-  #page: Page = pageOf(Buffer.allocUnsafe(INITIAL_SIZE))
+  #page: Page = pageOf(allocateBuffer(INITIAL_SIZE))
   #size = 0
   #count = 0
   #committed = false
@@ -141,7 +142,7 @@ export class WriteBatch<V> {
       throw new RangeError(`Batch is ${end} bytes; the limit is ${MAX_BATCH_SIZE}`)
     }
     if (end > this.#page.bytes.length) {
-      const grown = Buffer.allocUnsafe(Math.max(end, this.#page.bytes.length * 2))
+      const grown = allocateBuffer(Math.max(end, this.#page.bytes.length * 2))
       this.#page.bytes.copy(grown, 0, 0, this.#size)
       this.#page = pageOf(grown)
     }

@@ -29,6 +29,7 @@ import {
   removeIfThere,
   writeFully,
 } from './io/files.ts'
+import { allocateBytes } from './io/memory.ts'
 import { HUGE_PAGE_SIZE, makeHuge, takePage } from './io/pages.ts'
 import { CHUNK_SIZE } from './keydir/arena.ts'
 import { restoreKeydir } from './keydir/create.ts'
@@ -440,7 +441,7 @@ export class ChunkReader {
 /** Memory for a chunk: a full one fills a huge page. */
 function memoryFor(size: number): Uint8Array {
   const page = size === HUGE_PAGE_SIZE ? takePage() : undefined
-  if (page === undefined) return new Uint8Array(size)
+  if (page === undefined) return allocateBytes(size)
   makeHuge(page, false)
   return page
 }

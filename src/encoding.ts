@@ -1,4 +1,5 @@
 import { MAX_KEY_SIZE, MAX_VALUE_SIZE, type Page } from './format/record.ts'
+import { allocateBuffer, allocateOwnBuffer } from './io/memory.ts'
 import { LITTLE_ENDIAN } from './keydir/key-words.ts'
 import type { ValueEncoding, ValueInput } from './options.ts'
 
@@ -11,7 +12,7 @@ const WORD_SIZE = 4
 
 /** The key that was encoded last: its bytes up to `size`. One object serves a whole store. */
 export class KeyBuffer {
-  readonly bytes = Buffer.allocUnsafeSlow(MAX_KEY_SIZE + 1)
+  readonly bytes = allocateOwnBuffer(MAX_KEY_SIZE + 1)
   /** The same bytes as words, padded with zeros to a word's end. */
   readonly words = new Uint32Array(this.bytes.buffer)
   size = 0
@@ -178,7 +179,7 @@ export function decodeValue<V>(encoding: ValueEncoding<V>, read: ReadBytes, star
 
 /** A copy in memory of its own. */
 export function ownBytes(bytes: Buffer, start: number, end: number): Buffer {
-  const copy = Buffer.allocUnsafe(end - start)
+  const copy = allocateBuffer(end - start)
   bytes.copy(copy, 0, start, end)
   return copy
 }

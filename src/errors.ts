@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'FIRKIN_WRITE_FAILED'
   /** A file could not be read, for a reason that is not damage. */
   | 'FIRKIN_READ_FAILED'
+  /** There was no memory for it; nothing has changed. */
+  | 'FIRKIN_NO_MEMORY'
   /** The operating system refused something else than reading or writing records. */
   | 'FIRKIN_IO_FAILED'
   /** A merge was asked for while one was running. */

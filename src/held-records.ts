@@ -21,6 +21,7 @@ import {
   type RecordFields,
   type RecordKind,
 } from './format/record.ts'
+import { allocateBytes, allocateWords } from './io/memory.ts'
 import { givePage, HUGE_PAGE_SIZE, makeHuge, takePage } from './io/pages.ts'
 import type { KeyVisitor } from './keydir/key-ranks.ts'
 import { LITTLE_ENDIAN } from './keydir/key-words.ts'
@@ -84,10 +85,10 @@ export class HeldMemory {
   /** Gives a block with room for a record of `wordCount` words. */
   take(wordCount: number): Block {
     const size = Math.max(wordCount, BLOCK_WORDS)
+    if (size === BLOCK_WORDS && this.#spare.length === 0) this.#addPage()
+    const block = size > BLOCK_WORDS ? blockOf(allocateWords(size)) : this.#spare.pop()
     this.used += size * 4
-    if (size > BLOCK_WORDS) return blockOf(new Uint32Array(size))
-    if (this.#spare.length === 0) this.#addPage()
-    return this.#spare.pop() as Block
+    return block as Block
   }
 
   /** Takes blocks back. */
@@ -110,7 +111,7 @@ export class HeldMemory {
     // The first one is small, for where there is little to hold.
     const own = this.#pages.length === 0 ? undefined : takePage()
     if (own !== undefined) makeHuge(own, false)
-    const page = own ?? new Uint8Array(this.#pages.length === 0 ? BLOCK_SIZE : HUGE_PAGE_SIZE)
+    const page = own ?? allocateBytes(this.#pages.length === 0 ? BLOCK_SIZE : HUGE_PAGE_SIZE)
     this.#pages.push(page)
     for (let at = 0; at < page.length; at += BLOCK_SIZE) {
       const words = new Uint32Array(page.buffer, page.byteOffset + at, BLOCK_WORDS)

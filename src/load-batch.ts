@@ -20,6 +20,7 @@
 import { copyBytes } from './format/bytes.ts'
 import type { Page, RecordFields } from './format/record.ts'
 import { HeldMemory, HeldRecord, HeldRecords } from './held-records.ts'
+import { allocateWords } from './io/memory.ts'
 import { KeyRanks, type KeyVisitor } from './keydir/key-ranks.ts'
 import { type Keydir, RANK_BITS } from './keydir/keydir.ts'
 import { RankSort } from './rank-sort.ts'
@@ -133,7 +134,7 @@ export class LoadBatch {
   #rankSample(): void {
     const sample = this.#sample
     const record = this.#record
-    const pairs = new Uint32Array(sample.count * 2)
+    const pairs = allocateWords(sample.count * 2)
     sample.list(pairs)
     const visitAll = (visit: KeyVisitor): void => {
       for (let at = 0; at < pairs.length; at += 2) {

@@ -1,3 +1,5 @@
+import { allocateWords } from './io/memory.ts'
+
 const DIGIT_BITS = 8
 const DIGIT_COUNT = 1 << DIGIT_BITS
 const DIGIT_MASK = DIGIT_COUNT - 1
@@ -17,8 +19,9 @@ export class RankSort {
   /** Makes room for `count` pairs. */
   begin(count: number): void {
     if (count * 2 <= this.pairs.length) return
-    this.pairs = new Uint32Array(count * 2)
-    this.#spare = new Uint32Array(count * 2)
+    const pairs = allocateWords(count * 2)
+    this.#spare = allocateWords(count * 2)
+    this.pairs = pairs
   }
 
   /** Gives the memory back. */

@@ -16,6 +16,7 @@
 
 import type { ReadBytes } from './encoding.ts'
 import { copyVerified, type Page, SHORT_RECORD_SIZE, valueOffset } from './format/record.ts'
+import { allocateOwnBuffer } from './io/memory.ts'
 import type { Entries } from './keydir/entries.ts'
 import type { Entry, Keydir } from './keydir/keydir.ts'
 import type { Segment } from './segment/segment.ts'
@@ -48,7 +49,7 @@ export class ReadAhead implements ReadBytes {
   seen = 0
   readonly #seed: number
   readonly #slab = new Slab()
-  readonly #keys = Buffer.allocUnsafeSlow(MAX_KEY_BYTES)
+  readonly #keys = allocateOwnBuffer(MAX_KEY_BYTES)
   /** The list that all this was read for. */
   #list: readonly Entry[] = []
   #valueCount = 0

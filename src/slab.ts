@@ -1,4 +1,5 @@
 import { type Page, pageOf } from './format/record.ts'
+import { allocateOwnBuffer } from './io/memory.ts'
 
 /** How large a slab is: small values that are kept keep so much memory between them. */
 export const SLAB_SIZE = 32 * 1024
@@ -70,7 +71,7 @@ export class Slab {
   }
 
   #renew(): void {
-    this.page = pageOf(Buffer.allocUnsafeSlow(SLAB_SIZE))
+    this.page = pageOf(allocateOwnBuffer(SLAB_SIZE))
     this.#memory = this.page.bytes.buffer
     this.#used = 0
   }

@@ -8,6 +8,7 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
 import { monotonicMs } from '../time.ts'
+import { allocateBuffer } from './memory.ts'
 import { Patience } from './patience.ts'
 
 /** An open file. */
@@ -190,7 +191,7 @@ export function readWhole(
   }
   try {
     const size = Math.min(files.size(file), maxSize)
-    const bytes = Buffer.allocUnsafe(size)
+    const bytes = allocateBuffer(size)
     return bytes.subarray(0, readFully(files, file, bytes, size, 0))
   } finally {
     files.close(file)

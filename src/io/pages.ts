@@ -10,6 +10,7 @@
 import { closeSync, openSync, read, readFileSync } from 'node:fs'
 import { monotonicMs } from '../time.ts'
 import type { FileDescriptor } from './files.ts'
+import { maySpare } from './memory.ts'
 import { mmapIo } from './mmap-io.ts'
 import { Patience } from './patience.ts'
 
@@ -47,7 +48,7 @@ let touchCount = 0
  * @returns `undefined` where there is no such memory to be had: use any other
  */
 export function takePage(): Uint8Array | undefined {
-  if (mmapIo === undefined || !pagesAvailable) return undefined
+  if (mmapIo === undefined || !pagesAvailable || !maySpare(HUGE_PAGE_SIZE)) return undefined
   try {
     const { PROT_READ, PROT_WRITE, MAP_PRIVATE } = mmapIo
     const flags = MAP_PRIVATE | MAP_ANONYMOUS

@@ -10,10 +10,13 @@
  * - Chunks never move or shrink, except that the last one is replaced by copies while it grows. A view
  *   of it taken before a `reserve` shows old bytes or zeros, and must be taken again.
  * - Memory that was never reserved is zero.
+ * - A `reserve` that is refused has changed nothing that can be seen.
  * - A chunk of a restored arena is asked for when it is first touched, so that restoring costs
  *   nothing. From then on its bytes belong to the arena, which changes them in place.
  */
 
+import { StoreError } from '../errors.ts'
+import { allocateBytes } from '../io/memory.ts'
 import { givePage, makeHuge, takeHugePage, takePage, touchAhead } from '../io/pages.ts'
 import type { ChunkSource } from './keydir.ts'
 
@@ -146,7 +149,7 @@ export class Arena {
   /**
    * Reserves `count` words in one chunk and answers their position. They are zero.
    *
-   * @throws RangeError when all 16 GiB are taken
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY, also when all 16 GiB are taken
    */
   reserve(count: number): number {
     let offset = this.#lastOffset
@@ -175,7 +178,7 @@ export class Arena {
     }
     // The last chunk gets room to grow at once.
     const capacity = grownCapacity(0, size >>> 2, chunk)
-    const bytes = new Uint8Array(capacity * 4)
+    const bytes = allocateBytes(capacity * 4)
     bytes.set(given.subarray(0, size))
     if (last) this.#lastCapacity = capacity
     return this.#adopt(chunk, bytes)
@@ -225,35 +228,41 @@ export class Arena {
       return
     }
     if (this.#lastChunk + 1 === CHUNK_COUNT_LIMIT) {
-      throw new RangeError(`An arena of ${CHUNK_COUNT_LIMIT} chunks is full`)
+      throw new StoreError('FIRKIN_NO_MEMORY', `A keydir's ${CHUNK_COUNT_LIMIT} chunks are full`)
     }
     // Invariant: every chunk but the last one has its full size.
     if (this.#lastChunk >= 0) {
       this.#resize(this.#lastChunk, CHUNK_WORDS)
       if (!this.#lastIsHuge) this.#makeLastHuge()
     }
-    this.#lastChunk++
-    this.#lastOffset = 0
-    if (this.#lastChunk > 0 && this.#beginPage()) return
+    const next = this.#lastChunk + 1
+    if (next > 0 && this.#beginPage(next)) return
+    const capacity = grownCapacity(0, count, next)
+    this.#begin(next, allocateBytes(capacity * 4))
     this.#lastIsPage = false
     this.#lastIsHuge = false
-    this.#lastCapacity = grownCapacity(0, count, this.#lastChunk)
-    this.#adopt(this.#lastChunk, new Uint8Array(this.#lastCapacity * 4))
   }
 
-  /** Begins the last chunk with a page; answers false where there is none to be had. */
-  #beginPage(): boolean {
+  /** Begins a chunk with memory that is to be had. */
+  #begin(chunk: number, bytes: Uint8Array): void {
+    this.#lastChunk = chunk
+    this.#lastOffset = 0
+    this.#lastCapacity = bytes.length >>> 2
+    this.#adopt(chunk, bytes)
+  }
+
+  /** Begins a chunk with a page; answers false where there is none to be had. */
+  #beginPage(chunk: number): boolean {
     const ready = eager && takeHugePage()
     const page = ready ?? takePage()
     if (page === undefined) return false
+    this.#begin(chunk, page)
     this.#lastIsPage = true
     this.#lastIsHuge = eager !== undefined
-    this.#lastCapacity = CHUNK_WORDS
     if (eager !== undefined) {
       if (ready === undefined) makeHuge(page, false)
       eager.add(this)
     }
-    this.#adopt(this.#lastChunk, page)
     // While the system makes a page ready it lets nobody take other memory (measured, bench `insert-stall`).
     touchAhead()
     return true
@@ -264,7 +273,7 @@ export class Arena {
     const words = this.#words(chunk)
     if (words.length < capacity) {
       const bytes =
-        (capacity === CHUNK_WORDS ? takePage() : undefined) ?? new Uint8Array(capacity * 4)
+        (capacity === CHUNK_WORDS ? takePage() : undefined) ?? allocateBytes(capacity * 4)
       bytes.set(this.bytes[chunk] as Uint8Array)
       this.#adopt(chunk, bytes)
       // It will be full before long, and the next ones after it.

@@ -16,9 +16,11 @@
  *   of the same key go on from there.
  * - An inner node has at least two children, so that every leaf but a root has a neighbour under
  *   its parent.
+ * - A split has all its nodes and its separator in hand before it changes any node.
  */
 
 import assert from 'node:assert/strict'
+import { isNoMemory } from '../io/memory.ts'
 import { BTreeCursor } from './btree-cursor.ts'
 import { INNER_CAPACITY, Inners } from './btree-inners.ts'
 import { LEAF_CAPACITY, type Leaf, Leaves, NO_LEAF } from './btree-leaves.ts'
@@ -79,6 +81,8 @@ export class BTreeKeydir implements Keydir {
   // needs it.
   readonly #wayNode = new Int32Array(HEIGHT_LIMIT)
   readonly #wayIndex = new Int32Array(HEIGHT_LIMIT)
+  /** The inner nodes that a split is going to use. */
+  readonly #spareInners: number[] = []
 
   /** Makes an empty keydir, or one around what was restored. */
   constructor(
@@ -156,10 +160,10 @@ export class BTreeKeydir implements Keydir {
     }
     assert((this.#place & 1) === 0, 'The key to insert is there')
     const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
-    this.#remembered = false
     const { index } = this
     const count = this.leaves.count(this.#leaf)
     if (count < LEAF_CAPACITY) {
+      this.#remembered = false
       this.leaves.insert(this.#leaf, index, this.#key, entry)
       if (!this.#appending) {
         this.#appending = index === count && this.leaves.next(this.#leaf) === NO_LEAF
@@ -204,6 +208,7 @@ export class BTreeKeydir implements Keydir {
   }
 
   image(): KeydirImage {
+    for (const inner of this.#spareInners.splice(0)) this.#inners.free(inner)
     return {
       meta: {
         root: this.#root,
@@ -327,14 +332,20 @@ export class BTreeKeydir implements Keydir {
     return level === 0 ? NO_SEPARATOR : this.#upperFence(level - 1, this.#childPlace(level - 1))
   }
 
-  /** Inserts at the remembered place, whose leaf has no room. */
+  /** Inserts at the remembered place, whose leaf has no room; where it throws, the entry is free again. */
   #insertIntoFull(entry: Entry): void {
+    this.#remembered = false
     this.#findWay()
     const leaf = this.#leaf
     const atEnd = this.index === LEAF_CAPACITY && this.leaves.next(leaf) === NO_LEAF
     const atStart = this.index === 0 && this.leaves.previous(leaf) === NO_LEAF
-    if (!atEnd && !atStart && this.#height > 0 && this.#share(entry)) return
-    this.#splitLeaf(entry, atEnd ? LEAF_CAPACITY : atStart ? 0 : LEAF_CAPACITY >>> 1)
+    try {
+      if (!atEnd && !atStart && this.#height > 0 && this.#share(entry)) return
+      this.#splitLeaf(entry, atEnd ? LEAF_CAPACITY : atStart ? 0 : LEAF_CAPACITY >>> 1)
+    } catch (error) {
+      if (isNoMemory(error)) this.entries.free(entry)
+      throw error
+    }
   }
 
   /**
@@ -385,18 +396,44 @@ export class BTreeKeydir implements Keydir {
   #splitLeaf(entry: Entry, leftCount: number): void {
     const leaves = this.leaves
     const left = this.#leaf
-    const right = leaves.create()
+    const before = leftCount === 0 ? entry : leaves.entry(left, leftCount - 1)
+    const behind = leftCount === LEAF_CAPACITY ? entry : leaves.entry(left, leftCount)
+    this.#takeInners()
+    const middle = this.#separate(before, behind)
+    const right = this.#takeLeaf(middle)
     leaves.chain(left, right)
     const level = this.#height - 1
     const lower = level < 0 ? NO_SEPARATOR : this.#lowerFence(level, this.#childPlace(level))
     const upper = level < 0 ? NO_SEPARATOR : this.#upperFence(level, this.#childPlace(level))
-    const before = leftCount === 0 ? entry : leaves.entry(left, leftCount - 1)
-    const behind = leftCount === LEAF_CAPACITY ? entry : leaves.entry(left, leftCount)
-    const middle = this.#separate(before, behind)
     leaves.distribute(left, right, leftCount, lower, middle, upper)
     const intoRight = this.#separators.compareSearch(middle, this.#key, 0) <= 0
     this.#insertInto(intoRight ? right : left, entry)
     this.#insertChild(level, middle, right)
+  }
+
+  /** Has as many inner nodes at hand as a split of the leaf on the way takes. */
+  #takeInners(): void {
+    let level = this.#height - 1
+    while (level >= 0 && this.#inners.count(this.#node(level)) === INNER_CAPACITY) level--
+    // A full node is split in two; above the topmost one comes another root.
+    const count = this.#height - 1 - level + (level < 0 ? 1 : 0)
+    while (this.#spareInners.length < count) this.#spareInners.push(this.#inners.create())
+  }
+
+  /** Makes a leaf; where there is no memory for it, frees the separator that was made before it. */
+  #takeLeaf(middle: Separator): Leaf {
+    try {
+      return this.leaves.create()
+    } catch (error) {
+      if (isNoMemory(error)) this.#separators.free(middle)
+      throw error
+    }
+  }
+
+  #spareInner(): number {
+    const inner = this.#spareInners.pop()
+    assert(inner !== undefined, 'A split takes more nodes than were made for it')
+    return inner
   }
 
   #insertInto(leaf: Leaf, entry: Entry): void {
@@ -413,7 +450,7 @@ export class BTreeKeydir implements Keydir {
   #insertChild(level: number, separator: Separator, child: number): void {
     const inners = this.#inners
     if (level < 0) {
-      const root = inners.create()
+      const root = this.#spareInner()
       inners.fill(root, [separator], [this.#root, child], NO_SEPARATOR, NO_SEPARATOR)
       this.#root = root
       this.#height++
@@ -438,7 +475,7 @@ export class BTreeKeydir implements Keydir {
     let middle = separators.length >>> 1
     if (place === INNER_CAPACITY && upper === NO_SEPARATOR) middle = INNER_CAPACITY - 1
     else if (place === 0 && lower === NO_SEPARATOR) middle = 1
-    const right = inners.create()
+    const right = this.#spareInner()
     const promoted = this.#fillTwo(left, right, separators, children, middle, lower, upper)
     this.#insertChild(level - 1, promoted, right)
   }
@@ -470,10 +507,10 @@ export class BTreeKeydir implements Keydir {
     const left = Math.max(this.#childPlace(level) - 1, 0)
     const leftLeaf = this.#inners.child(parent, left)
     const rightLeaf = this.#inners.child(parent, left + 1)
-    if (this.leaves.count(leftLeaf) + this.leaves.count(rightLeaf) > LEAF_MERGED) {
-      this.#even(left)
-      return
-    }
+    const count = this.leaves.count(leftLeaf) + this.leaves.count(rightLeaf)
+    if (count > LEAF_MERGED && this.#mayEven(left)) return
+    // Then there was no memory to even the two out: one of them stays as empty as it is, if need be.
+    if (count > LEAF_CAPACITY) return
     const lower = this.#lowerFence(level, left)
     const upper = this.#upperFence(level, left + 1)
     this.leaves.merge(leftLeaf, rightLeaf, lower, upper)
@@ -482,6 +519,17 @@ export class BTreeKeydir implements Keydir {
     this.#inners.remove(parent, left)
     this.#separators.free(between)
     this.#refillInner(level)
+  }
+
+  /** Evens two leaves out as `#even` does, if there is the memory for it. */
+  #mayEven(left: number): boolean {
+    try {
+      this.#even(left)
+      return true
+    } catch (error) {
+      if (isNoMemory(error)) return false
+      throw error
+    }
   }
 
   /** Does to the node at `level` of the way what `#refillLeaf` does to a leaf, if it needs it. */

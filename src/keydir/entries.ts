@@ -28,7 +28,7 @@
  */
 
 import { Arena, CHUNK_MASK, CHUNK_SIZE } from './arena.ts'
-import { FreeLists } from './free-lists.ts'
+import { CLASS_LIMIT, FreeLists } from './free-lists.ts'
 import type { KeyHash } from './key-hash.ts'
 import {
   compareKeys,
@@ -139,7 +139,8 @@ export class Entries {
     if (!isCount(count, limit) || !isCount(expiringCount, count) || !Array.isArray(limbo)) {
       throw new RangeError('The entries of an image contradict each other')
     }
-    const entries = new Entries(restored, FreeLists.restore(restored, OFFSET, free))
+    const lists = FreeLists.restore(restored, OFFSET, free, CLASS_LIMIT - 1)
+    const entries = new Entries(restored, lists)
     entries.#count = count
     entries.#expiringCount = expiringCount
     for (const list of limbo) {
@@ -179,7 +180,11 @@ export class Entries {
     }
   }
 
-  /** Adds an entry, with a copy of the key. Nothing is checked: the keydir's caller has. */
+  /**
+   * Adds an entry, with a copy of the key. Nothing is checked: the keydir's caller has.
+   *
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY; nothing has changed then
+   */
   allocate(
     key: SearchKey,
     segment: number,

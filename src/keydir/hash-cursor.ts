@@ -1,3 +1,4 @@
+import { allocateWords } from '../io/memory.ts'
 import type { Entries } from './entries.ts'
 import { type Entry, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
 import { sortEntries } from './sort-entries.ts'
@@ -47,7 +48,7 @@ export class HashCursor implements KeydirCursor {
 /** The live entries of a range, in no order. */
 function collect(entries: Entries, range: KeyRange): Uint32Array {
   const { lower, lowerInclusive, upper, upperInclusive } = range
-  const found = new Uint32Array(entries.count)
+  const found = allocateWords(entries.count)
   let count = 0
   entries.walk(0, WALK_LIMIT, (entry) => {
     if (lower !== undefined) {

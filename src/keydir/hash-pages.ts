@@ -129,7 +129,16 @@ export class HashPages {
     return words[at + OVERFLOWS] === 0 ? NO_ENTRY : this.#findBehind(page, bucket, key, low)
   }
 
-  /** Adds an entry to a page, or to its chain where the page is full. */
+  /**
+   * Makes room for an entry in a page or its chain, so that `insert` takes no memory.
+   *
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY
+   */
+  makeRoom(page: Page): void {
+    for (let each = page; this.count(each) === PAGE_CAPACITY; ) each = this.#nextOrNew(each)
+  }
+
+  /** Adds an entry to a page, or to its chain where the page is full; see {@link makeRoom}. */
   insert(page: Page, entry: Entry, low: number): void {
     if (this.count(page) === PAGE_CAPACITY) {
       this.insert(this.#nextOrNew(page), entry, low)
@@ -184,11 +193,15 @@ export class HashPages {
   /**
    * Splits a page, with its chain, by the next bit of the hash: entries for which `upper` says so
    * go to a new page, which is answered. `hash` is left with the hash of some entry.
+   *
+   * Only the new page takes memory: what does not fit the two goes into pages that the chain had before.
+   *
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY; the page is as it was
    */
   split(page: Page, hash: KeyHash, upper: (high: number) => boolean): Page {
     const depth = this.depth(page) + 1
-    const entries = this.#takeAll(page)
     const fresh = this.create(depth)
+    const entries = this.#takeAll(page)
     this.#clear(page, depth)
     for (const entry of entries) {
       this.#entries.hash(entry, hash)

@@ -148,6 +148,7 @@ export class HashKeydir implements Keydir {
     while (this.#pages.count(page) >= SPLIT_COUNT && this.#split(page, high)) {
       page = this.#pageOf(high)
     }
+    this.#pages.makeRoom(page)
     const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
     this.#pages.insert(page, entry, low)
     return entry
@@ -172,6 +173,7 @@ export class HashKeydir implements Keydir {
       this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
       return entry
     }
+    this.#missed = false
     this.entries.readSearch(entry, this.#key)
     const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
     this.#replace(entry, moved)
@@ -249,8 +251,9 @@ export class HashKeydir implements Keydir {
     if (this.#depth === DEPTH_LIMIT || length * 2 > this.#pages.pageCount * PLACES_PER_PAGE) {
       return false
     }
-    for (let left = length; left > 0; left -= CHUNK_WORDS) {
-      this.#directory.reserve(Math.min(left, CHUNK_WORDS))
+    // What was reserved before there was no memory for more is there already.
+    for (let used = this.#directory.used; used < length * 2; used = this.#directory.used) {
+      this.#directory.reserve(Math.min(length * 2 - used, CHUNK_WORDS))
     }
     for (let place = length - 1; place >= 0; place--) {
       const page = this.#pageAt(place)

@@ -9,6 +9,8 @@
  * - An entry's number is stable from `insert` to `remove`, except where `update` answers another.
  * - An entry whose record size is 0 is an *absence*: the keydir knows the key as not there. Recovery keeps
  *   absences for tombstones until no older record can turn up; a snapshot keeps them for keys born after it.
+ * - A change takes all the memory that it needs before it changes anything: where it throws FIRKIN_NO_MEMORY the
+ *   keydir is as it was. A removal takes no more than a `find` of its key does.
  */
 
 import type { Entries } from './entries.ts'
@@ -114,6 +116,7 @@ export interface Keydir {
    * Adds an entry for a key that is not there. A `find` of the same key just before makes it cheaper.
    * The key's bytes are copied.
    *
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY; the keydir is as it was
    * @param size the record's size in bytes; 0 for an absence
    * @param expiresAtMs 0 where the record does not expire
    */
@@ -136,6 +139,8 @@ export interface Keydir {
   /**
    * Changes what an entry holds. Answers its number, which may be another one, but not where only segment and offset
    * change.
+   *
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY; the keydir is as it was
    */
   update(
     entry: Entry,
@@ -146,10 +151,10 @@ export interface Keydir {
     expiresAtMs: number,
   ): Entry
 
-  /** Removes an entry that is there. */
+  /** Removes an entry that is there. Behind a `find` of its key it takes no memory. */
   remove(entry: Entry): void
 
-  /** A cursor over `range`, standing before its first entry. */
+  /** A cursor over `range`, standing before its first entry. @throws {@link StoreError} FIRKIN_NO_MEMORY */
   cursor(range: KeyRange): KeydirCursor
 
   /** What a checkpoint keeps, or `undefined` for a kind that is always rebuilt. */

@@ -1,3 +1,4 @@
+import { allocateWords } from '../io/memory.ts'
 import { equalKeys, LITTLE_ENDIAN } from './key-words.ts'
 
 const littleEndian = LITTLE_ENDIAN
@@ -9,7 +10,7 @@ const FIRST_CAPACITY = 32
  */
 export class SearchKey {
   /** The key's bytes, padded with zeros to a word and followed by one more word of zeros. */
-  words = new Uint32Array(FIRST_CAPACITY)
+  words = allocateWords(FIRST_CAPACITY)
   /** The same memory as bytes. */
   bytes = new Uint8Array(this.words.buffer)
   /** The key's size in bytes. */
@@ -82,7 +83,7 @@ export class SearchKey {
   #grow(size: number): void {
     let capacity = this.bytes.length
     while (capacity < size) capacity *= 2
-    const words = new Uint32Array(capacity >>> 2)
+    const words = allocateWords(capacity >>> 2)
     words.set(this.words)
     this.words = words
     this.bytes = new Uint8Array(words.buffer)

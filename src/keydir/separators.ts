@@ -1,5 +1,5 @@
 import { Arena, CHUNK_MASK } from './arena.ts'
-import { FreeLists } from './free-lists.ts'
+import { CLASS_LIMIT, FreeLists } from './free-lists.ts'
 import { compareKeys, keyHead, keyWords, sharedSize } from './key-words.ts'
 import type { ChunkSource } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
@@ -37,7 +37,7 @@ export class Separators {
   static restore(meta: unknown, arena: number, source: ChunkSource): Separators {
     const { used, free } = (meta ?? {}) as Record<string, unknown>
     const restored = Arena.restore(used, arena, source)
-    return new Separators(restored, FreeLists.restore(restored, KEY, free))
+    return new Separators(restored, FreeLists.restore(restored, KEY, free, CLASS_LIMIT - 1))
   }
 
   /** What `restore` needs beside the arena. */

@@ -11,6 +11,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { isNoMemory } from '../io/memory.ts'
 import { Entries } from './entries.ts'
 import {
   type ChunkSource,
@@ -94,13 +95,13 @@ export class SkiplistKeydir implements Keydir {
   ): Entry {
     if (!this.#remembered || !this.#key.holds(key, keySize)) this.find(key, keySize)
     assert(this.#found === NO_ENTRY, 'The key to insert is there')
-    this.#remembered = false
     const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
     const towers = this.towers
     const before = this.#before
     const height = randomHeight()
+    const tower = this.#build(entry, height)
+    this.#remembered = false
     for (; this.#height < height; this.#height++) before[this.#height] = BASE
-    const tower = towers.create(entry, height)
     const head = this.#key.head(0)
     for (let level = 0; level < height; level++) {
       const left = before[level] as number
@@ -173,6 +174,16 @@ export class SkiplistKeydir implements Keydir {
     const found = this.find(key, keySize) !== NO_ENTRY
     const before = this.#before[0] as number
     return found && inclusive ? this.towers.next(before, 0) : before
+  }
+
+  /** Makes a tower for an entry; where there is no memory for it, frees the entry. */
+  #build(entry: Entry, height: number): Tower {
+    try {
+      return this.towers.create(entry, height)
+    } catch (error) {
+      if (isNoMemory(error)) this.entries.free(entry)
+      throw error
+    }
   }
 
   #search(): void {

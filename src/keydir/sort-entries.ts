@@ -1,3 +1,4 @@
+import { allocateBytes } from '../io/memory.ts'
 import type { Entries } from './entries.ts'
 import { LITTLE_ENDIAN } from './key-words.ts'
 
@@ -12,7 +13,7 @@ const SHORT_RUN = 16
  * sorted again by the next bytes that tell them apart. Takes 8 bytes an entry meanwhile.
  */
 export function sortEntries(entries: Entries, sorted: Uint32Array): void {
-  const pairs = new BigUint64Array(sorted.length)
+  const pairs = new BigUint64Array(allocateBytes(sorted.length * 8).buffer)
   // Runs still to be sorted, as pairs of start and end; a stack, since keys may share long
   // prefixes.
   const runs = [0, sorted.length]

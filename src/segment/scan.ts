@@ -22,6 +22,7 @@ import {
   SHORT,
 } from '../format/record.ts'
 import { type FileDescriptor, type Files, readFully } from '../io/files.ts'
+import { allocateBuffer, allocateOwnBuffer } from '../io/memory.ts'
 
 /** How much of a file is read at once. */
 const WINDOW_SIZE = 256 * 1024
@@ -107,7 +108,7 @@ export class Window {
       return offset - this.#from
     }
     const span = Math.min(Math.max(WINDOW_SIZE, wanted), this.#to - offset)
-    if (this.#page.bytes.length < span) this.#page = pageOf(Buffer.allocUnsafeSlow(span))
+    if (this.#page.bytes.length < span) this.#page = pageOf(allocateOwnBuffer(span))
     this.#from = offset
     this.#filled = readFully(this.#files, this.#file, this.#page.bytes, span, offset)
     return 0
@@ -266,7 +267,7 @@ class PendingBatch {
   add(page: Page, at: number, fields: RecordFields, offset: number): void {
     const size = keyOffset(fields.flags) + fields.keySize
     if (this.#filled + size > this.#heads.bytes.length) {
-      const grown = Buffer.allocUnsafe((this.#filled + size) * 2)
+      const grown = allocateBuffer((this.#filled + size) * 2)
       this.#heads.bytes.copy(grown, 0, 0, this.#filled)
       this.#heads = pageOf(grown)
     }

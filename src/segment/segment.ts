@@ -20,6 +20,7 @@ import { hintName, segmentName } from '../format/names.ts'
 import { type Page, pageOf } from '../format/record.ts'
 import { discard, type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
 import { mapFile } from '../io/mapping.ts'
+import { allocateOwnBuffer } from '../io/memory.ts'
 import { SegmentUsage } from './usage.ts'
 
 /** Records up to this size are read into one buffer that is used again and again. */
@@ -179,7 +180,7 @@ export class Segment {
 function largePage(size: number): Page {
   const last = large?.deref()
   if (last !== undefined && last.bytes.length >= size) return last
-  const page = pageOf(Buffer.allocUnsafeSlow(size))
+  const page = pageOf(allocateOwnBuffer(size))
   large = new WeakRef(page)
   return page
 }
