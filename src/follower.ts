@@ -210,7 +210,7 @@ function extend(replay: Replay, segment: Segment, files: Files, size: number): b
     // What is not whole may be on its way. Where a record follows it, it is the middle of one that took the place
     // of what was seen before.
     if (!grew && scan.faultAt !== undefined) {
-      if (replay.findBehind(segment, scan.faultAt, size) !== undefined) return false
+      if (replay.findFrom(segment, scan.faultAt, size) !== undefined) return false
     }
   }
   // Looked at last: while the last record is there that was seen before, so is all that is older.

@@ -12,8 +12,8 @@
  *
  * Invariants
  * - The result does not depend on what the keydir was loaded from.
- * - A fault in the tail is torn where it lies behind all that is known to be whole and no record follows it
- *   in its file; then what is in newer files was never promised, and goes with it. All else is corrupt.
+ * - A fault in the tail is torn where it lies behind all that is known to be whole and no whole record is at it or
+ *   behind it in its file; then what is in newer files was never promised, and goes with it. All else is corrupt.
  * - A segment of the tail counts only if its predecessor is there as it was when the segment was begun.
  */
 
@@ -33,6 +33,7 @@ import {
 } from './format/names.ts'
 import type { Page } from './format/record.ts'
 import { type Files, readFully, writeFully } from './io/files.ts'
+import { allocateBuffer } from './io/memory.ts'
 import { createKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
 import { readManifest } from './manifest-file.ts'
@@ -432,7 +433,7 @@ function assertTorn(segments: Segments, replay: Replay, segment: Segment, scan: 
   const faultAt = scan.faultAt ?? scan.end
   const known = knownTailSize(segments.manifest, segment.id)
   const fileSize = segments.home.files.size(segment.file)
-  if (scan.end < known || replay.findBehind(segment, faultAt, fileSize) !== undefined) {
+  if (scan.end < known || replay.findFrom(segment, faultAt, fileSize) !== undefined) {
     throw new CorruptionError(scan.fault, segment.path, faultAt)
   }
 }
@@ -472,7 +473,7 @@ function renew(segments: Segments, segment: Segment): void {
   const { files } = segments.home
   const end = segment.writtenSize
   const from = knownTailSize(segments.manifest, segment.id)
-  const buffer = Buffer.allocUnsafe(Math.min(RENEWAL_SIZE, Math.max(0, end - from)))
+  const buffer = allocateBuffer(Math.min(RENEWAL_SIZE, Math.max(0, end - from)))
   for (let at = from; at < end; at += buffer.length) {
     const read = readFully(files, segment.file, buffer, Math.min(buffer.length, end - at), at)
     writeFully(files, segment.file, buffer, read, at)

@@ -16,6 +16,7 @@ import { HintDecoder, hintSizeBound } from './format/hint.ts'
 import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from './format/record.ts'
 import type { HeldRecord } from './held-records.ts'
 import { errorCode, readWhole } from './io/files.ts'
+import { isNoMemory } from './io/memory.ts'
 import { growEagerly } from './keydir/arena.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { LoadBatch } from './load-batch.ts'
@@ -137,9 +138,12 @@ export class Replay {
     return scan
   }
 
-  /** Where in an appended segment the next record begins behind a fault; `undefined` where there is none. */
-  findBehind(segment: Segment, faultAt: number, to: number): number | undefined {
-    const options = this.#scanOptions(segment, faultAt + 1, to)
+  /**
+   * Where in an appended segment the next record begins, at a fault or behind it; `undefined` where there is none. One
+   * that is whole may be the fault itself: it comes in the middle of a batch, say.
+   */
+  findFrom(segment: Segment, faultAt: number, to: number): number | undefined {
+    const options = this.#scanOptions(segment, faultAt, to)
     return findRecord(options, segment.usage.maxSequence)
   }
 
@@ -231,6 +235,8 @@ export class Replay {
       usage.deadBytes += usage.size - FILE_HEADER_SIZE - usage.tombstoneBytes - putBytes
       return true
     } catch (error) {
+      // Some of it may have been applied.
+      if (isNoMemory(error)) throw error
       // A hint is a shortcut: whatever is wrong with it, the segment itself tells the same.
       if (error instanceof StoreError || errorCode(error) !== undefined) return false
       throw error

@@ -256,7 +256,7 @@ class Salvage {
     const { end, faultAt, maxSequence } = scanSegment(options, () => {})
     if (faultAt === undefined) return { end, isTorn: false }
     const isTorn =
-      end >= known && findRecord({ ...options, from: faultAt + 1 }, maxSequence) === undefined
+      end >= known && findRecord({ ...options, from: faultAt }, maxSequence) === undefined
     return { end: isTorn ? end : size, isTorn }
   }
 

@@ -251,10 +251,7 @@ class Verifier {
       this.#tell(0)
       tail.sizes.set(id, size)
       if (end.faultAt === undefined) return
-      const next = findRecord(
-        this.#scanOptions(file, end.faultAt + 1, size, manifest),
-        end.maxSequence,
-      )
+      const next = findRecord(this.#scanOptions(file, end.faultAt, size, manifest), end.maxSequence)
       tail.torn = next === undefined && end.end >= known
       if (tail.torn) this.#add('torn', path, end.end, `${size - end.end} bytes are unfinished`)
       else this.#add('segment', path, end.faultAt, end.fault)

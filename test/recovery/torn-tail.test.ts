@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import type { CorruptionError } from '../../src/errors.ts'
+import { BATCH_END_SIZE } from '../../src/format/record.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, openOn, type TextStore } from '../support/store.ts'
 
@@ -78,6 +80,35 @@ describe('a torn tail', () => {
       }
     },
   )
+
+  describe.each([
+    ['a put', (store: TextStore) => store.put('later', 'settled')],
+    ['a batch', (store: TextStore) => store.batch().put('later', 'settled').delete('a').commit()],
+  ])('that is a batch without its end', (name, writeLater) => {
+    it(`is none where ${name} follows at once: that may have settled`, async () => {
+      let end = 0
+      const { files, before } = await killedAfter(async (store) => {
+        await store.batch().put('b', '3').put('c', '4').commit()
+        end = store.stats().bytes
+        await writeLater(store)
+      })
+      const bytes = files.peek(PATH) ?? Buffer.alloc(0)
+      files.poke(
+        PATH,
+        Buffer.concat([bytes.subarray(0, end - BATCH_END_SIZE), bytes.subarray(end)]),
+      )
+      const damaged = files.restart(1)
+      const follower = files.restart(1)
+
+      const refused = await openOn(damaged).catch((error: unknown) => error)
+      const unread = await openOn(follower, { readOnly: true }).catch((error: unknown) => error)
+
+      expect(refused).toMatchObject({ code: 'FIRKIN_CORRUPT', file: PATH })
+      expect(unread).toMatchObject({ code: 'FIRKIN_CORRUPT', file: PATH })
+      expect((refused as CorruptionError).offset).toBeGreaterThanOrEqual(before)
+      expect(damaged.peek(PATH)?.length).toBe(bytes.length - BATCH_END_SIZE)
+    })
+  })
 
   it.each(['EIO', 'SHORT'] as const)('is not what a read shows that fails: %s', async (code) => {
     const { files } = await killedAfter((store) => store.put('k', 'x'.repeat(500)))
