@@ -1,12 +1,16 @@
 /**
  * The engine: keys and values as bytes, on top of segments and a keydir.
  *
- * put:  reserve room -> find the key -> save the old location for open views -> stage the record -> keydir
+ * put:  reserve room -> encode the record -> find the key -> save its location for the undo and open views -> keydir
+ *       -> stage the record
  * get:  find the key -> locate the record -> verify it
  * What is staged is written by group-commit.ts.
  *
  * Invariants
- * - Staging a record and changing the keydir are one step: nothing runs between them.
+ * - Staging records and changing the keydir are one step, which is made or not, whatever throws. The keydir comes first,
+ *   with all that may be refused; staging never fails. What is written past the stage is in the keydir before.
+ * - Where what was changed cannot be changed back, the keydir is loaded anew from what is written and staged; where that
+ *   fails too the store is poisoned, and shows nothing until it could be loaded.
  * - Where a group cannot be written, the keydir and all figures are put back to what they were before it.
  * - A keydir restored from a checkpoint may turn out to be damaged wherever it is touched; it is then loaded
  *   anew, from all that has been written, and the operation goes on with the new one. Nobody else touches it before
@@ -43,17 +47,20 @@ import {
 } from './format/record.ts'
 import type { Group } from './group.ts'
 import { GroupCommit } from './group-commit.ts'
+import { allocateBuffer, allocateText, isNoMemory } from './io/memory.ts'
 import { Location } from './keydir/entries.ts'
 import { type Entry, type Keydir, type KnownKeydir, NO_ENTRY } from './keydir/keydir.ts'
+import { KeydirLost, LostKeydir } from './lost-keydir.ts'
 import type { SyncPolicy } from './options.ts'
 import type { ResolvedRange } from './range.ts'
 import { ReadAhead, type Wanted } from './read-ahead.ts'
 import { type Recovered, reloadKeydir } from './recovery.ts'
 import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
-import { STAGE_SIZE, type Writer } from './segment/writer.ts'
+import { SegmentUsage } from './segment/usage.ts'
+import { STAGE_SIZE } from './segment/writer.ts'
 import { Slab } from './slab.ts'
-import { UndoLog } from './undo.ts'
+import { type Span, UndoLog } from './undo.ts'
 import { type Found, type LookAhead, type View, ViewCursor, Views } from './view.ts'
 
 /** What the engine needs to be told. */
@@ -225,6 +232,21 @@ export class Engine {
     }
   }
 
+  /**
+   * Opens a view of the present. What is staged is written before, so that the view shows nothing that a failed write
+   * could take back; where that fails its callers are told, and the view shows what there was without it.
+   */
+  openView(): View {
+    const nowMs = this.options.clock()
+    this.#commits?.writeStaged()
+    try {
+      return this.views.open(nowMs)
+    } catch (error) {
+      this.reload(error)
+      return this.views.open(nowMs)
+    }
+  }
+
   /** Finds the key in `this.key` as a view sees it. */
   findIn(view: View, found: Found): boolean {
     try {
@@ -291,14 +313,14 @@ export class Engine {
    *
    * @param size the value's size in bytes
    * @returns the group that it is written with
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED; nothing has changed then
    */
   put(value: Uint8Array | string, size: number, expiresAtMs: number): Group {
     const { key } = this
     const total = recordSize(key.size, size, expiresAtMs !== 0)
-    if (total > STAGE_SIZE) return this.#putLarge(value, expiresAtMs, total)
+    if (total > STAGE_SIZE) return this.#putLarge(value, size, expiresAtMs, total)
     const writer = this.commits.reserve(total)
-    const entry = this.find()
-    const sequence = this.#takeSequence()
+    const sequence = this.#freeSequence()
     const { page, stagedSize: at, offset } = writer
     const keyAt = writeRecordHeader(page.view, at, PUT, 0, key.size, size, sequence, expiresAtMs)
     copyBytes(key.bytes, 0, key.size, page.bytes, keyAt)
@@ -306,7 +328,10 @@ export class Engine {
     if (typeof value === 'string') page.bytes.write(value, valueAt, 'utf8')
     else copyBytes(value, 0, size, page.bytes, valueAt)
     writeChecksum(page, at, at + total, this.#seed)
-    return this.#commitPut(writer, entry, offset, total, sequence, expiresAtMs)
+    this.#applyPut(writer.stagedCount, writer.segment.id, offset, total, sequence, expiresAtMs)
+    writer.stage(PUT, total, sequence, expiresAtMs)
+    this.#nextSequence = sequence + 1
+    return this.commits.join(1, total)
   }
 
   /**
@@ -323,20 +348,22 @@ export class Engine {
     // Making room may have taken back a group that could not be written, and the key with it.
     const entry = this.lookup()
     if (entry === NO_ENTRY) return undefined
-    const sequence = this.#takeSequence()
+    const sequence = this.#freeSequence()
     const { page, stagedSize: at } = writer
     const keyAt = writeRecordHeader(page.view, at, TOMBSTONE, 0, key.size, 0, sequence, 0)
     copyBytes(key.bytes, 0, key.size, page.bytes, keyAt)
     writeChecksum(page, at, at + size, this.#seed)
-    this.#undo.remember(writer.stagedCount, this.#keydir, entry)
+    this.#applyRemove(writer.stagedCount, entry)
     writer.stage(TOMBSTONE, size, sequence, 0)
-    this.#applyRemove(entry, key.bytes, key.size)
+    this.#nextSequence = sequence + 1
     return this.commits.join(1, size)
   }
 
   /**
    * Writes the members of a batch: whole records but for sequence and checksum, `page` from 0 up to `size`.
    * The page is the engine's to change.
+   *
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED; nothing has changed then
    */
   commitBatch(page: Page, size: number, count: number): Group {
     if (count === 0) return this.commits.current()
@@ -344,22 +371,27 @@ export class Engine {
     if (this.#nextSequence + count >= MAX_SEQUENCE) throw sequencesUsedUp()
     if (total > STAGE_SIZE) return this.#commitLargeBatch(page, size, count)
     const writer = this.commits.reserve(total)
-    const { stagedSize: start, offset } = writer
+    const { stagedSize: start, stagedCount: firstNumber, offset } = writer
     const stage = writer.page
     page.bytes.copy(stage.bytes, start, 0, size)
-    this.#sealBatch(stage, start, size, count)
-    this.#applyBatch(stage, start, size, offset - start, writer)
-    const sequence = this.#takeSequence()
-    writeBatchEnd(stage, start + size, count, sequence, this.#seed)
-    this.#undo.remember(writer.stagedCount, this.#keydir, NO_ENTRY)
-    writer.stage(BATCH_END, BATCH_END_SIZE, sequence, 0)
+    const span = { page: stage, start, end: start + size, firstNumber }
+    const added = this.#sealBatch(span, count)
+    const sequence = this.#nextSequence + count
+    writeBatchEnd(stage, span.end, count, sequence, this.#seed)
+    this.#applyBatch(span, writer.segment.id, offset - start)
+    writer.stageAll(added, total, count + 1)
+    this.#nextSequence = sequence + 1
     return this.commits.join(count, total)
   }
 
   /** Removes an entry that has expired, without a tombstone: whoever reads its record sees the same. */
   expire(entry: Entry): void {
-    const view = this.#keydir.entries.keyView(entry)
-    this.#applyRemove(entry, view, view.length)
+    try {
+      const view = this.#keydir.entries.keyView(entry)
+      this.#drop(entry, view, view.length)
+    } catch (error) {
+      this.#mend(error)
+    }
   }
 
   /**
@@ -384,14 +416,17 @@ export class Engine {
     const { size, sequence, expiresAtMs, keySize } = fields
     const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
     const keydir = this.#keydir
-    const entry = this.findKey(key, keySize)
-    // One that was just loaded anew has seen the copy.
-    if (this.#keydir !== keydir) return
-    const { entries } = keydir
-    if (entry !== NO_ENTRY && entries.sequenceOf(entry) === sequence) {
-      this.#keydir.update(entry, segment.id, offset, size, sequence, expiresAtMs)
-    } else {
-      segment.usage.kill(size)
+    try {
+      const entry = keydir.find(key, keySize)
+      if (entry !== NO_ENTRY && keydir.entries.sequenceOf(entry) === sequence) {
+        keydir.update(entry, segment.id, offset, size, sequence, expiresAtMs)
+      } else {
+        segment.usage.kill(size)
+      }
+    } catch (error) {
+      // A merge cannot be taken back by now. One that is loaded anew has seen the copies.
+      if (isLost(error)) this.reload(error)
+      else this.rebuild()
     }
   }
 
@@ -404,16 +439,18 @@ export class Engine {
     return true
   }
 
-  /** Loads the keydir anew after it was found to be damaged. @throws `error` where it was something else */
+  /** Loads the keydir anew after it was found to be damaged, or lost. @throws `error` where it was something else */
   reload(error: unknown): void {
-    if (!(error instanceof DamagedCheckpoint)) throw error
+    if (!isLost(error)) throw error
     this.rebuild()
-    this.#listener.reloaded(error.told)
+    if (error instanceof DamagedCheckpoint) this.#listener.reloaded(error.told)
   }
 
   /**
-   * Loads the keydir anew, from all that the segments of the set hold. Where they cannot be read the store is
-   * poisoned; each read tries once more.
+   * Loads the keydir anew, from all that the segments of the set hold, and what is staged. Where that fails the store
+   * is poisoned; each read tries once more.
+   *
+   * @throws {@link StoreError} FIRKIN_POISONED
    */
   rebuild(): void {
     const staged = this.#commits?.writer ?? { page: this.page, stagedSize: 0 }
@@ -424,7 +461,11 @@ export class Engine {
       this.#chunks = undefined
     } catch (error) {
       const why = 'The keydir was lost and could not be loaded anew; open the store again to write'
-      throw this.durability.poison(error, why)
+      const poison = this.durability.poison(error, why)
+      const lost = new LostKeydir(kind, error)
+      this.#keydir = lost
+      this.views.loseKeydir(lost)
+      throw poison
     }
     this.views.replaceKeydir(this.#keydir)
   }
@@ -517,48 +558,93 @@ export class Engine {
 
   /** Puts the keydir back to what it was before the group that was staged. */
   #undoGroup(stagedSize: number): void {
-    const { writer } = this.commits
+    const { page, segment } = this.commits.writer
+    this.#takeBack({ page, start: 0, end: stagedSize, firstNumber: 0 }, segment)
+  }
+
+  /**
+   * Puts the keydir back to what it was before some records. Never fails: where that cannot be done the keydir is loaded
+   * anew, by this call or by the next read.
+   *
+   * @param segment what the records were counted in; `undefined` where they were not counted yet
+   */
+  #takeBack(span: Span, segment: Segment | undefined): void {
     // An iterator may have found its place since, in what is taken back.
     this.views.version++
     try {
-      this.#undo.rollBack(this.#keydir, this.segments, writer, stagedSize)
+      this.#undo.rollBack(this.#keydir, this.segments, span, segment)
     } catch (error) {
-      this.#reloadWithoutGroup(error)
+      this.#reloadIfPossible(error)
     }
   }
 
-  /** Loads the keydir anew from what was written, which does not have the group that failed. */
-  #reloadWithoutGroup(error: unknown): void {
+  /**
+   * Sees to it that the keydir is sound after a change of it has failed: as it was, or loaded anew. Returns where the
+   * change is to be made again, in a keydir that was loaded anew.
+   *
+   * @throws `error` where the keydir is not to blame
+   */
+  #mend(error: unknown): void {
+    if (isLost(error)) this.reload(error)
+    else {
+      // For want of memory a change is not begun. What else there is may have come in the middle of it.
+      if (!isNoMemory(error)) this.#reloadIfPossible(error)
+      throw error
+    }
+  }
+
+  #reloadIfPossible(error: unknown): void {
     try {
-      this.reload(error)
-    } catch (failure) {
-      // A store that is poisoned has told so; whoever waits for the group hears why that failed.
-      if (this.durability.isSound) throw failure
+      if (isLost(error)) this.reload(error)
+      else this.rebuild()
+    } catch {
+      // The store is poisoned by now, has told why, and tries again with each read.
     }
   }
 
-  #takeSequence(): number {
+  /** The sequence of the next record, which is taken once the record stands. */
+  #freeSequence(): number {
     if (this.#nextSequence >= MAX_SEQUENCE) throw sequencesUsedUp()
-    return this.#nextSequence++
+    return this.#nextSequence
   }
 
-  #commitPut(
-    writer: Writer,
-    entry: Entry,
+  /** Points the key in `this.key` to the record with a number in the group; or changes nothing, and throws. */
+  #applyPut(
+    number: number,
+    segment: number,
     offset: number,
     size: number,
     sequence: number,
     expiresAtMs: number,
-  ): Group {
-    const { key } = this
-    this.#undo.remember(writer.stagedCount, this.#keydir, entry)
-    const segment = writer.segment.id
-    writer.stage(PUT, size, sequence, expiresAtMs)
-    this.#applyPut(entry, key.bytes, key.size, segment, offset, size, sequence, expiresAtMs)
-    return this.commits.join(1, size)
+  ): void {
+    const { bytes, size: keySize } = this.key
+    const entry = this.find()
+    try {
+      this.#point(number, entry, bytes, keySize, segment, offset, size, sequence, expiresAtMs)
+    } catch (error) {
+      this.#mend(error)
+      const found = this.find()
+      this.#point(number, found, bytes, keySize, segment, offset, size, sequence, expiresAtMs)
+    }
   }
 
-  #applyPut(
+  /** Removes the entry of the key in `this.key`; or changes nothing, and throws. */
+  #applyRemove(number: number, entry: Entry): void {
+    const { bytes, size } = this.key
+    try {
+      this.#undo.remember(number, this.#keydir, entry)
+      this.#drop(entry, bytes, size)
+    } catch (error) {
+      this.#mend(error)
+      const found = this.find()
+      this.#undo.remember(number, this.#keydir, found)
+      if (found !== NO_ENTRY) this.#drop(found, bytes, size)
+    }
+  }
+
+  /** Points a key to a record, whose number in the group is for the undo. Where it throws nothing has changed. */
+  #point(
+    number: number,
     entry: Entry,
     key: Uint8Array,
     keySize: number,
@@ -569,58 +655,60 @@ export class Engine {
     expiresAtMs: number,
   ): void {
     const keydir = this.#keydir
-    try {
-      if (this.views.openCount > 0) this.views.save(entry, key, keySize)
-      if (entry === NO_ENTRY) {
-        keydir.insert(key, keySize, segment, offset, size, sequence, expiresAtMs)
-      } else {
-        this.#kill(entry)
-        keydir.update(entry, segment, offset, size, sequence, expiresAtMs)
-      }
-    } catch (error) {
-      this.reload(error)
+    this.#undo.remember(number, keydir, entry)
+    if (this.views.openCount > 0) this.views.save(entry, key, keySize)
+    if (entry === NO_ENTRY) {
+      keydir.insert(key, keySize, segment, offset, size, sequence, expiresAtMs)
+      return
     }
+    const { entries } = keydir
+    const { usage } = this.segments.get(entries.segmentOf(entry))
+    const replacedSize = entries.sizeOf(entry)
+    keydir.update(entry, segment, offset, size, sequence, expiresAtMs)
+    usage.kill(replacedSize)
   }
 
-  #applyRemove(entry: Entry, key: Uint8Array, keySize: number): void {
-    try {
-      if (this.views.openCount > 0) this.views.save(entry, key, keySize)
-      this.#kill(entry)
-      this.#keydir.remove(entry)
-    } catch (error) {
-      this.reload(error)
-    }
+  /** Takes an entry out of the keydir. Where it throws nothing has changed. */
+  #drop(entry: Entry, key: Uint8Array, keySize: number): void {
+    const keydir = this.#keydir
+    if (this.views.openCount > 0) this.views.save(entry, key, keySize)
+    const { entries } = keydir
+    const { usage } = this.segments.get(entries.segmentOf(entry))
+    const size = entries.sizeOf(entry)
+    keydir.remove(entry)
+    usage.kill(size)
   }
 
-  #kill(entry: Entry): void {
-    const { entries } = this.#keydir
-    this.segments.get(entries.segmentOf(entry)).usage.kill(entries.sizeOf(entry))
-  }
-
-  /** A record larger than the stage is written at once, and applied when that has worked. */
-  #putLarge(value: Uint8Array | string, expiresAtMs: number, total: number): Group {
+  /** A record larger than the stage is written at once. */
+  #putLarge(
+    value: Uint8Array | string,
+    valueSize: number,
+    expiresAtMs: number,
+    total: number,
+  ): Group {
     const { key } = this
     const writer = this.commits.reserveLarge(total)
-    const entry = this.find()
-    const bytes = typeof value === 'string' ? Buffer.from(value) : value
-    const sequence = this.#takeSequence()
-    const head = pageOf(Buffer.allocUnsafe(total - bytes.length))
+    const bytes = typeof value === 'string' ? allocateText(value, valueSize) : value
+    const sequence = this.#freeSequence()
+    const head = pageOf(allocateBuffer(total - valueSize))
     const keyAt = writeRecordHeader(
       head.view,
       0,
       PUT,
       0,
       key.size,
-      bytes.length,
+      valueSize,
       sequence,
       expiresAtMs,
     )
     head.bytes.set(key.bytes.subarray(0, key.size), keyAt)
     head.view.setUint32(0, splitChecksum(head.bytes, bytes, this.#seed), true)
     const { offset, segment } = writer
-    this.commits.writeThrough([head.bytes, bytes])
+    this.#applyPut(0, segment.id, offset, total, sequence, expiresAtMs)
+    const span = { page: head, start: 0, end: head.bytes.length, firstNumber: 0 }
+    this.#writeThrough([head.bytes, bytes], span)
     segment.usage.add(PUT, total, sequence, expiresAtMs)
-    this.#applyPut(entry, key.bytes, key.size, segment.id, offset, total, sequence, expiresAtMs)
+    this.#nextSequence = sequence + 1
     return this.commits.join(1, total)
   }
 
@@ -628,78 +716,83 @@ export class Engine {
     const total = size + BATCH_END_SIZE
     const writer = this.commits.reserveLarge(total)
     const { offset, segment } = writer
-    const firstSequence = this.#nextSequence
-    this.#sealBatch(page, 0, size, count)
-    const end = pageOf(Buffer.allocUnsafe(BATCH_END_SIZE))
-    const sequence = firstSequence + count
-    this.#nextSequence = sequence + 1
+    const span = { page, start: 0, end: size, firstNumber: 0 }
+    const added = this.#sealBatch(span, count)
+    const end = pageOf(allocateBuffer(BATCH_END_SIZE))
+    const sequence = this.#nextSequence + count
     writeBatchEnd(end, 0, count, sequence, this.#seed)
-    this.commits.writeThrough([page.bytes.subarray(0, size), end.bytes])
-    const keydir = this.#keydir
-    this.#applyBatch(page, 0, size, offset, undefined)
-    // A keydir that was loaded anew meanwhile has counted the whole batch.
-    if (this.#keydir === keydir) segment.usage.add(BATCH_END, BATCH_END_SIZE, sequence, 0)
+    this.#applyBatch(span, segment.id, offset)
+    this.#writeThrough([page.bytes.subarray(0, size), end.bytes], span)
+    this.#undo.forget(0)
+    segment.usage.addAll(added)
+    this.#nextSequence = sequence + 1
     return this.commits.join(count, total)
   }
 
-  /** Gives a batch's members their sequences and checksums. */
-  #sealBatch(page: Page, start: number, size: number, count: number): void {
+  /** Writes past the stage what was applied to the keydir before; where that fails, takes it back. */
+  #writeThrough(pieces: readonly Uint8Array[], applied: Span): void {
+    try {
+      this.commits.writeThrough(pieces)
+    } catch (error) {
+      this.#takeBack(applied, undefined)
+      throw error
+    }
+  }
+
+  /** Gives a batch's members their sequences and checksums, and counts them with the batch's end. */
+  #sealBatch({ page, start, end }: Span, count: number): SegmentUsage {
     const fields = new RecordFields()
+    const added = new SegmentUsage()
     let sequence = this.#nextSequence
-    for (let at = start; at < start + size; at += fields.size) {
-      fields.readHeader(page, at, start + size)
-      writeSequence(page.view, at, sequence++)
+    for (let at = start; at < end; at += fields.size) {
+      fields.readHeader(page, at, end)
+      writeSequence(page.view, at, sequence)
       writeChecksum(page, at, at + fields.size, this.#seed)
+      added.add(fields.kind, fields.size, sequence++, fields.expiresAtMs)
     }
     if (sequence !== this.#nextSequence + count) throw new Error('A batch has lost a member')
+    added.add(BATCH_END, BATCH_END_SIZE, sequence, 0)
+    return added
   }
 
   /**
-   * Applies a batch's members.
+   * Applies a batch's members to the keydir: all of them; or none, and throws.
    *
    * @param shift what to add to a place in the page for its offset in the file
-   * @param stagedBy where the batch is staged; otherwise it is written already
    */
-  #applyBatch(
-    page: Page,
-    start: number,
-    size: number,
-    shift: number,
-    stagedBy: Writer | undefined,
-  ): void {
+  #applyBatch(span: Span, segment: number, shift: number): void {
+    const { page, start, end, firstNumber } = span
     const fields = new RecordFields()
-    const segment = this.commits.writer.segment
-    const keydir = this.#keydir
-    for (let at = start; at < start + size; at += fields.size) {
-      fields.readHeader(page, at, start + size)
-      const { kind, sequence, expiresAtMs, keySize } = fields
-      const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
-      const entry = this.findKey(key, keySize)
-      // A keydir that was loaded anew meanwhile has seen all of a batch that is written.
-      if (stagedBy === undefined && this.#keydir !== keydir) return
-      if (stagedBy === undefined) {
-        segment.usage.add(kind, fields.size, sequence, expiresAtMs)
-      } else {
-        this.#undo.remember(stagedBy.stagedCount, this.#keydir, entry)
-        stagedBy.stage(kind, fields.size, sequence, expiresAtMs)
-        this.#nextSequence = sequence + 1
+    let number = firstNumber
+    let at = start
+    try {
+      for (; at < end; at += fields.size) {
+        fields.readHeader(page, at, end)
+        const { keyAt, keySize } = fields
+        const key = page.bytes.subarray(keyAt, keyAt + keySize)
+        const entry = this.#keydir.find(key, keySize)
+        if (fields.kind === PUT) {
+          const { size, sequence, expiresAtMs } = fields
+          const offset = at + shift
+          this.#point(number, entry, key, keySize, segment, offset, size, sequence, expiresAtMs)
+        } else {
+          this.#undo.remember(number, this.#keydir, entry)
+          if (entry !== NO_ENTRY) this.#drop(entry, key, keySize)
+        }
+        number++
       }
-      if (kind === PUT) {
-        this.#applyPut(
-          entry,
-          key,
-          keySize,
-          segment.id,
-          at + shift,
-          fields.size,
-          sequence,
-          expiresAtMs,
-        )
-      } else if (entry !== NO_ENTRY) {
-        this.#applyRemove(entry, key, keySize)
-      }
+    } catch (error) {
+      if (isNoMemory(error)) this.#takeBack({ page, start, end: at, firstNumber }, undefined)
+      this.#mend(error)
+      // The one that was loaded anew has seen none of them.
+      this.#applyBatch(span, segment, shift)
     }
   }
+}
+
+/** Whether a keydir is of no use any more, and is to be loaded anew. */
+function isLost(error: unknown): boolean {
+  return error instanceof DamagedCheckpoint || error instanceof KeydirLost
 }
 
 function sequencesUsedUp(): StoreError {

@@ -7,11 +7,15 @@
  *
  * Invariants
  * - A key is saved in a layer once: by the first change after the view was opened.
- * - When a view closes, what its layer knows goes to the next older view, unless that one knows better.
+ * - When a view closes, what its layer knows goes to the next older view, unless that one knows better. Where there is
+ *   no memory for it, the layer stays where it is until the next view closes.
  * - A segment that a layer may point into is not deleted: see `oldestOpenId`.
+ * - Nothing is staged while a view is opened, so that whatever a view shows has been written: a group that fails takes
+ *   back only what came after. What layers know of its keys is as it was before the group, and stays right.
  * - A view looks only through layers over its own keydir: a read-only store that was loaded anew has another.
  */
 
+import { isNoMemory } from './io/memory.ts'
 import { createKeydir } from './keydir/create.ts'
 import {
   type Entry,
@@ -21,6 +25,7 @@ import {
   type KnownKeydir,
   NO_ENTRY,
 } from './keydir/keydir.ts'
+import { LostKeydir } from './lost-keydir.ts'
 import type { ResolvedRange } from './range.ts'
 import { MAX_AHEAD } from './read-ahead.ts'
 
@@ -35,6 +40,8 @@ export interface View {
 
 interface OpenView extends View {
   keydir: Keydir
+  /** Whether it has been closed, and stands there for its layer's sake alone. */
+  isClosed: boolean
   /** What changed since this view was opened and before the next newer one was. */
   layer: Keydir | undefined
 }
@@ -53,13 +60,15 @@ export class Views {
   #nextId = 1
   /** Oldest first. */
   readonly #open: OpenView[] = []
+  /** How many of them have been closed. */
+  #closedCount = 0
 
   constructor(keydir: Keydir) {
     this.#keydir = keydir
   }
 
   get openCount(): number {
-    return this.#open.length
+    return this.#open.length - this.#closedCount
   }
 
   /** The id of the oldest open view; infinite where none is open. */
@@ -72,27 +81,46 @@ export class Views {
     return this.#nextId
   }
 
-  /** Opens a view of the present. */
+  /** Opens a view of the present, of which nothing may be staged; see `Engine.openView`. */
   open(nowMs: number): View {
     const keydir = this.#keydir
-    const view: OpenView = { id: this.#nextId++, nowMs, keydir, layer: undefined }
-    this.#open.push(view)
     keydir.entries.pin()
+    const view: OpenView = { id: this.#nextId++, nowMs, keydir, isClosed: false, layer: undefined }
+    this.#open.push(view)
     return view
   }
 
   /** Closes a view; idempotent. */
   close(view: View): void {
     const place = this.#open.findIndex((open) => open.id === view.id)
-    if (place === -1) return
-    const [closed] = this.#open.splice(place, 1)
-    view.keydir.entries.unpin()
-    const older = this.#open[place - 1]
-    if (older?.keydir === view.keydir && closed?.layer !== undefined) {
-      this.version++
-      if (older.layer === undefined) older.layer = closed.layer
-      else addMissing(older.layer, closed.layer)
+    const closing = this.#open[place]
+    if (closing === undefined || closing.isClosed) return
+    closing.isClosed = true
+    this.#closedCount++
+    if (!(view.keydir instanceof LostKeydir)) view.keydir.entries.unpin()
+    this.#leave(place)
+    for (let each = this.#open.length - 1; this.#closedCount > 0 && each >= 0; each--) {
+      if (!this.#leave(each)) return
     }
+  }
+
+  /** Takes a view away that has been closed; answers false where there is no memory for what older ones need of it. */
+  #leave(place: number): boolean {
+    const closed = this.#open[place]
+    if (closed === undefined || !closed.isClosed) return true
+    const older = this.#open[place - 1]
+    if (older?.keydir === closed.keydir && closed.layer !== undefined) {
+      this.version++
+      try {
+        older.layer = joined(older.layer, closed.layer)
+      } catch (error) {
+        if (!isNoMemory(error)) throw error
+        return false
+      }
+    }
+    this.#open.splice(place, 1)
+    this.#closedCount--
+    return true
   }
 
   /** Closes every view. */
@@ -109,6 +137,13 @@ export class Views {
     if (newest.layer.find(key, keySize) !== NO_ENTRY) return
     if (entry === NO_ENTRY) newest.layer.insert(key, keySize, 1, 0, 0, 0, 0)
     else copyEntry(this.#keydir, entry, newest.layer, key, keySize)
+  }
+
+  /** Takes what stands in the place of a keydir until that is loaded anew. */
+  loseKeydir(lost: LostKeydir): void {
+    for (const open of this.#open) if (open.keydir === this.#keydir) open.keydir = lost
+    this.#keydir = lost
+    this.version++
   }
 
   /** Takes another keydir with the same content: the one before was rebuilt. */
@@ -322,6 +357,17 @@ class Source {
   }
 }
 
+function updateEntry({ entries }: Keydir, entry: Entry, to: Keydir, known: Entry): void {
+  to.update(
+    known,
+    entries.segmentOf(entry),
+    entries.offsetOf(entry),
+    entries.sizeOf(entry),
+    entries.sequenceOf(entry),
+    entries.expiresAtOf(entry),
+  )
+}
+
 function copyEntry(from: Keydir, entry: Entry, to: Keydir, key: Uint8Array, keySize: number): void {
   const { entries } = from
   to.insert(
@@ -335,13 +381,22 @@ function copyEntry(from: Keydir, entry: Entry, to: Keydir, key: Uint8Array, keyS
   )
 }
 
-/** Adds to `target` what only `source` knows. */
-function addMissing(target: Keydir, source: Keydir): void {
+/**
+ * One layer of two, which are of no use after it: what the older one knows, and what only the newer one does. Where it
+ * throws, the two still know together what they knew.
+ *
+ * The smaller one is added to the larger one: so however many views close in whatever order, an entry is copied
+ * only some twenty times.
+ */
+function joined(older: Keydir | undefined, newer: Keydir): Keydir {
+  if (older === undefined) return newer
+  const [source, target] = older.size < newer.size ? [older, newer] : [newer, older]
   const walk = (entry: Entry): void => {
     const key = source.entries.keyView(entry)
-    if (target.find(key, key.length) === NO_ENTRY) {
-      copyEntry(source, entry, target, key, key.length)
-    }
+    const known = target.find(key, key.length)
+    if (known === NO_ENTRY) copyEntry(source, entry, target, key, key.length)
+    else if (source === older) updateEntry(source, entry, target, known)
   }
   for (let place = 0; place !== -1; ) place = source.entries.walk(place, 1024, walk)
+  return target
 }

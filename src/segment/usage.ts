@@ -51,6 +51,23 @@ export class SegmentUsage implements SegmentFigures {
     }
   }
 
+  /** Counts records that were added at the end, all of them newer; `other` has counted them and nothing else. */
+  addAll(other: SegmentUsage): void {
+    this.size += other.size - FILE_HEADER_SIZE
+    if (this.minSequence === 0) this.minSequence = other.minSequence
+    this.maxSequence = Math.max(this.maxSequence, other.maxSequence)
+    if (other.putCount > 0) {
+      const neverExpires =
+        other.lastExpiryMs === 0 || (this.putCount > 0 && this.lastExpiryMs === 0)
+      this.lastExpiryMs = neverExpires ? 0 : Math.max(this.lastExpiryMs, other.lastExpiryMs)
+    }
+    this.putCount += other.putCount
+    this.tombstoneCount += other.tombstoneCount
+    this.tombstoneBytes += other.tombstoneBytes
+    this.deadPutCount += other.deadPutCount
+    this.deadBytes += other.deadBytes
+  }
+
   /** Counts a put as dead. */
   kill(size: number): void {
     this.deadPutCount++

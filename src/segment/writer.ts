@@ -16,6 +16,7 @@ import type { StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import { type Page, pageOf, type RecordKind } from '../format/record.ts'
 import { writeFully } from '../io/files.ts'
+import { allocateOwnBuffer } from '../io/memory.ts'
 import { Room } from './room.ts'
 import type { Segment } from './segment.ts'
 import type { Segments } from './segments.ts'
@@ -34,7 +35,7 @@ export const STAGE_SIZE = 256 * 1024
 /** Writes the active segment. */
 export class Writer {
   /** The stage; the group's records begin at 0. */
-  readonly page: Page = pageOf(Buffer.allocUnsafeSlow(STAGE_SIZE))
+  readonly page: Page = pageOf(allocateOwnBuffer(STAGE_SIZE))
   /** How many bytes are staged. */
   stagedSize = 0
   /** How many records are staged, batch ends included. */
@@ -105,13 +106,22 @@ export class Writer {
     }
   }
 
-  /** Counts the record that was just encoded at the end of the stage. */
+  /** Counts the record that was encoded at the end of the stage. Never fails. */
   stage(kind: RecordKind, size: number, sequence: number, expiresAtMs: number): void {
     const { usage } = this.segment
     if (this.stagedSize === 0) this.#figuresBefore.setFigures(usage)
     usage.add(kind, size, sequence, expiresAtMs)
     this.stagedSize += size
     this.stagedCount++
+  }
+
+  /** As {@link stage}, for `count` records, which `added` has counted. */
+  stageAll(added: SegmentUsage, size: number, count: number): void {
+    const { usage } = this.segment
+    if (this.stagedSize === 0) this.#figuresBefore.setFigures(usage)
+    usage.addAll(added)
+    this.stagedSize += size
+    this.stagedCount += count
   }
 
   /**

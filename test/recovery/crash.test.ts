@@ -4,7 +4,7 @@ import { chosenSweeps, inline, run, seeds } from './sweep-run.ts'
 const TIMEOUT_MS = 300_000
 
 describe('a crash at any call', { concurrent: !inline }, () => {
-  for (const { name } of chosenSweeps(true)) {
+  for (const { name } of chosenSweeps('crash')) {
     for (const seed of seeds()) {
       it(`keeps the contract: ${name}, seed ${seed}`, { timeout: TIMEOUT_MS }, async () => {
         const { calls, states } = await run(name, seed)

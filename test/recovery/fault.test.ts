@@ -3,8 +3,23 @@ import { chosenSweeps, inline, run, seeds } from './sweep-run.ts'
 
 const TIMEOUT_MS = 300_000
 
+describe('a refusal of any memory', { concurrent: !inline }, () => {
+  for (const { name } of chosenSweeps('memory')) {
+    for (const seed of seeds()) {
+      const title = `is an error of what it hits, and of nothing else: ${name}, seed ${seed}`
+
+      it(title, { timeout: TIMEOUT_MS }, async () => {
+        const { calls, states } = await run(name, seed)
+
+        expect(calls).toBeGreaterThan(200)
+        expect(states).toBeGreaterThan(50)
+      })
+    }
+  }
+})
+
 describe('a failure of any call', { concurrent: !inline }, () => {
-  for (const { name, mode } of chosenSweeps(false)) {
+  for (const { name, mode } of chosenSweeps('call')) {
     for (const seed of seeds()) {
       const title = `is an error of what it hits, and of nothing else: ${name}, seed ${seed}`
 

@@ -12,11 +12,14 @@ const chosen: readonly string[] = inline ? INLINE_SWEEPS : DEFAULT_SWEEPS
 const all = process.env.FIRKIN_SWEEPS === 'all'
 const program = fileURLToPath(new URL('../../dist/test/recovery/sweep.js', import.meta.url))
 
-/** The sweeps of some modes that this run of the tests makes. */
-export function chosenSweeps(crashes: boolean): readonly Sweep[] {
-  return SWEEPS.filter(
-    ({ name, mode }) => (mode === 'crash') === crashes && (all || chosen.includes(name)),
-  )
+/** The sweeps of one sort that this run of the tests makes. */
+export function chosenSweeps(sort: 'crash' | 'call' | 'memory'): readonly Sweep[] {
+  return SWEEPS.filter(({ name, mode }) => sortOf(mode) === sort && (all || chosen.includes(name)))
+}
+
+function sortOf(mode: Sweep['mode']): 'crash' | 'call' | 'memory' {
+  if (mode === 'crash') return 'crash'
+  return mode === 'no memory' || mode === 'no memory once' ? 'memory' : 'call'
 }
 
 /** The seeds that each sweep runs with: `SEED`, and as many as `SEEDS` in the environment says. */

@@ -1,6 +1,7 @@
 import type { StoreOptions } from '../../src/options.ts'
 import { type SweepCounts, sweepCrashes } from './crash-sweep.ts'
 import { type FaultMode, sweepFaults } from './fault-sweep.ts'
+import { type MemoryMode, sweepMemory } from './memory-sweep.ts'
 
 type Sync = NonNullable<StoreOptions['sync']>
 type Keydir = NonNullable<StoreOptions['keydir']>
@@ -8,12 +9,22 @@ type Keydir = NonNullable<StoreOptions['keydir']>
 /** A sweep by its name. */
 export interface Sweep {
   readonly name: string
-  readonly mode: 'crash' | FaultMode
+  readonly mode: 'crash' | FaultMode | MemoryMode
   readonly sync: Sync
   readonly keydir: Keydir
 }
 
-const MODES = ['crash', 'once', 'lasting', 'gone', 'twice', 'short', 'full'] as const
+const MODES = [
+  'crash',
+  'once',
+  'lasting',
+  'gone',
+  'twice',
+  'short',
+  'full',
+  'no memory once',
+  'no memory',
+] as const
 const SYNCS: readonly Sync[] = ['always', 'interval', 'never', { everyWrites: 3 }]
 const KEYDIRS: readonly Keydir[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
@@ -38,6 +49,8 @@ export const DEFAULT_SWEEPS: readonly string[] = [
   'twice/always/hash',
   'short/never/bplustree',
   'full/always/skiplist',
+  'no memory once/interval/btree',
+  'no memory/everyWrites/hash',
 ]
 
 /** Runs the sweep of a name. */
@@ -46,5 +59,13 @@ export async function runSweep(name: string, seed: number): Promise<SweepCounts>
   if (sweep === undefined) throw new Error(`There is no sweep ${name}`)
   const { mode, sync, keydir } = sweep
   const options = { sync, keydir }
-  return mode === 'crash' ? sweepCrashes({ seed, options }) : sweepFaults({ mode, seed, options })
+  switch (mode) {
+    case 'crash':
+      return sweepCrashes({ seed, options })
+    case 'no memory':
+    case 'no memory once':
+      return sweepMemory({ mode, seed, options })
+    default:
+      return sweepFaults({ mode, seed, options })
+  }
 }
