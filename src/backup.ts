@@ -64,7 +64,7 @@ export async function backUp(
   const { files } = engine.segments.home
   if (listTarget(files, target).length > 0) throw notEmpty(target)
   // A view keeps what a merge retires from being closed.
-  const view = engine.views.open(engine.options.clock())
+  const view = engine.openView()
   const backup = new Backup(files, target, { ...options, signal })
   try {
     if (!engine.options.readOnly) engine.commits.flush()

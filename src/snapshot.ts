@@ -27,7 +27,7 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
     this.#engine = engine
     this.#reader = reader
     this.#assertStoreOpen = assertStoreOpen
-    this.#view = engine.views.open(engine.options.clock())
+    this.#view = engine.openView()
   }
 
   /** The value that a key had. A copy that the caller owns. @throws {@link StoreError} FIRKIN_CLOSED */

@@ -460,7 +460,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const engine = this.#engine
     if (!this.#options.readOnly) engine.commits.flush()
     // What a merge retires meanwhile stays until all is read.
-    const view = engine.views.open(this.#options.clock())
+    const view = engine.openView()
     try {
       const { files } = engine.segments.home
       const { signal } = this.#ending

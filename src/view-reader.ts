@@ -122,7 +122,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     this.#engine = engine
     this.#reader = reader
     this.#ownsView = view === undefined
-    this.#view = view ?? engine.views.open(engine.options.clock())
+    this.#view = view ?? engine.openView()
     this.#part = part
     this.#left = range.limit
     this.#assertOpen = assertOpen

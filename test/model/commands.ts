@@ -56,6 +56,11 @@ export class Subject {
     return new Subject(directory, options, files, store)
   }
 
+  /** Lets every write to a file fail, or none, from now on. */
+  set full(isFull: boolean) {
+    this.#files.isFull = isFull
+  }
+
   async reopen(): Promise<void> {
     await this.store.close()
     await this.#open()
@@ -78,9 +83,13 @@ export class Subject {
   }
 }
 
-/** The system's files, until their process is killed: they are closed, nothing is done, and nothing comes back. */
+/**
+ * The system's files, until their process is killed: they are closed, nothing is done, and nothing comes back. There may
+ * be no room on them.
+ */
 class MortalFiles {
   readonly files: Files
+  isFull = false
   #dead = false
 
   constructor() {
@@ -89,6 +98,9 @@ class MortalFiles {
         const call = Reflect.get(target, name)
         if (typeof call !== 'function') return call
         return (...args: unknown[]) => {
+          if (this.isFull && name === 'write') {
+            throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
+          }
           if (!this.#dead || name === 'close') return Reflect.apply(call, target, args)
           if (name === 'syncLater' || name === 'syncDirectoryLater') return new Promise(() => {})
           throw new Error('The process was killed')
@@ -254,6 +266,67 @@ const snapshot = fc.array(fc.tuple(key, fc.option(value)), { maxLength: 15 }).ma
   }),
 )
 
+/**
+ * Writes groups that fail, with views that were opened before them and in their midst, and then the same changes again,
+ * which do not. Each view shows what there was before.
+ */
+const failingGroups = fc
+  .array(
+    fc.tuple(key, fc.option(value), fc.boolean(), fc.constantFrom('view', 'batch', 'single')),
+    {
+      minLength: 1,
+      maxLength: 15,
+    },
+  )
+  .map((changes) =>
+    command(
+      `groups that fail of ${changes.map(([k, v, , form]) => `${form} ${v === null ? '-' : '+'}${k}`)}`,
+      async (model, subject) => {
+        const { store } = subject
+        const before = liveEntries(model)
+        const views = [store.snapshot()]
+        const iterators = [store.entries()]
+        const given = [before.slice(0, 3).map(() => iterators[0]?.next().value)]
+        const writes: Promise<unknown>[] = []
+        subject.full = true
+        for (const [k, v, , form] of changes) {
+          if (form === 'batch') {
+            const batch = store.batch().put('in a batch', 'as well')
+            writes.push((v === null ? batch.delete(k) : batch.put(k, v)).commit())
+          } else writes.push(v === null ? store.delete(k) : store.put(k, v))
+          if (form !== 'view') continue
+          views.push(store.snapshot())
+          iterators.push(store.entries())
+          given.push([])
+        }
+        const outcomes = await Promise.allSettled(writes)
+        subject.full = false
+        for (const outcome of outcomes) {
+          // What deletes nothing writes nothing.
+          if (outcome.status === 'fulfilled') expect(outcome.value).toBe(false)
+          else expect(outcome.reason).toMatchObject({ code: 'FIRKIN_WRITE_FAILED' })
+        }
+        expect([...store.entries()]).toEqual(before)
+        for (const view of views) expect([...view.entries()]).toEqual(before)
+        for (const [k, v, again] of changes) {
+          if (!again) continue
+          if (v === null) await store.delete(k)
+          else await store.put(k, v)
+          if (v === null) model.entries.delete(k)
+          else model.entries.set(k, { value: v, expiresAtMs: 0 })
+        }
+        for (const view of views) {
+          expect([...view.entries()]).toEqual(before)
+          for (const [k, v] of before) expect(view.get(k)).toBe(v)
+          view.close()
+        }
+        iterators.forEach((iterator, index) => {
+          expect([...(given[index] ?? []), ...iterator]).toEqual(before)
+        })
+      },
+    ),
+  )
+
 const clear = bounds.map((options) =>
   command(`clear ${JSON.stringify(options)}`, async (model, { store }) => {
     const gone = entriesIn(model, options)
@@ -301,6 +374,7 @@ export const commands = fc.commands(
     get,
     range,
     snapshot,
+    failingGroups,
     clear,
     pass,
     merge,
