@@ -8,6 +8,7 @@
  */
 
 import type { Engine } from './engine.ts'
+import { allocateOwnBuffer } from './io/memory.ts'
 import { NO_ENTRY } from './keydir/keydir.ts'
 import type { ResolvedRange } from './range.ts'
 import { TimeSlice } from './time-slice.ts'
@@ -34,10 +35,10 @@ const KEY_HEAD_SIZE = 2
 /** Deletes the keys that a range has at the moment of the call; answers how many. */
 export async function clearRange(home: ClearHome, range: ResolvedRange): Promise<number> {
   const { engine } = home
-  const callSequence = engine.nextSequence
   const slice = new TimeSlice()
   const keys = new KeyList()
-  const view = engine.views.open(engine.options.clock())
+  const view = engine.openView()
+  const callSequence = engine.nextSequence
   try {
     const cursor = engine.cursor(view, range)
     while (keys.count < range.limit) {
@@ -87,7 +88,7 @@ class KeyList {
     const size = KEY_HEAD_SIZE + key.length
     let chunk = this.#chunks.at(-1)
     if (chunk === undefined || chunk.size + size > CHUNK_SIZE) {
-      chunk = { bytes: Buffer.allocUnsafeSlow(CHUNK_SIZE), size: 0 }
+      chunk = { bytes: allocateOwnBuffer(CHUNK_SIZE), size: 0 }
       this.#chunks.push(chunk)
     }
     chunk.bytes.writeUInt16LE(key.length, chunk.size)
