@@ -29,7 +29,7 @@ import {
   removeIfThere,
   writeFully,
 } from './io/files.ts'
-import { allocateBytes } from './io/memory.ts'
+import { allocateBytes, NoMemory } from './io/memory.ts'
 import { HUGE_PAGE_SIZE, makeHuge, takePage } from './io/pages.ts'
 import { CHUNK_SIZE } from './keydir/arena.ts'
 import { restoreKeydir } from './keydir/create.ts'
@@ -425,6 +425,7 @@ export class ChunkReader {
     try {
       bytes = place && readChunk(files, this.#file, place, storeId)
     } catch (error) {
+      if (error instanceof NoMemory) throw error
       this.#fault = DamagedCheckpoint.unreadable(this.#path, error)
       throw this.#fault
     }

@@ -47,7 +47,7 @@ import {
 } from './format/record.ts'
 import type { Group } from './group.ts'
 import { GroupCommit } from './group-commit.ts'
-import { allocateBuffer, allocateText, isNoMemory } from './io/memory.ts'
+import { allocateBuffer, allocateText, NoMemory } from './io/memory.ts'
 import { Location } from './keydir/entries.ts'
 import { type Entry, type Keydir, type KnownKeydir, NO_ENTRY } from './keydir/keydir.ts'
 import { KeydirLost, LostKeydir } from './lost-keydir.ts'
@@ -588,7 +588,7 @@ export class Engine {
     if (isLost(error)) this.reload(error)
     else {
       // For want of memory a change is not begun. What else there is may have come in the middle of it.
-      if (!isNoMemory(error)) this.#reloadIfPossible(error)
+      if (!(error instanceof NoMemory)) this.#reloadIfPossible(error)
       throw error
     }
   }
@@ -782,7 +782,8 @@ export class Engine {
         number++
       }
     } catch (error) {
-      if (isNoMemory(error)) this.#takeBack({ page, start, end: at, firstNumber }, undefined)
+      if (error instanceof NoMemory)
+        this.#takeBack({ page, start, end: at, firstNumber }, undefined)
       this.#mend(error)
       // The one that was loaded anew has seen none of them.
       this.#applyBatch(span, segment, shift)

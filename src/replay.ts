@@ -16,7 +16,6 @@ import { HintDecoder, hintSizeBound } from './format/hint.ts'
 import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from './format/record.ts'
 import type { HeldRecord } from './held-records.ts'
 import { errorCode, readWhole } from './io/files.ts'
-import { isNoMemory } from './io/memory.ts'
 import { growEagerly } from './keydir/arena.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { LoadBatch } from './load-batch.ts'
@@ -236,7 +235,7 @@ export class Replay {
       return true
     } catch (error) {
       // Some of it may have been applied.
-      if (isNoMemory(error)) throw error
+      if (error instanceof StoreError && error.code === 'FIRKIN_NO_MEMORY') throw error
       // A hint is a shortcut: whatever is wrong with it, the segment itself tells the same.
       if (error instanceof StoreError || errorCode(error) !== undefined) return false
       throw error

@@ -15,7 +15,7 @@
  * - A view looks only through layers over its own keydir: a read-only store that was loaded anew has another.
  */
 
-import { isNoMemory } from './io/memory.ts'
+import { NoMemory } from './io/memory.ts'
 import { createKeydir } from './keydir/create.ts'
 import {
   type Entry,
@@ -114,7 +114,7 @@ export class Views {
       try {
         older.layer = joined(older.layer, closed.layer)
       } catch (error) {
-        if (!isNoMemory(error)) throw error
+        if (!(error instanceof NoMemory)) throw error
         return false
       }
     }

@@ -10,6 +10,13 @@
 
 import { StoreError } from '../errors.ts'
 
+/** There is no memory: what asked for it has changed nothing. */
+export class NoMemory extends StoreError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('FIRKIN_NO_MEMORY', message, options)
+  }
+}
+
 let watch: ((size: number) => void) | undefined
 
 /**
@@ -73,13 +80,8 @@ export function maySpare(size: number): boolean {
   }
 }
 
-/** Whether something failed only for want of memory. */
-export function isNoMemory(error: unknown): boolean {
-  return error instanceof StoreError && error.code === 'FIRKIN_NO_MEMORY'
-}
-
 function refusedMemory(size: number, cause: unknown): unknown {
   // The runtime says so by a RangeError; whatever else is thrown is a bug.
   if (!(cause instanceof RangeError)) return cause
-  return new StoreError('FIRKIN_NO_MEMORY', `No ${size} bytes of memory are to be had`, { cause })
+  return new NoMemory(`No ${size} bytes of memory are to be had`, { cause })
 }

@@ -16,7 +16,7 @@
  */
 
 import { StoreError } from '../errors.ts'
-import { allocateBytes } from '../io/memory.ts'
+import { allocateBytes, NoMemory } from '../io/memory.ts'
 import { givePage, makeHuge, takeHugePage, takePage, touchAhead } from '../io/pages.ts'
 import type { ChunkSource } from './keydir.ts'
 
@@ -44,6 +44,16 @@ const LEAST_GROWTH = 16_384
 
 /** An arena grows by about its size divided by this. */
 const GROWTH_DIVISOR = 64
+
+/**
+ * There is no memory for a chunk of a restored arena. It may be touched in the middle of a change: unlike with
+ * {@link NoMemory}, a change that ends so is half done.
+ */
+export class NoChunk extends StoreError {
+  constructor(cause: NoMemory) {
+    super('FIRKIN_NO_MEMORY', cause.message, { cause })
+  }
+}
 
 /** The arenas that have taken a huge page ahead of its use; `undefined` while none may. */
 let eager: Set<Arena> | undefined
@@ -161,27 +171,17 @@ export class Arena {
     return ((this.#lastChunk << CHUNK_BITS) | offset) >>> 0
   }
 
-  /** Loads a chunk of a restored arena. */
+  /** Loads a chunk of a restored arena. @throws {@link NoChunk} */
   load(chunk: number): Uint32Array {
     const source = this.#source
     if (source === undefined || chunk > this.#lastChunk) {
       throw new RangeError(`An arena of ${this.chunkCount} chunks has no chunk ${chunk}`)
     }
-    const last = chunk === this.#lastChunk
-    const size = last ? this.#lastOffset * 4 : CHUNK_SIZE
-    const given = source(this.#sourceArena, chunk)
-    if (given.byteLength < size) {
-      throw new RangeError(`A chunk of ${size} bytes is given as ${given.byteLength}`)
+    try {
+      return this.#load(chunk, source)
+    } catch (error) {
+      throw error instanceof NoMemory ? new NoChunk(error) : error
     }
-    if (size === CHUNK_SIZE && given.byteOffset % 4 === 0) {
-      return this.#adopt(chunk, given.subarray(0, size))
-    }
-    // The last chunk gets room to grow at once.
-    const capacity = grownCapacity(0, size >>> 2, chunk)
-    const bytes = allocateBytes(capacity * 4)
-    bytes.set(given.subarray(0, size))
-    if (last) this.#lastCapacity = capacity
-    return this.#adopt(chunk, bytes)
   }
 
   /**
@@ -216,6 +216,25 @@ export class Arena {
     this.#lastIsHuge = false
   }
 
+  #load(chunk: number, source: ChunkSource): Uint32Array {
+    const last = chunk === this.#lastChunk
+    const size = last ? this.#lastOffset * 4 : CHUNK_SIZE
+    // The last chunk gets room to grow at once. Memory comes first: a source gives a chunk once.
+    const capacity = grownCapacity(0, size >>> 2, chunk)
+    const own = size < CHUNK_SIZE ? allocateBytes(capacity * 4) : undefined
+    const given = source(this.#sourceArena, chunk)
+    if (given.byteLength < size) {
+      throw new RangeError(`A chunk of ${size} bytes is given as ${given.byteLength}`)
+    }
+    if (own === undefined && given.byteOffset % 4 === 0) {
+      return this.#adopt(chunk, given.subarray(0, size))
+    }
+    const bytes = own ?? allocateBytes(capacity * 4)
+    bytes.set(given.subarray(0, size))
+    if (last) this.#lastCapacity = capacity
+    return this.#adopt(chunk, bytes)
+  }
+
   #makeRoom(count: number): void {
     const needed = this.#lastOffset + count
     if (this.#lastChunk >= 0 && needed <= CHUNK_WORDS) {
@@ -228,7 +247,7 @@ export class Arena {
       return
     }
     if (this.#lastChunk + 1 === CHUNK_COUNT_LIMIT) {
-      throw new StoreError('FIRKIN_NO_MEMORY', `A keydir's ${CHUNK_COUNT_LIMIT} chunks are full`)
+      throw new NoMemory(`An arena of ${CHUNK_COUNT_LIMIT} chunks is full`)
     }
     // Invariant: every chunk but the last one has its full size.
     if (this.#lastChunk >= 0) {

@@ -20,7 +20,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { isNoMemory } from '../io/memory.ts'
+import { NoMemory } from '../io/memory.ts'
 import { BTreeCursor } from './btree-cursor.ts'
 import { INNER_CAPACITY, Inners } from './btree-inners.ts'
 import { LEAF_CAPACITY, type Leaf, Leaves, NO_LEAF } from './btree-leaves.ts'
@@ -343,7 +343,7 @@ export class BTreeKeydir implements Keydir {
       if (!atEnd && !atStart && this.#height > 0 && this.#share(entry)) return
       this.#splitLeaf(entry, atEnd ? LEAF_CAPACITY : atStart ? 0 : LEAF_CAPACITY >>> 1)
     } catch (error) {
-      if (isNoMemory(error)) this.entries.free(entry)
+      if (error instanceof NoMemory) this.entries.free(entry)
       throw error
     }
   }
@@ -425,7 +425,7 @@ export class BTreeKeydir implements Keydir {
     try {
       return this.leaves.create()
     } catch (error) {
-      if (isNoMemory(error)) this.#separators.free(middle)
+      if (error instanceof NoMemory) this.#separators.free(middle)
       throw error
     }
   }
@@ -527,7 +527,7 @@ export class BTreeKeydir implements Keydir {
       this.#even(left)
       return true
     } catch (error) {
-      if (isNoMemory(error)) return false
+      if (error instanceof NoMemory) return false
       throw error
     }
   }

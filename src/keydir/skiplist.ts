@@ -11,7 +11,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { isNoMemory } from '../io/memory.ts'
+import { NoMemory } from '../io/memory.ts'
 import { Entries } from './entries.ts'
 import {
   type ChunkSource,
@@ -181,7 +181,7 @@ export class SkiplistKeydir implements Keydir {
     try {
       return this.towers.create(entry, height)
     } catch (error) {
-      if (isNoMemory(error)) this.entries.free(entry)
+      if (error instanceof NoMemory) this.entries.free(entry)
       throw error
     }
   }

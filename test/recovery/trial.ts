@@ -146,13 +146,23 @@ export class Trial {
     return this.#settle(commit, () => this.#fill(commit).commitSync())
   }
 
-  /** Clears the keys with a prefix; they are to fit one batch. */
+  /** Clears the keys with a prefix. */
   async clear(prefix: string): Promise<void> {
     await this.#attempt(async () => {
       const keys = [...this.store.keys({ prefix })]
       const commit = this.#begin(keys.map((key) => [key, undefined]))
       await this.#settle(commit, () => this.store.clear({ prefix }))
+      // It goes in batches, of which the first ones may have been made.
+      if (commit.fate === 'failed') await this.#noteGone(keys)
     })
+  }
+
+  /** Takes note of which keys are not there any more. */
+  async #noteGone(keys: readonly string[]): Promise<void> {
+    const gone = keys.filter((key) => !this.store.has(key))
+    if (gone.length === 0) return
+    const commit = this.#begin(gone.map((key) => [key, undefined]))
+    await this.#settle(commit, () => undefined)
   }
 
   /** Makes everything durable; everything is promised then. */
