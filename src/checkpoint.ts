@@ -12,9 +12,11 @@ import {
   CHECKPOINT_HEAD_SIZE,
   type CheckpointSummary,
   type ChunkPlace,
+  checkpointHeadChecksum,
   checkpointHeadSize,
   decodeCheckpointHead,
   encodeCheckpointHead,
+  isPlausibleHead,
 } from './format/checkpoint.ts'
 import { checksum } from './format/checksum.ts'
 import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
@@ -37,6 +39,7 @@ import type { Keydir, KeydirKind } from './keydir/keydir.ts'
 import { readFileHeader, type Segment, type SegmentHome } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 import { monotonicMs } from './time.ts'
+import { fileChecksum, readVouched } from './vouched.ts'
 
 /** A keydir as of a position in the tail. */
 export interface Checkpoint {
@@ -294,14 +297,14 @@ function readHead(
     throw new CorruptionError('The file ends inside its head', path, read)
   }
   const headSize = checkpointHeadSize(start)
-  if (headSize > fileSize) {
-    throw new CorruptionError('The file ends inside its head', path, fileSize)
+  if (!isPlausibleHead(start, fileSize)) {
+    const message = `The file has ${fileSize} bytes; its head cannot take ${headSize}`
+    throw new CorruptionError(message, path, FILE_HEADER_SIZE)
   }
-  const head = Buffer.allocUnsafe(headSize)
-  const decoded =
-    readFully(files, file, head, headSize, 0) < headSize
-      ? undefined
-      : decodeCheckpointHead(head, storeId)
+  const { ranges, crc } = checkpointHeadChecksum(start)
+  const vouches = (): boolean => fileChecksum(files, file, ranges, storeSeed(storeId)) === crc
+  const head = readVouched(files, file, headSize, vouches)
+  const decoded = head && decodeCheckpointHead(head, storeId)
   if (decoded === undefined) {
     throw new CorruptionError('The head does not match its checksum', path, FILE_HEADER_SIZE)
   }
@@ -324,9 +327,11 @@ function hasWholeChunks({
 }): boolean {
   let first = 0
   for (const count of summary.arenas) {
-    const isWhole = (chunk: ChunkPlace | undefined) => chunk?.size === CHUNK_SIZE
-    if (!chunks.slice(first, first + count - 1).every(isWhole)) return false
-    first += count
+    const isWhole = (chunk: ChunkPlace) => chunk.size === CHUNK_SIZE
+    const end = first + count
+    if (!chunks.slice(first, end - 1).every(isWhole)) return false
+    if (count > 0 && (chunks[end - 1]?.size ?? 0) > CHUNK_SIZE) return false
+    first = end
   }
   return first === chunks.length
 }

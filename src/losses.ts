@@ -12,11 +12,12 @@
 
 import { type KnownCheckpoint, readCheckpoint } from './checkpoint.ts'
 import { decodeFileHeader, FILE_HEADER_SIZE } from './format/file-header.ts'
-import { HintDecoder, hintSizeBound } from './format/hint.ts'
+import { HintDecoder } from './format/hint.ts'
 import { type Page, PUT, type RecordFields } from './format/record.ts'
-import { type Files, readWhole } from './io/files.ts'
+import type { Files } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
+import { readHintFile } from './segment/hint-file.ts'
 
 /** A key that shows something else than before the damage. */
 export interface LostKey {
@@ -165,7 +166,7 @@ export class Losses {
   }
 
   #openHint(id: number, path: string, size: number): HintDecoder | undefined {
-    const bytes = readWhole(this.#files, path, hintSizeBound(size))
+    const bytes = readHintFile(this.#files, path, size)
     if (bytes === undefined) return undefined
     const header = decodeFileHeader(bytes)
     if ('fault' in header || header.fileId !== id) return undefined

@@ -1,9 +1,17 @@
 import { join } from 'node:path'
 import { CorruptionError } from './errors.ts'
-import { decodeManifest, MAX_MANIFEST_SIZE, type Manifest } from './format/manifest.ts'
+import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
+import {
+  decodeManifest,
+  isManifestSize,
+  MANIFEST_CRC_SIZE,
+  MANIFEST_HEAD_SIZE,
+  type Manifest,
+} from './format/manifest.ts'
 import { MANIFEST_NAME } from './format/names.ts'
-import { type Files, readWhole } from './io/files.ts'
+import { errorCode, type FileDescriptor, type Files, readFully } from './io/files.ts'
 import { readFileHeader } from './segment/segment.ts'
+import { fileChecksum, readVouched } from './vouched.ts'
 
 /**
  * Reads the manifest of a directory; `undefined` where there is none.
@@ -13,8 +21,27 @@ import { readFileHeader } from './segment/segment.ts'
  */
 export function readManifest(files: Files, directory: string): Manifest | undefined {
   const path = join(directory, MANIFEST_NAME)
-  const bytes = readWhole(files, path, MAX_MANIFEST_SIZE)
-  if (bytes === undefined) return undefined
+  let file: FileDescriptor
+  try {
+    file = files.open(path, 'read')
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    return readOpened(files, file, path)
+  } finally {
+    files.close(file)
+  }
+}
+
+function readOpened(files: Files, file: FileDescriptor, path: string): Manifest {
+  const size = files.size(file)
+  const bytes = readVouched(files, file, size, () => isVouchedFor(files, file, path, size))
+  if (bytes === undefined) {
+    const message = 'The manifest does not match its checksum'
+    throw new CorruptionError(message, path, Math.min(size, FILE_HEADER_SIZE))
+  }
   const header = readFileHeader(bytes, path, 'manifest', {})
   if (header === 'short') {
     throw new CorruptionError('The file ends inside its header', path, bytes.length)
@@ -24,4 +51,17 @@ export function readManifest(files: Files, directory: string): Manifest | undefi
     throw new CorruptionError('The manifest does not match its checksum', path, manifest)
   }
   return manifest
+}
+
+/** Whether a manifest of this size is sound. */
+function isVouchedFor(files: Files, file: FileDescriptor, path: string, size: number): boolean {
+  const head = Buffer.alloc(MANIFEST_HEAD_SIZE)
+  readFully(files, file, head, head.length, 0)
+  const header = readFileHeader(head, path, 'manifest', {})
+  if (header === 'short' || !isManifestSize(head, size)) return false
+  const end = size - MANIFEST_CRC_SIZE
+  const crc = Buffer.alloc(MANIFEST_CRC_SIZE)
+  readFully(files, file, crc, crc.length, end)
+  const ranges = [{ from: FILE_HEADER_SIZE, to: end }]
+  return fileChecksum(files, file, ranges, storeSeed(header.storeId)) === crc.readUInt32LE(0)
 }

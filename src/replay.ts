@@ -12,13 +12,14 @@
 
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
-import { HintDecoder, hintSizeBound } from './format/hint.ts'
+import { HintDecoder } from './format/hint.ts'
 import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from './format/record.ts'
 import type { HeldRecord } from './held-records.ts'
-import { errorCode, readWhole } from './io/files.ts'
+import { errorCode } from './io/files.ts'
 import { growEagerly } from './keydir/arena.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { LoadBatch } from './load-batch.ts'
+import { readHintFile } from './segment/hint-file.ts'
 import { findRecord, type ScanEnd, scanSegment } from './segment/scan.ts'
 import { readFileHeader, type Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
@@ -215,7 +216,7 @@ export class Replay {
     const { files, storeId } = this.#segments.home
     const { usage } = segment
     try {
-      const hint = readWhole(files, segment.hintPath, hintSizeBound(usage.size))
+      const hint = readHintFile(files, segment.hintPath, usage.size)
       if (hint === undefined) return false
       const header = readFileHeader(hint, segment.hintPath, 'hint', {
         storeId,
@@ -263,6 +264,7 @@ export class Replay {
       seed: storeSeed(storeId),
       ascending: segment.origin === 'appended',
       batches: 'whole',
+      values: false,
     } as const
   }
 

@@ -7,12 +7,13 @@ import { basename, join } from 'node:path'
 import { verifyCheckpoint } from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, type Predecessor, storeSeed } from './format/file-header.ts'
-import { HintEncoder, hintSizeBound } from './format/hint.ts'
+import { HintEncoder } from './format/hint.ts'
 import { knownTailSize, type Manifest, type SealedSegment } from './format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, parseName, segmentName } from './format/names.ts'
 import { BATCH_END, keyOffset } from './format/record.ts'
-import { errorCode, type Files, readWhole } from './io/files.ts'
+import { errorCode, type Files } from './io/files.ts'
 import { readManifest } from './manifest-file.ts'
+import { readHintFile } from './segment/hint-file.ts'
 import { isBlank, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import { findRecord, type ScanEnd, scanSegment, Window } from './segment/scan.ts'
 import { SegmentUsage } from './segment/usage.ts'
@@ -341,7 +342,7 @@ class Verifier {
 
   #verifyHint(sealed: SealedSegment, manifest: Manifest, expected: HintEncoder): void {
     const path = this.#path(hintName(sealed.id))
-    const hint = this.#guard(() => readWhole(this.#files, path, hintSizeBound(sealed.size)))
+    const hint = this.#guard(() => readHintFile(this.#files, path, sealed.size))
     if (hint === undefined) {
       this.#add('hint', path, 0, 'The hint is missing')
       return
@@ -442,6 +443,7 @@ class Verifier {
       seed: storeSeed(manifest.storeId),
       ascending: false,
       batches: 'loose',
+      values: false,
     } as const
   }
 

@@ -4,13 +4,14 @@ import { join, resolve } from 'node:path'
 import { verifyCheckpoint } from '../src/checkpoint.ts'
 import { CorruptionError } from '../src/errors.ts'
 import { FILE_HEADER_SIZE, FORMAT_VERSION, storeSeed } from '../src/format/file-header.ts'
-import { HintDecoder, hintSizeBound } from '../src/format/hint.ts'
+import { HintDecoder } from '../src/format/hint.ts'
 import type { Manifest } from '../src/format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, segmentName } from '../src/format/names.ts'
 import { PUT, type RecordFields } from '../src/format/record.ts'
-import { readWhole, systemFiles } from '../src/io/files.ts'
+import { systemFiles } from '../src/io/files.ts'
 import { lockHolder } from '../src/io/lock.ts'
 import type { LeftOutSegment } from '../src/merge/call.ts'
+import { readHintFile } from '../src/segment/hint-file.ts'
 import { scanSegment } from '../src/segment/scan.ts'
 import { readFileHeader } from '../src/segment/segment.ts'
 import type { SegmentStats, StoreStats } from '../src/stats.ts'
@@ -199,7 +200,7 @@ function readHint(
   const { storeId } = manifest
   const path = join(directory, hintName(id))
   try {
-    const bytes = readWhole(systemFiles, path, hintSizeBound(segmentSize))
+    const bytes = readHintFile(systemFiles, path, segmentSize)
     if (bytes === undefined) return 'missing'
     const header = readFileHeader(bytes, path, 'hint', { storeId, fileId: id })
     const decoder = header === 'short' ? undefined : HintDecoder.open(bytes, storeId, segmentSize)
@@ -226,6 +227,7 @@ function readSegment(
       seed,
       ascending: false,
       batches: 'loose',
+      values: false,
     } as const
     scanSegment({ files: systemFiles, file, ...options }, (fields) => expiry.add(fields))
   } finally {

@@ -38,6 +38,8 @@ export const systemEnvironment: CacheEnvironment = {
 }
 
 const VERSION = 1
+/** No marker is larger. */
+const MAX_MARKER_SIZE = 1024
 
 /** A cache survives its process, not the power: nothing is ever synced. */
 export function neverSynced(files: Files): Files {
@@ -76,7 +78,7 @@ export function claimDirectory(
   const path = join(directory, MARKER_NAME)
   const encoding = typeof valueEncoding === 'string' ? valueEncoding : 'codec'
   const expected = `${JSON.stringify({ cache: VERSION, valueEncoding: encoding })}\n`
-  const found = readWhole(files, path)?.toString()
+  const found = readWhole(files, path, MAX_MARKER_SIZE)?.toString()
   if (found === expected) return
   if (found !== undefined) {
     throw new StoreError('FIRKIN_VERSION', `The cache in ${directory} is of another kind: ${found}`)

@@ -24,6 +24,7 @@ import {
 } from '../io/files.ts'
 import type { RecoveryReport } from '../recovery.ts'
 import type { SegmentHome } from '../segment/segment.ts'
+import { fileChecksum } from '../vouched.ts'
 import { ORDER_NAME } from './home.ts'
 import { type CachePolicy, Order, type OrderMeta } from './order.ts'
 import { type PageSource, QUEUE_PAGE_SIZE } from './queue.ts'
@@ -47,6 +48,8 @@ export interface KnownOrder {
 }
 
 const PREFIX_SIZE = 8
+/** No head is larger. */
+const MAX_HEAD_SIZE = 64 * 1024 * 1024
 
 /** Writes the order of a cache that is about to be closed. */
 export function writeOrder(engine: Engine, order: Order, tagCount: number): void {
@@ -139,12 +142,26 @@ class PageReader {
   readHead(): OrderHead | undefined {
     const prefix = this.#read(PREFIX_SIZE, 0)
     const size = prefix?.readUInt32LE(0) ?? 0
-    if (prefix === undefined || size > this.#home.files.size(this.#file)) return undefined
+    if (prefix === undefined || !this.#isVouchedFor(size, prefix.readUInt32LE(4))) return undefined
     const json = this.#read(size, PREFIX_SIZE)
-    if (json === undefined || checksumOf(json) !== prefix.readUInt32LE(4)) return undefined
+    if (json === undefined) return undefined
     this.#pagesAt = PREFIX_SIZE + size
     // The checksum vouches that this is what writeOrder wrote.
     return JSON.parse(json.toString()) as OrderHead
+  }
+
+  /** Whether the head is as long as it says, and sound; it is not in memory yet. */
+  #isVouchedFor(size: number, crc: number): boolean {
+    const { files } = this.#home
+    try {
+      if (size > Math.min(MAX_HEAD_SIZE, files.size(this.#file))) return false
+      return (
+        fileChecksum(files, this.#file, [{ from: PREFIX_SIZE, to: PREFIX_SIZE + size }], 0) === crc
+      )
+    } catch (error) {
+      if (errorCode(error) === undefined) throw error
+      return false
+    }
   }
 
   source(checksums: readonly number[]): PageSource {

@@ -81,6 +81,12 @@ export function encodeCheckpointHead(
   return bytes
 }
 
+/** No summary is larger: one of a hundred thousand segments takes 25 MB. */
+const MAX_SUMMARY_SIZE = 64 * 1024 * 1024
+/** No keydir has as many arenas. Each has chunks of this size, but for the last one. */
+const ARENA_COUNT_LIMIT = 64
+const WHOLE_CHUNK_SIZE = 2 * 1024 * 1024
+
 /** The size of all that stands before the chunks, told by its first {@link CHECKPOINT_HEAD_SIZE} bytes. */
 export function checkpointHeadSize(bytes: Uint8Array): number {
   const view = viewOf(bytes)
@@ -89,6 +95,30 @@ export function checkpointHeadSize(bytes: Uint8Array): number {
     view.getUint32(COUNT_AT, true) * CHUNK_ENTRY_SIZE +
     view.getUint32(SUMMARY_SIZE_AT, true)
   )
+}
+
+/** Whether a file of this size could have the head that its first {@link CHECKPOINT_HEAD_SIZE} bytes tell of. */
+export function isPlausibleHead(bytes: Uint8Array, fileSize: number): boolean {
+  const view = viewOf(bytes)
+  return (
+    view.getUint32(SUMMARY_SIZE_AT, true) <= MAX_SUMMARY_SIZE &&
+    view.getUint32(COUNT_AT, true) <= fileSize / WHOLE_CHUNK_SIZE + ARENA_COUNT_LIMIT &&
+    checkpointHeadSize(bytes) <= fileSize
+  )
+}
+
+/** The bytes that the head's checksum is of, one range behind the other, and what it is. */
+export function checkpointHeadChecksum(bytes: Uint8Array): {
+  readonly ranges: readonly { readonly from: number; readonly to: number }[]
+  readonly crc: number
+} {
+  return {
+    ranges: [
+      { from: SUMMARY_SIZE_AT, to: CRC_AT },
+      { from: TABLE_AT, to: checkpointHeadSize(bytes) },
+    ],
+    crc: viewOf(bytes).getUint32(CRC_AT, true),
+  }
 }
 
 /**

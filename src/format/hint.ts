@@ -11,9 +11,18 @@
  * An entry is its record with the record's offset in the place of the checksum, and without the value.
  */
 
+import { viewOf } from './bytes.ts'
 import { checksum } from './checksum.ts'
 import { encodeFileHeader, FILE_HEADER_SIZE, type Origin, storeSeed } from './file-header.ts'
-import { keyOffset, type Page, pageOf, RecordFields } from './record.ts'
+import {
+  keyOffset,
+  MAX_HEAD_SIZE,
+  MAX_KEY_SIZE,
+  MIN_RECORD_SIZE,
+  type Page,
+  pageOf,
+  RecordFields,
+} from './record.ts'
 
 const SEGMENT_SIZE_AT = FILE_HEADER_SIZE
 const COUNT_AT = SEGMENT_SIZE_AT + 4
@@ -23,8 +32,24 @@ const ENTRIES_AT = CRC_AT + 4
 const INITIAL_SIZE = 64 * 1024
 
 /** More than the hint of a segment of this size can have: an entry is no larger than its record. */
-export function hintSizeBound(segmentSize: number): number {
+function hintSizeBound(segmentSize: number): number {
   return ENTRIES_AT + segmentSize
+}
+
+/** What stands before a hint's entries. */
+export const HINT_HEAD_SIZE = ENTRIES_AT
+
+/** Whether a hint that begins with these {@link HINT_HEAD_SIZE} bytes can have as many bytes. */
+export function isHintSize(head: Uint8Array, fileSize: number, segmentSize: number): boolean {
+  const view = viewOf(head)
+  const count = view.getUint32(COUNT_AT, true)
+  const size = fileSize - ENTRIES_AT
+  return (
+    view.getUint32(SEGMENT_SIZE_AT, true) === segmentSize &&
+    fileSize <= hintSizeBound(segmentSize) &&
+    size >= count * MIN_RECORD_SIZE &&
+    size <= count * (MAX_HEAD_SIZE + MAX_KEY_SIZE)
+  )
 }
 
 /** Collects the hint of one segment. */

@@ -119,7 +119,17 @@ export function encodeManifest(manifest: Manifest): Buffer {
 }
 
 /** No manifest is larger: a million segments take 42 MB. */
-export const MAX_MANIFEST_SIZE = 64 * 1024 * 1024
+const MAX_MANIFEST_SIZE = 64 * 1024 * 1024
+/** What stands before a manifest's segments. */
+export const MANIFEST_HEAD_SIZE = SEGMENTS_AT
+/** The checksum at its end. */
+export const MANIFEST_CRC_SIZE = CRC_SIZE
+
+/** Whether a manifest that begins with these {@link MANIFEST_HEAD_SIZE} bytes has as many bytes. */
+export function isManifestSize(head: Uint8Array, fileSize: number): boolean {
+  const count = viewOf(head).getUint32(COUNT_AT, true)
+  return fileSize <= MAX_MANIFEST_SIZE && fileSize === SEGMENTS_AT + count * SEGMENT_SIZE + CRC_SIZE
+}
 
 /**
  * Reads what stands behind the file header, which the caller has read.

@@ -41,7 +41,8 @@ export const HAS_NAMESPACE = 2
 export const IN_BATCH = 4
 const KNOWN_FLAGS = EXPIRES | HAS_NAMESPACE | IN_BATCH
 
-const CRC_SIZE = 4
+/** The size of the checksum that a record begins with. */
+export const RECORD_CRC_SIZE = 4
 const KIND_SIZE = 1
 const FLAGS_SIZE = 1
 const KEY_SIZE_SIZE = 2
@@ -51,7 +52,8 @@ const NAMESPACE_SIZE = 4
 /** The size of a batch end's value: the count of members. */
 export const BATCH_COUNT_SIZE = 4
 
-const KIND_AT = CRC_SIZE
+/** Where the kind stands, which is never zero. */
+export const KIND_AT = RECORD_CRC_SIZE
 const FLAGS_AT = KIND_AT + KIND_SIZE
 const KEY_SIZE_AT = FLAGS_AT + FLAGS_SIZE
 const VALUE_SIZE_AT = KEY_SIZE_AT + KEY_SIZE_SIZE
@@ -132,7 +134,7 @@ export function clearBatchFlag(view: DataView, at: number): void {
 
 /** Closes a record that ends before `end` with its checksum. */
 export function writeChecksum(page: Page, at: number, end: number, seed: number): void {
-  page.view.setUint32(at, pageChecksum(page, at + CRC_SIZE, end, seed), true)
+  page.view.setUint32(at, pageChecksum(page, at + RECORD_CRC_SIZE, end, seed), true)
 }
 
 /** Whether the `size` bytes at `at` are the record with this sequence, by sequence and checksum. */
@@ -145,7 +147,7 @@ export function verifyRecord(
 ): boolean {
   return (
     readUint48(page.view, at + SEQUENCE_AT) === sequence &&
-    page.view.getUint32(at, true) === pageChecksum(page, at + CRC_SIZE, at + size, seed)
+    page.view.getUint32(at, true) === pageChecksum(page, at + RECORD_CRC_SIZE, at + size, seed)
   )
 }
 
@@ -166,7 +168,14 @@ export function copyVerified(
   targetAt: number,
 ): boolean {
   const { view } = page
-  const crc = copyChecksum(view, at + CRC_SIZE, at + size, seed, target.view, targetAt + CRC_SIZE)
+  const crc = copyChecksum(
+    view,
+    at + RECORD_CRC_SIZE,
+    at + size,
+    seed,
+    target.view,
+    targetAt + RECORD_CRC_SIZE,
+  )
   return crc === view.getUint32(at, true) && readUint48(view, at + SEQUENCE_AT) === sequence
 }
 
@@ -177,7 +186,7 @@ export function valueOffset(view: DataView, at: number, keySize: number): number
 
 /** The checksum of a record whose value lies elsewhere: `head` is all that stands before the value. */
 export function splitChecksum(head: Uint8Array, value: Uint8Array, seed: number): number {
-  return checksum(value, 0, value.length, checksum(head, CRC_SIZE, head.length, seed))
+  return checksum(value, 0, value.length, checksum(head, RECORD_CRC_SIZE, head.length, seed))
 }
 
 /** Writes a whole batch end at `at` and answers where it ends. */
@@ -263,7 +272,7 @@ export class RecordFields {
 
   /** Whether the checksum of the record that was just read at `at` matches its bytes. */
   verify(page: Page, at: number, seed: number): boolean {
-    const expected = pageChecksum(page, at + CRC_SIZE, at + this.size, seed)
+    const expected = pageChecksum(page, at + RECORD_CRC_SIZE, at + this.size, seed)
     return page.view.getUint32(at, true) === expected
   }
 

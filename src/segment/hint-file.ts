@@ -1,10 +1,18 @@
 import { join } from 'node:path'
 import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
-import { HintEncoder } from '../format/hint.ts'
+import { HINT_HEAD_SIZE, HintEncoder, isHintSize } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { BATCH_END, keyOffset } from '../format/record.ts'
-import { createAnew, discard, type Files, writeFully } from '../io/files.ts'
+import {
+  createAnew,
+  discard,
+  errorCode,
+  type FileDescriptor,
+  type Files,
+  readFully,
+  writeFully,
+} from '../io/files.ts'
 import { scanSegment } from './scan.ts'
 
 /** A sealed segment that wants a hint; plain data, so that it can be sent to another thread. */
@@ -37,6 +45,7 @@ export function buildHint(files: Files, job: HintJob): void {
         seed: storeSeed(job.storeId),
         ascending: job.origin === 'appended',
         batches: 'loose',
+        values: false,
       },
       (fields, page, offset) => {
         if (fields.kind === BATCH_END) return
@@ -48,6 +57,32 @@ export function buildHint(files: Files, job: HintJob): void {
     if (hint.length <= (job.maxBytes ?? Number.POSITIVE_INFINITY)) {
       writeHintFile(files, job.directory, job.id, hint)
     }
+  } finally {
+    files.close(file)
+  }
+}
+
+/**
+ * Reads the hint of a segment of this size; `undefined` where there is none. Where it cannot be one by what it says of
+ * its size, only so much is read of it that a decoder refuses it.
+ */
+export function readHintFile(files: Files, path: string, segmentSize: number): Buffer | undefined {
+  let file: FileDescriptor
+  try {
+    file = files.open(path, 'read')
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    const fileSize = files.size(file)
+    const head = Buffer.alloc(Math.min(fileSize, HINT_HEAD_SIZE + 1))
+    const read = readFully(files, file, head, head.length, 0)
+    if (read < HINT_HEAD_SIZE || !isHintSize(head, fileSize, segmentSize)) {
+      return head.subarray(0, read)
+    }
+    const bytes = Buffer.allocUnsafe(fileSize)
+    return bytes.subarray(0, readFully(files, file, bytes, fileSize, 0))
   } finally {
     files.close(file)
   }

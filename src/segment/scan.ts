@@ -7,10 +7,12 @@
  *    `findRecord` tells whether there are records behind them.
  */
 
+import { checksum } from '../format/checksum.ts'
 import {
   BATCH_END,
   DAMAGED,
   IN_BATCH,
+  KIND_AT,
   keyOffset,
   MAX_HEAD_SIZE,
   MAX_ROOM_SIZE,
@@ -18,6 +20,7 @@ import {
   MIN_RECORD_SIZE,
   type Page,
   pageOf,
+  RECORD_CRC_SIZE,
   RecordFields,
   SHORT,
 } from '../format/record.ts'
@@ -26,6 +29,9 @@ import { allocateBuffer, allocateOwnBuffer } from '../io/memory.ts'
 
 /** How much of a file is read at once. */
 const WINDOW_SIZE = 256 * 1024
+/** A record that is larger gets memory once its checksum was found to match: what it says of its size may be anything. */
+const UNVOUCHED_SIZE = 1024 * 1024
+const ZEROS = Buffer.alloc(4096)
 
 /**
  * Called for each record; `fields.keyAt` and `valueAt` lie in `page`, the record began at `offset`. Where it
@@ -50,6 +56,8 @@ export interface ScanOptions {
    * `'loose'` gives each record as it comes, for a sealed segment, where every batch is known to be whole.
    */
   readonly batches: 'whole' | 'loose'
+  /** Whether the values of large records are wanted, too; without, memory is taken for none. @defaultValue true */
+  readonly values?: boolean
   /** From where on zeros up to the end are room, see FORMAT.md; nowhere where it is missing. */
   readonly roomFrom?: number | undefined
   /** A window over the same file to go on with; a new one where it is missing. */
@@ -112,6 +120,37 @@ export class Window {
     this.#from = offset
     this.#filled = readFully(this.#files, this.#file, this.#page.bytes, span, offset)
     return 0
+  }
+
+  /**
+   * Whether the checksum of the `size` bytes at `offset` matches the one that they begin with. It is read bit by bit.
+   */
+  vouchesFor(offset: number, size: number, seed: number): boolean {
+    const start = this.show(offset, MIN_RECORD_SIZE)
+    const expected = this.#page.view.getUint32(start, true)
+    let crc = seed
+    for (let at = offset + RECORD_CRC_SIZE; at < offset + size; ) {
+      const place = this.show(at, Math.min(WINDOW_SIZE, offset + size - at))
+      const end = Math.min(place + offset + size - at, this.#filled)
+      if (end <= place) return false
+      crc = checksum(this.#page.bytes, place, end, crc)
+      at += end - place
+    }
+    return crc === expected
+  }
+
+  /** How many zeros there are from a place in the page on, as far as they fill blocks; where they are few, 0. */
+  zerosFrom(place: number): number {
+    const { bytes, view } = this.#page
+    // Most of what is no record is no zeros either.
+    if (bytes[place] !== 0 || place + 4 > this.#filled || view.getUint32(place) !== 0) return 0
+    let at = place
+    while (at < this.#filled) {
+      const size = Math.min(ZEROS.length, this.#filled - at)
+      if (bytes.compare(ZEROS, 0, size, at, at + size) !== 0) break
+      at += size
+    }
+    return at - place
   }
 }
 
@@ -176,6 +215,12 @@ function scanPart(
       if (at + size > to) size = SHORT
       else if (place + size <= window.end) {
         if (!fields.verify(window.page, place, seed)) size = DAMAGED
+      } else if (size > UNVOUCHED_SIZE) {
+        if (window.vouchesFor(at, size, seed)) {
+          const shown = options.values === false ? size - fields.valueSize : size
+          place = window.show(at, shown)
+          fields.readHeader(window.page, place, window.end)
+        } else size = DAMAGED
       } else {
         place = window.show(at, size)
         size = fields.read(window.page, place, window.end, seed)
@@ -241,9 +286,19 @@ export function findRecord(options: ScanOptions, above: number): number | undefi
     // The file was cut meanwhile: there is nothing to read a byte at a time.
     if (window.end - place < MIN_RECORD_SIZE) return undefined
     const size = fields.readHeader(window.page, place, window.end)
-    if (size === DAMAGED || at + fields.size > to || fields.sequence <= above) continue
+    if (size === DAMAGED) {
+      // A record's kind is never zero, so that none begins in front of these.
+      const zeros = window.zerosFrom(place + KIND_AT)
+      if (zeros > 0) at += zeros - 1
+      continue
+    }
+    if (at + fields.size > to || fields.sequence <= above) continue
     // Sequences are dense: a number far beyond what the file can hold is no sequence.
     if (options.ascending && above > 0 && fields.sequence > nextPlausible(above, to)) continue
+    if (fields.size > UNVOUCHED_SIZE) {
+      if (window.vouchesFor(at, fields.size, seed)) return at
+      continue
+    }
     const start = window.show(at, fields.size)
     if (fields.read(window.page, start, window.end, seed) > 0) return at
   }

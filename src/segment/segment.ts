@@ -161,6 +161,9 @@ export class Segment {
         if (offset + size <= this.#mapped.bytes.length) return this.locate(offset, size)
       }
     }
+    if (offset + size > this.writtenSize) {
+      throw new CorruptionError('The file ends inside a record', this.path, this.writtenSize)
+    }
     this.at = 0
     const page = size <= SCRATCH_SIZE ? scratch : largePage(size)
     let read: number
