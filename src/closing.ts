@@ -12,7 +12,10 @@ import { removeCheckpoint, writeCheckpoint } from './checkpoint.ts'
 import type { Engine } from './engine.ts'
 import type { RecoveryReport } from './recovery.ts'
 import type { Sealer } from './sealer.ts'
-import { nextTurn } from './time.ts'
+import { monotonicMs, nextTurn } from './time.ts'
+
+/** How long the main thread is held at once, in milliseconds. */
+const STEP_MS = 4
 
 /** What closing needs to know. */
 export interface ClosingOptions {
@@ -66,11 +69,24 @@ function isAsOpened(engine: Engine, options: ClosingOptions): boolean {
 }
 
 /** A checkpoint is a shortcut: where it cannot be written, the next open takes longer. */
-async function leaveCheckpoint(engine: Engine, { failed }: ClosingOptions): Promise<void> {
+async function leaveCheckpoint(engine: Engine, { failed, sealer }: ClosingOptions): Promise<void> {
+  // Who has taken the engine over may keep the numbers of entries.
+  const mayShrink = sealer !== undefined
   try {
     while (!engine.readMore()) await nextTurn()
+    if (mayShrink) await shrink(engine)
     await writeCheckpoint(engine.segments, engine.wholeKeydir, engine.nextSequence)
   } catch (error) {
     failed('The checkpoint cannot be written', error)
+  }
+}
+
+/** Gives back what memory the keydir does not need, so that its image is no larger than that. */
+async function shrink(engine: Engine): Promise<void> {
+  let endsAt = monotonicMs() + STEP_MS
+  for (const _ of engine.shrink()) {
+    if (monotonicMs() < endsAt) continue
+    await nextTurn()
+    endsAt = monotonicMs() + STEP_MS
   }
 }

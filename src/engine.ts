@@ -50,6 +50,7 @@ import { GroupCommit } from './group-commit.ts'
 import { allocateBuffer, allocateText, NoMemory } from './io/memory.ts'
 import { Location } from './keydir/entries.ts'
 import { type Entry, type Keydir, type KnownKeydir, NO_ENTRY } from './keydir/keydir.ts'
+import { isSparse, repacked } from './keydir/repack.ts'
 import { KeydirLost, LostKeydir } from './lost-keydir.ts'
 import type { SyncPolicy } from './options.ts'
 import type { ResolvedRange } from './range.ts'
@@ -86,6 +87,11 @@ export interface EngineListener {
   reloaded(why: StoreError): void
 }
 
+/** More than the places of a keydir's entries: a walk's place says of which keydir it is. */
+const PLACES = 2 ** 32
+/** So many keys are moved in one go: that takes some milliseconds. */
+const MOST_AT_ONCE = 10_000
+
 /** Keys and values as bytes. */
 export class Engine {
   readonly views: Views
@@ -109,6 +115,8 @@ export class Engine {
   /** Segments that are not of the set any more, and the id of the first view that cannot look into them. */
   #retired: { readonly segment: Segment; readonly viewId: number }[] = []
   #keydir: Keydir
+  /** How often the keydir was replaced. */
+  #keydirNumber = 0
   /** Where the keydir gets what it has not been asked for yet. */
   #chunks: ChunkReader | undefined
   #commits: GroupCommit | undefined
@@ -395,16 +403,19 @@ export class Engine {
   }
 
   /**
-   * Visits entries of the keydir from `place` on; see `Entries.walk`. Where the keydir is loaded anew meanwhile
-   * the walk ends, and is to begin again.
+   * Visits entries of the keydir from `place` on; see `Entries.walk`. Where the keydir is replaced meanwhile the walk
+   * ends, and is to begin again: a place that it has answered before is the beginning of another keydir.
    */
   walk(place: number, limit: number, visit: (entry: Entry) => void): number {
     const keydir = this.#keydir
+    const first = this.#keydirNumber * PLACES
+    const isOfThis = place >= first && place < first + PLACES
     try {
-      const next = keydir.entries.walk(place, limit, (entry) => {
+      const next = keydir.entries.walk(isOfThis ? place - first : 0, limit, (entry) => {
         if (this.#keydir === keydir) visit(entry)
       })
-      return this.#keydir === keydir ? next : 0
+      if (this.#keydir !== keydir) return 0
+      return next === -1 ? -1 : next + first
     } catch (error) {
       this.reload(error)
       return 0
@@ -456,18 +467,45 @@ export class Engine {
     const staged = this.#commits?.writer ?? { page: this.page, stagedSize: 0 }
     const { kind } = this.#keydir
     try {
-      this.#keydir = reloadKeydir(this.segments, kind, staged.page, staged.stagedSize)
-      this.#chunks?.close()
-      this.#chunks = undefined
+      this.#take(reloadKeydir(this.segments, kind, staged.page, staged.stagedSize))
     } catch (error) {
       const why = 'The keydir was lost and could not be loaded anew; open the store again to write'
       const poison = this.durability.poison(error, why)
       const lost = new LostKeydir(kind, error)
       this.#keydir = lost
+      this.#keydirNumber++
       this.views.loseKeydir(lost)
       throw poison
     }
     this.views.replaceKeydir(this.#keydir)
+  }
+
+  /**
+   * Gives back the memory of entries that are gone, step by step, where that is worth it; nothing may write meanwhile.
+   * Open views go on with the new keydir, and cursors find their place in it.
+   */
+  *shrink(): Generator<void, void> {
+    const keydir = this.#keydir
+    if (!isSparse(keydir)) return
+    try {
+      const fresh = yield* repacked(keydir)
+      if (this.#keydir !== keydir) return
+      this.#take(fresh)
+      this.views.replaceKeydir(fresh)
+      // A cursor may still read the key that it gave last.
+      if (this.views.openCount === 0) keydir.release()
+    } catch (error) {
+      // Where there is no memory for a smaller one, the present one serves.
+      if (error instanceof NoMemory) return
+      // What is loaded anew is as small.
+      this.reload(error)
+    }
+  }
+
+  /** As {@link shrink}, at once, where that takes no longer than a moment. */
+  shrinkNow(): void {
+    if (this.#keydir.size > MOST_AT_ONCE) return
+    for (const _ of this.shrink());
   }
 
   /** Takes what a read-only store loaded anew; open views stay on what there was before. */
@@ -485,6 +523,7 @@ export class Engine {
     }))
     this.#segments = recovered.segments
     this.#keydir = recovered.keydir
+    this.#keydirNumber++
     this.#chunks = recovered.chunks
     this.#nextSequence = recovered.nextSequence
     this.views.moveOn(recovered.keydir)
@@ -533,6 +572,14 @@ export class Engine {
     const copyAt = slab.room(size, head)
     this.#found(slab.page, copyAt, head, size)
     return copyVerified(page, at, size, this.#seed, sequence, slab.page, copyAt)
+  }
+
+  /** Takes another keydir, all of which is in memory. */
+  #take(keydir: Keydir): void {
+    this.#keydir = keydir
+    this.#keydirNumber++
+    this.#chunks?.close()
+    this.#chunks = undefined
   }
 
   #readWhole(): void {

@@ -5,6 +5,7 @@
 
 import { checksum } from './format/checksum.ts'
 import { type FileDescriptor, type Files, readFully } from './io/files.ts'
+import { allocateBuffer } from './io/memory.ts'
 
 /** So much is read without being vouched for. */
 const UNVOUCHED_SIZE = 64 * 1024
@@ -26,7 +27,7 @@ export function fileChecksum(
   seed: number,
 ): number | undefined {
   const longest = ranges.reduce((size, { from, to }) => Math.max(size, to - from), 0)
-  const buffer = Buffer.allocUnsafe(Math.min(longest, UNVOUCHED_SIZE))
+  const buffer = allocateBuffer(Math.min(longest, UNVOUCHED_SIZE))
   let crc = seed
   for (const { from, to } of ranges) {
     for (let at = from; at < to; at += buffer.length) {
@@ -50,6 +51,6 @@ export function readVouched(
   vouches: () => boolean,
 ): Buffer | undefined {
   if (size > UNVOUCHED_SIZE && !vouches()) return undefined
-  const bytes = Buffer.allocUnsafe(size)
+  const bytes = allocateBuffer(size)
   return readFully(files, file, bytes, size, 0) < size ? undefined : bytes
 }

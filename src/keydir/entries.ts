@@ -79,7 +79,8 @@ const { utf8Slice } = Buffer.prototype as unknown as {
   utf8Slice(this: Uint8Array, start: number, end: number): string
 }
 
-const CHUNK_WORDS = CHUNK_SIZE / 4
+const WORD_SIZE = 4
+const CHUNK_WORDS = CHUNK_SIZE / WORD_SIZE
 
 /** How many freed entries are given back with each that is added. */
 const RETURNED_AT_ONCE = 8
@@ -90,6 +91,8 @@ export interface EntriesMeta {
   readonly used: number
   readonly count: number
   readonly expiringCount: number
+  /** Missing in images of before. */
+  readonly freeWords?: number
   readonly free: readonly (readonly number[])[]
   /** Lists of blocks that were freed while pinned: the first block of each, and how many. */
   readonly limbo: readonly (readonly [first: number, count: number])[]
@@ -111,6 +114,8 @@ export class Entries {
   readonly #free: FreeLists
   #count = 0
   #expiringCount = 0
+  /** Words of blocks that were freed and not used again. */
+  #freeWords = 0
   #pins = 0
   /** The list of what was freed since the first pin; linked like a free list, but of any sizes. */
   #limboFirst: Entry = NO_ENTRY
@@ -132,7 +137,7 @@ export class Entries {
    */
   static restore(meta: unknown, arena: number, source: ChunkSource): Entries {
     const image = (meta ?? {}) as Record<string, unknown>
-    const { layout, used, count, expiringCount, free, limbo } = image
+    const { layout, used, count, expiringCount, freeWords, free, limbo } = image
     if (layout !== LAYOUT) throw new RangeError('The entries of an image are laid out otherwise')
     const restored = Arena.restore(used, arena, source)
     const limit = restored.used
@@ -143,6 +148,7 @@ export class Entries {
     const entries = new Entries(restored, lists)
     entries.#count = count
     entries.#expiringCount = expiringCount
+    entries.#freeWords = isCount(freeWords, limit) ? freeWords : 0
     for (const list of limbo) {
       const [first, length] = Array.isArray(list) ? list : []
       if (!isCount(first, limit - 1) || !isCount(length, limit)) {
@@ -163,6 +169,16 @@ export class Entries {
     return this.#expiringCount
   }
 
+  /** Bytes that entries take or have taken. */
+  get usedSize(): number {
+    return this.arena.used * WORD_SIZE
+  }
+
+  /** Bytes of them that entries have left. */
+  get freeSize(): number {
+    return this.#freeWords * WORD_SIZE
+  }
+
   /** Bytes of memory reserved. */
   get byteSize(): number {
     return this.arena.byteSize
@@ -175,6 +191,7 @@ export class Entries {
       used: this.arena.used,
       count: this.#count,
       expiringCount: this.#expiringCount,
+      freeWords: this.#freeWords,
       free: this.#free.image(),
       limbo: [...this.#returning, [this.#limboFirst, this.#limboCount]],
     }
@@ -201,6 +218,7 @@ export class Entries {
     if (this.#returning.length > 0) this.#giveBack()
     let entry = this.#free.take(wordCount)
     if (entry === 0) entry = this.arena.reserve(wordCount)
+    else this.#freeWords -= wordCount
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
     const keyAt = at + keyPlace
@@ -247,12 +265,14 @@ export class Entries {
     this.#count--
     if (this.expires(entry)) this.#expiringCount--
     words[at] = (words[at] as number) & EXPIRES
+    const wordCount = blockWords(words, at)
+    this.#freeWords += wordCount
     if (this.#pins > 0) {
       words[at + OFFSET] = this.#limboFirst
       this.#limboFirst = entry
       this.#limboCount++
     } else {
-      this.#free.give(blockWords(words, at), entry)
+      this.#free.give(wordCount, entry)
     }
   }
 

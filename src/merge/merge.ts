@@ -147,8 +147,11 @@ export class Merger {
       await this.#forgetExpired(signal)
       const before = this.#plan(options, true)
       // The active segment is not ended for nothing.
-      if (isEmpty(before)) return planned(before, this.leftOut, false)
       const engine = this.#engine
+      if (isEmpty(before)) {
+        engine.shrinkNow()
+        return planned(before, this.leftOut, false)
+      }
       endActive(engine)
       await engine.durability.sync()
       await this.#sealer.seal()
@@ -430,6 +433,7 @@ export class Merger {
     for (const segment of going) this.#engine.retire(segment)
     this.#removeCheckpoint()
     this.releaseRetired()
+    this.#engine.shrinkNow()
   }
 
   /** Points the keys of a target's puts to it, unless they have a newer record by now. */

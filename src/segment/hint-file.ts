@@ -13,6 +13,7 @@ import {
   readFully,
   writeFully,
 } from '../io/files.ts'
+import { allocateBuffer } from '../io/memory.ts'
 import { scanSegment } from './scan.ts'
 
 /** A sealed segment that wants a hint; plain data, so that it can be sent to another thread. */
@@ -81,7 +82,7 @@ export function readHintFile(files: Files, path: string, segmentSize: number): B
     if (read < HINT_HEAD_SIZE || !isHintSize(head, fileSize, segmentSize)) {
       return head.subarray(0, read)
     }
-    const bytes = Buffer.allocUnsafe(fileSize)
+    const bytes = allocateBuffer(fileSize)
     return bytes.subarray(0, readFully(files, file, bytes, fileSize, 0))
   } finally {
     files.close(file)

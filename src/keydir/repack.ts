@@ -1,0 +1,56 @@
+import { createKeydir } from './create.ts'
+import { type Entry, type Keydir, NO_ENTRY } from './keydir.ts'
+
+/** Less memory than this is not worth to be given back, in bytes. */
+const LEAST_SIZE = 64 * 1024
+/** How many entries are moved in one step. */
+const STEP_ENTRIES = 512
+
+/** Whether more than half of a keydir's memory was left by entries that are gone. */
+export function isSparse({ entries, byteSize }: Keydir): boolean {
+  return byteSize > LEAST_SIZE && entries.freeSize > entries.usedSize / 2
+}
+
+/**
+ * Makes a keydir with the same content that takes no more memory than it needs, step by step; the one before stays as
+ * it is, and must not be changed meanwhile.
+ */
+export function* repacked(keydir: Keydir): Generator<void, Keydir> {
+  const fresh = createKeydir(keydir.kind)
+  const { entries } = keydir
+  const add = (entry: Entry): void => {
+    const key = entries.keyView(entry)
+    fresh.insert(
+      key,
+      key.length,
+      entries.segmentOf(entry),
+      entries.offsetOf(entry),
+      entries.sizeOf(entry),
+      entries.sequenceOf(entry),
+      entries.expiresAtOf(entry),
+    )
+  }
+  if (keydir.ordered) {
+    // Keys that ascend fill the leaves of a tree.
+    const cursor = keydir.cursor(EVERYTHING)
+    for (let count = 1; ; count++) {
+      const entry = cursor.next()
+      if (entry === NO_ENTRY) return fresh
+      add(entry)
+      if (count % STEP_ENTRIES === 0) yield
+    }
+  }
+  for (let place = 0; ; ) {
+    place = entries.walk(place, STEP_ENTRIES, add)
+    if (place === -1) return fresh
+    yield
+  }
+}
+
+const EVERYTHING = {
+  lower: undefined,
+  lowerInclusive: true,
+  upper: undefined,
+  upperInclusive: true,
+  reverse: false,
+} as const
