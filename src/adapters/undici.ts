@@ -108,6 +108,10 @@ export class FirkinCacheStore implements CacheStore {
       clock = systemClock,
     }: { maxEntrySize?: number; clock?: () => number } = {},
   ) {
+    // Its bytes are read where they lie, which no other object can do.
+    if (!(cache instanceof PersistentCache)) {
+      throw new TypeError('FirkinCacheStore takes an open cache, and this is none')
+    }
     checkEncodings('FirkinCacheStore', 'cache', cache, ['buffer'])
     checkInteger(maxEntrySize, 0, Number.MAX_SAFE_INTEGER, 'maxEntrySize')
     this.cache = cache
