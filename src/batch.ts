@@ -71,10 +71,12 @@ export class WriteBatch<V> {
   put(key: Key, value: ValueInput<V>, options?: PutOptions): this {
     this.#assertUncommitted()
     const { valueEncoding, ttlMs, engine } = this.#home
-    this.#key.encode(key)
     const expiresAtMs = expiresAt(options, ttlMs, engine.options.clock)
     const encoded = encodeValue(valueEncoding, value)
+    // Getters, clock and codec are the caller's, and may have committed the batch, or added to it; nothing does any more.
+    this.#assertUncommitted()
     const size = valueSize(encoded)
+    this.#key.encode(key)
     const valueAt = this.#add(PUT, size, expiresAtMs)
     if (typeof encoded === 'string') this.#page.bytes.write(encoded, valueAt, 'utf8')
     else this.#page.bytes.set(encoded, valueAt)
@@ -127,8 +129,13 @@ export class WriteBatch<V> {
 
   #commit() {
     this.#assertUncommitted()
+    const { engine } = this.#home
     this.#home.assertOpen()
-    const group = this.#home.engine.commitBatch(this.#page, this.#size, this.#count)
+    engine.attend()
+    // What was due may have run the caller's clock.
+    this.#assertUncommitted()
+    this.#home.assertOpen()
+    const group = engine.commitBatch(this.#page, this.#size, this.#count)
     this.#committed = true
     return group
   }

@@ -74,8 +74,9 @@ async function nextSlice(home: ClearHome, slice: TimeSlice): Promise<void> {
 
 /** Whether a key is there, by a record older than `sequence`. */
 function isOlder(engine: Engine, key: Uint8Array, sequence: number): boolean {
+  const nowMs = engine.moment()
   engine.key.encode(key)
-  const entry = engine.lookup()
+  const entry = engine.lookup(nowMs)
   return entry !== NO_ENTRY && engine.keydir.entries.sequenceOf(entry) < sequence
 }
 

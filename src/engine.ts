@@ -98,7 +98,10 @@ export class Engine {
   readonly durability: Durability
   readonly readAhead: ReadAhead
   readonly options: EngineOptions
-  /** The key of the operation that is under way. */
+  /**
+   * The key of the operation that is under way. From its encoding to the operation's end nothing of the caller's runs:
+   * codecs, clocks and getters come before, for each of them may begin another operation.
+   */
   readonly key = new KeyBuffer()
 
   /** Where the value that was read last lies. */
@@ -202,10 +205,31 @@ export class Engine {
     return this.#nextSequence
   }
 
-  /** Finds the key in `this.key`; {@link NO_ENTRY} where it is not there or has expired. */
-  lookup(): Entry {
+  /**
+   * The moment that `lookup` holds what expires against: the clock is looked at only where anything expires. The clock
+   * is the caller's, and may call any method: so this comes before the key is encoded.
+   */
+  moment(): number {
+    try {
+      if (this.#keydir.entries.expiringCount === 0) return 0
+    } catch (error) {
+      this.reload(error)
+    }
+    return this.options.clock()
+  }
+
+  /** Finds the key in `this.key`; {@link NO_ENTRY} where it is not there or had expired at {@link moment}. */
+  lookup(nowMs: number): Entry {
     const entry = this.find()
-    return entry === NO_ENTRY || !this.#hasExpired(entry) ? entry : NO_ENTRY
+    return entry === NO_ENTRY || !this.#hasExpired(entry, nowMs) ? entry : NO_ENTRY
+  }
+
+  /**
+   * Does what is due by time where no timer can. It comes before a write begins, and before its key is encoded: what is
+   * due may look at the caller's clock.
+   */
+  attend(): void {
+    this.#commits?.attend()
   }
 
   /** Finds the key in `this.key`, whether it has expired or not. */
@@ -345,16 +369,17 @@ export class Engine {
   /**
    * Removes the key in `this.key`.
    *
+   * @param nowMs {@link moment}
    * @returns the group that the tombstone is written with; `undefined` where the key was not there
    */
-  remove(): Group | undefined {
+  remove(nowMs: number): Group | undefined {
     const { key } = this
     const { commits } = this
-    if (this.lookup() === NO_ENTRY) return undefined
+    if (this.lookup(nowMs) === NO_ENTRY) return undefined
     const size = recordSize(key.size, 0, false)
     const writer = commits.reserve(size)
     // Making room may have taken back a group that could not be written, and the key with it.
-    const entry = this.lookup()
+    const entry = this.lookup(nowMs)
     if (entry === NO_ENTRY) return undefined
     const sequence = this.#freeSequence()
     const { page, stagedSize: at } = writer
@@ -596,11 +621,10 @@ export class Engine {
     this.valueEnd = at + size
   }
 
-  #hasExpired(entry: Entry): boolean {
-    const { entries } = this.#keydir
-    if (entries.expiringCount === 0) return false
-    const expiresAtMs = entries.expiresAtOf(entry)
-    return expiresAtMs !== 0 && expiresAtMs <= this.options.clock()
+  #hasExpired(entry: Entry, nowMs: number): boolean {
+    if (nowMs === 0) return false
+    const expiresAtMs = this.#keydir.entries.expiresAtOf(entry)
+    return expiresAtMs !== 0 && expiresAtMs <= nowMs
   }
 
   /** Puts the keydir back to what it was before the group that was staged. */

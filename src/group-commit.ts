@@ -48,6 +48,13 @@ export class GroupCommit {
     this.#listener = listener
   }
 
+  /** Does what is due by time where no timer can; only between two operations, for it may begin others. */
+  attend(): void {
+    if (!this.#durability.pace.takeStall()) return
+    this.writeStaged()
+    this.#listener.stalled()
+  }
+
   /**
    * Makes room for a record or batch of `size` bytes, which is at most the stage's.
    *
@@ -58,7 +65,6 @@ export class GroupCommit {
     this.#durability.assertSound()
     if (!writer.fits(size)) {
       this.writeStaged()
-      this.#attend()
       if (writer.needsRotation(size)) this.rotate()
     }
     // What was written past the stage must not share the fate of what is staged behind it.
@@ -71,7 +77,6 @@ export class GroupCommit {
     const { writer } = this
     this.#durability.assertSound()
     this.writeStaged()
-    this.#attend()
     if (writer.needsRotation(size)) this.rotate()
     return writer
   }
@@ -157,7 +162,7 @@ export class GroupCommit {
       if (error instanceof StoreError) group.reject(error)
       throw error
     }
-    this.#attend()
+    this.attend()
   }
 
   #planFlush(): void {
@@ -166,13 +171,8 @@ export class GroupCommit {
     afterThis(() => {
       this.#flushPlanned = false
       this.#flush()
-      this.#attend()
+      this.attend()
     })
-  }
-
-  /** Does what is due by time where no timer can. */
-  #attend(): void {
-    if (this.#durability.pace.takeStall()) this.#listener.stalled()
   }
 
   /** Writes the group that is staged, and settles it; answers why it failed. */

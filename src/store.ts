@@ -262,8 +262,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   get(key: Key): V | undefined {
     if (this.#closing !== undefined) throw closedError()
     const engine = this.#engine
+    const nowMs = engine.moment()
     engine.key.encode(key)
-    const entry = engine.lookup()
+    const entry = engine.lookup(nowMs)
     if (entry === NO_ENTRY) return undefined
     engine.read(engine.keydir, entry)
     return decodeValue(this.#options.valueEncoding, engine, engine.valueAt)
@@ -277,8 +278,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Whether a key is there; no file is read. */
   has(key: Key): boolean {
     this.#assertOpen()
+    const nowMs = this.#engine.moment()
     this.#engine.key.encode(key)
-    return this.#engine.lookup() !== NO_ENTRY
+    return this.#engine.lookup(nowMs) !== NO_ENTRY
   }
 
   /**
@@ -288,8 +290,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   expiresAt(key: Key): number | undefined {
     this.#assertOpen()
     const engine = this.#engine
+    const nowMs = engine.moment()
     engine.key.encode(key)
-    const entry = engine.lookup()
+    const entry = engine.lookup(nowMs)
     if (entry === NO_ENTRY) return undefined
     const expiresAtMs = engine.keydir.entries.expiresAtOf(entry)
     return expiresAtMs === 0 ? Number.POSITIVE_INFINITY : expiresAtMs
@@ -374,8 +377,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** How many keys a range has; at once for all keys of a store without expiry, otherwise it looks at each. */
   count(range?: RangeOptions): number {
     this.#assertOpen()
-    const { keydir } = this.#engine
     const resolved = resolveRange(range)
+    const { keydir } = this.#engine
     if (isUnbounded(resolved) && keydir.entries.expiringCount === 0) {
       return Math.min(keydir.size, resolved.limit)
     }
@@ -530,18 +533,25 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   #put(key: Key, value: ValueInput<V>, options: PutOptions | undefined) {
     this.#assertOpen()
     const engine = this.#engine
+    engine.attend()
     const { valueEncoding, ttlMs, clock } = this.#options
-    const encoded = encodeValue(valueEncoding, value)
-    const size = valueSize(encoded)
     const expiresAtMs = expiresAt(options, ttlMs, clock)
+    const encoded = encodeValue(valueEncoding, value)
+    // Getters, clock and codec are the caller's: from here on nothing of the caller's runs until the record stands.
+    this.#assertOpen()
+    const size = valueSize(encoded)
     engine.key.encode(key)
     return engine.put(encoded, size, expiresAtMs)
   }
 
   #delete(key: Key) {
     this.#assertOpen()
-    this.#engine.key.encode(key)
-    return this.#engine.remove()
+    const engine = this.#engine
+    engine.attend()
+    const nowMs = engine.moment()
+    this.#assertOpen()
+    engine.key.encode(key)
+    return engine.remove(nowMs)
   }
 
   #iterate<T>(range: RangeOptions | undefined, part: 'key' | 'value' | 'entry'): RangeIterator<T> {

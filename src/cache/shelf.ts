@@ -195,8 +195,9 @@ export class Shelf {
    */
   find(key: string): Entry {
     const engine = this.#engine
+    const nowMs = engine.moment()
     engine.key.encode(key)
-    const entry = engine.lookup()
+    const entry = engine.lookup(nowMs)
     if (entry === NO_ENTRY) return NO_ENTRY
     engine.read(engine.keydir, entry)
     const { head } = this
@@ -221,6 +222,7 @@ export class Shelf {
 
   /** Whether the event loop was found not to turn since this was asked last. */
   takeStall(): boolean {
+    this.#engine.attend()
     const isStalled = this.#isStalled
     this.#isStalled = false
     return isStalled
@@ -263,11 +265,12 @@ export class Shelf {
     const engine = this.#engine
     engine.key.encode(key)
     this.#reserve(recordSize(engine.key.size, 0, true))
+    const nowMs = engine.moment()
     engine.key.encode(key)
-    const entry = engine.lookup()
+    const entry = engine.lookup(nowMs)
     if (entry !== NO_ENTRY) {
       this.#order.forget(entry)
-      const group = engine.remove()
+      const group = engine.remove(nowMs)
       if (group !== undefined) this.#watch(group)
       return true
     }

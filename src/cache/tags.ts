@@ -43,6 +43,7 @@ export function seekTag(engine: Engine, tag: Uint8Array): void {
 /** The sequence at which a tag was last invalidated; 0 where it never was, or nothing is left that is so old. */
 export function invalidatedAt(engine: Engine, tag: Uint8Array): number {
   seekTag(engine, tag)
-  const entry: Entry = engine.lookup()
+  // A tag never expires.
+  const entry: Entry = engine.find()
   return entry === NO_ENTRY ? 0 : engine.keydir.entries.sequenceOf(entry)
 }
