@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream'
 import { parse } from 'csv-parse'
 import { stringify } from 'csv-stringify/sync'
 import { decodeBase64, type Entry, type EntryFormat, MAX_ENTRY_SIZE } from './entry.ts'
@@ -15,7 +15,19 @@ export interface CsvColumns {
   readonly base64?: boolean
 }
 
-const BYTE_ORDER_MARK = Buffer.from('\ufeff')
+/** What the parser gives. */
+interface CsvRow {
+  readonly record: readonly Buffer[]
+  /** How many lines have been read with it. */
+  readonly info: { readonly lines: number }
+}
+
+const PARSING = {
+  encoding: null,
+  info: true,
+  max_record_size: MAX_ENTRY_SIZE,
+  skip_empty_lines: true,
+} as const
 
 /** CSV with a header; other columns than those three are not read. */
 export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): EntryFormat {
@@ -30,38 +42,15 @@ export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): E
       ),
     show: (text) => text.split('\n').map(showText).join('\n'),
     async *decode(source) {
-      const parser = Readable.from(withoutMark(source)).pipe(
-        parse({ encoding: null, skip_empty_lines: true, max_record_size: MAX_ENTRY_SIZE }),
-      )
+      // Whatever fails in the pipeline is thrown by the iteration over its end.
+      const rows = pipeline(source, parse(PARSING), () => undefined)
       let columns: readonly number[] | undefined
-      let number = 0
-      for await (const row of parser as AsyncIterable<readonly Buffer[]>) {
-        if (columns === undefined) columns = findColumns(row, header)
-        else yield decodeRow(row, columns, base64, ++number)
+      for await (const { record, info } of rows as AsyncIterable<CsvRow>) {
+        if (columns === undefined) columns = findColumns(record, header)
+        else yield decodeRow(record, columns, base64, info.lines)
       }
     },
   }
-}
-
-/** Leaves out a byte order mark; csv-parse would, but decodes the text then, and with it what is no text. */
-async function* withoutMark(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let begun: Uint8Array | undefined = new Uint8Array()
-  for await (const chunk of source) {
-    if (begun === undefined) {
-      yield chunk
-      continue
-    }
-    begun = Buffer.concat([begun, chunk])
-    if (begun.length < BYTE_ORDER_MARK.length) continue
-    yield withoutPrefix(begun)
-    begun = undefined
-  }
-  if (begun !== undefined) yield begun
-}
-
-function withoutPrefix(bytes: Uint8Array): Uint8Array {
-  const { length } = BYTE_ORDER_MARK
-  return BYTE_ORDER_MARK.equals(bytes.subarray(0, length)) ? bytes.subarray(length) : bytes
 }
 
 function encodeRow({ key, value, expiresAt }: Entry, base64: boolean): string[] {
@@ -90,16 +79,20 @@ function decodeRow(
   row: readonly Buffer[],
   [keyAt = -1, valueAt = -1, expiryAt = -1]: readonly number[],
   base64: boolean,
-  number: number,
+  line: number,
 ): Entry {
-  const bytesAt = (column: number): Buffer => {
+  const bytesAt = (column: number, name: string): Buffer => {
     const field = row[column] ?? Buffer.alloc(0)
-    const bytes = base64 ? decodeBase64(field.toString('latin1')) : field
-    if (bytes === undefined) throw new Error(`Record ${number}: ${field} is not base64`)
+    if (!isUtf8(field)) {
+      throw new Error(`Line ${line}: The ${name} is not UTF-8; bytes go in as base64, by --base64`)
+    }
+    if (!base64) return field
+    const bytes = decodeBase64(field.toString('latin1'))
+    if (bytes === undefined) throw new Error(`Line ${line}: ${field} is not base64`)
     return bytes
   }
   const expiry = String(row[expiryAt] ?? '')
   const expiresAt = expiry === '' ? Number.POSITIVE_INFINITY : Number(expiry)
-  if (Number.isNaN(expiresAt)) throw new Error(`Record ${number}: ${expiry} is no moment`)
-  return { key: bytesAt(keyAt), value: bytesAt(valueAt), expiresAt }
+  if (Number.isNaN(expiresAt)) throw new Error(`Line ${line}: ${expiry} is no moment`)
+  return { key: bytesAt(keyAt, 'key'), value: bytesAt(valueAt, 'value'), expiresAt }
 }

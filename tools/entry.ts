@@ -45,9 +45,13 @@ export function toJsonBytes(bytes: Buffer): JsonBytes {
   return isUtf8(bytes) ? bytes.toString('utf8') : { base64: bytes.toString('base64') }
 }
 
-/** @throws Error where it is neither a string nor base64 */
+/** @throws Error where it is neither text nor base64 */
 export function fromJsonBytes(json: unknown, name: string): Buffer {
-  if (typeof json === 'string') return Buffer.from(json)
+  if (typeof json === 'string') {
+    // Two that differ would become the same.
+    if (!json.isWellFormed()) throw new Error(`${name} has a lone surrogate`)
+    return Buffer.from(json)
+  }
   if (typeof json === 'object' && json !== null && 'base64' in json) {
     const bytes = typeof json.base64 === 'string' ? decodeBase64(json.base64) : undefined
     if (bytes !== undefined) return bytes

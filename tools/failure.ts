@@ -4,8 +4,11 @@ import { CommanderError } from 'commander'
 import { type ErrorCode, StoreError } from '../src/errors.ts'
 import { errorCode } from '../src/io/files.ts'
 
-/** How the tool ends: all is well; damage was found, or something failed; it was called in a wrong way. */
-export const STATUS = { fine: 0, failed: 1, usage: 2 } as const
+/**
+ * How the tool ends: all is well; damage was found, or something failed; it was called in a wrong way; there is no
+ * such key; the person who called has ended it.
+ */
+export const STATUS = { fine: 0, failed: 1, usage: 2, noKey: 3, interrupted: 130 } as const
 export type Status = (typeof STATUS)[keyof typeof STATUS]
 
 /** The tool was called in a wrong way. */
@@ -35,15 +38,19 @@ const BEHIND: Partial<Record<ErrorCode, string>> = {
 /** The operating system's reasons, in words. */
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
+  EBUSY: 'it is in use',
   EDQUOT: 'the disk quota is used up',
   EEXIST: 'the file exists',
   EFBIG: 'the file would be too large',
   EIO: 'the device failed',
   EISDIR: 'it is a directory',
+  ELOOP: 'its links lead in a circle',
   EMFILE: 'too many files are open',
+  ENAMETOOLONG: 'the name is too long',
   ENOENT: 'there is no such file or directory',
   ENOSPC: 'no space is left on the device',
   ENOTDIR: 'it is no directory',
+  ENOTEMPTY: 'the directory is not empty',
   EPERM: 'that is not permitted',
   EROFS: 'the file system is read-only',
 }
@@ -61,6 +68,7 @@ export function describeFailure(error: unknown): Failure {
   if (cause instanceof CommanderError) {
     return { message: '', status: cause.exitCode === 0 ? STATUS.fine : STATUS.usage }
   }
+  if (cause instanceof Interrupted) return { message: cause.message, status: STATUS.interrupted }
   if (cause instanceof UsageError) return { message: cause.message, status: STATUS.usage }
   return { message: oneLine(describe(cause)), status: STATUS.failed }
 }
@@ -75,7 +83,7 @@ function withoutCleanup(error: unknown): unknown {
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const system = systemError(error)
-  const reason = REASONS[errorCode(system) ?? '']
+  const reason = system === undefined ? undefined : reasonOf(system)
   if (error === system && reason !== undefined) {
     return 'path' in error ? `${error.path}: ${reason}` : reason
   }
@@ -83,6 +91,12 @@ function describe(error: unknown): string {
   if (!(error instanceof StoreError)) return message
   const parts = [BEFORE[error.code], message].filter((part) => part !== undefined)
   return error.code in BEHIND ? `${parts.join(': ')}; ${BEHIND[error.code]}` : parts.join(': ')
+}
+
+/** What the operating system says: in words where there are some here, in its own where there are none. */
+function reasonOf(system: Error): string {
+  const [, own] = /^E[A-Z0-9]+: (.+?), \w+/.exec(system.message) ?? []
+  return REASONS[errorCode(system) ?? ''] ?? own ?? system.message
 }
 
 /** A message with the operating system's reason in words, in place of its own where that is part of it. */

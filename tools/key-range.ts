@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { RangeOptions } from '../src/range.ts'
 import { UsageError } from './failure.ts'
-import { parseCount, parseHex } from './text.ts'
+import { encodeText, parseCount, parseHex } from './text.ts'
 
 /** The options by which a command takes a range of keys. */
 export interface KeyRangeOptions {
@@ -30,7 +30,9 @@ export function withRange(command: Command): Command {
 export function rangeOf(options: KeyRangeOptions): RangeOptions {
   const bounds = (['prefix', 'gt', 'gte', 'lt', 'lte'] as const).flatMap((name) => {
     const key = options[name]
-    return key === undefined ? [] : [[name, options.hex === true ? parseHex(key) : key] as const]
+    return key === undefined
+      ? []
+      : [[name, options.hex === true ? parseHex(key) : encodeText(key, 'key')] as const]
   })
   return {
     ...Object.fromEntries(bounds),
@@ -41,7 +43,7 @@ export function rangeOf(options: KeyRangeOptions): RangeOptions {
 
 /** The key that an argument names. @throws UsageError */
 export function keyOf(text: string, { hex }: { readonly hex?: boolean }): Buffer {
-  const key = hex === true ? parseHex(text) : Buffer.from(text)
+  const key = hex === true ? parseHex(text) : encodeText(text, 'key')
   if (key.length === 0) throw new UsageError('The key is empty; the least is 1 byte')
   return key
 }

@@ -39,7 +39,7 @@ const GROUPS: readonly (readonly [title: string, commands: readonly MakeCommand[
  * Runs the tool.
  *
  * @param argv the arguments behind the tool's name
- * @returns the exit status: 0 fine, 1 damage or failure, 2 usage
+ * @returns the exit status, one of `STATUS`
  */
 export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
   const session = new Session(terminal)
@@ -86,7 +86,7 @@ function makeProgram(session: Session): Command {
     })
     .addHelpText(
       'after',
-      '\nExit status: 0 fine, 1 damage or failure, 2 usage.\nA key that begins with a dash goes behind `--`.',
+      '\nExit status: 0 fine, 1 damage or failure, 2 usage, 3 no such key, 130 ended by Ctrl-C.\nA key that begins with a dash goes behind `--`.',
     )
   for (const [title, commands] of GROUPS) {
     program.commandsGroup(title)

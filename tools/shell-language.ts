@@ -2,17 +2,29 @@ import { toJson } from './entry.ts'
 import { UsageError } from './failure.ts'
 import type { Output } from './output.ts'
 import type { ByteStore } from './store.ts'
-import { escapeBytes, formatCount, formatMoment, parseCount, parseDuration } from './text.ts'
+import {
+  encodeText,
+  escapeBytes,
+  escapePieces,
+  formatCount,
+  formatMoment,
+  parseCount,
+  parseDuration,
+  unescapeBytes,
+} from './text.ts'
 
 interface Verb {
   readonly usage: string
   readonly meaning: string
   /** The least and the most words behind the verb. */
   readonly words: readonly [least: number, most: number]
-  run(words: readonly string[]): Promise<void>
+  run(words: readonly Buffer[]): Promise<void>
 }
 
 const SCAN_LIMIT = 20
+/** A word is not printed bare that is longer. */
+const MAX_BARE_SIZE = 64 * 1024
+const NOTHING = Buffer.alloc(0)
 
 /** What can be said at the prompt. */
 export class ShellLanguage {
@@ -89,8 +101,9 @@ export class ShellLanguage {
 
   /** Does what a line says. @throws UsageError */
   async run(line: string): Promise<void> {
-    const [name, ...words] = splitWords(line)
-    if (name === undefined) return
+    const [first, ...words] = splitWords(line)
+    if (first === undefined) return
+    const name = first.toString('utf8')
     const verb = this.#verbs.get(name)
     if (verb === undefined) throw new UsageError(`${name} is not known here; see help`)
     const [least, most] = verb.words
@@ -98,16 +111,15 @@ export class ShellLanguage {
     await verb.run(words)
   }
 
-  async #set([key = '', value = '', ttl]: readonly string[]): Promise<void> {
+  async #set([key = NOTHING, value = NOTHING, ttl]: readonly Buffer[]): Promise<void> {
     await this.#store.put(
       key,
-      Buffer.from(value),
-      ttl === undefined ? {} : { ttlMs: parseDuration(ttl) },
+      value,
+      ttl === undefined ? {} : { ttlMs: parseDuration(String(ttl)) },
     )
   }
 
-  async #get([text = '']: readonly string[]): Promise<void> {
-    const key = Buffer.from(text)
+  async #get([key = NOTHING]: readonly Buffer[]): Promise<void> {
     const value = this.#store.get(key)
     const expiresAt = this.#store.expiresAt(key)
     if (value === undefined || expiresAt === undefined) {
@@ -115,25 +127,34 @@ export class ShellLanguage {
     } else if (this.#output.isJson) {
       await this.#output.json(toJson({ key, value, expiresAt }))
     } else {
-      const until = Number.isFinite(expiresAt) ? `  (until ${formatMoment(expiresAt)})` : ''
-      await this.#output.line(escapeBytes(value) + until)
+      await this.#words(value)
+      if (Number.isFinite(expiresAt)) this.#output.note(`It expires at ${formatMoment(expiresAt)}`)
     }
   }
 
-  async #delete([key = '']: readonly string[]): Promise<void> {
+  async #delete([key = NOTHING]: readonly Buffer[]): Promise<void> {
     const wasThere = await this.#store.delete(key)
     if (!wasThere) this.#output.note('There is no such key')
   }
 
-  async #scan([prefix = '', limit]: readonly string[]): Promise<void> {
-    const range = { prefix, limit: limit === undefined ? SCAN_LIMIT : parseCount(limit) }
+  async #scan([prefix = NOTHING, limit]: readonly Buffer[]): Promise<void> {
+    const range = { prefix, limit: limit === undefined ? SCAN_LIMIT : parseCount(String(limit)) }
     for (const [key, value] of this.#store.entries(range)) {
       if (this.ended) break
       const expiresAt = this.#store.expiresAt(key)
       if (expiresAt === undefined) continue
       if (this.#output.isJson) await this.#output.json(toJson({ key, value, expiresAt }))
-      else await this.#output.line(`${escapeBytes(key)}\t${escapeBytes(value)}`)
+      else await this.#words(key, value)
     }
+  }
+
+  /** Prints a line of words that can be given back here. */
+  async #words(...words: readonly Buffer[]): Promise<void> {
+    for (const [index, word] of words.entries()) {
+      if (index > 0) await this.#output.write('\t')
+      for (const piece of wordPieces(word)) await this.#output.write(piece)
+    }
+    await this.#output.write('\n')
   }
 
   async #stats(): Promise<void> {
@@ -152,21 +173,36 @@ export class ShellLanguage {
   async #help(): Promise<void> {
     await this.#output.list([...this.#verbs.values()].map(({ usage, meaning }) => [usage, meaning]))
     await this.#output.line(
-      'A word with spaces goes between double quotes; in them \\" and \\\\ stand for themselves.',
+      'A word with spaces goes between double quotes; in them \\n, \\r, \\t, \\\\, \\", \\xff (a byte) and\n' +
+        '\\u{1f37a} (a character) stand for what does not show. What is printed can be given back.',
     )
   }
 }
 
-/** The words of a line. @throws UsageError where a quote is not closed */
-function splitWords(line: string): string[] {
-  const words: string[] = []
+/** Bytes as a word of a line: as they are, or between quotes where they would be read otherwise. */
+function* wordPieces(bytes: Buffer): Generator<string> {
+  const isShort = bytes.length <= MAX_BARE_SIZE
+  const escaped = isShort ? escapeBytes(bytes) : undefined
+  if (escaped !== undefined && /^[^\s"\\]+$/.test(escaped)) {
+    yield escaped
+    return
+  }
+  yield '"'
+  yield* escapePieces(bytes)
+  yield '"'
+}
+
+/** The words of a line. @throws UsageError where a quote is not closed, or an escape is none */
+function splitWords(line: string): Buffer[] {
+  const words: Buffer[] = []
   const pattern = /\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"]\S*))(?=\s|$)/y
   const text = line.trimEnd()
   while (pattern.lastIndex < text.length) {
     const at = pattern.lastIndex
     const match = pattern.exec(text)
     if (match === null) throw new UsageError(`There is no word at ${text.slice(at).trim()}`)
-    words.push(match[1]?.replace(/\\(.)/g, '$1') ?? match[2] ?? '')
+    const [, quoted, bare = ''] = match
+    words.push(quoted === undefined ? encodeText(bare, 'line') : unescapeBytes(quoted))
   }
   return words
 }

@@ -5,6 +5,7 @@ import { CorruptionError, StoreError } from '../src/errors.ts'
 import type { Manifest } from '../src/format/manifest.ts'
 import { MANIFEST_NAME, parseName } from '../src/format/names.ts'
 import { systemFiles } from '../src/io/files.ts'
+import type { KeydirKind } from '../src/keydir/keydir.ts'
 import { readManifest } from '../src/manifest-file.ts'
 import { open, type Store } from '../src/store.ts'
 import { describeFailure } from './failure.ts'
@@ -69,6 +70,8 @@ export async function openToRead(directory: string, output?: Output): Promise<By
 /** What is to be done where there is no store. */
 export interface WriteOptions {
   readonly create: boolean
+  /** Whether the command has an option `--create`. */
+  readonly offersCreate?: boolean
   /** Whether a write settles only when it survives a power loss. */
   readonly durable?: boolean
 }
@@ -77,21 +80,34 @@ export interface WriteOptions {
 export async function openToWrite(
   directory: string,
   output: Output,
-  { create, durable = false }: WriteOptions,
+  { create, offersCreate = false, durable = false }: WriteOptions,
 ): Promise<ByteStore> {
   const isNew = create && isVacant(directory)
+  const keydir = isNew ? {} : { keydir: keydirOf(directory, offersCreate) }
   const store = await open<Buffer, 'buffer'>(directory, {
     createIfMissing: create,
     keyEncoding: 'buffer',
     merge: { automatic: false },
     sync: durable ? 'always' : 'interval',
-    ...(isNew ? {} : { keydir: requireManifest(directory).keydirKind }),
+    ...keydir,
   })
   store.on('error', (error) => output.warn(describeFailure(error).message))
   for (const { file, bytes } of store.stats().recovery.torn) {
     output.note(`${file}: cut ${output.size(bytes)} that a crash had left unfinished`)
   }
   return store
+}
+
+/** The kind of keydir that the store was used with last. @throws {@link StoreError} FIRKIN_NOT_FOUND */
+function keydirOf(directory: string, offersCreate: boolean): KeydirKind {
+  try {
+    return requireManifest(directory).keydirKind
+  } catch (error) {
+    if (!(offersCreate && error instanceof StoreError && error.code === 'FIRKIN_NOT_FOUND')) {
+      throw error
+    }
+    throw new StoreError(error.code, `${error.message}; --create makes one`, { cause: error })
+  }
 }
 
 /** Whether there is no directory, or nothing of a store in it. */

@@ -5,8 +5,10 @@ import { UsageError } from './failure.ts'
 
 /** What does not show, or would act on the terminal. */
 const UNSHOWN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu
-/** As {@link UNSHOWN}, and what the escapes themselves are made of. */
-const AMBIGUOUS = new RegExp(`${UNSHOWN.source}|[\\\\"]`, 'gu')
+/** What stands in text for bytes that were none. */
+const REPLACEMENT = '\ufffd'
+/** As {@link UNSHOWN}, what may be taken for bytes that are no text, and what the escapes themselves are made of. */
+const AMBIGUOUS = new RegExp(`${UNSHOWN.source}|[\\\\"${REPLACEMENT}]`, 'gu')
 const NAMED: Readonly<Record<string, string>> = {
   '\n': '\\n',
   '\r': '\\r',
@@ -14,6 +16,9 @@ const NAMED: Readonly<Record<string, string>> = {
   '\\': '\\\\',
   '"': '\\"',
 }
+/** What a backslash begins: a name, a byte or a code point, and else nothing. */
+const ESCAPE = /\\(?:(?<named>[nrt\\"])|x(?<byte>[0-9a-f]{2})|u\{(?<point>[0-9a-f]{1,6})\}|.|$)/giu
+const MAX_CODE_POINT = 0x10ffff
 /** So many bytes are made text at once. */
 const PIECE_SIZE = 64 * 1024
 /** The size of the longest character in UTF-8. */
@@ -22,6 +27,17 @@ const MAX_CHARACTER_SIZE = 4
 /** Bytes as text that shows every one of them: UTF-8 as it is, anything else as `\x` and two digits. */
 export function escapeBytes(bytes: Buffer): string {
   return isUtf8(bytes) ? escapeText(bytes.toString('utf8')) : escapeMixed(bytes)
+}
+
+/** The bytes that {@link escapeBytes} has made text. @throws UsageError where a backslash begins no escape */
+export function unescapeBytes(text: string): Buffer {
+  const parts: Buffer[] = []
+  let at = 0
+  for (const { 0: written, index, groups = {} } of text.matchAll(ESCAPE)) {
+    parts.push(encodeText(text.slice(at, index), 'line'), unescapeOne(written, groups))
+    at = index + written.length
+  }
+  return Buffer.concat([...parts, encodeText(text.slice(at), 'line')])
 }
 
 /** As {@link escapeBytes}, in pieces, for values that are too large for one string. */
@@ -38,6 +54,13 @@ export function* hexPieces(bytes: Buffer): Generator<string> {
   for (let from = 0; from < bytes.length; from += PIECE_SIZE) {
     yield bytes.toString('hex', from, Math.min(from + PIECE_SIZE, bytes.length))
   }
+}
+
+/** Text's bytes. @throws UsageError where it was made of bytes that are no text, so that others would be meant */
+export function encodeText(text: string, name: 'key' | 'value' | 'line'): Buffer {
+  if (text.isWellFormed() && !text.includes(REPLACEMENT)) return Buffer.from(text)
+  const way = name === 'line' ? 'a byte is written "\\xff"' : '--hex takes any bytes'
+  throw new UsageError(`The ${name} is not UTF-8; ${way}`)
 }
 
 /** A message, path or name of anybody's, without what would act on the terminal. */
@@ -130,6 +153,21 @@ export function parseHex(text: string): Buffer {
     throw new UsageError(`${text} does not consist of pairs of hexadecimal digits`)
   }
   return Buffer.from(text, 'hex')
+}
+
+function unescapeOne(
+  written: string,
+  { named, byte, point }: Readonly<Record<string, string | undefined>>,
+): Buffer {
+  const plain = Object.keys(NAMED).find((character) => NAMED[character] === `\\${named}`)
+  if (plain !== undefined) return Buffer.from(plain)
+  if (byte !== undefined) return Buffer.from(byte, 'hex')
+  const code = point === undefined ? Number.NaN : Number.parseInt(point, 16)
+  if (code <= MAX_CODE_POINT) {
+    const character = String.fromCodePoint(code)
+    if (character.isWellFormed()) return Buffer.from(character)
+  }
+  throw new UsageError(`${written} stands for nothing; a backslash itself is written \\\\`)
 }
 
 function escapeText(text: string): string {

@@ -89,7 +89,7 @@ describe('firkin backup', () => {
       interrupt: interrupt.signal,
     })
 
-    expect(status).toBe(1)
+    expect(status).toBe(130)
     expect(stderr).toBe(`firkin: Interrupted. There is no store in ${target}\n`)
   })
 })

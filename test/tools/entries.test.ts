@@ -49,7 +49,7 @@ describe('firkin get', () => {
   it.each(['nowhere', 'gone', 'expired'])('says that %s is not there', async (key) => {
     const { status, stdout, stderr } = await run(['get', await fixtures.tiny(), key])
 
-    expect(status).toBe(1)
+    expect(status).toBe(3)
     expect(stdout).toBe('')
     expect(stderr).toBe(`There is no key ${key}\n`)
   })
@@ -124,7 +124,7 @@ describe('firkin put', () => {
       interrupt: interrupt.signal,
     })
 
-    expect(status).toBe(1)
+    expect(status).toBe(130)
     expect(stderr).toBe('firkin: Interrupted\n')
     expect((await run(['get', store, 'plain'])).stdout).toBe('a value')
   })

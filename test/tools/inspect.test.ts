@@ -128,6 +128,7 @@ describe('firkin inspect', () => {
       /^state +damaged: The segment is missing \(.*0000000001.segment, offset 0\)$/m,
     )
     expect(stdout).toMatch(/^keys +\?$/m)
+    expect(stdout).toMatch(/^merge +\?$/m)
     expect(after.segments.map(({ id }) => id)).toEqual(segments.map(({ id }) => id).slice(0, -1))
     expect(after.segments[0]?.puts).toBe(segments[0]?.puts)
   })

@@ -107,7 +107,7 @@ describe('firkin merge', () => {
 
     const { status, stderr } = await run(['merge', store, '--all'], { interrupt: interrupt.signal })
 
-    expect(status).toBe(1)
+    expect(status).toBe(130)
     expect(stderr).toBe('firkin: Interrupted. Nothing was merged\n')
     expect(await exportOf(store)).toEqual(before)
     expect((await run(['verify', store])).status).toBe(0)

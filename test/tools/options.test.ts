@@ -199,10 +199,13 @@ describe('the built tool', () => {
       ['shell', store],
       'set a "b c"\nget a\ndelete plain\nscan batch: 1\nquit\n',
     )
-    const refused = await fine(['shell', store, '--read-only', '--json'], 'get a\nset a c\n')
+    const refused = await runBinary(['shell', store, '--read-only', '--json'], {
+      input: 'get a\nset a c\n',
+    })
     await fine(['shell', created, '--create'], 'set a b\n')
 
-    expect(said.stdout).toBe('b c\nbatch:1\tline one\\nline \\"two\\"\n')
+    expect(said.stdout).toBe('"b c"\nbatch:1\t"line one\\nline \\"two\\""\n')
+    expect(refused.status).toBe(1)
     expect(refused.stdout).toBe('{"key":"a","value":"b c"}\n')
     expect(refused.stderr).toBe('warning: The store was opened with readOnly\n')
     expect((await run(['count', created])).stdout).toBe('1\n')

@@ -67,6 +67,9 @@ describe('the tool', () => {
     [['scan', 'x', '--limit', 'ten'], 'firkin: ten is no whole number from 0 on\n'],
     [['scan', 'x', '--keys', '--values'], 'firkin: --keys and --values exclude each other\n'],
     [['get', 'x', ''], 'firkin: The key is empty; the least is 1 byte\n'],
+    [['get', 'x', '\ufffd'], 'firkin: The key is not UTF-8; --hex takes any bytes\n'],
+    [['scan', 'x', '--gte', '\ud800'], 'firkin: The key is not UTF-8; --hex takes any bytes\n'],
+    [['put', 'x', 'a', '\ufffd'], 'firkin: The value is not UTF-8; --hex takes any bytes\n'],
     [['get', 'x', 'abc', '--hex'], 'firkin: abc does not consist of pairs of hexadecimal digits\n'],
     [['put', 'x', 'a', 'b', '--ttl', '5'], 'firkin: 5 is no duration; write it as 250ms, 10s'],
     [['export', 'x', '--format', 'xml'], 'firkin: option'],
@@ -91,7 +94,8 @@ describe('the tool', () => {
 
       expect(status).toBe(1)
       expect(stdout).toBe('')
-      expect(stderr).toBe(`firkin: There is no directory ${missing}\n`)
+      const hint = ['put', 'shell'].includes(command) ? '; --create makes one' : ''
+      expect(stderr).toBe(`firkin: There is no directory ${missing}${hint}\n`)
     },
   )
 
@@ -211,7 +215,7 @@ describe('the tool', () => {
     for (const [command, said] of Object.entries(ends)) {
       const { status, stderr } = await run([command, store], { interrupt: AbortSignal.abort() })
 
-      expect([command, status, linesOf(stderr).length]).toEqual([command, 1, 1])
+      expect([command, status, linesOf(stderr).length]).toEqual([command, 130, 1])
       expect(stderr).toMatch(/^firkin: Interrupted/)
       expect(stderr).toMatch(said)
     }

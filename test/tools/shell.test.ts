@@ -1,10 +1,30 @@
+import { Readable } from 'node:stream'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { Interrupted } from '../../tools/failure.ts'
 import { Output } from '../../tools/output.ts'
 import { ShellLanguage } from '../../tools/shell-language.ts'
+import type { Terminal } from '../../tools/terminal.ts'
 import { Fixtures, fillTiny, openBytes } from './fixture.ts'
-import { linesOf, run } from './run.ts'
+import { linesOf, Memory, run } from './run.ts'
 
 const fixtures = new Fixtures()
+
+/** A terminal of which only the output counts. */
+function terminalOf(output: Memory): Terminal {
+  const interrupt = new AbortController().signal
+  return { input: Readable.from([]), output, error: output, environment: {}, interrupt }
+}
+
+/** An entry of bytes, some of them what escapes are made of. */
+function entryOfBytes() {
+  const text = fc.string({ unit: fc.constantFrom(...'\\"xnu{}\ufffd\u2028 \t\nß\ud83c\udf7a0') })
+  const bytes = fc.oneof(
+    fc.uint8Array({ maxLength: 20 }).map((array) => Buffer.from(array)),
+    text.map((some) => Buffer.from(some)),
+  )
+  return fc.record({ key: bytes.filter(({ length }) => length > 0), value: bytes })
+}
 
 describe('firkin shell', () => {
   it('does what the lines of its input say', async () => {
@@ -27,12 +47,12 @@ describe('firkin shell', () => {
 
     const lines = linesOf(stdout)
     expect(status).toBe(0)
-    expect(lines[0]).toBe('with \\"quotes\\" and \\\\')
-    expect(lines[1]).toMatch(/^x {2}\(until 2\d{3}-.*Z\)$/)
-    expect(lines[2]).toBe('batch:1\tline one\\nline \\"two\\"')
+    expect(lines[0]).toBe('"with \\"quotes\\" and \\\\"')
+    expect(lines[1]).toBe('x')
+    expect(lines[2]).toBe('batch:1\t"line one\\nline \\"two\\""')
     expect(stdout).toMatch(/^keys +7$/m)
     expect(stdout).not.toContain('new')
-    expect(stderr).toBe('There is no such key\n')
+    expect(stderr).toMatch(/^It expires at 2\d{3}-.*Z\nThere is no such key\n$/)
     expect((await run(['get', store, 'a key'])).stdout).toBe('with "quotes" and \\')
   })
 
@@ -46,7 +66,7 @@ describe('firkin shell', () => {
       },
     )
 
-    expect(status).toBe(0)
+    expect(status).toBe(1)
     expect(linesOf(stderr)).toEqual([
       'warning: frobnicate is not known here; see help',
       'warning: usage: get KEY',
@@ -59,6 +79,77 @@ describe('firkin shell', () => {
     expect(linesOf(stdout).at(-1)).toBe('new')
   })
 
+  it('stores what its escapes stand for, and prints what can be given back', async () => {
+    const store = await fixtures.path()
+    const typed = 'set nl "a\\nb\\x00" 1h\nset "\\xff\\u{1f37a}" \\n\nset "" x\nscan\n'
+
+    const first = await run(['shell', store, '--create'], { input: typed })
+    const printed = linesOf(first.stdout)
+    const again = await fixtures.path()
+    const input = `${printed.map((line) => `set ${line}`).join('\n')}\nscan\n`
+    const second = await run(['shell', again, '--create'], { input })
+
+    expect(first.status).toBe(1)
+    expect(first.stderr).toBe('warning: Key is empty; the least is 1 byte\n')
+    expect((await run(['get', store, 'nl', '--hex'])).stderr).toContain('does not consist')
+    expect((await run(['get', store, 'nl'])).stdout).toBe('a\nb\0')
+    expect((await run(['get', store, 'fff09f8dba', '--hex'])).stdout).toBe('5c6e\n')
+    expect(second.stdout).toBe(first.stdout)
+    expect([second.status, second.stderr]).toEqual([0, ''])
+  })
+
+  it('gives any key and value back when its output is pasted', async () => {
+    await fc.assert(
+      fc.asyncProperty(entryOfBytes(), entryOfBytes(), async (one, other) => {
+        const directory = await fixtures.path()
+        await using store = await openBytes(directory)
+        await store.put(one.key, one.value)
+        await store.put(other.key, other.value)
+        const output = new Memory(undefined)
+        const printer = new Output(terminalOf(output), {})
+        const language = new ShellLanguage(store, printer)
+        const before = [...store.entries()]
+
+        await language.run('scan')
+        await printer.flush()
+        await store.clear()
+        for (const line of linesOf(output.text)) await language.run(`set ${line}`)
+
+        expect([...store.entries()]).toEqual(before)
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  it.each([
+    ['set a "\\q"', '\\q stands for nothing; a backslash itself is written \\\\'],
+    ['set a "\\x0"', '\\x stands for nothing; a backslash itself is written \\\\'],
+    ['set a "\\u{d800}"', '\\u{d800} stands for nothing; a backslash itself is written \\\\'],
+    ['set a "\\u{110000}"', '\\u{110000} stands for nothing; a backslash itself is written \\\\'],
+    ['set a \xff', 'The line is not UTF-8; a byte is written "\\xff"'],
+  ])('stores nothing for %j', async (line, message) => {
+    const store = await fixtures.path()
+
+    const { status, stderr } = await run(['shell', store, '--create'], {
+      input: Buffer.from(`${line}\n`, 'latin1'),
+    })
+
+    expect([status, stderr]).toEqual([1, `warning: ${message}\n`])
+    expect((await run(['count', store])).stdout).toBe('0\n')
+  })
+
+  it('ends by Ctrl-C while its input does not come, with the status of that', async () => {
+    const interrupt = new AbortController()
+    const input = new Readable({ read: () => interrupt.abort(new Interrupted()) })
+
+    const { status, stderr } = await run(['shell', await fixtures.tiny(), '--read-only'], {
+      input,
+      interrupt: interrupt.signal,
+    })
+
+    expect([status, stderr]).toEqual([130, 'firkin: Interrupted\n'])
+  })
+
   it('changes nothing with --read-only, beside a writer', async () => {
     const directory = await fixtures.path()
     await using store = await openBytes(directory)
@@ -68,7 +159,7 @@ describe('firkin shell', () => {
       input: 'get plain\nset plain x\n',
     })
 
-    expect(status).toBe(0)
+    expect(status).toBe(1)
     expect(stdout).toBe('{"key":"plain","value":"a value"}\n')
     expect(stderr).toBe('warning: The store was opened with readOnly\n')
   })

@@ -3,7 +3,8 @@ import { lstat, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { Interrupted } from '../../tools/failure.ts'
 import { BINARY_KEY, BINARY_VALUE, Fixtures, FUTURE_MS } from './fixture.ts'
 import { linesOf, run } from './run.ts'
 
@@ -134,6 +135,22 @@ describe('firkin export', () => {
     expect(stderr).toBe(`firkin: Cannot write ${file}: there is no such file or directory\n`)
   })
 
+  it('says why a file cannot be written', async () => {
+    const directory = await fixtures.copyOf(fixtures.tiny())
+    const csv = join(directory, 'x.csv')
+    const long = join(directory, `${'x'.repeat(300)}.ndjson`)
+    const notText = 'A key or value is not UTF-8, which CSV cannot hold: use --base64, or NDJSON'
+
+    const refused = await run(['export', directory, '-o', csv])
+    const tooLong = await run(['export', directory, '-o', long])
+    const full = await run(['export', directory, '-o', '/dev/full', '--force'])
+
+    expect([refused.status, refused.stderr]).toEqual([1, `firkin: ${notText}\n`])
+    expect(tooLong.stderr).toBe(`firkin: Cannot write ${long}: the name is too long\n`)
+    expect(full.stderr).toBe('firkin: Cannot write /dev/full: no space is left on the device\n')
+    expect(existsSync(csv)).toBe(false)
+  })
+
   it('is ended by Ctrl-C without a file', async () => {
     const directory = await fixtures.copyOf(fixtures.tiny())
     const file = join(directory, 'out.ndjson')
@@ -144,11 +161,17 @@ describe('firkin export', () => {
       interrupt: interrupt.signal,
     })
 
-    expect(status).toBe(1)
+    expect(status).toBe(130)
     expect(stderr).toBe(`firkin: Interrupted. ${file} was not written\n`)
     expect((await readdir(directory)).filter((name) => name.startsWith('out'))).toEqual([])
   })
 })
+
+/** Does `then` once all that a stream has been given so far was read. */
+async function whenReadTo(stream: Readable, then: () => void): Promise<void> {
+  await vi.waitUntil(() => stream.readableDidRead && stream.readableLength === 0)
+  then()
+}
 
 describe('firkin import', () => {
   it.each([
@@ -198,14 +221,112 @@ describe('firkin import', () => {
     expect((await run(['scan', store])).stdout).toBe('1\tAda, L.\n2\tsay \\"hi\\"\n')
   })
 
-  it('keeps bytes of CSV that are not UTF-8 as they are', async () => {
+  it.each([
+    ['NDJSON', '{"key":"a","value":"1"}\n{"key":"b","value":"\xe4"}\n', [], 'It is not UTF-8'],
+    [
+      'a CSV value',
+      'key,value\nk,\xe4\n',
+      ['--format', 'csv'],
+      'The value is not UTF-8; bytes go in as base64, by --base64',
+    ],
+    [
+      'a CSV key',
+      'key,value\n\xff,\n',
+      ['--format', 'csv', '--base64'],
+      'The key is not UTF-8; bytes go in as base64, by --base64',
+    ],
+    ['a key', '\n{"key":"\\ud800","value":"1"}', [], 'key has a lone surrogate'],
+    ['a value', '\n{"key":"k","value":"\\udc00x"}', [], 'value has a lone surrogate'],
+  ])('refuses %s that is no text, by its line', async (_name, text, options, message) => {
+    const store = await fixtures.path()
+    const input = Buffer.from(text, 'latin1')
+
+    const { status, stderr } = await run(['import', store, ...options], { input })
+
+    expect([status, linesOf(stderr).at(-1)]).toEqual([1, `firkin: Line 2: ${message}`])
+    expect((await run(['count', store])).stdout).toBe('0\n')
+  })
+
+  it('keeps every key apart, whatever is replaced elsewhere', async () => {
+    const store = await fixtures.path()
+    const keys = ['\\ufffd', '\\ud83c\\udf7a', '\\ud800', '\\udfff']
+
+    for (const key of keys) await run(['import', store], { input: `{"key":"${key}","value":""}` })
+
+    expect((await run(['scan', store, '--keys'])).stdout).toBe('\\u{fffd}\n🍺\n')
+  })
+
+  it.each([
+    ['NDJSON', '\ufeff{"key":"k","value":"v"}\n', []],
+    ['CSV', '\ufeff"key",value\nk,v\n', ['--format', 'csv']],
+    ['gzipped NDJSON', gzipSync('\ufeff{"key":"k","value":"v"}\n'), ['--gzip']],
+  ])('leaves out the byte order mark before %s', async (_name, input, options) => {
     const store = await fixtures.path()
 
-    await run(['import', store, '--format', 'csv'], {
-      input: Buffer.from('key,value\nk,\xe4\n', 'latin1'),
+    const { status } = await run(['import', store, ...options], { input })
+
+    expect([status, (await run(['scan', store])).stdout]).toEqual([0, 'k\tv\n'])
+  })
+
+  describe.each([
+    ['NDJSON', ndjson(5), []],
+    ['CSV', 'key,value\na,1\nb,2\n', ['--format', 'csv']],
+    ['gzipped NDJSON', gzipSync(ndjson(5)), ['--gzip']],
+    ['gzipped CSV', gzipSync('key,value\na,1\n'), ['--gzip', '--format', 'csv']],
+  ])('of %s', (_name, begin, options) => {
+    it('ends in one message when its input fails', async () => {
+      const failed = Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+      const input = new Readable({ read() {} })
+      input.push(begin)
+      const ending = whenReadTo(input, () => input.destroy(failed))
+
+      const { status, stderr } = await run(['import', await fixtures.path(), ...options], { input })
+      await ending
+
+      expect([status, stderr]).toEqual([1, 'Nothing was imported\nfirkin: the device failed\n'])
     })
 
-    expect((await run(['get', store, '6b', '--hex'])).stdout).toBe('e4\n')
+    it('ends in one message when Ctrl-C comes while it reads', async () => {
+      const interrupt = new AbortController()
+      const input = new Readable({ read() {} })
+      input.push(begin)
+      const ending = whenReadTo(input, () => interrupt.abort(new Interrupted()))
+
+      const { status, stderr } = await run(['import', await fixtures.path(), ...options], {
+        input,
+        interrupt: interrupt.signal,
+      })
+      await ending
+
+      expect([status, stderr]).toEqual([130, 'firkin: Interrupted. Nothing was imported\n'])
+    })
+
+    it('ends in one message when Ctrl-C comes before', async () => {
+      const input = new Readable({ read() {} })
+
+      const { status, stderr } = await run(['import', await fixtures.path(), ...options], {
+        input,
+        interrupt: AbortSignal.abort(new Interrupted()),
+      })
+
+      expect([status, stderr]).toEqual([130, 'firkin: Interrupted. Nothing was imported\n'])
+    })
+  })
+
+  it('says in one message that a file is not gzip, cut, or gone when it is read', async () => {
+    const file = `${await fixtures.path()}.csv.gz`
+    const ends: Record<string, string | Buffer> = {
+      'incorrect header check': 'key,value\na,1\n',
+      'unexpected end of file': gzipSync('key,value\na,1\n').subarray(0, 20),
+    }
+
+    for (const [reason, bytes] of Object.entries(ends)) {
+      await writeFile(file, bytes)
+      const { status, stderr } = await run(['import', await fixtures.path(), file])
+
+      const message = `firkin: The input is not sound gzip: ${reason}`
+      expect([status, linesOf(stderr).at(-1), linesOf(stderr).length]).toEqual([1, message, 2])
+    }
   })
 
   it.each([
@@ -216,8 +337,8 @@ describe('firkin import', () => {
     ['Line 1: It is no object', 'null', []],
     ['Record 1: Key is empty; the least is 1 byte', '{"key":"","value":"b"}', []],
     ['There is no column key; the columns are a, b', 'a,b\n1,2\n', ['--format', 'csv']],
-    ['Record 1: x is no moment', 'key,value,expiresAt\na,b,x\n', ['--format', 'csv']],
-    ['Record 1: ? is not base64', 'key,value\n?,b\n', ['--format', 'csv', '--base64']],
+    ['Line 2: x is no moment', 'key,value,expiresAt\na,b,x\n', ['--format', 'csv']],
+    ['Line 2: ? is not base64', 'key,value\n?,b\n', ['--format', 'csv', '--base64']],
     ['Invalid Record Length', 'key,value\na\n', ['--format', 'csv']],
     ['The input is not sound gzip', 'plain', ['--gzip']],
   ])('says where the input is wrong: %s', async (message, input, options) => {
@@ -316,7 +437,7 @@ describe('firkin import', () => {
     clearInterval(ending)
     const resumed = await run(['import', store, '--resume', '--json'], { input: lines })
 
-    expect(ended.status).toBe(1)
+    expect(ended.status).toBe(130)
     expect(ended.stderr).toBe(
       'firkin: Interrupted. 200 records of the input are imported; --resume goes on behind them\n',
     )

@@ -1,10 +1,11 @@
-import { createWriteStream, existsSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs'
+import { createWriteStream, existsSync, realpathSync, renameSync, statSync } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setImmediate } from 'node:timers/promises'
 import { createGzip } from 'node:zlib'
 import { Command } from 'commander'
-import { errorCode } from '../../src/io/files.ts'
+import { StoreError } from '../../src/errors.ts'
+import { discard, errorCode, systemFiles } from '../../src/io/files.ts'
 import type { Entry, EntryFormat } from '../entry.ts'
 import { chooseFormat, type FormatOptions, withFormat } from '../entry-format.ts'
 import { withExamples } from '../examples.ts'
@@ -177,7 +178,9 @@ async function writeFile(
     await write(blocks, gzip, stream, true, signal)
     if (!isDevice) renameSync(partial, path)
   } catch (error) {
-    if (!isDevice) rmSync(partial, { force: true })
+    if (!isDevice) discard(systemFiles, partial)
+    // What the store or an entry stands in the way with says so itself.
+    if (error instanceof StoreError || errorCode(error) === undefined) throw error
     throw new Error(`Cannot write ${name}`, { cause: error })
   }
 }

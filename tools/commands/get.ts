@@ -28,7 +28,7 @@ export function getCommand(session: Session): Command {
           const expiresAt = store.expiresAt(key)
           if (value === undefined || expiresAt === undefined) {
             output.note(`There is no key ${text}`)
-            return STATUS.failed
+            return STATUS.noKey
           }
           if (output.isJson) await output.json(toJson({ key, value, expiresAt }))
           else if (options.hex === true || output.isTerminal) {

@@ -5,6 +5,7 @@ import { Command } from 'commander'
 import type { WriteBatch } from '../../src/batch.ts'
 import { checksum } from '../../src/format/checksum.ts'
 import { errorCode } from '../../src/io/files.ts'
+import { withoutByteOrderMark } from '../byte-order-mark.ts'
 import type { Entry } from '../entry.ts'
 import { chooseFormat, type FormatOptions, withFormat } from '../entry-format.ts'
 import { withExamples } from '../examples.ts'
@@ -55,7 +56,7 @@ async function importEntries(
   call.summarise(() => loader.summary)
   using progress = output.progress('import', 'bytes')
   try {
-    for await (const entry of format.decode(input.read(gzip))) {
+    for await (const entry of format.decode(withoutByteOrderMark(input.read(gzip)))) {
       await loader.add(entry)
       progress.update(input.bytesRead, input.size, countOf(loader.position.records, 'record'))
     }
@@ -86,7 +87,10 @@ class Input {
     if (stats?.isDirectory() === true) throw new Error(`${file}: it is a directory`)
     this.size = stats?.isFile() === true ? stats.size : 0
     this.#stream = file === undefined ? terminal.input : createReadStream(file)
+    // It may fail while nobody reads yet; whoever reads then is told.
+    this.#stream.on('error', () => undefined)
     this.#interrupt = terminal.interrupt
+    if (this.#interrupt.aborted) this.#stop()
     this.#interrupt.addEventListener('abort', this.#stop, { once: true })
   }
 

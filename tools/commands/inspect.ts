@@ -55,13 +55,7 @@ async function print(output: Output, survey: StoreSurvey): Promise<void> {
     ],
     ['next sequence', formatCount(survey.nextSequence)],
     ['checkpoint', survey.checkpoint],
-    [
-      'merge',
-      merge === undefined || merge.segments === 0
-        ? 'nothing to gain'
-        : `would gain ${size(merge.bytesGained)} by reading ${size(merge.bytesRead)} of ` +
-          countOf(merge.segments, 'segment'),
-    ],
+    ['merge', gain(merge, size)],
     ...(merge?.leftOut ?? []).map(({ id, error }): [string, string] => [
       'left out',
       output.verdict(false, `segment ${id} of any merge: ${error.message}`),
@@ -73,6 +67,13 @@ async function print(output: Output, survey: StoreSurvey): Promise<void> {
     COLUMNS,
     segments.map((segment) => row(segment, size)),
   )
+}
+
+function gain(merge: StoreSurvey['merge'], size: (bytes: number) => string): string {
+  if (merge === undefined) return '?'
+  const { segments, bytesRead, bytesGained } = merge
+  if (segments === 0) return 'nothing to gain'
+  return `would gain ${size(bytesGained)} by reading ${size(bytesRead)} of ${countOf(segments, 'segment')}`
 }
 
 function state(output: Output, { damage, inUseBy, closed, tornBytes }: StoreSurvey): string {

@@ -2,11 +2,12 @@ import { Command } from 'commander'
 import { MAX_VALUE_SIZE } from '../../src/format/record.ts'
 import { withExamples } from '../examples.ts'
 import { UsageError } from '../failure.ts'
+import { readInput } from '../input.ts'
 import { keyOf } from '../key-range.ts'
 import type { Session } from '../session.ts'
 import { openToWrite } from '../store.ts'
 import type { Terminal } from '../terminal.ts'
-import { parseDuration, parseHex } from '../text.ts'
+import { encodeText, parseDuration, parseHex } from '../text.ts'
 
 interface PutOptions {
   readonly hex?: boolean
@@ -31,7 +32,11 @@ export function putCommand(session: Session): Command {
           const keyBytes = keyOf(key, options)
           const value = await readValue(text, options.hex === true, terminal)
           const create = options.create === true
-          await using store = await openToWrite(directory, output, { create, durable: true })
+          await using store = await openToWrite(directory, output, {
+            create,
+            offersCreate: true,
+            durable: true,
+          })
           await store.put(keyBytes, value, ttlMs === undefined ? {} : { ttlMs })
           if (output.isJson) await output.json({ put: 1 })
         },
@@ -48,21 +53,17 @@ export function putCommand(session: Session): Command {
 async function readValue(
   text: string | undefined,
   hex: boolean,
-  { input, interrupt }: Terminal,
+  terminal: Terminal,
 ): Promise<Buffer> {
-  if (text !== undefined && text !== '-') return hex ? parseHex(text) : Buffer.from(text)
+  if (text !== undefined && text !== '-') return hex ? parseHex(text) : encodeText(text, 'value')
   const chunks: Buffer[] = []
   let size = 0
-  const stop = (): unknown => input.destroy(interrupt.reason)
-  interrupt.addEventListener('abort', stop, { once: true })
-  for await (const chunk of input) {
-    const bytes = Buffer.from(chunk)
+  for await (const bytes of readInput(terminal.input, terminal)) {
     chunks.push(bytes)
     size += bytes.length
     if (size > MAX_VALUE_SIZE) {
       throw new UsageError(`The value has more than ${MAX_VALUE_SIZE} bytes, which is the limit`)
     }
   }
-  interrupt.removeEventListener('abort', stop)
   return Buffer.concat(chunks)
 }

@@ -1,7 +1,11 @@
-import { createInterface, type Interface } from 'node:readline/promises'
+import { createInterface } from 'node:readline/promises'
 import { Command } from 'commander'
+import { withoutByteOrderMark } from '../byte-order-mark.ts'
 import { withExamples } from '../examples.ts'
-import { describeFailure, OutputClosed } from '../failure.ts'
+import { describeFailure, OutputClosed, STATUS, type Status } from '../failure.ts'
+import { readInput } from '../input.ts'
+import { linesOf } from '../lines.ts'
+import type { Output } from '../output.ts'
 import type { Call, Session } from '../session.ts'
 import { ShellLanguage } from '../shell-language.ts'
 import { openToRead, openToWrite } from '../store.ts'
@@ -26,18 +30,38 @@ export function shellCommand(session: Session): Command {
   )
 }
 
-async function shell(call: Call<ShellOptions>, directory: string): Promise<void> {
+async function shell(call: Call<ShellOptions>, directory: string): Promise<Status> {
   const { options, output, terminal } = call
   await using store = await (options.readOnly === true
     ? openToRead(directory, output)
-    : openToWrite(directory, output, { create: options.create === true }))
+    : openToWrite(directory, output, {
+        create: options.create === true,
+        offersCreate: true,
+      }))
   const language = new ShellLanguage(store, output)
-  const { input } = terminal
-  const isPerson = input.isTTY === true && output.isTerminal
+  const isPerson = terminal.input.isTTY === true && output.isTerminal
+  if (isPerson) {
+    await converse(language, call)
+    return STATUS.fine
+  }
+  let status: Status = STATUS.fine
+  for await (const line of linesOf(withoutByteOrderMark(readInput(terminal.input, terminal)))) {
+    if (!(await obey(language, line.toString('utf8'), output))) status = STATUS.failed
+    if (language.ended) break
+  }
+  return status
+}
+
+/** Does what a person says, line by line. */
+async function converse(
+  language: ShellLanguage,
+  { output, terminal, interrupt }: Call,
+): Promise<void> {
   const lines = createInterface({
-    input,
-    ...(isPerson ? { output: terminal.output, prompt: '> ' } : {}),
-    terminal: isPerson,
+    input: terminal.input,
+    output: terminal.output,
+    prompt: '> ',
+    terminal: true,
     completer: (line: string) => language.complete(line),
   })
   const end = (): void => {
@@ -46,29 +70,28 @@ async function shell(call: Call<ShellOptions>, directory: string): Promise<void>
   }
   // At a prompt the terminal does not send the signal; this is it.
   lines.on('SIGINT', end)
-  call.interrupt.addEventListener('abort', end, { once: true })
-  if (isPerson) output.note('`help` tells what can be said here, `quit` ends.')
-  await converse(lines, language, call, isPerson)
-}
-
-async function converse(
-  lines: Interface,
-  language: ShellLanguage,
-  { output }: Call,
-  isPerson: boolean,
-): Promise<void> {
-  if (isPerson) lines.prompt()
+  interrupt.addEventListener('abort', end, { once: true })
+  output.note('`help` tells what can be said here, `quit` ends.')
+  lines.prompt()
   for await (const line of lines) {
-    try {
-      await language.run(line)
-    } catch (error) {
-      // Nobody reads any more; any other failure is one command's alone.
-      if (error instanceof OutputClosed) throw error
-      output.warn(describeFailure(error).message)
-    }
-    await output.flush()
+    await obey(language, line, output)
     if (language.ended) break
-    if (isPerson) lines.prompt()
+    lines.prompt()
   }
   lines.close()
+}
+
+/** Does what a line says; whether that could be done. */
+async function obey(language: ShellLanguage, line: string, output: Output): Promise<boolean> {
+  try {
+    await language.run(line)
+    await output.flush()
+    return true
+  } catch (error) {
+    // Nobody reads any more; any other failure is one command's alone.
+    if (error instanceof OutputClosed) throw error
+    output.warn(describeFailure(error).message)
+    await output.flush()
+    return false
+  }
 }
