@@ -157,7 +157,8 @@ class Verifier {
       }
       return this.#report(0)
     }
-    const tailIds = this.#tailIds(names, manifest)
+    // Again, where a writer may have begun the tail that the manifest names since.
+    const tailIds = this.#tailIds(this.#files.list(this.#directory) ?? names, manifest)
     this.#bytesTotal = manifest.segments.reduce((sum, { size }) => sum + size, 0)
     for (const id of tailIds) this.#bytesTotal += this.#sizeOf(id, manifest)
     for (const sealed of manifest.segments) {
@@ -232,7 +233,10 @@ class Verifier {
   async #verifyTail(id: number, manifest: Manifest, tail: TailEnds): Promise<void> {
     const path = this.#path(segmentName(id))
     const opened = this.#open(id, manifest)
-    if (opened === undefined) return
+    if (opened === undefined) {
+      if (this.#hasGone(id, manifest)) tail.sizes.set(id, Number.POSITIVE_INFINITY)
+      return
+    }
     const { file, size, predecessor } = opened
     try {
       if (!tail.hasAllBefore(predecessor)) {
@@ -383,15 +387,19 @@ class Verifier {
       ids.push(parsed.id)
     }
     ids.sort((a, b) => a - b)
-    if (manifest.tailSize > 0 && ids[0] !== manifest.tailId) {
-      this.#add('segment', this.#path(segmentName(manifest.tailId)), 0, 'The segment is missing')
+    const { tailId, tailSize } = manifest
+    if (tailSize > 0 && ids[0] !== tailId && !this.#hasGone(tailId, manifest)) {
+      this.#add('segment', this.#path(segmentName(tailId)), 0, 'The segment is missing')
     }
     return ids.filter((id) => this.#isTail(id, manifest))
   }
 
   /** Whether a segment behind the manifest's was appended, and has a header. */
   #isTail(id: number, manifest: Manifest): boolean {
-    const opened = this.#guard(() => openSegmentFile(this.#home(manifest), id))
+    const opened = this.#guard(
+      () => openSegmentFile(this.#home(manifest), id),
+      () => this.#hasGone(id, manifest),
+    )
     if (opened === undefined) return false
     const { file, path, size } = opened
     try {
@@ -416,9 +424,13 @@ class Verifier {
     return opened.size
   }
 
+  /** Opens a segment; where it is missing that is damage, unless a merge of the writer has taken it away meanwhile. */
   #open(id: number, manifest: Manifest): OpenedSegment | undefined {
     const home = this.#home(manifest)
-    const opened = this.#guard(() => openSegmentFile(home, id))
+    const opened = this.#guard(
+      () => openSegmentFile(home, id),
+      () => this.#hasGone(id, manifest),
+    )
     if (opened === undefined) return undefined
     const { file, path, size } = opened
     const header = this.#guard(() => readSegmentHeader(home, file, path, id))
@@ -428,6 +440,18 @@ class Verifier {
       return undefined
     }
     return { file, size, origin: header.origin, predecessor: header.predecessor }
+  }
+
+  /** Whether a merge of the writer has deleted a segment since `manifest` was read. */
+  #hasGone(id: number, { generation }: Manifest): boolean {
+    if (this.#options.live !== true || this.#exists(id)) return false
+    const now = readManifest(this.#files, this.#directory)
+    if (now === undefined || now.generation === generation) return false
+    return id !== now.tailId && !now.segments.some((sealed) => sealed.id === id)
+  }
+
+  #exists(id: number): boolean {
+    return (this.#files.list(this.#directory) ?? []).includes(segmentName(id))
   }
 
   #home(manifest: Manifest) {
@@ -447,12 +471,13 @@ class Verifier {
     } as const
   }
 
-  /** Runs `read`; damage that it finds is noted, and nothing answered then. */
-  #guard<T>(read: () => T): T | undefined {
+  /** Runs `read`; damage that it finds is noted, unless it is excused, and nothing answered then. */
+  #guard<T>(read: () => T, isExcused = (): boolean => false): T | undefined {
     try {
       return read()
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error
+      if (isExcused()) return undefined
       const { file, offset } = error
       const place = ` (${file}, offset ${offset})`
       this.#add(kindOf(file), file, offset, error.message.replace(place, ''))

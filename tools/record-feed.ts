@@ -6,13 +6,21 @@
  */
 
 import { resolve } from 'node:path'
+import { CorruptionError } from '../src/errors.ts'
 import { FILE_HEADER_SIZE } from '../src/format/file-header.ts'
+import type { Manifest } from '../src/format/manifest.ts'
 import { parseName } from '../src/format/names.ts'
 import { systemFiles } from '../src/io/files.ts'
 import { scanSegment } from '../src/segment/scan.ts'
 import { type PlacedRecord, placeRecord } from './record-lines.ts'
 import { SegmentFile, segmentIds } from './segment-file.ts'
 import { requireManifest } from './store.ts'
+
+/** A segment that is open. */
+interface OpenedSegment {
+  readonly id: number
+  readonly segment: SegmentFile
+}
 
 /** Reads records as they come. */
 export class RecordFeed {
@@ -49,10 +57,10 @@ export class RecordFeed {
   next(): PlacedRecord[] {
     const records: PlacedRecord[] = []
     this.#read(records)
-    for (let id = this.#following(); id !== undefined; id = this.#following()) {
+    for (let next = this.#following(); next !== undefined; next = this.#following()) {
       // The last look at the one before: what was written between reading it and beginning the next.
       this.#read(records)
-      this.#open(id)
+      this.#goTo(next)
       this.#read(records)
     }
     return records
@@ -84,18 +92,19 @@ export class RecordFeed {
   /** Goes to the end of the newest appended segment. */
   #seek(ids: readonly number[]): void {
     for (const id of ids) {
-      this.#open(id)
-      const segment = this.#segment
-      if (segment === undefined || segment.isMerged) continue
+      const segment = SegmentFile.open(this.#directory, requireManifest(this.#directory), id)
+      if (segment === undefined) continue
+      this.#goTo({ id, segment })
+      if (segment.isMerged) continue
       this.#position = scanSegment(segment.scanOptions('whole'), () => undefined).end
       return
     }
     this.close()
   }
 
-  #open(id: number): void {
+  #goTo({ id, segment }: OpenedSegment): void {
     this.close()
-    this.#segment = SegmentFile.open(this.#directory, requireManifest(this.#directory), id)
+    this.#segment = segment
     this.#id = id
     this.#position = FILE_HEADER_SIZE
   }
@@ -116,17 +125,30 @@ export class RecordFeed {
     this.#position = end
   }
 
-  /** The next appended segment behind the one at hand. */
-  #following(): number | undefined {
+  /** The next appended segment behind the one at hand, open, so that no merge takes it away. */
+  #following(): OpenedSegment | undefined {
     const ids = (systemFiles.list(this.#directory) ?? [])
       .map((name) => parseName(name))
       .flatMap((parsed) => (parsed.type === 'segment' && parsed.id > this.#id ? [parsed.id] : []))
       .sort((a, b) => a - b)
     const manifest = requireManifest(this.#directory)
-    return ids.find((id) => {
-      using segment = SegmentFile.open(this.#directory, manifest, id)
-      return segment !== undefined && !segment.isMerged
-    })
+    for (const id of ids) {
+      const segment = tryOpen(this.#directory, manifest, id)
+      if (segment === undefined) continue
+      if (!segment.isMerged) return { id, segment }
+      segment.close()
+    }
+    return undefined
+  }
+}
+
+/** Opens a segment; `undefined` where its header is not written yet, or a merge has just taken it away. */
+function tryOpen(directory: string, manifest: Manifest, id: number): SegmentFile | undefined {
+  try {
+    return SegmentFile.open(directory, manifest, id)
+  } catch (error) {
+    if (error instanceof CorruptionError) return undefined
+    throw error
   }
 }
 

@@ -1,5 +1,6 @@
 /** What a store's files say, read without changing them: for `inspect`. */
 
+import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { verifyCheckpoint } from '../src/checkpoint.ts'
 import { CorruptionError } from '../src/errors.ts'
@@ -17,6 +18,7 @@ import { readFileHeader } from '../src/segment/segment.ts'
 import type { SegmentStats, StoreStats } from '../src/stats.ts'
 import { asReadFailure } from './failure.ts'
 import { planMerge, sumUp } from './merge-plan.ts'
+import { steadily } from './steady.ts'
 import { openToRead, requireManifest } from './store.ts'
 
 /** Whether a shortcut serves; the next open does without it where it does not. */
@@ -83,11 +85,32 @@ export interface StoreSurvey {
  */
 export async function surveyStore(directory: string): Promise<StoreSurvey> {
   const path = resolve(directory)
+  try {
+    await using store = await steadily(path, () => openToRead(path))
+    const seen = new Map<number, SegmentSurvey>()
+    return await steadily(path, async () => {
+      await store.refresh()
+      return survey(path, { keys: store.count(), stats: store.stats() }, seen)
+    })
+  } catch (error) {
+    if (error instanceof CorruptionError) return survey(path, error, new Map())
+    throw error
+  }
+}
+
+/**
+ * @param read a store's figures, or the damage for which it does not open
+ * @param seen what was found of segments that do not change any more, when the store was looked at before
+ */
+function survey(
+  path: string,
+  read: Figures | CorruptionError,
+  seen: Map<number, SegmentSurvey>,
+): StoreSurvey {
   const manifest = requireManifest(path)
-  const read = await readFigures(path)
   const { keys, stats: sound } = read instanceof CorruptionError ? NOTHING : read
   const segments =
-    sound === undefined ? listedAlone(path, manifest) : surveyAll(path, manifest, sound)
+    sound === undefined ? listedAlone(path, manifest) : surveyAll(path, manifest, sound, seen)
   const { storeId, keydirKind, closed } = manifest
   return {
     directory: path,
@@ -117,27 +140,26 @@ interface Figures {
 
 const NOTHING: Figures = { keys: undefined, stats: undefined }
 
-/** A store's figures, or the damage for which it does not open. */
-async function readFigures(directory: string): Promise<Figures | CorruptionError> {
-  try {
-    await using store = await openToRead(directory)
-    return { keys: store.count(), stats: store.stats() }
-  } catch (error) {
-    if (error instanceof CorruptionError) return error
-    throw error
-  }
-}
-
-function surveyAll(directory: string, manifest: Manifest, stats: StoreStats): SegmentSurvey[] {
+function surveyAll(
+  directory: string,
+  manifest: Manifest,
+  stats: StoreStats,
+  seen: Map<number, SegmentSurvey>,
+): SegmentSurvey[] {
   const seed = storeSeed(manifest.storeId)
   const listed = new Set(manifest.segments.map(({ id }) => id))
-  return stats.segments.map((segment) => {
+  const surveys = stats.segments.map((segment) => {
+    const before = seen.get(segment.id)
+    if (before !== undefined) {
+      const { liveBytes, deadBytes } = segment
+      return { ...before, liveBytes, deadBytes }
+    }
     const expiry = new ExpiryRange()
     const hint = listed.has(segment.id)
       ? readHint(directory, manifest, segment.id, segment.bytes, expiry)
       : undefined
     if (hint !== 'sound') readSegment(directory, seed, segment, expiry)
-    return {
+    const found: SegmentSurvey = {
       id: segment.id,
       origin: segment.origin,
       active: segment.active,
@@ -152,7 +174,22 @@ function surveyAll(directory: string, manifest: Manifest, stats: StoreStats): Se
       maxExpiryMs: expiry.maxMs,
       hint,
     }
+    if (hint === 'sound') seen.set(segment.id, found)
+    return found
   })
+  assertListed(directory, surveys)
+  return surveys
+}
+
+/** What has no hint may be of the store no more. @throws {@link CorruptionError} */
+function assertListed(directory: string, surveys: readonly SegmentSurvey[]): void {
+  const suspects = surveys.filter(({ hint }) => hint === 'missing')
+  if (suspects.length === 0) return
+  const listed = new Set(requireManifest(directory).segments.map(({ id }) => id))
+  const gone = suspects.find(({ id }) => !listed.has(id))
+  if (gone === undefined) return
+  const path = join(directory, segmentName(gone.id))
+  throw new CorruptionError('The segment is of the store no more', path, 0)
 }
 
 /** What the manifest and the hints tell, where the store does not open. */
@@ -241,10 +278,12 @@ function checkpointState(
   stats: StoreStats | undefined,
 ): ShortcutState {
   const path = join(directory, CHECKPOINT_NAME)
-  if (!(systemFiles.list(directory) ?? []).includes(CHECKPOINT_NAME)) return 'missing'
+  if (!existsSync(path)) return 'missing'
   try {
     verifyCheckpoint(systemFiles, path, storeId)
   } catch (error) {
+    // The writer may just have removed it.
+    if (!existsSync(path)) return 'missing'
     if (error instanceof CorruptionError) return 'damaged'
     throw asReadFailure(error, path)
   }

@@ -1,9 +1,9 @@
 import { resolve } from 'node:path'
 import { systemFiles } from '../src/io/files.ts'
 import { lockHolder } from '../src/io/lock.ts'
-import { readManifest } from '../src/manifest-file.ts'
 import { type VerifyProgress, type VerifyReport, verifyDirectory } from '../src/verify.ts'
 import type { Call } from './session.ts'
+import { generationOf } from './steady.ts'
 
 /** How often a store is read again whose writer has replaced the set of segments meanwhile. */
 const MAX_ATTEMPTS = 5
@@ -37,8 +37,4 @@ export async function verifyStore(
     const mayPass = live && generationOf(path) !== before
     if (report.ok || !mayPass || attempt === MAX_ATTEMPTS) return report
   }
-}
-
-function generationOf(directory: string): number | undefined {
-  return readManifest(systemFiles, directory)?.generation
 }

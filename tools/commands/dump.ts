@@ -7,10 +7,9 @@ import { segmentName } from '../../src/format/names.ts'
 import { findRecord, scanSegment, Window } from '../../src/segment/scan.ts'
 import { withExamples } from '../examples.ts'
 import { asReadFailure, STATUS, type Status } from '../failure.ts'
+import { HeldSegments } from '../held-segments.ts'
 import { type PlacedRecord, placeRecord, printRecord } from '../record-lines.ts'
-import { SegmentFile, segmentIds } from '../segment-file.ts'
 import type { Call, Session } from '../session.ts'
-import { requireManifest } from '../store.ts'
 import { countOf, parseCount } from '../text.ts'
 
 interface DumpOptions {
@@ -44,9 +43,9 @@ export function dumpCommand(session: Session): Command {
 async function dump(call: Call<DumpOptions>, given: string): Promise<Status> {
   const { options } = call
   const directory = resolve(given)
-  const manifest = requireManifest(directory)
   const wanted = options.segment === undefined ? undefined : parseCount(options.segment, 1)
-  const ids = segmentIds(directory, manifest)
+  using segments = HeldSegments.hold(directory)
+  const { ids, manifest } = segments
   if (wanted !== undefined && !ids.includes(wanted)) {
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no segment ${wanted} in ${directory}`)
   }
@@ -62,7 +61,7 @@ async function dump(call: Call<DumpOptions>, given: string): Promise<Status> {
   const newest = ids.filter((id) => !listed.has(id)).at(-1)
   for (const id of wanted === undefined ? ids : [wanted]) {
     const isTail = id === newest
-    if (!(await dumpSegment(call, print, directory, manifest, id, isTail))) status = STATUS.failed
+    if (!(await dumpSegment(call, print, directory, segments, id, isTail))) status = STATUS.failed
   }
   return status
 }
@@ -72,13 +71,14 @@ async function dumpSegment(
   { output, interrupt }: Call,
   print: (record: PlacedRecord) => Promise<void>,
   directory: string,
-  manifest: Manifest,
+  segments: HeldSegments,
   id: number,
   isTail: boolean,
 ): Promise<boolean> {
+  const { manifest } = segments
   let sound = true
   try {
-    using segment = SegmentFile.open(directory, manifest, id)
+    using segment = segments.take(id)
     if (segment === undefined) {
       if (!isPromised(manifest, id)) return true
       output.warn(`${join(directory, segmentName(id))}: The file ends inside its header`)
@@ -120,6 +120,10 @@ async function dumpSegment(
     }
   } catch (error) {
     if (error instanceof CorruptionError) {
+      if (segments.isGone(id)) {
+        output.note(`Segment ${id} has gone: a merge has moved what was live in it to a newer one`)
+        return true
+      }
       output.warn(error.message)
       return false
     }

@@ -5,6 +5,7 @@ import { STATUS, type Status } from '../failure.ts'
 import { RecordFeed } from '../record-feed.ts'
 import { printRecord } from '../record-lines.ts'
 import type { Call, Session } from '../session.ts'
+import { steadily } from '../steady.ts'
 import { parseCount, parseDuration } from '../text.ts'
 
 interface TailOptions {
@@ -35,7 +36,7 @@ async function tail(call: Call<TailOptions>, directory: string): Promise<Status>
   const count = parseCount(options.lines)
   const intervalMs = parseDuration(options.interval)
   using feed = new RecordFeed(directory)
-  for (const record of feed.newest(count)) {
+  for (const record of await steadily(directory, () => feed.newest(count))) {
     interrupt.throwIfAborted()
     await printRecord(output, record, raw)
   }
