@@ -242,15 +242,15 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     )
   }
 
-  _iterator(options: IteratorOptions): AbstractIterator<FirkinLevel<K, V>, K, V> {
+  _iterator(options: IteratorOptions): AbstractIterator<AbstractLevel<Format, K, V>, K, V> {
     return new EntryIterator(this, options)
   }
 
-  _keys(options: IteratorOptions): AbstractKeyIterator<FirkinLevel<K, V>, K> {
+  _keys(options: IteratorOptions): AbstractKeyIterator<AbstractLevel<Format, K, V>, K> {
     return new KeyIterator(this, options)
   }
 
-  _values(options: IteratorOptions): AbstractValueIterator<FirkinLevel<K, V>, K, V> {
+  _values(options: IteratorOptions): AbstractValueIterator<AbstractLevel<Format, K, V>, K, V> {
     return new ValueIterator(this, options)
   }
 
@@ -332,7 +332,7 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
 }
 
 /** A batch that takes its operations as they come. */
-class FirkinChainedBatch<K, V> extends AbstractChainedBatch<FirkinLevel<K, V>, K, V> {
+class FirkinChainedBatch<K, V> extends AbstractChainedBatch<AbstractLevel<Format, K, V>, K, V> {
   readonly #batch: WriteBatch<Buffer>
   readonly #commit: Commit
 
@@ -387,7 +387,7 @@ class LevelSnapshot extends AbstractSnapshot {
   }
 }
 
-class EntryIterator<K, V> extends AbstractIterator<FirkinLevel<K, V>, K, V> {
+class EntryIterator<K, V> extends AbstractIterator<AbstractLevel<Format, K, V>, K, V> {
   readonly #walk: Walk<LevelEntry>
 
   constructor(db: FirkinLevel<K, V>, options: IteratorOptions) {
@@ -420,7 +420,7 @@ class EntryIterator<K, V> extends AbstractIterator<FirkinLevel<K, V>, K, V> {
   }
 }
 
-class KeyIterator<K, V> extends AbstractKeyIterator<FirkinLevel<K, V>, K> {
+class KeyIterator<K, V> extends AbstractKeyIterator<AbstractLevel<Format, K, V>, K> {
   readonly #walk: Walk<Format>
 
   constructor(db: FirkinLevel<K, V>, options: IteratorOptions) {
@@ -448,7 +448,7 @@ class KeyIterator<K, V> extends AbstractKeyIterator<FirkinLevel<K, V>, K> {
   }
 }
 
-class ValueIterator<K, V> extends AbstractValueIterator<FirkinLevel<K, V>, K, V> {
+class ValueIterator<K, V> extends AbstractValueIterator<AbstractLevel<Format, K, V>, K, V> {
   readonly #walk: Walk<Format>
 
   constructor(db: FirkinLevel<K, V>, options: IteratorOptions) {
