@@ -96,7 +96,8 @@ const MOST_AT_ONCE = 10_000
 export class Engine {
   readonly views: Views
   readonly durability: Durability
-  readonly readAhead: ReadAhead
+  /** Reads ahead for iterators. */
+  readAhead: ReadAhead
   readonly options: EngineOptions
   /**
    * The key of the operation that is under way. From its encoding to the operation's end nothing of the caller's runs:
@@ -109,7 +110,7 @@ export class Engine {
   valueAt = 0
   valueEnd = 0
 
-  readonly #seed: number
+  #seed: number
   readonly #listener: EngineListener
   readonly #undo = new UndoLog()
   readonly #slab = new Slab()
@@ -117,6 +118,8 @@ export class Engine {
   #segments: Segments
   /** Segments that are not of the set any more, and the id of the first view that cannot look into them. */
   #retired: { readonly segment: Segment; readonly viewId: number }[] = []
+  /** The segments of a store that another has taken the place of, likewise. */
+  #former: { readonly segments: Segments; readonly viewId: number }[] = []
   #keydir: Keydir
   /** How often the keydir was replaced. */
   #keydirNumber = 0
@@ -546,6 +549,26 @@ export class Engine {
       segment,
       viewId: this.views.nextId,
     }))
+    this.#install(recovered)
+  }
+
+  /** Takes the store that has taken the place of the one that a read-only store was opened on; open views end. */
+  replaceByAnother(recovered: Recovered): void {
+    // Their segments may have the same ids. Who copies from them goes on to the end.
+    this.#former.push({ segments: this.#segments, viewId: this.views.nextId })
+    this.#retired = []
+    this.views.end(
+      new StoreError(
+        'FIRKIN_READ_FAILED',
+        `Another store has taken the place of ${this.#segments.home.directory}; this shows what is gone`,
+      ),
+    )
+    this.#seed = storeSeed(recovered.segments.home.storeId)
+    this.readAhead = new ReadAhead(this.#seed)
+    this.#install(recovered)
+  }
+
+  #install(recovered: Recovered): void {
     this.#segments = recovered.segments
     this.#keydir = recovered.keydir
     this.#keydirNumber++
@@ -571,6 +594,8 @@ export class Engine {
   /** Closes the retired segments that no view can look into any more, and answers them. */
   releaseRetired(): Segment[] {
     const oldest = this.views.oldestOpenId
+    for (const { segments, viewId } of this.#former) if (viewId <= oldest) segments.close()
+    this.#former = this.#former.filter(({ viewId }) => viewId > oldest)
     const released = this.#retired.filter(({ viewId }) => viewId <= oldest)
     if (released.length === 0) return []
     this.#retired = this.#retired.filter(({ viewId }) => viewId > oldest)
@@ -584,6 +609,7 @@ export class Engine {
   /** Closes every file, and gives the keydir's memory back. */
   close(): void {
     this.segments.close()
+    for (const { segments } of this.#former) segments.close()
     this.#keydir.release()
   }
 

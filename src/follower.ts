@@ -8,7 +8,11 @@
  * 4. Forget the keys that still point into segments that went: they were deleted, or have expired.
  *
  * Where that cannot be done, because the writer took a failed write back that had been seen, or because it was begun
- * and failed half-way, all is loaded anew.
+ * and failed half-way, all is loaded anew. So it is where another store has taken the place of the one that was opened:
+ * what was seen of that one is then gone, and views of it end.
+ *
+ * Invariant: whoever asks for a look gets one that begins afterwards. One that is under way may have passed by what was
+ * written since.
  */
 
 import type { Engine } from './engine.ts'
@@ -29,12 +33,27 @@ import { nextTurn, timers } from './time.ts'
 /** How often a set of segments that changes under the reader's hands is looked at again. */
 const MAX_ATTEMPTS = 10
 
+/** What a follower tells of the looks that it takes by time. */
+export interface FollowListener {
+  /** One has failed, or has failed by another reason than the one before. */
+  failed(error: unknown): void
+  /** They fail no more. */
+  resumed(): void
+}
+
 /** Catches a read-only engine up with its writer. */
 export class Follower {
   readonly #engine: Engine
   readonly #options: RecoveryOptions
+  readonly #listener: FollowListener
   readonly #timer: NodeJS.Timeout | undefined
-  #refreshing: Promise<boolean> | undefined
+  /** The look that is under way, and the one that begins behind it. */
+  #looking: Promise<void> | undefined
+  #next: Promise<void> | undefined
+  /** How many looks have found anything new. */
+  #newsCount = 0
+  /** What the looks by time have failed by, as it was told. */
+  #told: string | undefined
   /** Whether catching up ended half-way, so that it is not known what has been seen. */
   #isHalfWay = false
 
@@ -42,39 +61,82 @@ export class Follower {
     engine: Engine,
     options: RecoveryOptions,
     intervalMs: number,
-    onError: (error: unknown) => void,
+    listener: FollowListener,
   ) {
     this.#engine = engine
     this.#options = options
+    this.#listener = listener
     if (intervalMs > 0) {
-      this.#timer = timers.setInterval(() => this.refresh().catch(onError), intervalMs)
+      // A look that takes longer is not waited for: the next one comes soon enough.
+      const look = (): void => void (this.#looking ?? this.#lookByTime())
+      this.#timer = timers.setInterval(look, intervalMs)
       this.#timer.unref()
     }
   }
 
-  /** Resolves once all that the writer had handed to the operating system is seen; whether anything was new. */
-  refresh(): Promise<boolean> {
-    this.#refreshing ??= this.#refresh().finally(() => {
-      this.#refreshing = undefined
-    })
-    return this.#refreshing
+  /**
+   * Resolves once all is seen that the writer had handed to the operating system when this was called; whether anything
+   * was new since then.
+   */
+  async refresh(): Promise<boolean> {
+    const before = this.#newsCount
+    await this.#look()
+    return this.#newsCount !== before
   }
 
   async stop(): Promise<void> {
     timers.clearInterval(this.#timer)
-    await this.#refreshing?.catch(() => undefined)
+    while (this.#looking !== undefined) await this.#looking.catch(() => undefined)
   }
 
-  async #refresh(): Promise<boolean> {
+  /** Looks, behind the look that is under way, and together with all who ask meanwhile. */
+  #look(): Promise<void> {
+    if (this.#looking === undefined) return this.#begin()
+    this.#next ??= this.#looking.then(
+      () => this.#begin(),
+      () => this.#begin(),
+    )
+    return this.#next
+  }
+
+  #begin(): Promise<void> {
+    this.#next = undefined
+    const looking = this.#refresh().finally(() => {
+      if (this.#looking === looking) this.#looking = undefined
+    })
+    this.#looking = looking
+    return looking
+  }
+
+  /** Looks; tells a failure once, and once it is over. */
+  async #lookByTime(): Promise<void> {
+    try {
+      await this.#look()
+      if (this.#told !== undefined) this.#listener.resumed()
+      this.#told = undefined
+    } catch (error) {
+      const text = String(error)
+      if (text !== this.#told) this.#listener.failed(error)
+      this.#told = text
+    }
+  }
+
+  async #refresh(): Promise<void> {
     const before = this.#engine.nextSequence
     for (let attempt = 1; ; attempt++) {
       try {
+        const manifest = this.#manifest()
+        if (this.#isAnother(manifest)) {
+          await this.#reload()
+          return
+        }
         if (!this.#isHalfWay && !this.#engine.isWhole) {
-          if (this.#isUnchanged()) return false
+          if (this.#isUnchanged(manifest)) return
           while (!this.#readMore()) await nextTurn()
         }
         if (this.#isHalfWay || !this.#catchUp()) await this.#reload()
-        return this.#engine.nextSequence !== before
+        if (this.#engine.nextSequence !== before) this.#newsCount++
+        return
       } catch (error) {
         // A merge may have replaced the set between our look at the manifest and at the files.
         if (!(error instanceof CorruptionError) || attempt === MAX_ATTEMPTS) throw error
@@ -82,8 +144,22 @@ export class Follower {
     }
   }
 
+  /** @throws {@link StoreError} FIRKIN_NOT_FOUND; {@link CorruptionError} */
+  #manifest(): Manifest {
+    const { files, directory } = this.#engine.segments.home
+    const manifest = readManifest(files, directory)
+    if (manifest !== undefined) return manifest
+    throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory} any more`)
+  }
+
+  /** Whether a manifest is of another store, or of an older state of this one, such as a backup that was put back. */
+  #isAnother({ storeId, generation }: Manifest): boolean {
+    const { home, manifest } = this.#engine.segments
+    return Buffer.compare(storeId, home.storeId) !== 0 || generation < manifest.generation
+  }
+
   /** Whether nothing is there that was not seen. */
-  #isUnchanged(): boolean {
+  #isUnchanged(manifest: Manifest): boolean {
     const { segments } = this.#engine
     const { files, directory } = segments.home
     const isUnknown = (name: string): boolean => {
@@ -92,7 +168,7 @@ export class Follower {
     }
     return (
       files.list(directory)?.some(isUnknown) === false &&
-      readManifest(files, directory)?.generation === segments.manifest.generation &&
+      manifest.generation === segments.manifest.generation &&
       segments.tail.every(
         (segment) =>
           files.size(segment.file) === segment.writtenSize && isLastAsSeen(segment, files),
@@ -119,8 +195,7 @@ export class Follower {
     const { files, directory } = segments.home
     // The names first: a segment that is begun meanwhile is seen the next time, and never without those before it.
     const names = files.list(directory) ?? []
-    const manifest = readManifest(files, directory)
-    if (manifest === undefined) throw new CorruptionError('The manifest is missing', directory, 0)
+    const manifest = this.#manifest()
     const replay = new Replay(engine.wholeKeydir, segments, (entry, key, keySize) =>
       engine.views.save(entry, key, keySize),
     )
@@ -194,7 +269,11 @@ export class Follower {
 
   async #reload(): Promise<void> {
     const { files, directory } = this.#engine.segments.home
-    this.#engine.replace(await recover(files, directory, this.#options))
+    const recovered = await recover(files, directory, this.#options)
+    const isAnother = this.#isAnother(recovered.segments.manifest)
+    if (isAnother) this.#engine.replaceByAnother(recovered)
+    else this.#engine.replace(recovered)
+    if (isAnother) this.#newsCount++
     this.#isHalfWay = false
   }
 }

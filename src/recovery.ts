@@ -19,7 +19,12 @@
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { type ChunkReader, DamagedCheckpoint, loadCheckpoint } from './checkpoint.ts'
+import {
+  type Checkpoint,
+  type ChunkReader,
+  DamagedCheckpoint,
+  loadCheckpoint,
+} from './checkpoint.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, type Predecessor, STORE_ID_SIZE } from './format/file-header.ts'
 import { knownTailSize, type Manifest } from './format/manifest.ts'
@@ -153,7 +158,7 @@ async function recoverFrom(
     }
     const report: RecoveryReport = {
       source: load.source,
-      checkpointFault,
+      checkpointFault: checkpointFault ?? load.checkpointFault,
       closed,
       torn,
       leftovers,
@@ -345,6 +350,8 @@ function addToTail(
 interface Load {
   readonly replay: Replay
   readonly chunks: ChunkReader | undefined
+  /** What is wrong with a checkpoint of which nothing was loaded. */
+  readonly checkpointFault: StoreError | undefined
   readonly source: RecoveryReport['source']
   readonly unhinted: readonly Segment[]
   /** How many records were applied so far. */
@@ -361,7 +368,14 @@ function loadKeydir(
   kind: KeydirKind,
   mayLoadCheckpoint: boolean,
 ): Load {
-  const checkpoint = mayLoadCheckpoint ? loadCheckpoint(segments, tail, kind) : undefined
+  let checkpoint: Checkpoint | undefined
+  let checkpointFault: StoreError | undefined
+  try {
+    if (mayLoadCheckpoint) checkpoint = loadCheckpoint(segments, tail, kind)
+  } catch (error) {
+    if (!(error instanceof DamagedCheckpoint)) throw error
+    checkpointFault = error.told
+  }
   if (checkpoint !== undefined) {
     const replay = new Replay(checkpoint.keydir, segments)
     const unhinted = replay.loadNewer(checkpoint.position)
@@ -370,6 +384,7 @@ function loadKeydir(
     return {
       replay,
       chunks: checkpoint.chunks,
+      checkpointFault,
       source: 'checkpoint',
       unhinted,
       loadedCount: replay.recordCount,
@@ -383,6 +398,7 @@ function loadKeydir(
   return {
     replay,
     chunks: undefined,
+    checkpointFault,
     source: unhinted.length > 0 ? 'segments' : 'hints',
     unhinted,
     loadedCount: replay.recordCount,

@@ -79,6 +79,11 @@ export interface StoreEvents {
   rotate: [event: { readonly segment: number }]
   /** A merge began, goes on, or is over. */
   merge: [event: MergeEvent]
+  /**
+   * A store that follows its writer can do so again: an event `error` has said that it could not. It is told once, and
+   * once more where the reason is another one.
+   */
+  resume: []
   /** Something failed that no caller waits for. Without a listener it is a warning of the process. */
   error: [error: Error]
 }
@@ -187,9 +192,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     })
     this.#reader = new ViewReader(this.#engine, options)
     if (options.readOnly) {
-      this.#follower = new Follower(this.#engine, options, options.followMs, (error) =>
-        this.#tell(error),
-      )
+      this.#follower = new Follower(this.#engine, options, options.followMs, {
+        failed: (error) => this.#tell(asStoreError(error, this.#cannotSee())),
+        resumed: () => this.#emit('resume'),
+      })
     } else if (adopt !== undefined) {
       this.#adopter = adopt(this.#engine)
     } else {
@@ -495,7 +501,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     try {
       return await this.#follower.refresh()
     } catch (error) {
-      throw asStoreError(error, `Cannot see what was written to ${this.directory}`)
+      throw asStoreError(error, this.#cannotSee())
     }
   }
 
@@ -607,6 +613,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Tells an event once what is under way is done, so that a listener may call any method. */
   #emit<N extends keyof StoreEvents>(name: N, ...args: StoreEvents[N]): void {
     afterThis(() => this.#events.emit(name, ...(args as never)))
+  }
+
+  #cannotSee(): string {
+    return `Cannot see what was written to ${this.directory}`
   }
 
   #tell(error: unknown): void {

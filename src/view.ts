@@ -15,6 +15,7 @@
  * - A view looks only through layers over its own keydir: a read-only store that was loaded anew has another.
  */
 
+import type { StoreError } from './errors.ts'
 import { NoMemory } from './io/memory.ts'
 import { createKeydir } from './keydir/create.ts'
 import {
@@ -36,10 +37,13 @@ export interface View {
   readonly nowMs: number
   /** What the view looks into behind the layers. */
   readonly keydir: Keydir
+  /** Why nothing of it can be shown any more. */
+  readonly ended: StoreError | undefined
 }
 
 interface OpenView extends View {
   keydir: Keydir
+  ended: StoreError | undefined
   /** Whether it has been closed, and stands there for its layer's sake alone. */
   isClosed: boolean
   /** What changed since this view was opened and before the next newer one was. */
@@ -85,7 +89,14 @@ export class Views {
   open(nowMs: number): View {
     const keydir = this.#keydir
     keydir.entries.pin()
-    const view: OpenView = { id: this.#nextId++, nowMs, keydir, isClosed: false, layer: undefined }
+    const view: OpenView = {
+      id: this.#nextId++,
+      nowMs,
+      keydir,
+      isClosed: false,
+      ended: undefined,
+      layer: undefined,
+    }
     this.#open.push(view)
     return view
   }
@@ -157,6 +168,12 @@ export class Views {
     this.version++
   }
 
+  /** Ends the open views: what they show is not there any more. Each is to be closed as ever. */
+  end(why: StoreError): void {
+    for (const open of this.#open) open.ended ??= why
+    this.version++
+  }
+
   /** Takes another keydir with another content: open views stay on the one before. */
   moveOn(keydir: Keydir): void {
     this.#keydir = keydir
@@ -164,6 +181,7 @@ export class Views {
 
   /** Finds a key as the view sees it. Expiry is not looked at. */
   find(view: View, key: Uint8Array, keySize: number, found: Found): boolean {
+    if (view.ended !== undefined) throw view.ended
     for (const open of this.#open) {
       if (open.id < view.id || open.layer === undefined || open.keydir !== view.keydir) continue
       const entry = open.layer.find(key, keySize)
@@ -179,6 +197,7 @@ export class Views {
 
   /** The keydirs that a view looks through, in order; valid while `version` stays. */
   sources(view: View): Keydir[] {
+    if (view.ended !== undefined) throw view.ended
     const sources: Keydir[] = []
     for (const { id, keydir, layer } of this.#open) {
       if (id >= view.id && layer !== undefined && keydir === view.keydir) sources.push(layer)

@@ -416,8 +416,8 @@ describe('a reader whose writer takes back what it has seen', () => {
     expect(later.stats().recovery.source).toBe('checkpoint')
     using snapshot = later.snapshot()
 
-    // It is read in turns, before anything of it changes.
-    await again.put('news', '1')
+    // It is read in turns, before anything of it changes. What is taken back fits the segment that this begins.
+    await again.put('news', 'n'.repeat(7 * KIB))
     await later.refresh()
     expect(await takeBack(files, again, later)).toBe(true)
     await again.put('after', '1')
@@ -470,5 +470,134 @@ describe('follow', () => {
     expect(errors[0]).toMatchObject({ code: 'FIRKIN_IO_FAILED', cause: { code: 'EIO' } })
     await reader.close()
     await writer.close()
+  })
+})
+
+describe('a look that is asked for', () => {
+  it('begins after it was asked for, though another one is under way', async () => {
+    const { files, writer, reader } = await pair()
+    await writer.put('second', '2')
+    // The look that is under way has passed by the segment when the next write comes.
+    let asked: Promise<boolean> | undefined
+    const first = reader.refresh()
+    writer.putSync('third', '3')
+    asked = reader.refresh()
+
+    expect(await asked).toBe(true)
+    expect(reader.get('third')).toBe('3')
+    expect(await first).toBe(true)
+
+    // The same, many times over, with several who ask at once.
+    for (let index = 0; index < 50; index++) {
+      const before = reader.refresh()
+      writer.putSync('key', `${index}`)
+      const [one, other] = [reader.refresh(), reader.refresh()]
+      expect(await one).toBe(true)
+      expect(reader.get('key')).toBe(`${index}`)
+      await Promise.all([before, other])
+    }
+    asked = reader.refresh()
+    await reader.close()
+    await asked
+    await writer.close()
+    expect(files.openPaths).toEqual([])
+  })
+})
+
+/** Puts the files of another machine's store in the place of a store's. */
+function putInPlace(files: FaultyFiles, from: FaultyFiles): void {
+  for (const name of files.list(DISK) ?? []) files.poke(join(DISK, name), undefined)
+  for (const name of from.list(DISK) ?? [])
+    files.poke(join(DISK, name), from.peek(join(DISK, name)))
+}
+
+describe('a reader whose store is replaced', () => {
+  it.each(['another store', 'an older state of it'])('sees what is there: %s', async (which) => {
+    const { files, writer, reader } = await pair()
+    await writer.put('kept', 'old')
+    await writer.close()
+    const backup = files.restart(1)
+    const again = await openOn(files)
+    await again.put('kept', 'new')
+    await again.put('later', 'gone')
+    await again.close()
+    await reader.refresh()
+    expect(reader.get('kept')).toBe('new')
+    const snapshot = reader.snapshot()
+    const walk = reader.entries()
+    walk.next()
+    let other = backup
+    if (which === 'another store') {
+      other = new FaultyFiles(2)
+      const store = await openOn(other)
+      await store.put('other', 'store')
+      await store.close()
+    }
+    putInPlace(files, other)
+
+    expect(await reader.refresh()).toBe(true)
+
+    const expected =
+      which === 'another store'
+        ? [['other', 'store']]
+        : [
+            ['first', '1'],
+            ['kept', 'old'],
+          ]
+    expect([...reader.entries()]).toEqual(expected)
+    for (const [key, value] of expected) expect(reader.get(key ?? '')).toBe(value)
+    expect(await reader.refresh()).toBe(false)
+    const ended = withCode('FIRKIN_READ_FAILED')
+    expect(() => snapshot.get('kept')).toThrow(ended)
+    expect(() => [...snapshot.keys()]).toThrow(ended)
+    expect(() => walk.next()).toThrow(ended)
+    snapshot.close()
+    walk.return()
+    const next = await openOn(files)
+    await next.put('next', 'write')
+    expect(await reader.refresh()).toBe(true)
+    expect(reader.get('next')).toBe('write')
+    await next.close()
+    await reader.close()
+    expect(files.openPaths).toEqual([])
+  })
+
+  it('is told once while there is none, and once when there is one again', async () => {
+    const { files, writer, reader: unfollowing } = await pair()
+    await unfollowing.close()
+    await writer.close()
+    const other = new FaultyFiles(2)
+    await (await openOn(other)).close()
+    const reader = await openOn(files, { readOnly: true, follow: 1 })
+    const told: unknown[] = []
+    reader.on('error', (error) => told.push(error))
+    reader.on('resume', () => told.push('resumed'))
+    const looks = (): number => files.calls.filter(({ path }) => /MANIFEST$/.test(path)).length
+    const lookOften = async (): Promise<void> => {
+      const from = looks()
+      await until(() => looks() > from + 20)
+    }
+    for (const name of files.list(DISK) ?? []) files.poke(join(DISK, name), undefined)
+
+    await lookOften()
+    expect(told).toEqual([withCode('FIRKIN_NOT_FOUND')])
+    expect(reader.get('first')).toBe('1')
+    await expect(reader.refresh()).rejects.toThrow(withCode('FIRKIN_NOT_FOUND'))
+
+    files.fail({ kinds: ['open'], path: /MANIFEST$/, nth: 1, code: 'EACCES', lasting: true })
+    await lookOften()
+    files.heal()
+    expect(told.slice(1)).toEqual([withCode('FIRKIN_IO_FAILED')])
+
+    putInPlace(files, other)
+    await until(() => told.length > 2)
+    await lookOften()
+    expect(told.slice(2)).toEqual(['resumed'])
+    const next = await openOn(files)
+    await next.put('next', 'write')
+    await until(() => reader.has('next'))
+    await next.close()
+    await reader.close()
+    expect(files.openPaths).toEqual([])
   })
 })
