@@ -28,6 +28,8 @@ export type ErrorCode =
   | 'FIRKIN_MERGE_RUNNING'
   /** A merge could not finish; the store is as it was before it. */
   | 'FIRKIN_MERGE_FAILED'
+  /** A value of a cache could not be decoded by its `valueEncoding`; its key is then not there. */
+  | 'FIRKIN_DECODE_FAILED'
   /** The target of a backup exists already. */
   | 'FIRKIN_EXISTS'
 

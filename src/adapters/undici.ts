@@ -181,7 +181,7 @@ export class FirkinCacheStore implements CacheStore {
     const writers = this.#writing.get(url) ?? new Set()
     this.#writing.set(url, writers)
     const writer = new ResponseWriter(this.#maxEntrySize, {
-      complete: (body) => this.#keep(key, value, body),
+      complete: (body) => this.#keep(key, value, body, writer),
       closed: () => {
         writers.delete(writer)
         if (writers.size === 0 && this.#writing.get(url) === writers) this.#writing.delete(url)
@@ -216,8 +216,15 @@ export class FirkinCacheStore implements CacheStore {
     return PersistentCache.readInPlace(this.cache, key, decodeResponse)
   }
 
-  #keep(key: CacheKey, value: CacheValue, body: readonly Buffer[]): void {
-    const ttlMs = value.deleteAt - this.#clock()
+  #keep(
+    key: CacheKey,
+    value: CacheValue,
+    body: readonly Buffer[],
+    writer: { readonly overtaken: boolean },
+  ): void {
+    const nowMs = this.#clock()
+    const ttlMs = value.deleteAt - nowMs
+    const response = encodeResponse(value, body)
     if (ttlMs < 1) return
     const resource = resourceOf(key)
     const names = Object.keys(value.vary ?? {})
@@ -227,17 +234,20 @@ export class FirkinCacheStore implements CacheStore {
       const other = responseKey(resource, others, key.headers)
       if (other !== own && this.cache.has(other)) this.cache.delete(other)
     }
-    const tags = [urlOf(key)]
-    if (!this.cache.set(own, encodeResponse(value, body), { ttlMs, tags })) return
+    const url = urlOf(key)
+    const tags = [url]
+    if (!this.cache.set(own, response, { ttlMs, tags })) return
     const kept = sets.filter((others) => others.join() !== names.join())
     const variants: Variants = {
       until: Math.max(until, value.deleteAt),
       sets: [...kept, names].slice(-MAX_SET_COUNT),
     }
     this.cache.set(resource, Buffer.from(JSON.stringify(variants)), {
-      ttlMs: variants.until - this.#clock(),
+      ttlMs: variants.until - nowMs,
       tags,
     })
+    // The clock may have deleted it while it was kept.
+    if (writer.overtaken) this.cache.invalidateTags(url)
   }
 }
 

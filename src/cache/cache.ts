@@ -1,27 +1,35 @@
 /**
  * The cache: values, times, loads and figures, on top of a shelf of bytes.
  *
- * get:      shelf -> fresh? -> decode
- * set:      encode -> head -> shelf
+ * get:      clock -> shelf -> fresh? -> decode
+ * set:      clock -> encode -> head -> shelf
  * getOrSet: get -> stale? serve it and load in the background -> a flight that all share -> set
+ *
+ * Invariants
+ * - Code of the caller's (codecs, `toJSON`, the clock, loaders, listeners) runs before or after a step with the shelf,
+ *   never in one: it may call the cache. What it may have changed is looked at again behind it.
+ * - What it throws goes to whoever called, with the cache as it was; where nobody did, it is told by the event `error`.
+ *   Only a step that fails puts the directory in question.
  *
  * Whatever goes wrong with the directory, the application goes on: the cache is then emptied and opened anew, and
  * until that has worked everything is a miss.
  */
 
-import { EventEmitter } from 'node:events'
 import { resolve } from 'node:path'
 import { Chores } from '../chores.ts'
 import { decodeValue, encodeValue, type ReadBytes, valueSize } from '../encoding.ts'
 import { StoreError } from '../errors.ts'
 import { systemLoop } from '../event-loop.ts'
+import { MAX_UINT48 } from '../format/bytes.ts'
+import { errorCode } from '../io/files.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { checkNames, checkObject, type ValueEncoding } from '../options.ts'
 import { expiresAt } from '../put-options.ts'
 import { monotonicMs, timers } from '../time.ts'
-import { type CacheMessage, loads, operations } from './channels.ts'
-import { type EntryExtras, encodeEntry } from './entry.ts'
-import { decodeFailure, encodeFailure } from './failure.ts'
+import { Announcements, type CacheEvents } from './announcements.ts'
+import { loads } from './channels.ts'
+import { encodeEntry } from './entry.ts'
+import { asError, decodeFailure, describe, encodeFailure } from './failure.ts'
 import { Flight, type Loader } from './flight.ts'
 import { type CacheEnvironment, emptyDirectory, systemEnvironment } from './home.ts'
 import {
@@ -36,24 +44,12 @@ import { type Departure, Shelf } from './shelf.ts'
 import { type CacheStats, Counts } from './stats.ts'
 import { encodeTag } from './tags.ts'
 
+export type { CacheEvents, EvictionCause } from './announcements.ts'
 export type { CacheMessage, LoadContext } from './channels.ts'
 export type { Loader } from './flight.ts'
 export type { CacheOptions, EntryOptions, LoadOptions } from './options.ts'
 export type { CachePolicy } from './order.ts'
 export type { CacheStats } from './stats.ts'
-
-/** Why an entry was given up. */
-export type EvictionCause = Exclude<Departure, 'expired'>
-
-/** What a cache tells, by event. */
-export interface CacheEvents {
-  /** An entry was given up. */
-  evict: [key: string, cause: EvictionCause]
-  /** An entry that had expired was forgotten; so it is without being read. */
-  expire: [key: string]
-  /** The directory failed. The cache goes on: emptied, or without a disk. Without a listener it is a warning. */
-  error: [error: Error]
-}
 
 /** How {@link PersistentCache.memoize} knows its calls apart. */
 export interface MemoizeOptions<A extends unknown[]> extends LoadOptions {
@@ -100,7 +96,7 @@ export class PersistentCache<V> {
   readonly directory: string
   readonly #options: ResolvedCacheOptions<V>
   readonly #environment: CacheEnvironment
-  readonly #events = new EventEmitter<CacheEvents>()
+  readonly #announcements: Announcements
   readonly #counts = new Counts()
   readonly #flights = new Map<string, Flight<V>>()
   readonly #chores: Chores
@@ -108,6 +104,8 @@ export class PersistentCache<V> {
   #shelf: Shelf | undefined
   #mending: Promise<void> | undefined
   #retryAtMs = 0
+  /** Whether what is in the directory may be wrong, so that it is emptied before it is used again. */
+  #mustEmpty = false
   /** With `strict`: what has gone wrong. */
   #broken: Error | undefined
   #closing: Promise<void> | undefined
@@ -121,7 +119,9 @@ export class PersistentCache<V> {
     this.directory = directory
     this.#options = options
     this.#environment = environment
-    this.#chores = new Chores(environment.loop ?? systemLoop, (error) => this.#tell(error))
+    this.#announcements = new Announcements(directory)
+    const loop = environment.loop ?? systemLoop
+    this.#chores = new Chores(loop, (error) => this.#announcements.error(error))
     this.#chores.every(TIDY_INTERVAL_MS, () => this.#tidy())
   }
 
@@ -135,16 +135,18 @@ export class PersistentCache<V> {
       throw new TypeError(`A directory is a path, not ${String(directory)}`)
     }
     const options = resolveCacheOptions(input)
+    const nowMs = options.clock()
     const cache = new PersistentCache<V>(resolve(directory), options, environment)
     try {
-      cache.#shelf = await cache.#openShelf()
+      cache.#shelf = await cache.#openShelf(nowMs)
     } catch (error) {
       if (options.strict || isCallersMistake(error)) {
         cache.#chores.stop()
         throw error
       }
-      await cache.#mend(isDamage(error))
-      timers.setImmediate(() => cache.#tell(error))
+      cache.#mustEmpty = isDamage(error)
+      await cache.#mend()
+      timers.setImmediate(() => cache.#announcements.error(error))
     }
     return cache
   }
@@ -155,7 +157,7 @@ export class PersistentCache<V> {
     key: string,
     decode: (read: ReadBytes, start: number) => T,
   ): T | undefined {
-    return cache.#read(key, true, ({ found, head }) => decode(found, head.valueAt))
+    return cache.#read(key, true, decode)
   }
 
   /** Whether `close` has been called. */
@@ -170,19 +172,20 @@ export class PersistentCache<V> {
 
   /** The value of a key while it is fresh; otherwise `undefined`. A copy that the caller owns. */
   get(key: string): V | undefined {
-    return this.#read(key, true, this.#decodeFound)
+    return this.#read(key, true, this.#decodeValue)
   }
 
   /** As {@link get}, but neither counted nor a use. */
   peek(key: string): V | undefined {
-    return this.#read(key, false, this.#decodeFound)
+    return this.#read(key, false, this.#decodeValue)
   }
 
   /** Whether a key is there and fresh; neither counted nor a use. */
   has(key: string): boolean {
-    return this.#with(false, (shelf) => {
-      const entry = shelf.find(key)
-      return entry !== NO_ENTRY && !shelf.head.isFailure && !this.#isStale(shelf)
+    const nowMs = this.#now()
+    return this.#step(false, nowMs, key, (shelf) => {
+      const entry = shelf.find()
+      return entry !== NO_ENTRY && !shelf.head.isFailure && !isStale(shelf, nowMs)
     })
   }
 
@@ -195,37 +198,38 @@ export class PersistentCache<V> {
   set(key: string, value: V, options: EntryOptions = {}): boolean {
     checkOptions(options, ENTRY_OPTION_NAMES, 'set option')
     this.#catchUp()
-    this.#overtake(key)
-    return this.#set(key, value, options, 0)
+    return this.#set(key, value, options, 0, undefined)
   }
 
   /** Removes a key; whether it was there. */
   delete(key: string): boolean {
     this.#catchUp()
+    const nowMs = this.#now()
     this.#overtake(key)
     this.#counts.deletes++
-    const was = this.#with(false, (shelf) => shelf.remove(key))
-    this.#publish('delete', key, was ? 'removed' : 'absent')
+    const was = this.#step(false, nowMs, key, (shelf) => shelf.remove(key))
+    this.#announcements.operation('delete', key, was ? 'removed' : 'absent')
     return was
   }
 
   /** Removes every entry. */
   clear(): void {
     for (const key of this.#flights.keys()) this.#overtake(key)
-    this.#with(undefined, (shelf) => shelf.clear())
-    this.#publish('clear', undefined, 'cleared')
+    this.#step(undefined, Number.NaN, undefined, (shelf) => shelf.clear())
+    this.#announcements.operation('clear', undefined, 'cleared')
   }
 
   /** Invalidates every entry that has one of these tags, however many they are, in constant time. */
   invalidateTags(...tags: string[]): void {
     const encoded = tags.map(encodeTag)
+    const nowMs = this.#now()
     for (const [key, flight] of this.#flights) {
       if (flight.tags.some((tag) => tags.includes(tag))) this.#overtake(key)
     }
-    this.#with(undefined, (shelf) => {
+    this.#step(undefined, nowMs, undefined, (shelf) => {
       for (const tag of encoded) shelf.invalidate(tag)
     })
-    for (const tag of tags) this.#publish('invalidate', tag, 'invalidated')
+    for (const tag of tags) this.#announcements.operation('invalidate', tag, 'invalidated')
   }
 
   /**
@@ -273,6 +277,7 @@ export class PersistentCache<V> {
     return {
       entries: this.#shelf?.count ?? 0,
       bytes: { ...bytes, limit: this.#options.maxBytes },
+      tags: this.#shelf?.tagCount ?? 0,
       ...counts,
       evictions: { ...evictions },
       loads: { ...loaded },
@@ -281,19 +286,19 @@ export class PersistentCache<V> {
 
   /** Calls `listener` at each event. */
   on<N extends keyof CacheEvents>(name: N, listener: (...args: CacheEvents[N]) => void): this {
-    this.#events.on(name, listener as never)
+    this.#announcements.on(name, listener)
     return this
   }
 
   /** Calls `listener` at the next event. */
   once<N extends keyof CacheEvents>(name: N, listener: (...args: CacheEvents[N]) => void): this {
-    this.#events.once(name, listener as never)
+    this.#announcements.once(name, listener)
     return this
   }
 
   /** Calls `listener` no more. */
   off<N extends keyof CacheEvents>(name: N, listener: (...args: CacheEvents[N]) => void): this {
-    this.#events.off(name, listener as never)
+    this.#announcements.off(name, listener)
     return this
   }
 
@@ -310,94 +315,114 @@ export class PersistentCache<V> {
     await this.close()
   }
 
-  #read<T>(key: string, counted: boolean, decode: (shelf: Shelf) => T): T | undefined {
-    const value = this.#with(undefined, (shelf) => {
-      const entry = shelf.find(key)
-      if (entry === NO_ENTRY || shelf.head.isFailure || this.#isStale(shelf)) return undefined
-      if (counted) shelf.use(entry)
-      return decode(shelf)
+  #read<T>(
+    key: string,
+    counted: boolean,
+    decode: (read: ReadBytes, start: number) => T,
+  ): T | undefined {
+    const nowMs = this.#now()
+    const shelf = this.#step(undefined, nowMs, key, (its) => {
+      const entry = its.find()
+      if (entry === NO_ENTRY || its.head.isFailure || isStale(its, nowMs)) return undefined
+      if (counted) its.use(entry)
+      return its
     })
+    const value = shelf && this.#decode(shelf, key, decode)?.value
     if (!counted) return value
     if (value === undefined) this.#counts.misses++
     else this.#counts.hits++
-    this.#publish('get', key, value === undefined ? 'miss' : 'hit')
+    this.#announcements.operation('get', key, value === undefined ? 'miss' : 'hit')
     return value
   }
 
   /** What `getOrSet` finds of a key; `undefined` where it has to load. */
   #look(key: string) {
-    const found = this.#with(undefined, (shelf) => {
-      const entry = shelf.find(key)
+    const nowMs = this.#now()
+    const place = this.#step(undefined, nowMs, key, (shelf) => {
+      const entry = shelf.find()
       if (entry === NO_ENTRY) return undefined
       shelf.use(entry)
-      if (shelf.head.isFailure) {
-        const { page, valueEnd } = shelf.found
-        const failure = decodeFailure(page.bytes.toString('utf8', shelf.head.valueAt, valueEnd))
-        return { failure, value: undefined as V, stale: false, refresh: false }
-      }
-      const stale = this.#isStale(shelf)
-      const refresh = stale || this.#isDueEarly(shelf, entry)
-      return { failure: undefined, value: this.#decode(shelf), stale, refresh }
+      const stale = isStale(shelf, nowMs)
+      return { shelf, stale, refresh: stale || this.#isDueEarly(shelf, entry, nowMs) }
     })
+    const read = place && this.#decode(place.shelf, key, this.#decodeValue)
+    const found = place && read && { ...read, stale: place.stale, refresh: place.refresh }
     if (found === undefined) this.#counts.misses++
     else if (found.stale) this.#counts.staleHits++
     else this.#counts.hits++
-    this.#publish('get', key, found === undefined ? 'miss' : found.stale ? 'stale' : 'hit')
+    const outcome = found === undefined ? 'miss' : found.stale ? 'stale' : 'hit'
+    this.#announcements.operation('get', key, outcome)
     return found
   }
 
-  #isStale(shelf: Shelf): boolean {
-    const { staleAtMs } = shelf.head
-    return staleAtMs !== 0 && staleAtMs <= this.#options.clock()
-  }
-
   /** Whether to load anew before the entry turns stale: the likelier, the nearer that is. */
-  #isDueEarly(shelf: Shelf, entry: Entry): boolean {
-    const { earlyRefresh, clock } = this.#options
-    const { loadMs, staleAtMs } = shelf.head
-    if (earlyRefresh === 0 || loadMs === 0) return false
+  #isDueEarly(shelf: Shelf, entry: Entry, nowMs: number): boolean {
+    const { earlyRefresh } = this.#options
+    const { loadMs, staleAtMs, isFailure } = shelf.head
+    if (earlyRefresh === 0 || loadMs === 0 || isFailure) return false
     const endsAtMs = staleAtMs !== 0 ? staleAtMs : shelf.expiresAtOf(entry)
     if (endsAtMs === 0) return false
-    return clock() - loadMs * earlyRefresh * Math.log(Math.random()) >= endsAtMs
+    return nowMs - loadMs * earlyRefresh * Math.log(Math.random()) >= endsAtMs
   }
 
-  readonly #decodeFound = (shelf: Shelf): V => this.#decode(shelf)
+  readonly #decodeValue = (read: ReadBytes, start: number): V =>
+    decodeValue(this.#options.valueEncoding, read, start)
 
-  #decode(shelf: Shelf): V {
-    return decodeValue(this.#options.valueEncoding, shelf.found, shelf.head.valueAt)
+  /**
+   * Decodes what the step before has found, or the failure that it is. What cannot be decoded is not there:
+   * `undefined`, and it is given up, unless the decoder has written anything.
+   */
+  #decode<T>(
+    shelf: Shelf,
+    key: string,
+    decode: (read: ReadBytes, start: number) => T,
+  ): Decoded<T> | undefined {
+    const { found, head, nextSequence } = shelf
+    try {
+      if (!head.isFailure) {
+        return { value: decode(found, head.valueAt), failure: undefined }
+      }
+      const { page, valueEnd } = found
+      const text = page.bytes.toString('utf8', head.valueAt, valueEnd)
+      return { value: undefined, failure: decodeFailure(text) }
+    } catch (cause) {
+      const why = `The value of ${JSON.stringify(key)} cannot be decoded: ${describe(cause)}`
+      this.#announcements.error(new StoreError('FIRKIN_DECODE_FAILED', why, { cause }))
+      if (this.#shelf !== shelf || shelf.nextSequence !== nextSequence) return undefined
+      this.#step(undefined, Number.NaN, key, () => shelf.discard())
+      return undefined
+    }
   }
 
-  #set(key: string, value: V, options: EntryOptions, loadMs: number): boolean {
+  /**
+   * Encodes a value, and keeps it.
+   *
+   * @param flight the load that the value comes from: it may be overtaken while the value is encoded
+   */
+  #set(
+    key: string,
+    value: V,
+    options: EntryOptions,
+    loadMs: number,
+    flight: Flight<V> | undefined,
+  ): boolean {
+    const { ttlMs = this.#options.ttlMs, staleMs = this.#options.staleMs, tags = [] } = options
+    const nowMs = ttlMs === 0 ? this.#now() : this.#options.clock()
+    const { staleAtMs, expiresAtMs } = timesOf(ttlMs, staleMs, nowMs)
+    const extras = { staleAtMs, tags: tags.map(encodeTag), loadMs, isFailure: false }
     const encoded = encodeValue(this.#options.valueEncoding, value)
     valueSize(encoded)
-    const { ttlMs = this.#options.ttlMs, staleMs = this.#options.staleMs, tags = [] } = options
-    const { staleAtMs, expiresAtMs } = this.#times(ttlMs, staleMs)
-    const extras = { staleAtMs, tags: tags.map(encodeTag), loadMs, isFailure: false }
-    const done = this.#put(key, encoded, extras, expiresAtMs)
-    if (done) this.#counts.sets++
-    else this.#counts.refused++
-    this.#publish('set', key, done ? 'set' : 'refused')
-    return done
-  }
-
-  #put(
-    key: string,
-    encoded: Uint8Array | string,
-    extras: EntryExtras,
-    expiresAtMs: number,
-  ): boolean {
     const stored = encodeEntry(encoded, extras)
     const size = valueSize(stored)
-    return this.#with(false, (shelf) => shelf.put(key, stored, size, expiresAtMs))
-  }
-
-  /** When something turns stale and when it expires; 0 is never, or for staleness not before it expires. */
-  #times(ttlMs: number, staleMs: number) {
-    if (ttlMs === 0) return { staleAtMs: 0, expiresAtMs: 0 }
-    const { clock } = this.#options
-    const freshUntilMs = expiresAt({ ttlMs }, 0, clock)
-    if (freshUntilMs === 0 || staleMs === 0) return { staleAtMs: 0, expiresAtMs: freshUntilMs }
-    return { staleAtMs: freshUntilMs, expiresAtMs: expiresAt({ ttlMs: ttlMs + staleMs }, 0, clock) }
+    if (flight === undefined) this.#overtake(key)
+    else if (!flight.mayKeep) return false
+    const done = this.#step(false, nowMs, key, (shelf) =>
+      shelf.put(key, stored, size, expiresAtMs, extras.tags),
+    )
+    if (done) this.#counts.sets++
+    else this.#counts.refused++
+    this.#announcements.operation('set', key, done ? 'set' : 'refused')
+    return done
   }
 
   #load(key: string, load: Loader<V>, options: LoadOptions): Flight<V> {
@@ -405,22 +430,17 @@ export class PersistentCache<V> {
     const beganAt = monotonicMs()
     counts.started++
     counts.running++
-    const flight: Flight<V> = new Flight(options.tags ?? [], async (signal) => {
-      const context = { cache: this.directory, key }
+    const its = { ...options, tags: [...(options.tags ?? [])] }
+    const flight = new Flight<V>(its.tags)
+    this.#flights.set(key, flight)
+    flight.begin(async (signal) => {
       try {
-        const value = await loads.tracePromise(async () => await load(signal), context)
-        if (flight.mayKeep && value !== undefined && this.#shelf !== undefined) {
-          this.#set(key, value, options, monotonicMs() - beganAt)
+        const value = await this.#call(key, load, its, flight, signal)
+        if (value !== undefined && this.#shelf !== undefined && flight.mayKeep) {
+          this.#keep(key, value, its, monotonicMs() - beganAt, flight)
           await this.#shelf?.pass()
         }
         return value
-      } catch (error) {
-        if (flight.aborted) counts.aborted++
-        else {
-          counts.failed++
-          if (flight.mayKeep) this.#keepFailure(key, error, options)
-        }
-        throw error
       } finally {
         const tookMs = monotonicMs() - beganAt
         counts.running--
@@ -429,18 +449,60 @@ export class PersistentCache<V> {
         if (this.#flights.get(key) === flight) this.#flights.delete(key)
       }
     })
-    this.#flights.set(key, flight)
     return flight
   }
 
-  #keepFailure(key: string, error: unknown, options: LoadOptions): void {
+  async #call(
+    key: string,
+    load: Loader<V>,
+    options: LoadOptions,
+    flight: Flight<V>,
+    signal: AbortSignal,
+  ): Promise<V> {
+    const counts = this.#counts.loads
+    try {
+      const context = { cache: this.directory, key }
+      return await loads.tracePromise(async () => await load(signal), context)
+    } catch (error) {
+      if (flight.aborted) {
+        counts.aborted++
+      } else {
+        counts.failed++
+        this.#keepFailure(key, error, options, flight)
+      }
+      throw error
+    }
+  }
+
+  /** Keeps what was loaded. */
+  #keep(key: string, value: V, options: LoadOptions, loadMs: number, flight: Flight<V>): void {
+    try {
+      this.#set(key, value, options, loadMs, flight)
+    } catch (error) {
+      // Nobody waits for what is loaded in the background.
+      if (flight.detached) this.#announcements.error(error)
+      throw error
+    }
+  }
+
+  /** Keeps the error of a load; it is thrown in any case, and what is wrong with keeping it is told. */
+  #keepFailure(key: string, error: unknown, options: LoadOptions, flight: Flight<V>): void {
     const { errorTtlMs = this.#options.errorTtlMs, tags = [] } = options
     if (errorTtlMs === 0) return
-    // What is stale is better than an error.
-    if (this.#with(false, (shelf) => shelf.find(key) !== NO_ENTRY)) return
-    const { expiresAtMs } = this.#times(errorTtlMs, 0)
-    const extras = { staleAtMs: 0, tags: tags.map(encodeTag), loadMs: 0, isFailure: true }
-    this.#put(key, encodeFailure(error), extras, expiresAtMs)
+    try {
+      const nowMs = this.#options.clock()
+      const { expiresAtMs } = timesOf(errorTtlMs, 0, nowMs)
+      const extras = { staleAtMs: 0, tags: tags.map(encodeTag), loadMs: 0, isFailure: true }
+      const stored = encodeEntry(encodeFailure(error), extras)
+      if (!flight.mayKeep) return
+      this.#step(undefined, nowMs, key, (shelf) => {
+        // What is stale is better than an error.
+        if (shelf.find() !== NO_ENTRY) return
+        shelf.put(key, stored, valueSize(stored), expiresAtMs, extras.tags)
+      })
+    } catch (thrown) {
+      if (thrown !== this.#broken) this.#announcements.error(thrown)
+    }
   }
 
   /** Keeps a load that is under way from overwriting what happens to its key now; who asks next gets another. */
@@ -456,87 +518,118 @@ export class PersistentCache<V> {
     if (this.#shelf?.takeStall() === true) this.#chores.catchUp()
   }
 
-  /** Does something with the shelf; where that cannot be used, answers `otherwise`. */
-  #with<T>(otherwise: T, use: (shelf: Shelf) => T): T {
+  /**
+   * The moment, where anything expires; NaN where nothing does, so that time costs nothing. Whatever the clock does to
+   * the cache has been done when this answers.
+   */
+  #now(): number {
+    return this.#shelf?.mayExpire === true ? this.#options.clock() : Number.NaN
+  }
+
+  /**
+   * Makes one step with the shelf, in which no code of the caller's runs; where there is no shelf, or it fails,
+   * answers `otherwise`.
+   *
+   * @param nowMs from `#now`, or the clock
+   * @param key what `use` looks for
+   * @throws TypeError, RangeError for a key that is none, before anything has changed
+   */
+  #step<T>(otherwise: T, nowMs: number, key: string | undefined, use: (shelf: Shelf) => T): T {
     if (this.#broken !== undefined) throw this.#broken
     const shelf = this.#shelf
     if (shelf === undefined) return otherwise
+    shelf.nowMs = nowMs
+    if (key !== undefined) shelf.seek(key)
     try {
       return use(shelf)
     } catch (error) {
-      if (isCallersMistake(error)) throw error
       this.#fail(shelf, error)
       if (this.#options.strict) throw error
       return otherwise
     }
   }
 
-  async #openShelf(): Promise<Shelf> {
+  async #openShelf(nowMs: number): Promise<Shelf> {
     // Safety: the shelf knows bytes; the value encoding it has is only for the marker.
     const options = this.#options as ResolvedCacheOptions<unknown>
-    return await Shelf.open(this.directory, options, this.#environment, {
-      leaving: (shelf, entry, why) => this.#leaving(shelf, entry, why),
-      failed: (shelf, error) => this.#fail(shelf, error),
-      hindered: (error) => this.#tell(error),
-    })
-  }
-
-  #leaving(shelf: Shelf, entry: Entry, why: Departure): void {
-    this.#counts.evictions[why]++
-    const name = why === 'expired' ? 'expire' : 'evict'
-    const isHeard = this.#events.listenerCount(name) > 0
-    if (!(isHeard || operations.hasSubscribers)) return
-    const key = shelf.keyOf(entry)
-    this.#publish('evict', key, why)
-    if (why === 'expired') this.#events.emit('expire', key)
-    else this.#events.emit('evict', key, why)
+    const listener = {
+      leaving: (shelf: Shelf, entry: Entry, why: Departure) => {
+        this.#counts.evictions[why]++
+        if (this.#announcements.hearsOf(why)) this.#announcements.left(shelf.keyOf(entry), why)
+      },
+      failed: (shelf: Shelf, error: Error) => this.#fail(shelf, error),
+      hindered: (error: unknown) => this.#announcements.error(error),
+    }
+    return await Shelf.open(this.directory, options, this.#environment, listener, nowMs)
   }
 
   /** Goes on without the directory, and tries to empty it and open it anew. */
   #fail(shelf: Shelf, error: unknown): void {
     if (this.#shelf !== shelf) {
       // What fails while it is closed is told; what fails again after it has failed is not.
-      if (this.#closing !== undefined) this.#tell(error)
+      if (this.#closing !== undefined) this.#announcements.error(error)
       return
     }
     this.#shelf = undefined
     if (this.#options.strict) this.#broken = asError(error)
-    this.#tell(error)
+    this.#announcements.error(error)
+    this.#mustEmpty = true
     this.#mending = (async () => {
       await shelf.abandon()
-      if (!this.#options.strict) await this.#mend(true)
+      if (!this.#options.strict) await this.#mend()
       this.#mending = undefined
     })()
   }
 
   /** Opens the directory again, emptied where that is needed; where it cannot be, does without it for a while. */
-  async #mend(mustEmpty: boolean): Promise<void> {
+  async #mend(): Promise<void> {
     try {
-      if (mustEmpty) emptyDirectory(this.#environment, this.directory)
-      this.#shelf = await this.#openShelf()
-      if (mustEmpty) this.#counts.emptied++
+      const nowMs = this.#unasked(this.#options.clock)
+      if (nowMs === undefined || this.#closing !== undefined) return
+      if (this.#mustEmpty) emptyDirectory(this.#environment, this.directory)
+      this.#shelf = await this.#openShelf(nowMs)
+      if (this.#mustEmpty) this.#counts.emptied++
+      this.#mustEmpty = false
     } catch (error) {
-      if (!mustEmpty && isDamage(error)) {
-        this.#tell(error)
-        await this.#mend(true)
-      } else {
-        // Why it cannot be used has been told.
-        this.#retryAtMs = monotonicMs() + RETRY_MS
-      }
+      // Why it cannot be used has been told.
+      if (this.#mustEmpty || !isDamage(error)) return
+      this.#announcements.error(error)
+      this.#mustEmpty = true
+      await this.#mend()
+    } finally {
+      this.#retryAtMs = monotonicMs() + RETRY_MS
     }
   }
 
   #tidy(): void {
     if (this.#shelf !== undefined) {
-      this.#with(undefined, (shelf) => shelf.tidy())
+      const nowMs = this.#unasked(() => this.#now())
+      const shelf = this.#shelf
+      if (nowMs === undefined || shelf === undefined) return
+      shelf.nowMs = nowMs
+      try {
+        shelf.tidy()
+      } catch (error) {
+        this.#fail(shelf, error)
+      }
     } else if (
       !this.#options.strict &&
       this.#mending === undefined &&
       monotonicMs() >= this.#retryAtMs
     ) {
-      this.#mending = this.#mend(false).finally(() => {
+      this.#mending = this.#mend().finally(() => {
         this.#mending = undefined
       })
+    }
+  }
+
+  /** Asks a clock where no caller waits for what it throws: that is told, and `undefined` answered. */
+  #unasked(clock: () => number): number | undefined {
+    try {
+      return clock()
+    } catch (error) {
+      this.#announcements.error(error)
+      return undefined
     }
   }
 
@@ -545,27 +638,39 @@ export class PersistentCache<V> {
     const open = this.#shelf
     this.#shelf = undefined
     await this.#mending
-    const mended = this.#shelf
+    const shelf = open ?? this.#shelf
     this.#shelf = undefined
+    if (shelf === undefined) return
+    // Without a clock what has expired since the last step is kept.
+    const nowMs = this.#unasked(this.#options.clock)
+    if (nowMs !== undefined) shelf.nowMs = nowMs
     try {
-      await (open ?? mended)?.close()
+      await shelf.close()
     } catch (error) {
       if (this.#options.strict) throw error
-      this.#tell(error)
+      this.#announcements.error(error)
     }
   }
+}
 
-  #publish(operation: CacheMessage['operation'], key: string | undefined, outcome: string): void {
-    if (!operations.hasSubscribers) return
-    const message: CacheMessage = { cache: this.directory, operation, key, outcome }
-    operations.publish(message)
-  }
+/** What was found of a key: a value, or the error of a load that has failed. */
+type Decoded<V> =
+  | { readonly value: V; readonly failure: undefined }
+  | { readonly value: undefined; readonly failure: Error }
 
-  #tell(error: unknown): void {
-    const told = asError(error)
-    if (this.#events.listenerCount('error') > 0) this.#events.emit('error', told)
-    else process.emitWarning(told)
-  }
+/** Whether what was found has turned stale. What turns stale expires too, so that the moment is known then. */
+function isStale({ head }: Shelf, nowMs: number): boolean {
+  return head.staleAtMs !== 0 && !(head.staleAtMs > nowMs)
+}
+
+/** When something turns stale and when it expires; 0 is never, or for staleness not before it expires. */
+function timesOf(ttlMs: number, staleMs: number, nowMs: number) {
+  if (ttlMs === 0) return { staleAtMs: 0, expiresAtMs: 0 }
+  const clock = (): number => nowMs
+  const freshUntilMs = expiresAt({ ttlMs }, 0, clock)
+  if (freshUntilMs === 0 || staleMs === 0) return { staleAtMs: 0, expiresAtMs: freshUntilMs }
+  const expiresAtMs = expiresAt({ ttlMs: ttlMs + staleMs }, 0, clock)
+  return { staleAtMs: freshUntilMs, expiresAtMs: expiresAtMs === 0 ? MAX_UINT48 : expiresAtMs }
 }
 
 function checkOptions(options: LoadOptions, known: readonly string[], what: string): void {
@@ -583,14 +688,13 @@ function isCallersMistake(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError
 }
 
-/** What stands in the way of using a directory that is no other's; emptying it may help. */
-function isDamage(error: unknown): boolean {
-  return !(
-    error instanceof StoreError &&
-    ['FIRKIN_LOCKED', 'FIRKIN_LOCK_UNAVAILABLE', 'FIRKIN_EXISTS'].includes(error.code)
-  )
-}
+/** What is in the way of a directory for as long as others want it, and says nothing of what is in it. */
+const PASSING = ['EACCES', 'EAGAIN', 'EBUSY', 'EMFILE', 'ENFILE', 'ENOMEM', 'EPERM', 'EROFS']
 
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new StoreError('FIRKIN_IO_FAILED', String(error))
+/** Whether what stands in the way of using a directory that is no other's may be helped by emptying it. */
+function isDamage(error: unknown): boolean {
+  if (!(error instanceof StoreError)) return true
+  const code = errorCode(error.cause)
+  if (code !== undefined && PASSING.includes(code)) return false
+  return !['FIRKIN_LOCKED', 'FIRKIN_LOCK_UNAVAILABLE', 'FIRKIN_EXISTS'].includes(error.code)
 }

@@ -1,3 +1,5 @@
+import { StoreError } from '../errors.ts'
+
 /** An error as a cache keeps it. */
 interface StoredFailure {
   readonly name: string
@@ -5,17 +7,17 @@ interface StoredFailure {
   readonly code?: string | number
 }
 
-/** What is kept of an error. */
+/** So much of a message is kept, in characters. */
+const MAX_LENGTH = 64 * 1024
+
+/** What is kept of whatever a loader threw; never throws itself. */
 export function encodeFailure(error: unknown): string {
-  if (!(error instanceof Error)) {
-    return JSON.stringify({ name: 'Error', message: String(error) } satisfies StoredFailure)
+  const code = read(error, 'code')
+  const stored: StoredFailure = {
+    name: nameOf(error),
+    message: describe(error),
+    ...((typeof code === 'string' || typeof code === 'number') && { code }),
   }
-  const { name, message } = error
-  const code = 'code' in error ? error.code : undefined
-  const stored: StoredFailure =
-    typeof code === 'string' || typeof code === 'number'
-      ? { name, message, code }
-      : { name, message }
   return JSON.stringify(stored)
 }
 
@@ -26,4 +28,43 @@ export function decodeFailure(text: string): Error {
   const error = new Error(message)
   error.name = name
   return code === undefined ? error : Object.assign(error, { code })
+}
+
+/** Whatever was thrown, as an error. */
+export function asError(thrown: unknown): Error {
+  return isError(thrown) ? thrown : new StoreError('FIRKIN_IO_FAILED', describe(thrown))
+}
+
+/** The message of whatever was thrown; never throws itself. */
+export function describe(thrown: unknown): string {
+  try {
+    const message = isError(thrown) ? thrown.message : thrown
+    return String(message).slice(0, MAX_LENGTH)
+  } catch {
+    // An object without a prototype, a revoked proxy, or a getter or `toString` that throws.
+    return `Thrown was what has no text: ${typeof thrown}`
+  }
+}
+
+function nameOf(thrown: unknown): string {
+  const name = isError(thrown) ? read(thrown, 'name') : undefined
+  return typeof name === 'string' ? name.slice(0, MAX_LENGTH) : 'Error'
+}
+
+function isError(thrown: unknown): thrown is Error {
+  try {
+    return thrown instanceof Error
+  } catch {
+    return false
+  }
+}
+
+/** A property of whatever was thrown; `undefined` where it cannot be read. */
+function read(thrown: unknown, name: string): unknown {
+  try {
+    if (typeof thrown !== 'object' || thrown === null) return undefined
+    return Reflect.get(thrown, name)
+  } catch {
+    return undefined
+  }
 }

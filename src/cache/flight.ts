@@ -16,12 +16,14 @@ export class Flight<V> {
   readonly tags: readonly string[]
   readonly #controller = new AbortController()
   readonly #result: Promise<V>
+  #settle: (result: Promise<V>) => void = () => undefined
   #waiterCount = 0
 
-  /** @param load begins at once; an error that it throws is a rejection */
-  constructor(tags: readonly string[], load: Loader<V>) {
+  constructor(tags: readonly string[]) {
     this.tags = tags
-    this.#result = (async () => await load(this.#controller.signal))()
+    this.#result = new Promise((resolve) => {
+      this.#settle = resolve
+    })
     // Whoever waits has a promise of his own; nobody may be left.
     this.#result.catch(() => undefined)
   }
@@ -34,6 +36,16 @@ export class Flight<V> {
   /** Whether what is loaded may be kept. */
   get mayKeep(): boolean {
     return !(this.overtaken || this.aborted)
+  }
+
+  /** Whether the load goes on whoever waits. */
+  get detached(): boolean {
+    return this.#waiterCount === Number.POSITIVE_INFINITY
+  }
+
+  /** Calls the loader, once others can find this flight: it may ask for the same key. An error it throws is a rejection. */
+  begin(load: Loader<V>): void {
+    this.#settle((async () => await load(this.#controller.signal))())
   }
 
   /** Keeps the load from being aborted, whoever waits. */
@@ -53,11 +65,42 @@ export class Flight<V> {
         reject(signal.reason)
       }
     })
-    signal.addEventListener('abort', leave, { once: true })
+    const stay = onAbort(signal, leave)
     try {
       return await Promise.race([this.#result, left])
     } finally {
-      signal.removeEventListener('abort', leave)
+      stay()
     }
   }
+}
+
+/** What is to be called when a signal fires: each has one listener, however many wait by it. */
+const waiting = new WeakMap<AbortSignal, Waiting>()
+
+interface Waiting {
+  readonly calls: Set<() => void>
+  readonly listener: () => void
+}
+
+/** Has `call` called when `signal` fires; answers what prevents that. */
+function onAbort(signal: AbortSignal, call: () => void): () => void {
+  const { calls, listener } = waiting.get(signal) ?? listenTo(signal)
+  calls.add(call)
+  return () => {
+    if (!calls.delete(call) || calls.size > 0) return
+    signal.removeEventListener('abort', listener)
+    waiting.delete(signal)
+  }
+}
+
+function listenTo(signal: AbortSignal): Waiting {
+  const calls = new Set<() => void>()
+  const listener = (): void => {
+    waiting.delete(signal)
+    for (const call of calls) call()
+  }
+  const its: Waiting = { calls, listener }
+  waiting.set(signal, its)
+  signal.addEventListener('abort', listener, { once: true })
+  return its
 }

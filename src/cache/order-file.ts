@@ -35,6 +35,8 @@ interface OrderHead {
   /** The store's next sequence: nothing was written behind the order. */
   readonly sequence: number
   readonly tagCount: number
+  /** What the records of tags take; files of older versions do not say it, and are not used. */
+  readonly tagBytes?: number
   readonly order: OrderMeta
   /** The CRC-32 of each page. */
   readonly pages: readonly number[]
@@ -43,8 +45,9 @@ interface OrderHead {
 /** What an order's file holds. */
 export interface KnownOrder {
   readonly order: Order
-  /** How many tags the store has a record of. */
+  /** How many tags the store has a record of, and the bytes of these. */
   readonly tagCount: number
+  readonly tagBytes: number
 }
 
 const PREFIX_SIZE = 8
@@ -52,13 +55,14 @@ const PREFIX_SIZE = 8
 const MAX_HEAD_SIZE = 64 * 1024 * 1024
 
 /** Writes the order of a cache that is about to be closed. */
-export function writeOrder(engine: Engine, order: Order, tagCount: number): void {
+export function writeOrder(engine: Engine, { order, tagCount, tagBytes }: KnownOrder): void {
   const { files, directory, storeId } = engine.segments.home
   const head: OrderHead = {
     byteOrder: endianness(),
     storeId: Buffer.from(storeId).toString('hex'),
     sequence: engine.nextSequence,
     tagCount,
+    tagBytes,
     order: order.meta,
     pages: Array.from(order.pages(), checksumOf),
   }
@@ -113,7 +117,7 @@ function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined 
   segments.closeAlong(reader)
   const head = reader.readHead()
   if (
-    head === undefined ||
+    head?.tagBytes === undefined ||
     head.byteOrder !== endianness() ||
     head.storeId !== Buffer.from(segments.home.storeId).toString('hex') ||
     head.sequence !== engine.nextSequence
@@ -124,6 +128,7 @@ function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined 
   return {
     order: Order.restore({ ...head.order, policy }, reader.source(head.pages)),
     tagCount: head.tagCount,
+    tagBytes: head.tagBytes,
   }
 }
 

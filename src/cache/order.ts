@@ -30,6 +30,8 @@ export class Order {
   readonly #queue: Queue
   /** Where the hand goes on; at the oldest entry where there is none. */
   #hand: Entry
+  /** Whether the queue was found to lead nowhere. */
+  #isBroken = false
 
   constructor(policy: CachePolicy, queue = new Queue(), hand: Entry = NO_ENTRY) {
     this.#policy = policy
@@ -47,6 +49,16 @@ export class Order {
 
   get byteSize(): number {
     return this.#queue.byteSize
+  }
+
+  /** Whether a part of the order was lost with the disk: what it knows is not all there is. */
+  get isBroken(): boolean {
+    return this.#isBroken || this.#queue.isBroken
+  }
+
+  /** Reads what has not been touched since the order was restored. */
+  load(): void {
+    for (const page of this.#queue.pages()) void page
   }
 
   /** The bytes of the queue's pages. */
@@ -92,6 +104,7 @@ export class Order {
     if (queue.markOf(entry) === UNLISTED) {
       // The links led out of the queue: a part of it was lost with the disk.
       this.clear()
+      this.#isBroken = true
       return NO_ENTRY
     }
     if (this.#policy === 'sieve') this.#hand = queue.newerThan(entry)
@@ -99,8 +112,9 @@ export class Order {
     return entry
   }
 
-  /** Forgets the whole order. */
+  /** Forgets the whole order, which is then not broken. */
   clear(): void {
+    this.#isBroken = false
     this.#queue.clear()
     this.#hand = NO_ENTRY
   }

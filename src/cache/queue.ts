@@ -11,7 +11,7 @@
  * - The queue may know entries that the keydir has forgotten; such a number may even have been given to another key.
  *   Whoever takes an entry from the queue asks the keydir whether it is one.
  * - A restored page is asked for when it is first touched. Where one is missing the links lead nowhere; the
- *   queue is then emptied, and its entries are taken for new when they are next met.
+ *   queue is then broken, and is to be cleared and filled anew.
  */
 
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
@@ -54,6 +54,9 @@ interface Page {
 export class Queue {
   readonly #pages: (Page | undefined)[] = []
   #source: PageSource | undefined
+  /** How many pages the source is to have. */
+  #storedCount = 0
+  #isBroken = false
   #newest: Entry = NO_ENTRY
   #oldest: Entry = NO_ENTRY
 
@@ -63,12 +66,18 @@ export class Queue {
     queue.#newest = newest
     queue.#oldest = oldest
     queue.#source = source
+    queue.#storedCount = pageCount
     for (let index = 0; index < pageCount; index++) queue.#pages.push(undefined)
     return queue
   }
 
   get oldest(): Entry {
     return this.#oldest
+  }
+
+  /** Whether a restored page could not be had. */
+  get isBroken(): boolean {
+    return this.#isBroken
   }
 
   get byteSize(): number {
@@ -127,6 +136,8 @@ export class Queue {
   clear(): void {
     this.#pages.length = 0
     this.#source = undefined
+    this.#storedCount = 0
+    this.#isBroken = false
     this.#newest = NO_ENTRY
     this.#oldest = NO_ENTRY
   }
@@ -150,7 +161,9 @@ export class Queue {
     const known = this.#pages[index]
     if (known !== undefined) return known
     for (let next = this.#pages.length; next < index; next++) this.#pages.push(undefined)
-    const page = pageOver(this.#source?.(index) ?? new Uint8Array(QUEUE_PAGE_SIZE))
+    const stored = this.#source?.(index)
+    if (stored === undefined && index < this.#storedCount) this.#isBroken = true
+    const page = pageOver(stored ?? new Uint8Array(QUEUE_PAGE_SIZE))
     this.#pages[index] = page
     return page
   }

@@ -28,7 +28,9 @@ export interface RoomHome {
   readonly hints: Hints
   readonly maxBytes: number
   readonly segmentBytes: number
-  /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where none is known. */
+  /** What of the segments' live bytes are tags' records: they go when they are cleaned, and are never copied. */
+  tagBytes(): number
+  /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where there is none. */
   giveUp(): number
 }
 
@@ -57,8 +59,6 @@ export class Room {
   #total = 0
   /** What has been reserved ahead. */
   #credit = 0
-  /** How much more is live than fits; the order could not say what to give up. */
-  #excess = 0
 
   constructor(home: RoomHome) {
     this.#home = home
@@ -70,11 +70,6 @@ export class Room {
   /** How much may still be written. */
   get free(): number {
     return this.#limit - this.#total
-  }
-
-  /** Whether more is live than fits. */
-  get isTight(): boolean {
-    return this.#excess > 0
   }
 
   /** Finds room for a record of `size` bytes; false where there is none to be had. */
@@ -107,6 +102,16 @@ export class Room {
       if (this.#total < MIN_TIDY || this.#liveBytes() * 2 > this.#total) return
       const done = cleaner.advance(left)
       if (done === 0) return
+      left -= done
+    }
+    this.#measure()
+  }
+
+  /** Cleans so many bytes, whatever is free. */
+  clean(bytes: number): void {
+    for (let left = bytes; left > 0; ) {
+      const done = this.#home.cleaner.advance(left)
+      if (done === 0) break
       left -= done
     }
     this.#measure()
@@ -147,11 +152,11 @@ export class Room {
   #giveUp(need: number): void {
     const { giveUp } = this.#home
     const room = this.#limit - this.#headroom
-    this.#excess = this.#liveBytes() + need - (room - Math.floor(room * DEAD_SHARE))
-    while (this.#excess > 0) {
+    let excess = this.#liveBytes() + need - (room - Math.floor(room * DEAD_SHARE))
+    while (excess > 0) {
       const size = giveUp()
       if (size === 0) return
-      this.#excess -= size
+      excess -= size
     }
   }
 
@@ -167,6 +172,6 @@ export class Room {
   #liveBytes(): number {
     let bytes = 0
     for (const { usage } of this.#home.engine.segments.all) bytes += usage.liveBytes
-    return bytes
+    return bytes - this.#home.tagBytes()
   }
 }

@@ -1,10 +1,15 @@
 /**
  * A cache's directory while it is open: entries as bytes, on top of the engine of a store.
  *
- * put:  room -> engine -> order
+ * put:  room -> engine -> order, tags
  * find: engine -> head -> stale tags -> order
  * open: marker -> store -> order -> trim
  * close: trim -> order's file -> store
+ *
+ * Invariants
+ * - No code of the caller's runs in here: not even the clock, whose last answer is `nowMs`.
+ * - The order knows every entry. Where it was lost, by a kill or with a part of its file, entries are put in the order
+ *   of their records, so that what was written last stays longest.
  *
  * The store never syncs, seals and merges as the cleaner says, and keeps what it forgets for as long as the oldest
  * segment has it. So two rules hold for what a killed process leaves:
@@ -21,6 +26,7 @@ import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import type { Group } from '../group.ts'
 import { type Entry, type KnownKeydir, NO_ENTRY } from '../keydir/keydir.ts'
 import type { Labour } from '../merge/thread.ts'
+import { RankSort } from '../rank-sort.ts'
 import { Store } from '../store.ts'
 import { monotonicMs } from '../time.ts'
 import { Cleaner } from './cleaner.ts'
@@ -31,12 +37,12 @@ import type { ResolvedCacheOptions } from './options.ts'
 import { Order } from './order.ts'
 import { readOrder, removeOrder, writeOrder } from './order-file.ts'
 import { Room } from './room.ts'
-import { invalidatedAt, isTagKey, seekTag } from './tags.ts'
+import { invalidatedAt, isTagKey, seekTag, TagIndex } from './tags.ts'
 
 /** Why an entry left unasked. */
-export type Departure = 'size' | 'count' | 'invalidated' | 'expired'
+export type Departure = 'size' | 'count' | 'invalidated' | 'expired' | 'undecodable'
 
-/** What a shelf tells. */
+/** What a shelf tells; who listens only takes note, and changes nothing. */
 export interface ShelfListener {
   /** An entry is about to leave; `shelf.keyOf` still knows its key. */
   leaving(shelf: Shelf, entry: Entry, why: Departure): void
@@ -54,8 +60,22 @@ const SWEEP_MS = 4
 const TIDY_BYTES = 1024 * 1024
 
 const NOTHING = Buffer.alloc(0)
+/** The tags that are invalidated may take this share of the budget; those beyond it are cleaned away. */
+const TAG_SHARE = 1 / 16
+/** What a tag's record takes in the keydir, about. */
+const TAG_MEMORY_BYTES = 48
+/** So many bytes are cleaned for each that a tag takes, once they take their share. */
+const TAG_PACE = 32
+/** Ranks of entries are numbers of so many bits. */
+const RANK_BITS = 32
 /** A moment that is always past: a record that has expired then hides what is older, and is not there itself. */
 const LONG_AGO = 1
+
+/** The moment, as the clock last told it. */
+interface Moment {
+  /** Milliseconds since 1970. NaN where nothing that is kept expires: then nothing has. */
+  nowMs: number
+}
 
 /** Entries as bytes, in one directory. */
 export class Shelf {
@@ -71,9 +91,13 @@ export class Shelf {
   readonly #cleaner: Cleaner
   readonly #hints: Hints
   readonly #room: Room
-  /** Entries below this sequence may be unknown to the order. */
-  readonly #orderedFrom: number
-  #tagCount: number
+  readonly #moment: Moment
+  readonly #tags = new TagIndex(() => this.#cleaner.oldestSequence)
+  /** Records below this sequence may have tags that the index does not know. */
+  #indexedFrom: number
+  #tagCount = 0
+  /** The bytes of the tags' records. */
+  #tagBytes = 0
   #group: Group | undefined
   #sweepPlace = 0
   #isStalled = false
@@ -84,7 +108,9 @@ export class Shelf {
     options: ResolvedCacheOptions<unknown>,
     listener: ShelfListener,
     labour: Labour,
+    moment: Moment,
   ) {
+    this.#moment = moment
     this.#store = store
     this.#engine = engine
     this.#ordered = engine.keydir
@@ -93,17 +119,21 @@ export class Shelf {
     const { recovery } = store.stats()
     const known = readOrder(engine, recovery, options.policy)
     this.#order = known?.order ?? new Order(options.policy)
-    this.#tagCount = known?.tagCount ?? 0
-    this.#orderedFrom = known === undefined && recovery.source !== 'new' ? engine.nextSequence : 0
+    this.#indexedFrom = recovery.source === 'new' ? 0 : engine.nextSequence
     this.#hints = new Hints(engine, labour, (error) => listener.hindered(error))
     this.#cleaner = new Cleaner(engine, {
       keeps: (entry, fields, page) => this.#keeps(entry, fields, page),
-      moved: (size) => this.#room.grow(size),
+      moved: (size) => {
+        this.#room.grow(size)
+        this.#noteTags(this.head.tags, engine.nextSequence - 1)
+      },
       deleted: (segment) => {
         this.#hints.forget(segment)
         this.#room.shrink(segment.usage.size)
       },
     })
+    if (known === undefined) this.#reorder()
+    else ({ tagCount: this.#tagCount, tagBytes: this.#tagBytes } = known)
     this.#room = new Room({
       engine,
       order: this.#order,
@@ -111,6 +141,7 @@ export class Shelf {
       hints: this.#hints,
       maxBytes: options.maxBytes,
       segmentBytes: options.segmentBytes,
+      tagBytes: () => this.#tagBytes,
       giveUp: () => this.#giveUpNext('size'),
     })
     // A damaged checkpoint that opening did without has cost nothing.
@@ -120,8 +151,9 @@ export class Shelf {
   }
 
   /**
-   * Opens the cache in a directory, and creates it where there is none.
+   * Opens the cache in a directory, and creates it where there is none; within its limits, whatever is there.
    *
+   * @param nowMs the moment by the clock
    * @throws {@link StoreError} as {@link open}, and FIRKIN_EXISTS for the directory of a store that is no cache's
    */
   static async open(
@@ -129,8 +161,10 @@ export class Shelf {
     options: ResolvedCacheOptions<unknown>,
     { files, lock, labour, loop = systemLoop }: CacheEnvironment,
     listener: ShelfListener,
+    nowMs: number,
   ): Promise<Shelf> {
     claimDirectory(files, directory, options.valueEncoding)
+    const moment: Moment = { nowMs }
     const taken: Engine[] = []
     let shelf: Shelf | undefined
     const store = await Store.open(
@@ -139,7 +173,7 @@ export class Shelf {
         keydir: 'hash',
         sync: 'never',
         maxSegmentBytes: options.segmentBytes,
-        clock: options.clock,
+        clock: () => moment.nowMs,
         lock,
         mapping: options.mapping,
         merge: { automatic: false },
@@ -161,13 +195,39 @@ export class Shelf {
     const [engine] = taken
     if (engine === undefined) throw new Error('The store has kept its engine')
     try {
-      shelf = new Shelf(store, engine, options, listener, labour)
+      shelf = new Shelf(store, engine, options, listener, labour, moment)
+      shelf.#giveUpWhile((count) => count > options.maxEntries)
       shelf.#room.force(0)
       return shelf
     } catch (error) {
       await store.close().catch(() => undefined)
       throw error
     }
+  }
+
+  /** Whether anything expires: what is done then is to know the moment. */
+  get mayExpire(): boolean {
+    const engine = this.#engine
+    try {
+      return engine.keydir.entries.expiringCount > 0
+    } catch (error) {
+      engine.reload(error)
+      return engine.keydir.entries.expiringCount > 0
+    }
+  }
+
+  set nowMs(nowMs: number) {
+    this.#moment.nowMs = nowMs
+  }
+
+  /** How many tags have a record that says when they were invalidated. */
+  get tagCount(): number {
+    return this.#tagCount
+  }
+
+  /** Rises with each record that is written: as long as it stays, each entry that is there is the same. */
+  get nextSequence(): number {
+    return this.#engine.nextSequence
   }
 
   /** How many entries there are; those that have expired count until they are swept. */
@@ -179,6 +239,7 @@ export class Shelf {
   get bytes(): { readonly live: number; readonly disk: number } {
     let live = 0
     for (const { usage } of this.#engine.segments.all) live += usage.liveBytes
+    live -= this.#tagBytes
     return { live, disk: this.#engine.segments.byteSize }
   }
 
@@ -187,17 +248,20 @@ export class Shelf {
     return this.#engine
   }
 
+  /** Makes a key the one that `find` and `discard` look for. @throws TypeError, RangeError for a key that is none */
+  seek(key: string): void {
+    this.#engine.key.encode(key)
+  }
+
   /**
-   * Finds an entry and reads its head; {@link NO_ENTRY} where it is not there, has expired or was invalidated.
+   * Finds the entry of the key that was sought and reads its head; {@link NO_ENTRY} where it is not there, has
+   * expired or was invalidated.
    *
-   * @throws TypeError, RangeError for a key that is none
    * @throws {@link CorruptionError}
    */
-  find(key: string): Entry {
+  find(): Entry {
     const engine = this.#engine
-    const nowMs = engine.moment()
-    engine.key.encode(key)
-    const entry = engine.lookup(nowMs)
+    const entry = engine.lookup(this.#moment.nowMs)
     if (entry === NO_ENTRY) return NO_ENTRY
     engine.read(engine.keydir, entry)
     const { head } = this
@@ -207,6 +271,12 @@ export class Shelf {
       return NO_ENTRY
     }
     return entry
+  }
+
+  /** Gives up the entry of the key that was sought, whose value is of no use. */
+  discard(): void {
+    const entry = this.#engine.lookup(this.#moment.nowMs)
+    if (entry !== NO_ENTRY) this.#giveUp(entry, 'undecodable')
   }
 
   /** When the entry that was found expires, in milliseconds since 1970; 0 where it never does. */
@@ -242,10 +312,16 @@ export class Shelf {
    * Puts an entry: its head and value as they are stored. False where it is too large; the key is then not there.
    *
    * @param size the bytes of `stored`
-   * @throws TypeError, RangeError for a key that is none
+   * @param tags those of its head
    * @throws {@link StoreError} FIRKIN_WRITE_FAILED
    */
-  put(key: string, stored: Uint8Array | string, size: number, expiresAtMs: number): boolean {
+  put(
+    key: string,
+    stored: Uint8Array | string,
+    size: number,
+    expiresAtMs: number,
+    tags: readonly Uint8Array[],
+  ): boolean {
     const engine = this.#engine
     engine.key.encode(key)
     const total = recordSize(engine.key.size, size, expiresAtMs !== 0)
@@ -255,8 +331,13 @@ export class Shelf {
     }
     if (this.#options.maxEntries !== Number.POSITIVE_INFINITY) this.#makeCountFor(key)
     engine.key.encode(key)
+    const before = engine.keydir.size
     this.#watch(engine.put(stored, size, expiresAtMs))
-    this.#order.use(engine.find())
+    const entry = engine.find()
+    // What the order knows by the number of a new entry is one that is not there any more.
+    if (engine.keydir.size > before) this.#order.forget(entry)
+    this.#order.use(entry)
+    if (tags.length > 0) this.#noteTags(tags, engine.keydir.entries.sequenceOf(entry))
     return true
   }
 
@@ -265,7 +346,7 @@ export class Shelf {
     const engine = this.#engine
     engine.key.encode(key)
     this.#reserve(recordSize(engine.key.size, 0, true))
-    const nowMs = engine.moment()
+    const { nowMs } = this.#moment
     engine.key.encode(key)
     const entry = engine.lookup(nowMs)
     if (entry !== NO_ENTRY) {
@@ -281,15 +362,26 @@ export class Shelf {
     return false
   }
 
-  /** Invalidates every entry with a tag that is there now, in constant time. */
+  /**
+   * Invalidates every entry with a tag that is there now, in constant time. Nothing is written where no record of the
+   * log can have the tag: not even one that was given up, and would be back after a kill.
+   */
   invalidate(tag: Uint8Array): void {
     const engine = this.#engine
+    const last = Math.max(this.#tags.lastOf(tag), this.#indexedFrom - 1)
+    if (last <= invalidatedAt(engine, tag) || last < this.#cleaner.oldestSequence) return
     seekTag(engine, tag)
-    this.#reserve(recordSize(engine.key.size, 0, false))
+    const size = recordSize(engine.key.size, 0, false)
+    this.#reserve(size)
     seekTag(engine, tag)
     const before = engine.keydir.size
     this.#watch(engine.put(NOTHING, 0, 0))
-    this.#tagCount += engine.keydir.size - before
+    if (engine.keydir.size === before) return
+    this.#tagCount++
+    this.#tagBytes += size
+    const taken = this.#tagBytes + this.#tagCount * TAG_MEMORY_BYTES
+    if (taken < this.#options.maxBytes * TAG_SHARE) return
+    this.#room.clean(TAG_PACE * (size + TAG_MEMORY_BYTES))
   }
 
   /** Removes everything at once. */
@@ -298,8 +390,12 @@ export class Shelf {
     engine.rotate()
     this.#cleaner.deleteAll()
     engine.rebuild()
-    this.#forgetOrder()
+    this.#order.clear()
+    this.#ordered = engine.keydir
+    this.#tags.clear()
+    this.#indexedFrom = 0
     this.#tagCount = 0
+    this.#tagBytes = 0
     this.#room.force(0)
   }
 
@@ -307,7 +403,7 @@ export class Shelf {
   tidy(): void {
     const engine = this.#engine
     const endsAt = monotonicMs() + SWEEP_MS
-    const nowMs = engine.options.clock()
+    const { nowMs } = this.#moment
     while (engine.keydir.entries.expiringCount > 0 && monotonicMs() < endsAt) {
       const next = engine.walk(this.#sweepPlace, SWEEP_ENTRIES, (entry) => {
         const expiresAtMs = engine.keydir.entries.expiresAtOf(entry)
@@ -329,7 +425,10 @@ export class Shelf {
       removeCheckpoint(engine.segments)
       if (!this.#room.force(0)) this.clear()
       engine.commits.flush()
-      writeOrder(engine, this.#order, this.#tagCount)
+      // What cannot be read of the order is known only now.
+      this.#order.load()
+      const order = this.#soundOrder()
+      writeOrder(engine, { order, tagCount: this.#tagCount, tagBytes: this.#tagBytes })
     } finally {
       await this.#store.close()
     }
@@ -360,22 +459,21 @@ export class Shelf {
     if (isTagKey(keydir.entries.keyView(entry))) {
       // Nothing that is left is so old.
       engine.expire(entry)
-      this.#tagCount = Math.max(0, this.#tagCount - 1)
+      this.#tagCount--
+      this.#tagBytes -= fields.size
       return false
     }
     const why = this.#reasonToLeave(entry, fields, page)
     if (why !== undefined) this.#giveUp(entry, why)
-    else if (!this.#order.knows(entry)) this.#order.use(entry)
     return why === undefined
   }
 
   #reasonToLeave(entry: Entry, fields: RecordFields, page: Page): Departure | undefined {
     const { expiresAtMs, size, valueAt } = fields
-    if (expiresAtMs !== 0 && expiresAtMs <= this.#options.clock()) return 'expired'
+    if (expiresAtMs !== 0 && expiresAtMs <= this.#moment.nowMs) return 'expired'
     this.head.read(page, valueAt)
     if (this.head.tags.length > 0 && this.#isInvalid(entry, this.head.tags)) return 'invalidated'
-    if (!this.#room.mayMove(size)) return 'size'
-    return this.#room.isTight && !this.#order.knows(entry) ? 'size' : undefined
+    return this.#room.mayMove(size) ? undefined : 'size'
   }
 
   #makeCountFor(key: string): void {
@@ -383,19 +481,26 @@ export class Shelf {
     if (this.count < this.#options.maxEntries) return
     engine.key.encode(key)
     if (engine.find() !== NO_ENTRY) return
-    while (this.count >= this.#options.maxEntries && this.#giveUpNext('count') > 0);
+    this.#giveUpWhile((count) => count >= this.#options.maxEntries)
   }
 
-  /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where none is known. */
+  #giveUpWhile(isTooMany: (count: number) => boolean): void {
+    while (isTooMany(this.count) && this.#giveUpNext('count') > 0);
+  }
+
+  /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where there is none. */
   #giveUpNext(why: Departure): number {
     const engine = this.#engine
-    // What the order does not know is older than all that it knows; the cleaner meets it first.
-    if (this.#orderedFrom > 0 && this.#cleaner.oldestSequence < this.#orderedFrom) return 0
     for (;;) {
-      const entry = this.#order.next()
-      if (entry === NO_ENTRY) return 0
+      const order = this.#soundOrder()
+      const entry = order.next()
+      if (entry === NO_ENTRY) {
+        if (order.isBroken) continue
+        return 0
+      }
       const isLive = engine.isLive(entry)
-      if (engine.keydir !== this.#ordered) return this.#forgetOrder()
+      // To say so, the keydir may have been loaded anew.
+      if (engine.keydir !== this.#ordered) continue
       const { entries } = engine.keydir
       if (!isLive || isTagKey(entries.keyView(entry))) continue
       const size = entries.sizeOf(entry)
@@ -404,11 +509,47 @@ export class Shelf {
     }
   }
 
-  /** Forgets an order that names the entries of a keydir which was loaded anew since. */
-  #forgetOrder(): 0 {
-    this.#ordered = this.#engine.keydir
+  /** The order, which knows every entry. */
+  #soundOrder(): Order {
+    if (this.#order.isBroken || this.#ordered !== this.#engine.keydir) this.#reorder()
+    return this.#order
+  }
+
+  /** Puts all entries in the order of their records, forgets what has expired, and counts the tags. */
+  #reorder(): void {
+    const engine = this.#engine
+    const { nowMs } = this.#moment
+    const sort = new RankSort()
+    const first = Math.min(this.#cleaner.oldestSequence, engine.nextSequence)
+    // More sequences than there are ranks share them.
+    const scale = Math.max(1, (engine.nextSequence - first) / 2 ** RANK_BITS)
+    let count = 0
+    for (let place = 0; place !== -1; ) {
+      if (place === 0) {
+        count = 0
+        this.#tagCount = 0
+        this.#tagBytes = 0
+        sort.begin(engine.keydir.size)
+      }
+      const { entries } = engine.keydir
+      place = engine.walk(place, SWEEP_ENTRIES, (entry) => {
+        const expiresAtMs = entries.expiresAtOf(entry)
+        if (expiresAtMs !== 0 && expiresAtMs <= nowMs) {
+          engine.expire(entry)
+        } else if (isTagKey(entries.keyView(entry))) {
+          this.#tagCount++
+          this.#tagBytes += entries.sizeOf(entry)
+        } else {
+          sort.pairs[count * 2] = Math.floor((entries.sequenceOf(entry) - first) / scale)
+          sort.pairs[count * 2 + 1] = entry
+          count++
+        }
+      })
+    }
+    sort.sort(count, bitLength((engine.nextSequence - first) / scale))
     this.#order.clear()
-    return 0
+    for (let at = 0; at < count; at++) this.#order.use(sort.pairs[at * 2 + 1] as Entry)
+    this.#ordered = engine.keydir
   }
 
   #giveUp(entry: Entry, why: Departure): void {
@@ -417,10 +558,19 @@ export class Shelf {
     this.#engine.expire(entry)
   }
 
+  #noteTags(tags: readonly Uint8Array[], sequence: number): void {
+    for (const tag of tags) this.#tags.note(tag, sequence)
+  }
+
   /** Hears of a group that cannot be written. */
   #watch(group: Group): void {
     if (group === this.#group) return
     this.#group = group
     group.promise.catch((error: Error) => this.#listener.failed(this, error))
   }
+}
+
+/** How many bits it takes to write numbers up to this one. */
+function bitLength(largest: number): number {
+  return Math.min(RANK_BITS, Math.ceil(Math.log2(largest + 1)))
 }

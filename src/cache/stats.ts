@@ -9,6 +9,8 @@ export interface CacheStats {
     readonly disk: number
     readonly limit: number
   }
+  /** Invalidated tags that are remembered, for entries that are older and may still have them. */
+  readonly tags: number
   /** Reads that found something fresh. */
   readonly hits: number
   readonly misses: number
@@ -27,6 +29,8 @@ export interface CacheStats {
     /** Because a tag of theirs was invalidated; counted when that is noticed. */
     readonly invalidated: number
     readonly expired: number
+    /** Because the value could not be decoded. */
+    readonly undecodable: number
   }
   readonly loads: {
     readonly started: number
@@ -52,7 +56,7 @@ export class Counts {
   refused = 0
   deletes = 0
   emptied = 0
-  readonly evictions = { size: 0, count: 0, invalidated: 0, expired: 0 }
+  readonly evictions = { size: 0, count: 0, invalidated: 0, expired: 0, undecodable: 0 }
   readonly loads = {
     started: 0,
     failed: 0,

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
+import { setImmediate } from 'node:timers/promises'
 import type { cacheStores } from 'undici'
 import { describe, expect, it } from 'vitest'
 import { FirkinCacheStore, type FirkinCacheStoreOptions } from '../../src/adapters/undici.ts'
@@ -289,6 +290,55 @@ describe('vary', () => {
 })
 
 describe('delete', () => {
+  it('keeps what is asked for again and again, however many URLs are deleted between', async () => {
+    await withStore(
+      async (store, clock) => {
+        const value = valueAt(clock.nowMs)
+        const body = Buffer.alloc(20_000)
+        for (let index = 0; index < 100; index++)
+          await write(store, keyOf(`/${index}`), value, [body])
+        let hits = 0
+
+        for (let round = 0; round < 1500; round++) {
+          if (store.get(keyOf(`/${round % 100}`)) !== undefined) hits++
+          for (let other = 0; other < 100; other++) {
+            store.delete(keyOf(`/deleted/${round}/${other}`, {}, 'POST'))
+          }
+          if (round % 10 === 0) await setImmediate()
+        }
+
+        expect(hits).toBe(1500)
+        expect(store.cache.stats()).toMatchObject({ tags: 0, entries: 200, evictions: { size: 0 } })
+      },
+      { maxSize: 8 * MIB },
+    )
+  })
+
+  it('does not keep what its clock deletes while it is kept', async () => {
+    await withDirectory(async (directory) => {
+      let reads = 0
+      let deletedAt = 0
+      const clock = (): number => {
+        if (++reads === deletedAt) store.delete(keyOf('/'))
+        return 1_000_000
+      }
+      const store: FirkinCacheStore = await FirkinCacheStore.open(directory, {
+        maxSize: MIB,
+        clock,
+      })
+
+      for (let at = 1; at <= 6; at++) {
+        reads = 0
+        deletedAt = at
+        await write(store, keyOf('/'), valueAt(1_000_000), BODY)
+        // A read of the clock that did not come deletes nothing.
+        expect(store.get(keyOf('/')) === undefined, `${at} of ${reads}`).toBe(at <= reads)
+        store.delete(keyOf('/'))
+      }
+      await store.close()
+    })
+  })
+
   it('deletes the responses to a URL, to all methods and headers, and no other', async () => {
     await withStore(async (store, clock) => {
       const vary = { accept: 'a' }

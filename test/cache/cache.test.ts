@@ -167,6 +167,7 @@ describe('a cache', () => {
     cache.get('a')
     cache.set('d', 'd')
     cache.set('d', 'again')
+    await Promise.resolve()
 
     expect(left.filter((key) => cache.peek(key) !== undefined)).toEqual(left)
     expect(cache.stats()).toMatchObject({ entries: 3, evictions: { count: 1 } })
@@ -225,8 +226,10 @@ describe('a cache', () => {
     cache.delete('b')
     cache.invalidateTags('t')
     cache.clear()
+    await Promise.resolve()
     diagnostics.unsubscribe('firkin-cache:operations', listen)
     cache.get('a')
+    await Promise.resolve()
 
     expect(told).toEqual([
       ['get', 'a', 'miss'],

@@ -75,6 +75,31 @@ describe('getOrSet', () => {
     })
   })
 
+  it('listens once to a signal that many wait by, and not at all when none is left', async () => {
+    await withCache(async (cache, source) => {
+      const controller = new AbortController()
+      const { signal } = controller
+      const added = vi.spyOn(signal, 'addEventListener')
+      const removed = vi.spyOn(signal, 'removeEventListener')
+      const asked = Array.from({ length: 50 }, (_, index) =>
+        cache.getOrSet(`key ${index % 25}`, source.load, { signal }),
+      )
+      for (let index = 0; index < 25; index++) source.give('value')
+
+      expect(new Set(await Promise.all(asked))).toEqual(new Set(['value']))
+      expect(added).toHaveBeenCalledTimes(1)
+      expect(removed).toHaveBeenCalledTimes(1)
+
+      const late = [1, 2, 3].map((key) => cache.getOrSet(`late ${key}`, source.load, { signal }))
+      const settled = Promise.allSettled(late)
+      controller.abort(new Error('enough'))
+      for (const each of await settled)
+        expect(each).toMatchObject({ reason: { message: 'enough' } })
+      expect(added).toHaveBeenCalledTimes(2)
+      expect(source.signals.slice(-3).every((its) => its.aborted)).toBe(true)
+    })
+  })
+
   it('throws what the loader throws, to all, and tries again', async () => {
     await withCache(async (cache, source) => {
       const asked = [1, 2].map(() => cache.getOrSet('key', source.load))

@@ -51,6 +51,7 @@ describe('a cache whose directory is in trouble', () => {
     const cache = await openInMemory<string>(files, TEXT)
     const errors = listen(cache)
     const read = Array.from({ length: 3000 }, (_, index) => cache.get(`key ${index}`))
+    await Promise.resolve()
 
     expect(read.every((value) => value === undefined || value === 'x'.repeat(100))).toBe(true)
     expect(errors).toHaveLength(1)
@@ -98,6 +99,26 @@ describe('a cache whose directory is in trouble', () => {
     expect(cache.stats()).toMatchObject({ entries: 0, refused: 1 })
     await cache.close()
   })
+
+  it.each(['EMFILE', 'EACCES'] as const)(
+    'loses nothing where %s is in the way for a moment',
+    async (code) => {
+      const files = new FaultyFiles(1)
+      const first = await openInMemory<string>(files, TEXT)
+      first.set('key', 'value')
+      await first.close()
+      files.fail({ kinds: ['open'], path: /MANIFEST$/, nth: 1, code })
+
+      const cache = await openInMemory<string>(files, TEXT)
+      const errors = listen(cache)
+      await vi.waitFor(() => expect(errors).toHaveLength(1))
+
+      expect(errors[0]?.cause).toMatchObject({ code })
+      expect(cache.get('key')).toBe('value')
+      expect(cache.stats().emptied).toBe(0)
+      await cache.close()
+    },
+  )
 
   it('never touches a store that is no cache', async () => {
     await withDirectory(async (directory) => {
@@ -238,6 +259,7 @@ describe('a strict cache', () => {
     expect(() => cache.set('key', 'value')).toThrow(
       expect.objectContaining({ code: 'FIRKIN_READ_FAILED' }),
     )
+    await Promise.resolve()
     expect(errors).toHaveLength(1)
     await cache.close()
   })
