@@ -17,6 +17,11 @@ export type SyncOption =
 
 /** Turns values into bytes or text, and back. */
 export interface ValueCodec<V> {
+  /**
+   * What the codec is known by, with its version, in up to 100 characters: a cache that was written by another one is emptied. Without a name
+   * it is known by the source text of its functions.
+   */
+  readonly name?: string
   /** What is stored. Bytes are copied before `put` returns. */
   encode(value: V): Uint8Array | string
   /** The value. `bytes` belongs to the receiver. */
@@ -141,7 +146,8 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly recovery?: RecoveryMode
   /**
-   * How long a put lives where it does not say itself, in milliseconds; 0 is for ever.
+   * How long a put lives where it does not say itself, in milliseconds; 0 is for ever, as are `Infinity` and what
+   * ends later than the format can say, in the year 10889.
    * @defaultValue 0
    */
   readonly ttlMs?: number
@@ -242,6 +248,7 @@ export interface ResolvedOptions<V> {
 
 const KIB = 1024
 const MIB = 1024 * KIB
+const MAX_CODEC_NAME_LENGTH = 100
 const GIB = 1024 * MIB
 /** The largest delay that a timer takes. */
 const MAX_DELAY_MS = 2 ** 31 - 1
@@ -319,7 +326,9 @@ export function resolveOptions<V, E extends KeyEncoding>(
     throw new TypeError("Option recovery 'salvage' writes; it excludes readOnly")
   }
   checkInteger(options.syncIntervalMs, 1, MAX_DELAY_MS, 'syncIntervalMs')
-  checkInteger(options.ttlMs, 0, Number.MAX_SAFE_INTEGER, 'ttlMs')
+  if (options.ttlMs !== Number.POSITIVE_INFINITY) {
+    checkInteger(options.ttlMs, 0, Number.MAX_VALUE, 'ttlMs')
+  }
   checkInteger(options.maxSegmentBytes, 64 * KIB, GIB, 'maxSegmentBytes')
   checkInteger(options.expiryIntervalMs, 1, MAX_DELAY_MS, 'expiryIntervalMs')
 
@@ -417,6 +426,15 @@ function checkValueEncoding(encoding: ValueEncoding<never> | ValueEncoding<unkno
   if (typeof encoding === 'object' && encoding !== null) {
     checkType(encoding.encode, 'function', 'valueEncoding.encode')
     checkType(encoding.decode, 'function', 'valueEncoding.decode')
+    const { name } = encoding
+    if (name !== undefined && typeof name !== 'string') {
+      throw new TypeError('Option valueEncoding.name must be a string')
+    }
+    if (name !== undefined && name.length > MAX_CODEC_NAME_LENGTH) {
+      throw new RangeError(
+        `Option valueEncoding.name has ${name.length} characters; the limit is ${MAX_CODEC_NAME_LENGTH}`,
+      )
+    }
   } else {
     checkChoice(encoding, ['buffer', 'utf8', 'json'], 'valueEncoding')
   }

@@ -3,9 +3,9 @@ import { checkNames, checkObject, shown } from './options.ts'
 
 /** How long a put lives. At most one of the two; without either, the store's `ttlMs` counts. */
 export interface PutOptions {
-  /** How long from now, in milliseconds, from 1; `Infinity` is for ever. */
+  /** How long from now, in milliseconds, from 1; what ends later than the format can say, the year 10889, is for ever. */
   readonly ttlMs?: number
-  /** Until when, in milliseconds since 1970; `Infinity` is for ever. What is past is not there. */
+  /** Until when, in milliseconds since 1970; later than the year 10889 is for ever. What is past is not there. */
   readonly expiresAt?: number | Date
 }
 
@@ -32,7 +32,7 @@ export function expiresAt(
     throw new TypeError(`Option ttlMs is ${shown(ttlMs)}; it must be a number`)
   }
   if (ttlMs < 1) throw new RangeError(`Option ttlMs is ${ttlMs}; the least is 1`)
-  return ttlMs === Number.POSITIVE_INFINITY ? 0 : fromNow(ttlMs, clock)
+  return fromNow(ttlMs, clock)
 }
 
 function fromNow(ttlMs: number, clock: () => number): number {
@@ -43,10 +43,8 @@ function checkMoment(momentMs: unknown): number {
   if (typeof momentMs !== 'number' || Number.isNaN(momentMs)) {
     throw new TypeError(`Option expiresAt is ${shown(momentMs)}; it must be a Date or a number`)
   }
-  if (momentMs === Number.POSITIVE_INFINITY) return 0
-  if (momentMs > MAX_UINT48) {
-    throw new RangeError(`Option expiresAt is ${momentMs}; the limit is ${MAX_UINT48}`)
-  }
+  // What the format cannot say is later than anybody's clock.
+  if (momentMs > MAX_UINT48) return 0
   // 0 on disk is never; what expired at the epoch or before has expired at its first millisecond too.
   return Math.max(1, Math.floor(momentMs))
 }

@@ -5,6 +5,7 @@
  * emptied, and only files with the store's own names, and the cache's, are removed from it.
  */
 
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import type { EventLoop } from '../event-loop.ts'
@@ -76,8 +77,7 @@ export function claimDirectory(
   const names = files.list(directory)
   if (names === undefined) files.makeDirectory(directory)
   const path = join(directory, MARKER_NAME)
-  const encoding = typeof valueEncoding === 'string' ? valueEncoding : 'codec'
-  const expected = `${JSON.stringify({ cache: VERSION, valueEncoding: encoding })}\n`
+  const expected = `${JSON.stringify({ cache: VERSION, ...markOf(valueEncoding) })}\n`
   const found = readWhole(files, path, MAX_MARKER_SIZE)?.toString()
   if (found === expected) return
   if (found !== undefined) {
@@ -92,6 +92,18 @@ export function claimDirectory(
   } finally {
     files.close(file)
   }
+}
+
+/** What the marker says of an encoding: two that may read each other's values have the same. */
+function markOf(encoding: ValueEncoding<never> | ValueEncoding<unknown>): object {
+  if (typeof encoding === 'string') return { valueEncoding: encoding }
+  const { name, encode, decode } = encoding
+  if (name !== undefined) return { valueEncoding: 'codec', name }
+  const digest = createHash('sha256')
+  for (const part of [encode, decode]) {
+    digest.update(`${Function.prototype.toString.call(part)}\0`)
+  }
+  return { valueEncoding: 'codec', source: digest.digest('base64url') }
 }
 
 /**

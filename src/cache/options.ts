@@ -26,7 +26,7 @@ export interface CacheOptions<V = Buffer> {
    */
   readonly maxEntryBytes?: number
   /**
-   * How long an entry is fresh where it does not say itself; 0 is for ever.
+   * How long an entry is fresh where it does not say itself; 0 is for ever, as is what ends after the year 10889.
    * @defaultValue 0
    */
   readonly ttlMs?: number
@@ -121,7 +121,6 @@ const MIB = 1024 * KIB
 export const MIN_CACHE_BYTES = MIB
 export const MAX_CACHE_BYTES = 2 ** 39
 const MAX_ENTRY_BYTES = 2 ** 30
-const MAX_MS = 2 ** 47
 const INFINITE = Number.POSITIVE_INFINITY
 
 const POLICIES: readonly string[] = ['sieve', 'lru', 'fifo']
@@ -215,7 +214,5 @@ export function checkMs(value: unknown, name: string): void {
   if (typeof value !== 'number' || Number.isNaN(value)) {
     throw new TypeError(`Option ${name} is ${shown(value)}; it must be a number`)
   }
-  if (value < 0 || (value > MAX_MS && value !== INFINITE)) {
-    throw new RangeError(`Option ${name} is ${value}; it must be from 0 to ${MAX_MS}`)
-  }
+  if (value < 0) throw new RangeError(`Option ${name} is ${value}; it must be 0 or more`)
 }

@@ -15,7 +15,7 @@ describe('openCache', () => {
     ],
     [{ maxBytes: MIB, maxEntries: 0 }, RangeError, 'Option maxEntries is 0; it must be from 1 to'],
     [{ maxBytes: MIB, maxEntryBytes: MIB }, RangeError, 'it must be from 1 to 131072'],
-    [{ maxBytes: MIB, ttlMs: -1 }, RangeError, 'Option ttlMs is -1; it must be from 0 to'],
+    [{ maxBytes: MIB, ttlMs: -1 }, RangeError, 'Option ttlMs is -1; it must be 0 or more'],
     [{ maxBytes: MIB, staleMs: '1' }, TypeError, 'Option staleMs is "1"; it must be a number'],
     [{ maxBytes: MIB, earlyRefresh: -1 }, RangeError, 'Option earlyRefresh is -1'],
     [

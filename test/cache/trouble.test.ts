@@ -189,6 +189,49 @@ describe('a cache whose directory is in trouble', () => {
     await cache.close()
   })
 
+  it('is emptied where it was written with another codec, by name or by its source', async () => {
+    const plain = { encode: (text: string) => text, decode: (bytes: Buffer) => bytes.toString() }
+    const shouting = { ...plain, decode: (bytes: Buffer) => bytes.toString().toUpperCase() }
+    const cases = [
+      [plain, { ...plain }, 'value'],
+      [plain, shouting, undefined],
+      [plain, { ...plain, name: 'plain' }, undefined],
+      [{ ...plain, name: 'plain' }, { ...plain, name: 'plain' }, 'value'],
+      [{ ...plain, name: 'plain' }, { ...shouting, name: 'plain' }, 'VALUE'],
+      [{ ...plain, name: 'plain 1' }, { ...plain, name: 'plain 2' }, undefined],
+      [plain, 'utf8', undefined],
+    ] as const
+
+    for (const [index, [written, read, found]] of cases.entries()) {
+      const files = new FaultyFiles(1)
+      const first = await openInMemory<string>(files, { valueEncoding: written })
+      first.set('key', 'value')
+      await first.close()
+
+      const cache = await openInMemory<string>(files, { valueEncoding: read })
+      const errors = listen(cache)
+      await new Promise((resolve) => setImmediate(resolve))
+
+      expect(cache.get('key'), `case ${index}`).toBe(found)
+      const codes = errors.map((error) => (error as { code?: string }).code)
+      expect(codes, `case ${index}`).toEqual(found === undefined ? ['FIRKIN_VERSION'] : [])
+      await cache.close()
+    }
+    const longest = { ...plain, name: '"'.repeat(100) }
+    const files = new FaultyFiles(1)
+    await (await openInMemory<string>(files, { valueEncoding: longest })).close()
+    const named = await openInMemory<string>(files, { valueEncoding: longest, strict: true })
+    await named.close()
+    const tooLong = { ...plain, name: 'x'.repeat(101) }
+    await expect(openInMemory<string>(undefined, { valueEncoding: tooLong })).rejects.toThrow(
+      'Option valueEncoding.name has 101 characters; the limit is 100',
+    )
+    const misnamed = { ...plain, name: 1 as never }
+    await expect(openInMemory<string>(undefined, { valueEncoding: misnamed })).rejects.toThrow(
+      'Option valueEncoding.name must be a string',
+    )
+  })
+
   it('warns of what nobody listens to, and does not crash', async () => {
     const warnings: Error[] = []
     const collect = (warning: Error): void => void warnings.push(warning)
