@@ -60,7 +60,10 @@ describe('the event rotate', () => {
 describe('the event merge', () => {
   it('tells the plan, how far it has come, and the report', async () => {
     await using store = await openOn(new FaultyFiles(1))
+    // Something lives in each segment: one that is all dead is deleted unread.
+    await store.put('before', 'lives')
     await fill(store, 'a')
+    await store.put('between', 'lives')
     await fill(store, 'b')
     const events: MergeEvent[] = []
     store.on('merge', (event) => events.push(event))
