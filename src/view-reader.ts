@@ -97,7 +97,7 @@ export class ViewReader<V> {
 }
 
 /**
- * Iterates over a range of a view. `return`, and the end, close the view where it is the iterator's own;
+ * Iterates over a range of a view. `return`, the limit and the end close the view where it is the iterator's own;
  * so does the garbage collector, for an iterator that was left half-way.
  */
 export class RangeIterator<T> implements IterableIterator<T> {
@@ -128,6 +128,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     this.#assertOpen = assertOpen
     this.#cursor = engine.cursor(this.#view, range, reader.wanted(part))
     if (this.#ownsView) abandoned.register(this, { engine, view: this.#view }, this)
+    if (range.limit === 0) this.return()
   }
 
   [Symbol.iterator](): this {
@@ -141,7 +142,10 @@ export class RangeIterator<T> implements IterableIterator<T> {
     if (entry === NO_ENTRY) return this.return()
     this.#left--
     // Safety: whoever makes the iterator ties T to the part and the encodings.
-    return { done: false, value: this.#reader.part(this.#part, this.#cursor, entry) as T }
+    const value = this.#reader.part(this.#part, this.#cursor, entry) as T
+    // Nobody may ask for more than the limit.
+    if (this.#left === 0) this.return()
+    return { done: false, value }
   }
 
   return(): IteratorResult<T> {

@@ -195,6 +195,44 @@ describe('a snapshot', () => {
   })
 })
 
+describe('many snapshots', () => {
+  it.each(['newest first', 'oldest first', 'in no order'])(
+    'are closed in no time, %s',
+    async (order) => {
+      await using store = await openOn(new FaultyFiles(1))
+      const snapshots = Array.from({ length: 4000 }, (_, index) => {
+        void store.put(`key ${index}`, 'v')
+        return store.snapshot()
+      })
+      const random = new Random(1)
+      const [kept] = snapshots.splice(0, 1)
+      if (order === 'newest first') snapshots.reverse()
+      if (order === 'in no order') snapshots.sort(() => random.below(3) - 1)
+      const beganAt = performance.now()
+
+      for (const snapshot of snapshots) snapshot.close()
+
+      // It takes some 20 ms; where each one is copied into the next it takes seconds.
+      expect(performance.now() - beganAt).toBeLessThan(2500)
+      expect([...(kept?.keys() ?? [])]).toEqual(['key 0'])
+    },
+  )
+})
+
+describe('an iterator with a limit', () => {
+  it.each([0, 1, 2])('lets go of the store with the last of %s keys', async (limit) => {
+    await using store = await openOn(new FaultyFiles(1))
+    for (const key of ['a', 'b', 'c']) await store.put(key, key)
+
+    const iterator = store.keys({ limit })
+    const given = Array.from({ length: limit }, () => iterator.next().value)
+
+    expect(given).toEqual(['a', 'b', 'c'].slice(0, limit))
+    expect(store.stats().openViews).toBe(0)
+    expect(iterator.next()).toEqual({ done: true, value: undefined })
+  })
+})
+
 describe('an iterator that is abandoned', () => {
   it('lets go of the store when it is collected', async () => {
     setFlagsFromString('--expose-gc')
