@@ -165,7 +165,9 @@ export class Durability {
       this.#forget()
       try {
         this.assertSound()
-        await this.#segments().syncLater()
+        await this.#segments().syncLater(() => {
+          if (this.isSound) this.#onSynced()
+        })
         // Another sync may have failed meanwhile, and this one succeeded by what that one has lost.
         this.assertSound()
         this.#coveredOverdueAtMs = Number.POSITIVE_INFINITY

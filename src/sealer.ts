@@ -1,6 +1,6 @@
 /**
  * What happens in the background to a segment that is full, once a sync has made it durable: the manifest lists it
- * as sealed, and it gets a hint.
+ * as sealed, and it gets a hint. Hints are made by one thread at a time, which makes as many as are wanted by then.
  *
  * Invariant: a hint is a shortcut. One that cannot be made costs the next open time and nothing else.
  */
@@ -18,13 +18,19 @@ export interface SealListener {
   failed(message: string, cause: unknown): void
 }
 
+/** So many hints are made by one thread at most: what a merge deletes meanwhile is not made by the next. */
+const HINTS_AT_ONCE = 64
+
 /** Seals the segments of one store. */
 export class Sealer {
   readonly #segments: Segments
   readonly #labour: Labour
   readonly #listener: SealListener
+  /** The segments that want a hint, and those that have had none since before the store was opened. */
+  readonly #wanting: Segment[] = []
+  readonly #unhinted: Segment[] = []
   #sealing: Promise<void> = Promise.resolve()
-  #hints: Promise<void> = Promise.resolve()
+  #hinting: Promise<void> | undefined
   #isEnding = false
 
   constructor(segments: Segments, labour: Labour, listener: SealListener) {
@@ -35,17 +41,16 @@ export class Sealer {
 
   /** Resolves when all hints are made that are to be; never rejects. */
   async settle(): Promise<void> {
-    await keepAlive(this.#hints)
+    if (this.#hinting !== undefined) await keepAlive(this.#hinting)
   }
 
   /** Makes the hints of sealed segments that had none when the store was opened, as far as there is time. */
   makeUp(ids: readonly number[]): void {
     for (const id of ids) {
-      this.#afterHints(async () => {
-        const segment = this.#segments.find(id)
-        if (segment !== undefined && !this.#isEnding) await this.#makeHint(segment)
-      })
+      const segment = this.#segments.find(id)
+      if (segment !== undefined) this.#unhinted.push(segment)
     }
+    this.#beginHints()
   }
 
   /** Seals what a sync has made durable, in the background. */
@@ -74,24 +79,53 @@ export class Sealer {
   }
 
   #want(sealed: readonly Segment[]): void {
-    for (const segment of sealed) this.#afterHints(() => this.#makeHint(segment))
+    this.#wanting.push(...sealed)
+    this.#beginHints()
   }
 
-  #afterHints(work: () => Promise<void>): void {
-    this.#hints = this.#hints.then(work)
+  #beginHints(): void {
+    this.#hinting ??= this.#makeHints()
   }
 
-  async #makeHint(segment: Segment): Promise<void> {
-    const { id, origin, usage, hintPath } = segment
+  async #makeHints(): Promise<void> {
+    for (;;) {
+      // What was sealed in the same turn joins.
+      await Promise.resolve()
+      const next = this.#wanting.splice(0, HINTS_AT_ONCE)
+      if (next.length === 0 && !this.#isEnding) next.push(...this.#unhinted.splice(0, 1))
+      if (next.length === 0) {
+        this.#hinting = undefined
+        return
+      }
+      await this.#make(next)
+    }
+  }
+
+  async #make(segments: readonly Segment[]): Promise<void> {
     const { directory, storeId, files } = this.#segments.home
-    // A merge may have deleted the segment, or do so meanwhile.
-    const isGone = (): boolean => this.#segments.find(id) !== segment
-    if (isGone()) return
+    // A merge may have deleted a segment, or do so meanwhile.
+    const isGone = (segment: Segment): boolean => this.#segments.find(segment.id) !== segment
+    const left = segments.filter((segment) => !isGone(segment))
+    if (left.length === 0) return
+    const jobs = left.map(({ id, origin, usage }) => ({
+      directory,
+      storeId,
+      id,
+      origin,
+      size: usage.size,
+    }))
     try {
-      await this.#labour.hint({ directory, storeId, id, origin, size: usage.size })
-      if (isGone()) removeIfThere(files, hintPath)
+      await this.#labour.hint(...jobs)
+      for (const segment of left) if (isGone(segment)) removeIfThere(files, segment.hintPath)
     } catch (error) {
-      if (!isGone()) this.#listener.failed(`The hint of segment ${id} cannot be made`, error)
+      const [only, ...others] = left
+      if (only !== undefined && others.length === 0) {
+        if (!isGone(only))
+          this.#listener.failed(`The hint of segment ${only.id} cannot be made`, error)
+      } else {
+        // One that cannot be made keeps those behind it from being made; by itself it says which it is.
+        for (const segment of left) await this.#make([segment])
+      }
     }
   }
 }

@@ -8,7 +8,8 @@
  * Invariants
  * - Segments are synced oldest first, and the directory before anything in a new file is promised. So after a
  *   power loss a cut in one tail segment condemns only what was never promised: all that is behind it.
- * - A segment is listed as sealed only when it is durable and the next one's header is.
+ * - A segment is listed as sealed only when it is durable and the next one's header and name are. That next one is the
+ *   first of the tail then, and need not be the active one: what is full is sealed however fast segments fill.
  * - The manifest changes by `commit` alone, one commit at a time: write, sync, rename, sync the directory.
  * - A file is synced in the background by another descriptor than on return. An operating system tells of a failure
  *   once per descriptor: of two syncs at a time by the same one, one would not hear what the other has lost.
@@ -21,6 +22,9 @@ import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
 import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
 import { Segment, type SegmentHome } from './segment.ts'
+
+/** So many segments are synced before what is durable by then is told. */
+const SEGMENTS_AT_ONCE = 4
 
 /** What a commit changes of the installed manifest. */
 export type ManifestEdit = (installed: Manifest) => Partial<Manifest>
@@ -42,9 +46,9 @@ export class Segments {
   #nextId: number
   /** Segments that the manifest does not list any more, but that are still read. */
   readonly #retired = new Set<Segment>()
-  /** How many files were begun, and how many of their names survive a power loss. */
-  #createdCount = 0
-  #durableCount = 0
+  /** The newest file that was begun, and the newest one whose name survives a power loss. */
+  #newestId: number
+  #durableId: number
   #commits: Promise<void> = Promise.resolve()
   /** What else holds files open as long as the store is. */
   readonly #companions: { close(): void }[] = []
@@ -54,6 +58,8 @@ export class Segments {
     this.home = home
     this.#installed = installed
     this.#nextId = nextId
+    this.#newestId = nextId - 1
+    this.#durableId = nextId - 1
     this.#mappingSize = mappingSize
   }
 
@@ -187,7 +193,7 @@ export class Segments {
     const { active } = this
     const predecessor = active && { id: active.id, size: active.writtenSize }
     const segment = Segment.create(this.home, this.takeId(), predecessor, this.#mappingSize)
-    this.#createdCount++
+    this.#newestId = segment.id
     this.addToTail(segment, 0)
     return segment
   }
@@ -197,22 +203,42 @@ export class Segments {
     return this.#tail.some((segment) => this.#isDirty(segment))
   }
 
-  /** Makes all that is written durable. */
-  async syncLater(): Promise<void> {
-    const { files, directory } = this.home
-    for (const segment of [...this.#tail]) {
-      const size = segment.writtenSize
-      if (!this.#isDirty(segment)) continue
-      const file = this.#syncFile(segment)
-      if (file === undefined) files.sync(segment.file)
-      else await files.syncLater(file, size - (this.#syncedSizes.get(segment) ?? 0))
-      this.#markSynced(segment, size)
-      if (segment !== this.active && !this.#isDirty(segment)) this.#closeSyncFile(segment)
+  /**
+   * Makes all that is written durable.
+   *
+   * @param progressed called where some of many segments are durable, so that they need not wait for the others
+   */
+  async syncLater(progressed?: () => void): Promise<void> {
+    const dirty = this.#tail.filter((segment) => this.#isDirty(segment))
+    for (let from = 0; from < dirty.length; from += SEGMENTS_AT_ONCE) {
+      if (from > 0) {
+        await this.#syncNames()
+        progressed?.()
+      }
+      for (const segment of dirty.slice(from, from + SEGMENTS_AT_ONCE)) {
+        await this.#syncSegment(segment)
+      }
     }
-    const created = this.#createdCount
-    if (created === this.#durableCount) return
+    await this.#syncNames()
+  }
+
+  async #syncSegment(segment: Segment): Promise<void> {
+    const { files } = this.home
+    const size = segment.writtenSize
+    if (!this.#isDirty(segment)) return
+    const file = this.#syncFile(segment)
+    if (file === undefined) files.sync(segment.file)
+    else await files.syncLater(file, size - (this.#syncedSizes.get(segment) ?? 0))
+    this.#markSynced(segment, size)
+    if (segment !== this.active && !this.#isDirty(segment)) this.#closeSyncFile(segment)
+  }
+
+  async #syncNames(): Promise<void> {
+    const { files, directory } = this.home
+    const newest = this.#newestId
+    if (newest === this.#durableId) return
     await files.syncDirectoryLater(directory)
-    this.#durableCount = Math.max(this.#durableCount, created)
+    this.#durableId = Math.max(this.#durableId, newest)
   }
 
   /** As {@link syncLater}, on return. */
@@ -223,22 +249,22 @@ export class Segments {
       files.sync(segment.file)
       this.#markSynced(segment, segment.writtenSize)
     }
-    if (this.#createdCount === this.#durableCount) return
+    if (this.#newestId === this.#durableId) return
     files.syncDirectory(directory)
-    this.#durableCount = this.#createdCount
+    this.#durableId = this.#newestId
   }
 
-  /** Lists all of the tail but the active segment, which must have been synced; answers what was sealed. */
+  /** Lists what is full of the tail, as far as it is durable; answers what was sealed. */
   async seal(): Promise<Segment[]> {
-    const last = this.active
-    const sealed = this.#tail.filter((segment) => segment !== last && !this.#isDirty(segment))
-    if (last === undefined || sealed.length === 0 || this.#isUnsynced(last)) return []
+    const sealed = this.#tail.slice(0, this.#sealableCount())
+    const next = this.#tail[sealed.length]
+    if (next === undefined || sealed.length === 0) return []
     await this.commit((installed) => {
       // A commit before this one may have listed some of them.
       const added = sealed.filter((segment) => segment.id >= installed.tailId)
       return {
-        tailId: last.id,
-        tailSize: this.#syncedSizes.get(last) ?? installed.tailSize,
+        tailId: next.id,
+        tailSize: this.#syncedSizes.get(next) ?? installed.tailSize,
         segments: [
           ...installed.segments,
           ...added.map((segment) => segment.usage.seal(segment.id, segment.origin)),
@@ -297,8 +323,16 @@ export class Segments {
     if (before !== undefined && size > before) this.#syncedSizes.set(segment, size)
   }
 
-  #isUnsynced(segment: Segment): boolean {
-    return (this.#syncedSizes.get(segment) ?? 0) === 0
+  /** How many segments of the tail, oldest first, may be listed as sealed. */
+  #sealableCount(): number {
+    const tail = this.#tail
+    let count = 0
+    for (let clean = 0; clean < tail.length - 1; clean++) {
+      const [segment, next] = [tail[clean], tail[clean + 1]]
+      if (segment === undefined || next === undefined || this.#isDirty(segment)) break
+      if (next.id <= this.#durableId && this.#syncedSizes.get(next) !== 0) count = clean + 1
+    }
+    return count
   }
 
   /** The descriptor to sync a segment by in the background; `undefined` where none is to be had. */

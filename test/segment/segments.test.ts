@@ -193,6 +193,54 @@ describe('the set of segments', () => {
     expect(await bench.segments.seal()).toHaveLength(1)
   })
 
+  it('lists what is full and durable while newer segments are not', async () => {
+    const bench = new Bench()
+    bench.stage('a')
+    bench.writer.flush()
+    bench.writer.rotate()
+    bench.stage('b')
+    bench.writer.flush()
+    const syncedSize = bench.segments.active?.writtenSize
+    bench.files.onCall = ({ kind, path }) => {
+      if (kind !== 'sync' || !path.endsWith(segmentName(2))) return
+      bench.files.onCall = undefined
+      bench.stage('c')
+      bench.writer.flush()
+      bench.writer.rotate()
+    }
+    await bench.segments.syncLater()
+
+    const sealed = await bench.segments.seal()
+
+    expect(sealed.map(({ id }) => id)).toEqual([1])
+    expect(readManifest(bench.files, DIRECTORY)).toMatchObject({
+      tailId: 2,
+      tailSize: syncedSize,
+      segments: [{ id: 1 }],
+    })
+    expect(bench.segments.tail.map(({ id }) => id)).toEqual([2, 3])
+    expect(await bench.segments.seal()).toEqual([])
+    await bench.segments.syncLater()
+    expect((await bench.segments.seal()).map(({ id }) => id)).toEqual([2])
+  })
+
+  it('lists nothing while the name of the segment behind it is not durable', async () => {
+    const bench = new Bench()
+    bench.stage('a')
+    bench.writer.flush()
+    bench.writer.rotate()
+    let early: Promise<unknown[]> | undefined
+    bench.files.onCall = ({ kind }) => {
+      if (kind === 'syncDirectory') early ??= bench.segments.seal()
+    }
+
+    await bench.segments.syncLater()
+    bench.files.onCall = undefined
+
+    expect(await early).toEqual([])
+    expect((await bench.segments.seal()).map(({ id }) => id)).toEqual([1])
+  })
+
   it('syncs segments oldest first, and the directory behind them', async () => {
     for (const how of ['syncNow', 'syncLater'] as const) {
       const bench = new Bench()
