@@ -6,6 +6,8 @@ export interface EventLoop {
   nowMs(): number
   /** Calls `work` once the loop has turned: timers that are due and I/O have had their chance then. */
   afterTurn(work: () => void): PendingTurn
+  /** Calls `work` after so many milliseconds. It keeps the process alive. */
+  after(delayMs: number, work: () => void): void
 }
 
 /** A call that waits for the loop to turn. It keeps the process alive unless `unref` says otherwise. */
@@ -18,4 +20,5 @@ export interface PendingTurn {
 export const systemLoop: EventLoop = {
   nowMs: monotonicMs,
   afterTurn: (work) => timers.setImmediate(work),
+  after: (delayMs, work) => void timers.setTimeout(work, delayMs),
 }

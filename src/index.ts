@@ -6,6 +6,7 @@ export type { KeydirKind } from './keydir/keydir.ts'
 export type { LostKey } from './losses.ts'
 export type { LeftOutSegment, MergeCallOptions, MergeProgress, MergeReport } from './merge/call.ts'
 export type { MergePlan, PlanEntry, PlanReason } from './merge/plan.ts'
+export type { MergeHindrance, Pressure } from './merge/pressure.ts'
 export type {
   KeyEncoding,
   MergeOptions,

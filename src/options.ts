@@ -96,6 +96,14 @@ export interface MergeOptions {
    * @defaultValue 0
    */
   readonly maxBytesPerSecond?: number
+  /**
+   * How many times the bytes of the live entries a store may take on disk, beside 4 segments: writers that outrun the
+   * merges are slowed so that it takes no more. They are slowed for what a merge would give back now, and where it may
+   * run: by no more than 15 ms for each mebibyte. A merge lets `triggerDeadRatio` of each segment be dead, so less than
+   * 1 / (1 - `triggerDeadRatio`) is taken for that. From 1 on; `Infinity` slows nobody.
+   * @defaultValue 3
+   */
+  readonly maxSpaceAmplification?: number
 }
 
 /** How a store is opened. */
@@ -222,6 +230,7 @@ export interface MergePolicy {
   readonly maxInputBytes: number
   readonly window: readonly [number, number] | undefined
   readonly maxBytesPerSecond: number
+  readonly maxSpaceAmplification: number
 }
 
 /** {@link StoreOptions} with nothing left open. */
@@ -282,6 +291,7 @@ const MERGE_DEFAULTS: Required<Omit<MergeOptions, 'window' | 'smallSegmentBytes'
   thresholdDeadBytes: 64 * MIB,
   maxInputBytes: 4 * GIB,
   maxBytesPerSecond: 0,
+  maxSpaceAmplification: 3,
 }
 
 /** The names of the options of {@link StoreOptions}. */
@@ -409,6 +419,13 @@ function resolveMerge(input: MergeOptions = {}, maxSegmentBytes: number): MergeP
   if (options.thresholdDeadRatio > options.triggerDeadRatio) {
     throw new RangeError('Option merge.thresholdDeadRatio is above merge.triggerDeadRatio')
   }
+  const { maxSpaceAmplification } = options
+  checkType(maxSpaceAmplification, 'number', 'merge.maxSpaceAmplification')
+  if (!(maxSpaceAmplification >= 1)) {
+    throw new RangeError(
+      `Option merge.maxSpaceAmplification is ${maxSpaceAmplification}; it must be at least 1`,
+    )
+  }
   const { window } = input
   if (window !== undefined) {
     if (!Array.isArray(window) || window.length !== 2) {
@@ -419,7 +436,12 @@ function resolveMerge(input: MergeOptions = {}, maxSegmentBytes: number): MergeP
       throw new RangeError(`Option merge.window ends at ${window[1]}, where it begins`)
     }
   }
-  return { ...options, window }
+  const leastAmplification = 1 / (1 - options.triggerDeadRatio)
+  return {
+    ...options,
+    maxSpaceAmplification: Math.max(maxSpaceAmplification, leastAmplification),
+    window,
+  }
 }
 
 function checkValueEncoding(encoding: ValueEncoding<never> | ValueEncoding<unknown>): void {

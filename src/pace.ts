@@ -5,6 +5,9 @@
  * gets each promise settled at once, keeps every timer and all I/O of the process waiting for as long as it runs.
  * Therefore a group that settles when the loop has not turned for {@link LONGEST_TURN_MS} is *held* until it has.
  *
+ * Where merging is behind (merge/pressure.ts), groups are held longer, in proportion to their bytes. Time that passes
+ * anyway counts, and delays too short for a timer are gathered: what is slowed is the rate.
+ *
  * A loop of `…Sync` calls cannot be made to wait like that: the event loop is *stalled* then, and what is due by time
  * has to be done in these calls (chores.ts, durability.ts).
  *
@@ -24,8 +27,17 @@ export const STALL_MS = 20
 const BYTES_PER_LOOK = 64 * 1024
 const GROUPS_PER_LOOK = 16
 const GROUP_COST = BYTES_PER_LOOK / GROUPS_PER_LOOK
+/** A shorter delay than this is gathered until it is worth a timer, in milliseconds. */
+const LEAST_DELAY_MS = 2
+const MIB = 2 ** 20
 /** Where so much time lies between two looks, each group is worth one, in milliseconds. */
 const SELDOM_MS = 1
+
+interface Held {
+  readonly group: Group
+  /** Not before that. */
+  readonly dueAtMs: number
+}
 
 /** Settles groups so that the event loop turns. */
 export class Pace {
@@ -38,7 +50,12 @@ export class Pace {
   /** When `#turn` was asked for. */
   #turnBeganAtMs = 0
   #isStalled = false
-  readonly #held: Group[] = []
+  readonly #held: Held[] = []
+  #delayMsPerMib = 0
+  /** When all that was written would have settled at the pace that is asked for. */
+  #paidAtMs = Number.NEGATIVE_INFINITY
+  /** When a timer is to look at what is held; infinite where none is under way. */
+  #timerAtMs = Number.POSITIVE_INFINITY
 
   constructor(loop: EventLoop) {
     this.#loop = loop
@@ -78,26 +95,65 @@ export class Pace {
     return true
   }
 
+  /** Settles what is released from now on so many milliseconds later for each mebibyte; with 0, what is held as well. */
+  slow(delayMsPerMib: number): void {
+    this.#delayMsPerMib = delayMsPerMib
+    if (delayMsPerMib > 0) this.#credit = 0
+    else if (this.#paidAtMs !== Number.NEGATIVE_INFINITY) {
+      this.#paidAtMs = Number.NEGATIVE_INFINITY
+      this.settleHeld()
+    }
+  }
+
   /** Settles all that is held. */
   settleHeld(): void {
-    for (const group of this.#held.splice(0)) group.resolve()
+    for (const { group } of this.#held.splice(0)) group.resolve()
   }
 
   #releaseByClock(group: Group): void {
     const turn = this.#look()
-    if (this.#held.length === 0 && this.turnMs < LONGEST_TURN_MS) {
+    const nowMs = this.#lookedAtMs
+    const dueAtMs = this.#delayMsPerMib === 0 ? nowMs : this.#dueAt(group, nowMs)
+    if (this.#held.length === 0 && this.turnMs < LONGEST_TURN_MS && dueAtMs <= nowMs) {
       group.resolve()
       return
     }
-    this.#held.push(group)
+    this.#held.push({ group, dueAtMs })
     this.#credit = 0
     // Somebody may wait for nothing else.
-    turn.ref()
+    if (dueAtMs <= nowMs) turn.ref()
+    else this.#startTimer(dueAtMs, nowMs)
+  }
+
+  /** When a group is to settle at the pace that is asked for; now where that is hardly later. */
+  #dueAt({ byteCount }: Group, nowMs: number): number {
+    this.#credit = 0
+    this.#paidAtMs = Math.max(this.#paidAtMs, nowMs) + (byteCount / MIB) * this.#delayMsPerMib
+    return this.#paidAtMs - nowMs < LEAST_DELAY_MS ? nowMs : this.#paidAtMs
+  }
+
+  #startTimer(dueAtMs: number, nowMs: number): void {
+    if (this.#timerAtMs <= dueAtMs) return
+    this.#timerAtMs = dueAtMs
+    this.#loop.after(Math.ceil(dueAtMs - nowMs), () => {
+      this.#timerAtMs = Number.POSITIVE_INFINITY
+      this.#settleDue()
+    })
+  }
+
+  #settleDue(): void {
+    const nowMs = this.#loop.nowMs()
+    const later = this.#held.findIndex(({ dueAtMs }) => dueAtMs > nowMs)
+    const due = this.#held.splice(0, later === -1 ? this.#held.length : later)
+    for (const { group } of due) group.resolve()
+    const [next] = this.#held
+    if (next !== undefined) this.#startTimer(next.dueAtMs, nowMs)
   }
 
   #look(): PendingTurn {
     const nowMs = this.#loop.nowMs()
-    this.#credit = nowMs - this.#lookedAtMs < SELDOM_MS ? BYTES_PER_LOOK : 0
+    const isBusy = nowMs - this.#lookedAtMs < SELDOM_MS
+    this.#credit = isBusy && this.#delayMsPerMib === 0 ? BYTES_PER_LOOK : 0
     this.#lookedAtMs = nowMs
     if (this.#turn === undefined) {
       this.#turnBeganAtMs = nowMs
@@ -111,6 +167,6 @@ export class Pace {
   #turned(): void {
     this.#turn = undefined
     this.#isStalled = false
-    this.settleHeld()
+    if (this.#held.length > 0) this.#settleDue()
   }
 }

@@ -1,6 +1,7 @@
 import type { StoreError } from './errors.ts'
 import type { KeydirKind } from './keydir/keydir.ts'
 import type { LeftOutSegment } from './merge/call.ts'
+import type { Pressure } from './merge/pressure.ts'
 import type { RecoveryReport } from './recovery.ts'
 import type { Segment } from './segment/segment.ts'
 
@@ -56,6 +57,8 @@ export interface StoreStats {
     /** After one that failed: how long until one may start by itself again, in milliseconds. */
     readonly restMs: number
   }
+  /** How far merging is behind; `undefined` where the store never merges. */
+  readonly pressure: Pressure | undefined
   /** Whether files are mapped. */
   readonly mapping: boolean
   /** What opening found. */

@@ -32,6 +32,7 @@ import {
   Merger,
 } from './merge/merge.ts'
 import type { MergePlan } from './merge/plan.ts'
+import type { Pressure } from './merge/pressure.ts'
 import { type Labour, threadLabour } from './merge/thread.ts'
 import { asStoreError, checkDirectory, prepare, recoverSteadily } from './opening.ts'
 import {
@@ -84,6 +85,8 @@ export interface StoreEvents {
    * once more where the reason is another one.
    */
   resume: []
+  /** Writers are slowed because merging is behind, are not any more, or there is more on disk than is meant to be. */
+  pressure: [event: Pressure]
   /** Something failed that no caller waits for. Without a listener it is a warning of the process. */
   error: [error: Error]
 }
@@ -179,7 +182,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#chores = new Chores(loop, (error) => this.#tell(error))
     this.#engine = new Engine(recovered, options, loop, {
       synced: () => this.#sealer?.sealLater(),
-      rotated: (segment) => this.#emit('rotate', { segment }),
+      rotated: (segment) => {
+        this.#merger?.weigh()
+        this.#emit('rotate', { segment })
+      },
       stalled: () => {
         this.#chores.catchUp()
         this.#adopter?.stalled()
@@ -201,7 +207,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     } else {
       this.#sweeper = new Sweeper(this.#engine, this.#chores, options.expiryIntervalMs)
       const sealer = new Sealer(recovered.segments, labour, {
-        sealed: () => this.#merger?.consider(),
+        sealed: () => this.#considerMerging(),
         failed: (message, cause) => this.#tell(asStoreError(cause, message)),
       })
       const merger = new Merger(this.#engine, options, sealer, labour, {
@@ -209,11 +215,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         progressed: (progress) => this.#emit('merge', { phase: 'progress', ...progress }),
         finished: (report) => this.#mergeFinished(report),
         failed: (error) => this.#tell(error),
+        pressed: (pressure) => this.#emit('pressure', pressure),
       })
       this.#sealer = sealer
       this.#merger = merger
       sealer.makeUp(recovered.report.unhinted)
-      this.#chores.every(MERGE_LOOK_MS, () => merger.consider())
+      this.#chores.every(MERGE_LOOK_MS, () => this.#considerMerging())
     }
     const { checkpointFault } = recovered.report
     this.#wasDamaged = checkpointFault !== undefined
@@ -458,6 +465,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         lastError: this.#merger?.lastError,
         restMs: this.#merger?.restMs ?? 0,
       },
+      pressure: this.#merger?.pressure,
       mapping: mappingAvailable && this.#options.mapping,
       recovery: this.#recovery,
     }
@@ -601,6 +609,11 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   #reading<T>(reading: Promise<T>): Promise<T> {
     this.#readings = Promise.allSettled([this.#readings, reading])
     return reading
+  }
+
+  #considerMerging(): void {
+    this.#merger?.consider()
+    this.#merger?.weigh()
   }
 
   #mergeFinished(report: MergeReport): void {

@@ -44,6 +44,7 @@ import {
 import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
 import { Offsets } from './offsets.ts'
 import { type MergePlan, planAll, planAutomatic } from './plan.ts'
+import { type MergeHindrance, type Pressure, pressureOf } from './pressure.ts'
 import { Slice, walkInSlices } from './slice.ts'
 import type { CopyTarget } from './targets.ts'
 import { keepAlive, type Labour } from './thread.ts'
@@ -56,8 +57,12 @@ export interface MergeListener {
   progressed(progress: MergeProgress): void
   finished(report: MergeReport): void
   failed(error: StoreError): void
+  /** Writers are slowed from now on, are not any more, or the target for the bytes on disk is missed. */
+  pressed(pressure: Pressure): void
 }
 
+/** For each so many segments the pressure is weighed one time less often: that takes a time in their number. */
+const SEGMENTS_PER_WEIGHING = 256
 /** How long no merge starts by itself after one has failed: twice as long each time, up to an hour. */
 const FIRST_REST_MS = 10_000
 const LAST_REST_MS = 3_600_000
@@ -88,6 +93,12 @@ export class Merger {
   #lastError: StoreError | undefined
   /** What could not be read whole, by the segment's id. */
   readonly #leftOut = new Map<number, LeftOut>()
+  #isStopped = false
+  /** Whether a merge is to be considered once the one that runs is over. */
+  #isAsked = false
+  #pressure: Pressure | undefined
+  /** How often the pressure need not be weighed yet. */
+  #weighingsToSkip = 0
 
   constructor(
     engine: Engine,
@@ -163,14 +174,54 @@ export class Merger {
   /** Merges if that is worth it now. */
   consider(): void {
     this.releaseRetired()
-    if (!this.#policy.automatic || this.#running !== undefined || !this.#isInWindow()) return
+    this.#isAsked = this.#running !== undefined
+    if (this.#isStopped || this.#isAsked) return
+    if (!this.#policy.automatic || !this.#isInWindow()) return
     if (!this.#engine.durability.isSound || monotonicMs() < this.#restsUntil) return
     const byPolicy = { byPolicy: true }
     if (isEmpty(this.#plan(byPolicy, false))) return
     const before = this.#lastError
-    this.#exclusively((signal) => this.#runReadable(byPolicy, signal)).catch((error: unknown) =>
-      this.#rest(error, before),
+    this.#exclusively((signal) => this.#runReadable(byPolicy, signal)).then(
+      () => {
+        this.weigh()
+        // What was sealed meanwhile need not wait for the next look, and writers may wait for it.
+        if (this.#isAsked || this.#pressure?.delayMsPerMib !== 0) this.consider()
+      },
+      (error: unknown) => {
+        this.#rest(error, before)
+        this.weigh()
+      },
     )
+  }
+
+  /** Weighs what merging is behind, and slows writers by it. */
+  weigh(): void {
+    if (--this.#weighingsToSkip >= 0) return
+    this.#weighingsToSkip = Math.floor(this.#engine.segments.count / SEGMENTS_PER_WEIGHING)
+    const { pressure } = this
+    this.#engine.durability.pace.slow(pressure.delayMsPerMib)
+    const isNews = pressure.state !== (this.#pressure?.state ?? 'none')
+    this.#pressure = pressure
+    if (isNews) this.#listener.pressed(pressure)
+  }
+
+  /** How far merging is behind; takes a time in the number of segments. */
+  get pressure(): Pressure {
+    const { active } = this.#engine.segments
+    // What is full counts as sealed: it waits for nothing but a sync.
+    const figures = this.#figures(true).map((figure) =>
+      figure.id === active?.id ? { ...figure, sealed: false } : figure,
+    )
+    return pressureOf(figures, this.#policy, this.#maxSegmentBytes, this.#hindrance(), this.#now())
+  }
+
+  /** Why no merge that may slow a writer runs by itself now. */
+  #hindrance(): MergeHindrance | undefined {
+    if (!this.#policy.automatic) return 'off'
+    if (this.#policy.maxBytesPerSecond > 0) return 'rate limit'
+    if (!this.#isInWindow()) return 'window'
+    const isAtRest = monotonicMs() < this.#restsUntil || !this.#engine.durability.isSound
+    return isAtRest ? 'failure' : undefined
   }
 
   /** Lets some time pass before the next merge starts by itself: what failed may fail again. */
@@ -190,6 +241,7 @@ export class Merger {
 
   /** Ends a merge that runs, and resolves when it is over. */
   async stop(): Promise<void> {
+    this.#isStopped = true
     this.#abort?.abort(new StoreError('FIRKIN_CLOSED', 'The store is being closed'))
     if (this.#running !== undefined) await keepAlive(this.#running).catch(() => undefined)
     this.releaseRetired()

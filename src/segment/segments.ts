@@ -88,6 +88,11 @@ export class Segments {
     return [...this.#byId.values()].filter((segment) => !this.#retired.has(segment))
   }
 
+  /** How many segments there are, those that are only still read included. */
+  get count(): number {
+    return this.#byId.size
+  }
+
   /** The bytes of all segments. */
   get byteSize(): number {
     let size = 0

@@ -252,11 +252,12 @@ describe('close', () => {
     const told: Error[] = []
     store.on('error', (error) => told.push(error))
     for (const key of keysUpTo(30)) store.putSync(key, 'x'.repeat(5 * KIB))
-    files.fail({ kinds: ['write'], path: /hint/, nth: 1, code: 'ENOSPC' })
+    files.fail({ kinds: ['write'], path: /01\.hint/, nth: 1, code: 'ENOSPC', lasting: true })
 
     await store.close()
     await setImmediate()
 
+    files.heal()
     expect(told).toEqual([withCode('FIRKIN_IO_FAILED')])
     await using reopened = await openOn(files)
     expect(reopened.stats().recovery).toMatchObject({ closed: true, unhinted: [1] })
