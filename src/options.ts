@@ -504,7 +504,7 @@ export function checkType(
   if (typeof value !== type) throw new TypeError(`Option ${name} must be a ${type}`)
 }
 
-function checkChoice(value: unknown, choices: readonly string[], name: string): void {
+export function checkChoice(value: unknown, choices: readonly string[], name: string): void {
   if (typeof value === 'string' && choices.includes(value)) return
   throw new TypeError(`Option ${name} is ${String(value)}; it must be one of ${choices.join(', ')}`)
 }

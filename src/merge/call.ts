@@ -1,7 +1,7 @@
 /** What a caller of `store.merge` gives, and gets. */
 
 import type { StoreError } from '../errors.ts'
-import { checkNames, checkObject, checkType } from '../options.ts'
+import { checkChoice, checkNames, checkObject, checkType } from '../options.ts'
 import type { CopyProgress } from './copy.ts'
 import type { MergePlan, PlanEntry } from './plan.ts'
 
@@ -18,7 +18,13 @@ export interface MergeCallOptions {
    * @defaultValue false
    */
   readonly byPolicy?: boolean
-  /** Ends the merge before its commit; the store is then as it was. */
+  /**
+   * What is done while another merge runs: `'wait'` waits for its end, and then merges what it has left; `'reject'`
+   * rejects with FIRKIN_MERGE_RUNNING.
+   * @defaultValue 'wait'
+   */
+  readonly ifRunning?: 'wait' | 'reject'
+  /** Ends the merge before its commit, or the wait for it; the store is then as it was. */
   readonly signal?: AbortSignal
   /** Called about every mebibyte that is read. What it throws ends the merge as `signal` does. */
   readonly onProgress?: (progress: MergeProgress) => void
@@ -58,9 +64,12 @@ export interface MergeReport {
 /** Checks the options of one call. @throws TypeError for what is none */
 export function checkCallOptions(options: MergeCallOptions): void {
   checkObject(options, 'Merge options')
-  checkNames(options, ['dryRun', 'byPolicy', 'signal', 'onProgress'], 'merge option')
+  checkNames(options, ['dryRun', 'byPolicy', 'ifRunning', 'signal', 'onProgress'], 'merge option')
   for (const name of ['dryRun', 'byPolicy'] as const) {
     if (options[name] !== undefined) checkType(options[name], 'boolean', name)
+  }
+  if (options.ifRunning !== undefined) {
+    checkChoice(options.ifRunning, ['wait', 'reject'], 'ifRunning')
   }
   if (options.onProgress !== undefined) checkType(options.onProgress, 'function', 'onProgress')
 }

@@ -150,9 +150,11 @@ export class Merger {
       await this.#forgetExpired(options.signal)
       return planned(this.#plan(options, true), this.leftOut, true)
     }
-    if (this.#running !== undefined) {
+    if (options.ifRunning === 'reject' && this.#running !== undefined) {
       throw new StoreError('FIRKIN_MERGE_RUNNING', 'A merge is running')
     }
+    while (this.#running !== undefined) await keepAlive(over(this.#running, options.signal))
+    if (this.#isStopped) throw closingError()
     this.#engine.durability.assertSound()
     const merging = this.#exclusively(async (signal) => {
       await this.#forgetExpired(signal)
@@ -242,7 +244,7 @@ export class Merger {
   /** Ends a merge that runs, and resolves when it is over. */
   async stop(): Promise<void> {
     this.#isStopped = true
-    this.#abort?.abort(new StoreError('FIRKIN_CLOSED', 'The store is being closed'))
+    this.#abort?.abort(closingError())
     if (this.#running !== undefined) await keepAlive(this.#running).catch(() => undefined)
     this.releaseRetired()
   }
@@ -573,6 +575,25 @@ function endActive(engine: Engine): void {
     if (!(error instanceof StoreError) || error.code !== 'FIRKIN_WRITE_FAILED') throw error
     const { cause } = error
     throw new StoreError('FIRKIN_MERGE_FAILED', 'The active segment cannot be ended', { cause })
+  }
+}
+
+function closingError(): StoreError {
+  return new StoreError('FIRKIN_CLOSED', 'The store is being closed')
+}
+
+/** Resolves when `work` is over, however it ends. @throws the reason of `signal` where that fires first */
+async function over(work: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted()
+  let abort = (): void => undefined
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal?.reason)
+  })
+  signal?.addEventListener('abort', abort, { once: true })
+  try {
+    await Promise.race([work.catch(() => undefined), aborted])
+  } finally {
+    signal?.removeEventListener('abort', abort)
   }
 }
 

@@ -64,6 +64,7 @@ describe('merge', () => {
     [{ dryRun: 'yes' }, 'Option dryRun must be a boolean'],
     [{ byPolicy: 1 }, 'Option byPolicy must be a boolean'],
     [{ onProgress: 'tell' }, 'Option onProgress must be a function'],
+    [{ ifRunning: 'join' }, 'Option ifRunning'],
   ])('refuses the options %j, and merges nothing', async (options, text) => {
     const { files, store } = await halfDead()
     const before = segmentFiles(files)
@@ -132,11 +133,41 @@ describe('merge', () => {
     expect(segmentFiles(files)).toEqual(before)
   })
 
-  it('is one at a time', async () => {
+  it('waits for one that runs, and then does what that one has left', async () => {
+    const { store } = await halfDead()
+    const first = store.merge({ onProgress: () => void store.deleteSync('key 005') })
+    const second = store.merge()
+    const third = store.merge()
+
+    expect((await first).bytesGained).toBeGreaterThan(0)
+    expect((await second).bytesGained).toBeGreaterThan(7 * KIB)
+    expect((await third).segments).toEqual([])
+    await store.close()
+  })
+
+  it('waits no longer than its signal says, or than the store is open', async () => {
+    const { store } = await halfDead()
+    const first = store.merge()
+    const abort = new AbortController()
+
+    const aborted = store.merge({ signal: abort.signal })
+    const waiting = store.merge()
+    abort.abort(new Error('of the signal'))
+    const closing = store.close()
+
+    await expect(aborted).rejects.toThrow('of the signal')
+    await expect(waiting).rejects.toThrow(withCode('FIRKIN_CLOSED'))
+    await expect(first).rejects.toThrow(withCode('FIRKIN_CLOSED'))
+    await closing
+  })
+
+  it('rejects while another runs where it is asked to', async () => {
     const { store } = await halfDead()
 
     const first = store.merge()
-    await expect(store.merge()).rejects.toThrow(withCode('FIRKIN_MERGE_RUNNING'))
+    await expect(store.merge({ ifRunning: 'reject' })).rejects.toThrow(
+      withCode('FIRKIN_MERGE_RUNNING'),
+    )
     // A dry run changes nothing that could be in the way.
     expect((await store.merge({ dryRun: true })).dryRun).toBe(true)
 
