@@ -78,4 +78,58 @@ describe('segments that fill faster than a sync', () => {
     expect(errors).toEqual([expect.stringContaining('The hint of segment 2 cannot be made')])
     await store.close()
   })
+
+  it('keep the crash contract, wherever the process or the power ends', async () => {
+    /** Writes; `stopAt` is the call in which it all ends. Answers the machine then, and what was durable by then. */
+    const run = async (
+      stopAt: number,
+    ): Promise<{ machine: FaultyFiles | undefined; written: number; durable: number }> => {
+      const files = new FaultyFiles(1)
+      let machine: FaultyFiles | undefined
+      let [written, durable, writtenThen, durableThen] = [0, 0, 0, 0]
+      files.onCall = ({ number }, crash) => {
+        if (number !== stopAt) return
+        machine = crash()
+        writtenThen = written
+        durableThen = durable
+      }
+      const store = await openOn(files, { merge: { automatic: true }, sync: 'never' })
+      for (let round = 1; round <= 14; round++) {
+        await store.put(`key ${round % 3}`, `${round} `.padEnd(40 * KIB, '-'))
+        written = round
+        if (round % 5 === 0) {
+          void store.sync().then(() => {
+            durable = Math.max(durable, round)
+          })
+        }
+        await setImmediate()
+      }
+      await store.close()
+      return { machine, written: writtenThen, durable: durableThen }
+    }
+    const newestIn = async (machine: FaultyFiles): Promise<number> => {
+      await using store = await openOn(machine)
+      const rounds = [...store.values()].map((value) => Number(value.split(' ')[0]))
+      const newest = Math.max(0, ...rounds)
+      // Of each key the newest of a prefix.
+      const expected = [newest - 2, newest - 1, newest].filter((round) => round > 0)
+      expect(rounds.sort((a, b) => a - b)).toEqual(expected)
+      return newest
+    }
+
+    let stops = 0
+    for (let stopAt = 1; ; stopAt += 3) {
+      const { machine, written, durable } = await run(stopAt)
+      if (machine === undefined) break
+      stops++
+      expect(await newestIn(machine.restart(1)), `killed at ${stopAt}`).toBeGreaterThanOrEqual(
+        written,
+      )
+      for (const entries of ['dropped', 'scattered'] as const) {
+        const after = machine.afterPowerLoss({ files: ['dropped'], entries }, stopAt)
+        expect(await newestIn(after), `without power at ${stopAt}`).toBeGreaterThanOrEqual(durable)
+      }
+    }
+    expect(stops).toBeGreaterThan(40)
+  })
 })
