@@ -13,8 +13,9 @@ import { StoreError } from './errors.ts'
 import type { Manifest } from './format/manifest.ts'
 import { hintName, MANIFEST_NAME, segmentName } from './format/names.ts'
 import { discard, errorCode, type Files, readFully, writeFully } from './io/files.ts'
+import { HeldFiles } from './io/held-files.ts'
 import { checkNames, checkObject } from './options.ts'
-import type { Segment } from './segment/segment.ts'
+import { homeOf, type Segment } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
 import { nextTurn } from './time.ts'
 
@@ -65,14 +66,18 @@ export async function backUp(
   if (listTarget(files, target).length > 0) throw notEmpty(target)
   // A view keeps what a merge retires from being closed.
   const view = engine.openView()
-  const backup = new Backup(files, target, { ...options, signal })
+  let held: HeldFiles | undefined
+  let backup: Backup | undefined
   try {
     if (!engine.options.readOnly) engine.commits.flush()
     const moment = momentOf(engine)
     await engine.durability.sync()
-    return await backup.make(moment)
+    files.makeDirectory(target)
+    held = HeldFiles.hold(files, target, 'unlocked')
+    backup = new Backup(held, { ...options, signal })
+    return { directory: target, ...(await backup.make(moment)) }
   } catch (error) {
-    backup.discard()
+    backup?.discard()
     // What is not the operating system's was thrown by `onProgress`.
     if (error === signal.reason || errorCode(error) === undefined) throw error
     if (error instanceof StoreError) throw error
@@ -80,6 +85,7 @@ export async function backUp(
     if (errorCode(error) === 'EEXIST') throw notEmpty(target, { cause: error })
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
   } finally {
+    held?.release()
     engine.views.close(view)
   }
 }
@@ -121,7 +127,7 @@ function momentOf({ segments, nextSequence }: Engine): Moment {
 
 /** A backup that is being made. */
 class Backup {
-  readonly #files: Files
+  readonly #files: HeldFiles
   readonly #directory: string
   readonly #options: BackupOptions
   /** The paths of the files that were made so far. */
@@ -130,23 +136,22 @@ class Backup {
   #bytesLinked = 0
   #bytesCopied = 0
 
-  constructor(files: Files, directory: string, options: BackupOptions) {
+  constructor(files: HeldFiles, options: BackupOptions) {
     this.#files = files
-    this.#directory = directory
+    this.#directory = files.directory
     this.#options = options
   }
 
-  async make(moment: Moment): Promise<BackupReport> {
+  async make(moment: Moment): Promise<Omit<BackupReport, 'directory'>> {
     const { manifest, unchanging, last } = moment
     this.#bytesTotal = unchanging.reduce((sum, { size }) => sum + size, last?.size ?? 0)
 
-    this.#files.makeDirectory(this.#directory)
     for (const { segment, size } of unchanging) {
       if (!this.#link(segment, size)) await this.#copy(segment, size)
     }
     if (last !== undefined) await this.#copy(last.segment, last.size)
     const copy = new Segments(
-      { files: this.#files, directory: this.#directory, storeId: manifest.storeId },
+      homeOf(this.#files, manifest.storeId),
       { ...manifest, nextSequence: moment.nextSequence },
       moment.nextSegmentId,
       0,
@@ -161,7 +166,6 @@ class Backup {
       segments: unchanging.map(({ segment }) => segment.usage.seal(segment.id, segment.origin)),
     }))
     return {
-      directory: this.#directory,
       segments: unchanging.length + (last === undefined ? 0 : 1),
       bytesLinked: this.#bytesLinked,
       bytesCopied: this.#bytesCopied,

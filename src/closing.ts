@@ -10,6 +10,7 @@
 
 import { removeCheckpoint, writeCheckpoint } from './checkpoint.ts'
 import type { Engine } from './engine.ts'
+import { isMoved } from './errors.ts'
 import type { RecoveryReport } from './recovery.ts'
 import type { Sealer } from './sealer.ts'
 import { monotonicMs, nextTurn } from './time.ts'
@@ -35,11 +36,22 @@ export interface ClosingOptions {
 export async function leaveInOrder(engine: Engine, options: ClosingOptions): Promise<void> {
   const { segments, durability, commits } = engine
   const { sealer } = options
+  const { files } = segments.home
   commits.flush()
-  if (isAsOpened(engine, options)) return
+  if (isAsOpened(engine, options)) {
+    files.assertThere()
+    return
+  }
   commits.finish()
   await durability.stop()
-  await durability.sync()
+  try {
+    await durability.sync()
+    files.assertThere()
+  } catch (error) {
+    // Wherever the directory has gone, what was written keeps its promises there: that takes no names.
+    if (isMoved(error)) await segments.syncLater()
+    throw error
+  }
   if (sealer === undefined) await segments.seal()
   else await sealer.seal()
   if (options.checkpoint) await leaveCheckpoint(engine, options)

@@ -12,7 +12,7 @@
  * nothing. The store is poisoned: every waiting and every later write is refused with the first failure.
  */
 
-import { StoreError } from './errors.ts'
+import { isMoved, StoreError } from './errors.ts'
 import type { EventLoop } from './event-loop.ts'
 import { Group } from './group.ts'
 import type { SyncPolicy } from './options.ts'
@@ -136,13 +136,18 @@ export class Durability {
     this.#running = this.#run()
   }
 
-  /** Refuses every write from now on, by default for a sync has failed; answers what they are refused with. */
+  /**
+   * Refuses every write from now on, by default for a sync has failed; answers what they are refused with: where the
+   * directory was moved, that.
+   */
   poison(
     error: unknown,
     why = 'A sync failed, so that it is not known what is durable; open the store again to write',
   ): StoreError {
     if (this.#poison === undefined) {
-      this.#poison = new StoreError('FIRKIN_POISONED', why, { cause: error })
+      this.#poison = isMoved(error)
+        ? error
+        : new StoreError('FIRKIN_POISONED', why, { cause: error })
       this.#onPoisoned(this.#poison)
     }
     return this.#poison

@@ -32,6 +32,8 @@ export type ErrorCode =
   | 'FIRKIN_DECODE_FAILED'
   /** The target of a backup exists already. */
   | 'FIRKIN_EXISTS'
+  /** The directory, or its lock, is not the one that was opened any more; the store reads, and changes nothing. */
+  | 'FIRKIN_MOVED'
 
 /** The state of the world stands in the way: what happened is in `code`, why in `cause`. */
 export class StoreError extends Error {
@@ -42,6 +44,11 @@ export class StoreError extends Error {
     this.name = 'StoreError'
     this.code = code
   }
+}
+
+/** Whether an error says that a directory is not the one that was opened. */
+export function isMoved(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.code === 'FIRKIN_MOVED'
 }
 
 /** Bytes on disk are not what was written there. */

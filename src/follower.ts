@@ -268,8 +268,8 @@ export class Follower {
   }
 
   async #reload(): Promise<void> {
-    const { files, directory } = this.#engine.segments.home
-    const recovered = await recover(files, directory, this.#options)
+    const { files } = this.#engine.segments.home
+    const recovered = await recover(files, this.#options)
     const isAnother = this.#isAnother(recovered.segments.manifest)
     if (isAnother) this.#engine.replaceByAnother(recovered)
     else this.#engine.replace(recovered)

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { CorruptionError, StoreError } from './errors.ts'
 import { holdsStore } from './format/names.ts'
 import { errorCode, type Files } from './io/files.ts'
-import { type Lock, takeLock } from './io/lock.ts'
+import { HeldFiles } from './io/held-files.ts'
 import type { ResolvedOptions } from './options.ts'
 import { type Recovered, recover } from './recovery.ts'
 
@@ -18,40 +18,49 @@ export function checkDirectory(directory: string): string {
 }
 
 /**
- * Makes the directory ready, and takes its lock where one is wanted.
+ * Makes the directory ready, and holds it: open, and locked where that is wanted.
  *
- * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_IO_FAILED
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_IO_FAILED, and as {@link takeLock}
  */
 export function prepare(
   files: Files,
   directory: string,
   options: ResolvedOptions<unknown>,
-): Lock | undefined {
-  if (options.readOnly) return undefined
+): HeldFiles {
   try {
-    if (!holdsStore(files.list(directory) ?? [])) {
-      // Nothing is left where there is nothing, not even the lock's file.
-      if (!options.createIfMissing) {
-        throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
-      }
-      // Also where it is there: a store is not begun before the names that lead to it are durable.
-      files.makeDirectory(directory)
-    }
+    if (!options.readOnly) makeReady(files, directory, options)
   } catch (error) {
     throw asStoreError(error, `Cannot make the directory ${directory}`)
   }
-  return options.lock ? takeLock(directory) : undefined
+  try {
+    const writing = options.lock ? 'locked' : 'unlocked'
+    return HeldFiles.hold(files, directory, options.readOnly ? 'read' : writing)
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') throw notFound(directory)
+    throw asStoreError(error, `Cannot open the directory ${directory}`)
+  }
+}
+
+function makeReady(files: Files, directory: string, options: ResolvedOptions<unknown>): void {
+  if (holdsStore(files.list(directory) ?? [])) return
+  // Nothing is left where there is nothing, not even the lock's file.
+  if (!options.createIfMissing) throw notFound(directory)
+  // Also where it is there: a store is not begun before the names that lead to it are durable.
+  files.makeDirectory(directory)
+}
+
+function notFound(directory: string): StoreError {
+  return new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
 }
 
 /** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */
 export async function recoverSteadily(
-  files: Files,
-  directory: string,
+  files: HeldFiles,
   options: ResolvedOptions<unknown>,
 ): Promise<Recovered> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await recover(files, directory, options)
+      return await recover(files, options)
     } catch (error) {
       const mayPass = options.readOnly && error instanceof CorruptionError
       if (!mayPass || attempt === MAX_ATTEMPTS) throw error

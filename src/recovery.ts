@@ -37,7 +37,8 @@ import {
   segmentName,
 } from './format/names.ts'
 import type { Page } from './format/record.ts'
-import { type Files, readFully, writeFully } from './io/files.ts'
+import { readFully, writeFully } from './io/files.ts'
+import type { HeldFiles } from './io/held-files.ts'
 import { allocateBuffer } from './io/memory.ts'
 import { createKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
@@ -47,7 +48,7 @@ import { Replay } from './replay.ts'
 import { type LossReport, salvageStore } from './salvage.ts'
 import { isBlank, openSealed, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import type { ScanEnd } from './segment/scan.ts'
-import { Segment, type SegmentHome } from './segment/segment.ts'
+import { homeOf, Segment, type SegmentHome } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
 
@@ -102,17 +103,13 @@ export type RecoveryOptions = Pick<
  * @throws {@link CorruptionError} for damage that is not a torn tail
  * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION
  */
-export async function recover(
-  files: Files,
-  directory: string,
-  options: RecoveryOptions,
-): Promise<Recovered> {
-  const lost = options.recovery === 'salvage' ? await salvage(files, directory, options) : undefined
+export async function recover(files: HeldFiles, options: RecoveryOptions): Promise<Recovered> {
+  const lost = options.recovery === 'salvage' ? await salvage(files, options) : undefined
   try {
-    return await recoverFrom(files, directory, options, lost, undefined)
+    return await recoverFrom(files, options, lost, undefined)
   } catch (error) {
     if (!(error instanceof DamagedCheckpoint)) throw error
-    return await recoverFrom(files, directory, options, lost, error.told)
+    return await recoverFrom(files, options, lost, error.told)
   }
 }
 
@@ -121,17 +118,17 @@ export async function recover(
  * @throws {@link DamagedCheckpoint} before any file was changed
  */
 async function recoverFrom(
-  files: Files,
-  directory: string,
+  files: HeldFiles,
   options: RecoveryOptions,
   lost: LossReport | undefined,
   checkpointFault: StoreError | undefined,
 ): Promise<Recovered> {
+  const { directory } = files
   const names = files.list(directory) ?? []
   const manifest = readManifest(files, directory)
-  if (manifest === undefined) return createStore(files, directory, names, options)
+  if (manifest === undefined) return createStore(files, names, options)
 
-  const home = { files, directory, storeId: manifest.storeId }
+  const home = homeOf(files, manifest.storeId)
   const nextId = Math.max(manifest.nextSegmentId, highestId(names) + 1)
   const segments = new Segments(home, manifest, nextId, mappingSize(options))
   try {
@@ -210,13 +207,12 @@ const NOTHING_DEAD = { deadPutCount: 0, deadBytes: 0 }
 
 /** Mends a store that there is; a new one has nothing to mend. */
 async function salvage(
-  files: Files,
-  directory: string,
+  files: HeldFiles,
   { maxSegmentBytes, clock }: RecoveryOptions,
 ): Promise<LossReport | undefined> {
-  const names = files.list(directory) ?? []
+  const names = files.list(files.directory) ?? []
   if (!holdsStore(names)) return undefined
-  const report = await salvageStore(files, directory, {
+  const report = await salvageStore(files, {
     maxSegmentBytes,
     dryRun: false,
     nowMs: clock(),
@@ -225,11 +221,11 @@ async function salvage(
 }
 
 async function createStore(
-  files: Files,
-  directory: string,
+  files: HeldFiles,
   names: readonly string[],
   options: RecoveryOptions,
 ): Promise<Recovered> {
+  const { directory } = files
   if (highestId(names) > 0) {
     throw new CorruptionError(
       'The manifest is missing, and there are segments; `firkin repair` can rebuild it',
@@ -241,7 +237,7 @@ async function createStore(
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
   }
   const storeId = randomBytes(STORE_ID_SIZE)
-  const home: SegmentHome = { files, directory, storeId }
+  const home = homeOf(files, storeId)
   const manifest: Manifest = {
     storeId,
     generation: 0,

@@ -24,12 +24,14 @@ import type { Manifest, SealedSegment } from './format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, segmentIdsOf, segmentName } from './format/names.ts'
 import { BATCH_END } from './format/record.ts'
 import { findManifest, findStoreId } from './identity.ts'
-import { type FileDescriptor, type Files, readFully } from './io/files.ts'
+import { type FileDescriptor, readFully } from './io/files.ts'
+import type { HeldFiles } from './io/held-files.ts'
 import type { KeydirKind } from './keydir/keydir.ts'
 import { Losses, type LostKey } from './losses.ts'
 import { Targets } from './merge/targets.ts'
 import { isBlank } from './segment/open.ts'
 import { findRecord, type RecordVisitor, scanSegment, Window } from './segment/scan.ts'
+import { homeOf } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
 import { nextTurn } from './time.ts'
@@ -85,12 +87,8 @@ export interface SalvageProgress {
  * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION
  * @throws {@link CorruptionError} where not even one file tells which store it was
  */
-export async function salvageStore(
-  files: Files,
-  directory: string,
-  options: SalvageOptions,
-): Promise<LossReport> {
-  return await new Salvage(files, directory, options).run()
+export async function salvageStore(files: HeldFiles, options: SalvageOptions): Promise<LossReport> {
+  return await new Salvage(files, options).run()
 }
 
 /** A segment's file, read to its end. */
@@ -109,16 +107,16 @@ interface Survey {
 }
 
 class Salvage {
-  readonly #files: Files
+  readonly #files: HeldFiles
   readonly #directory: string
   readonly #options: SalvageOptions
   #storeId: Uint8Array = new Uint8Array()
   #bytesRead = 0
   #bytesTotal = 0
 
-  constructor(files: Files, directory: string, options: SalvageOptions) {
+  constructor(files: HeldFiles, options: SalvageOptions) {
     this.#files = files
-    this.#directory = directory
+    this.#directory = files.directory
     this.#options = options
   }
 
@@ -392,7 +390,7 @@ class Salvage {
     const kept = sound.map(({ id, origin, usage }) => usage.seal(id, origin))
     const all = [...kept, ...written]
     const highest = Math.max(0, ...all.map(({ maxSequence }) => maxSequence))
-    const home = { files: this.#files, directory: this.#directory, storeId: this.#storeId }
+    const home = homeOf(this.#files, this.#storeId)
     await new Segments(home, base, nextSegmentId, 0).commit(() => ({
       tailId: nextSegmentId,
       tailSize: 0,

@@ -102,13 +102,13 @@ export class Sealer {
   }
 
   async #make(segments: readonly Segment[]): Promise<void> {
-    const { directory, storeId, files } = this.#segments.home
+    const { storeId, files } = this.#segments.home
     // A merge may have deleted a segment, or do so meanwhile.
     const isGone = (segment: Segment): boolean => this.#segments.find(segment.id) !== segment
     const left = segments.filter((segment) => !isGone(segment))
     if (left.length === 0) return
     const jobs = left.map(({ id, origin, usage }) => ({
-      directory,
+      place: files.place,
       storeId,
       id,
       origin,

@@ -17,12 +17,12 @@ import { clearRange } from './clear.ts'
 import { leaveInOrder } from './closing.ts'
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from './encoding.ts'
 import { Engine, type EngineListener } from './engine.ts'
-import { StoreError } from './errors.ts'
+import { isMoved, StoreError } from './errors.ts'
 import { type EventLoop, systemLoop } from './event-loop.ts'
 import { Sweeper } from './expiry.ts'
 import { Follower } from './follower.ts'
 import { type Files, systemFiles } from './io/files.ts'
-import type { Lock } from './io/lock.ts'
+import type { HeldFiles } from './io/held-files.ts'
 import { mappingAvailable } from './io/mapping.ts'
 import { NO_ENTRY } from './keydir/keydir.ts'
 import {
@@ -150,7 +150,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly #engine: Engine
   readonly #reader: ViewReader<V>
   readonly #recovery: RecoveryReport
-  readonly #lock: Lock | undefined
+  readonly #held: HeldFiles
   readonly #sealer: Sealer | undefined
   readonly #merger: Merger | undefined
   readonly #sweeper: Sweeper | undefined
@@ -161,6 +161,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly #mergeTotals = { count: 0, bytesRead: 0, bytesGained: 0 }
   /** Whether the checkpoint has turned out to be damaged. */
   #wasDamaged = false
+  /** Whether it was told that the directory is not the one that was opened. */
+  #isMovedTold = false
   /** The backups and verifications that are under way. */
   #readings: Promise<unknown> = Promise.resolve()
   /** Fires when the store is to be closed. */
@@ -172,12 +174,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     directory: string,
     options: ResolvedOptions<V>,
     recovered: Recovered,
-    lock: Lock | undefined,
+    held: HeldFiles,
     { labour, loop = systemLoop, adopt }: Environment,
   ) {
     this.directory = directory
     this.#options = options
-    this.#lock = lock
+    this.#held = held
     this.#recovery = recovered.report
     this.#chores = new Chores(loop, (error) => this.#tell(error))
     this.#engine = new Engine(recovered, options, loop, {
@@ -196,6 +198,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         this.#tell(why)
       },
     })
+    held.onLoss = (error) => this.#engine.durability.poison(error)
     this.#reader = new ViewReader(this.#engine, options)
     if (options.readOnly) {
       this.#follower = new Follower(this.#engine, options, options.followMs, {
@@ -238,15 +241,14 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   ): Promise<Store<V, E>> {
     const path = checkDirectory(directory)
     const options = resolveOptions(input)
-    const { files } = environment
-    const lock = prepare(files, path, options)
+    const held = prepare(environment.files, path, options)
     let recovered: Recovered | undefined
     try {
-      recovered = await recoverSteadily(files, path, options)
-      return new Store<V, E>(path, options, recovered, lock, environment)
+      recovered = await recoverSteadily(held, options)
+      return new Store<V, E>(path, options, recovered, held, environment)
     } catch (error) {
       recovered?.segments.close()
-      lock?.release()
+      held.release()
       throw asStoreError(error, `Cannot open the store in ${path}`)
     }
   }
@@ -479,9 +481,11 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     // What a merge retires meanwhile stays until all is read.
     const view = engine.openView()
     try {
-      const { files } = engine.segments.home
+      const { files, directory } = engine.segments.home
+      // What is read by name must be what is open.
+      files.assertThere()
       const { signal } = this.#ending
-      return await this.#reading(verifyDirectory(files, this.directory, { live: true, signal }))
+      return await this.#reading(verifyDirectory(files, directory, { live: true, signal }))
     } finally {
       engine.views.close(view)
     }
@@ -601,7 +605,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       await engine.durability.stop()
       await this.#sealer?.settle()
       engine.close()
-      this.#lock?.release()
+      this.#held.release()
     }
   }
 
@@ -634,6 +638,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   #tell(error: unknown): void {
     const told = asStoreError(error, 'Work in the background failed')
+    if (isMoved(told)) {
+      // Whatever goes on in the background meets it, on other threads too.
+      if (this.#isMovedTold) return
+      this.#isMovedTold = true
+      this.#engine.durability.poison(told)
+    }
     if (this.#events.listenerCount('error') > 0) this.#emit('error', told)
     else process.emitWarning(told)
   }

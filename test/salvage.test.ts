@@ -13,6 +13,7 @@ import { salvageStore } from '../src/salvage.ts'
 import { verifyDirectory } from '../src/verify.ts'
 import { withDirectory } from './support/directory.ts'
 import { FaultyFiles } from './support/faulty-files.ts'
+import { withHeld } from './support/held.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, openStore } from './support/store.ts'
 import { flip } from './tools/damage.ts'
 
@@ -43,11 +44,9 @@ describe('salvage', () => {
       await store.close()
       await flip(join(directory, segmentName(1)), 100)
 
-      const { damaged, keys } = await salvageStore(systemFiles, directory, {
-        maxSegmentBytes: 64 * KIB,
-        dryRun: false,
-        nowMs: 0,
-      })
+      const { damaged, keys } = await withHeld(systemFiles, directory, (held) =>
+        salvageStore(held, { maxSegmentBytes: 64 * KIB, dryRun: false, nowMs: 0 }),
+      )
 
       expect(damaged).toHaveLength(1)
       expect(keys.map(({ key }) => String(key))).toEqual(['key 000'])
@@ -65,7 +64,9 @@ describe('salvage', () => {
       const path = join(directory, CHECKPOINT_NAME)
       await flip(join(directory, segmentName(1)), 100)
       const salvage = () =>
-        salvageStore(systemFiles, directory, { maxSegmentBytes: KIB, dryRun: true, nowMs: 0 })
+        withHeld(systemFiles, directory, (held) =>
+          salvageStore(held, { maxSegmentBytes: KIB, dryRun: true, nowMs: 0 }),
+        )
       const known = await salvage()
       await writeFile(path, cutAnew(await readFile(path)))
 
@@ -81,7 +82,7 @@ describe('salvage', () => {
     const crashes: FaultyFiles[] = []
     files.onCall = (_, crash) => crashes.push(crash())
 
-    const { kept } = await salvageStore(files, DISK, OPTIONS)
+    const { kept } = await withHeld(files, DISK, (held) => salvageStore(held, OPTIONS))
 
     expect(kept.map((path) => path.slice(DISK.length + 1))).toEqual([
       '0000000003.segment.torn',
@@ -106,7 +107,7 @@ describe('salvage', () => {
     const { files, hurt } = await damagedStore()
     files.fail({ kinds: ['link'], nth: 1, code: 'EACCES', lasting: true })
 
-    const { kept } = await salvageStore(files, DISK, OPTIONS)
+    const { kept } = await withHeld(files, DISK, (held) => salvageStore(held, OPTIONS))
 
     expect(kept).toHaveLength(2)
     expect(holds(files, hurt)).toBe(true)
@@ -118,7 +119,9 @@ describe('salvage', () => {
     const { files } = await damagedStore()
     files.fail({ kinds: ['rename'], path: /MANIFEST/, nth: 1, code: 'EIO' })
 
-    await expect(salvageStore(files, DISK, OPTIONS)).rejects.toThrow('EIO')
+    const salvaging = withHeld(files, DISK, (held) => salvageStore(held, OPTIONS))
+
+    await expect(salvaging).rejects.toThrow('EIO')
 
     const names = files.list(DISK) ?? []
     expect(names.filter((name) => name.endsWith('.damaged'))).toEqual([])

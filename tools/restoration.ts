@@ -10,14 +10,15 @@
  * Invariant: nothing is deleted. What goes is kept beside, under a name that the store does not see.
  */
 
-import { constants, copyFileSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { constants, copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { CorruptionError, StoreError } from '../src/errors.ts'
 import type { Manifest } from '../src/format/manifest.ts'
 import { holdsStore, MANIFEST_NAME, parseName } from '../src/format/names.ts'
-import { errorCode, readFully, systemFiles, writeFully } from '../src/io/files.ts'
-import { lockHolder, takeLock } from '../src/io/lock.ts'
+import { errorCode, type Files, readFully, systemFiles, writeFully } from '../src/io/files.ts'
+import { HeldFiles } from '../src/io/held-files.ts'
+import { lockHolder } from '../src/io/lock.ts'
 import { readManifest } from '../src/manifest-file.ts'
 import { resolveOptions } from '../src/options.ts'
 import type { TornTail } from '../src/recovery.ts'
@@ -72,7 +73,7 @@ const COPY_SIZE = 1024 * 1024
 export async function explainRepair(directory: string, watch: RepairWatch): Promise<RepairReport> {
   assertRepairable(directory)
   const { ok, findings } = await verify(directory, watch)
-  const lost = ok ? NOTHING_LOST : await salvage(directory, true, watch)
+  const lost = ok ? NOTHING_LOST : await explainSalvage(directory, watch)
   return {
     directory,
     dryRun: true,
@@ -91,11 +92,11 @@ export async function explainRepair(directory: string, watch: RepairWatch): Prom
  */
 export async function repairStore(directory: string, watch: RepairWatch): Promise<RepairReport> {
   assertRepairable(directory)
-  const lock = takeLock(directory)
+  const held = HeldFiles.hold(systemFiles, directory, 'locked')
   try {
-    return await new Restoration(directory, watch).run()
+    return await new Restoration(held, directory, watch).run()
   } finally {
-    lock.release()
+    held.release()
   }
 }
 
@@ -161,14 +162,19 @@ function assertRepairable(directory: string): void {
 
 /** The repair of a directory that is locked. */
 class Restoration {
+  readonly #files: HeldFiles
   readonly #directory: string
+  /** The path as it was given. */
+  readonly #given: string
   readonly #watch: RepairWatch
   readonly #torn: TornTail[] = []
   readonly #kept: string[] = []
   readonly #rebuilt: string[] = []
 
-  constructor(directory: string, watch: RepairWatch) {
-    this.#directory = directory
+  constructor(files: HeldFiles, given: string, watch: RepairWatch) {
+    this.#files = files
+    this.#directory = files.directory
+    this.#given = given
     this.#watch = watch
   }
 
@@ -192,7 +198,7 @@ class Restoration {
   async #salvage(): Promise<LossReport> {
     const takeBack = this.#putManifestAside()
     try {
-      return await salvage(this.#directory, false, this.#watch)
+      return await salvage(this.#files, false, this.#watch)
     } catch (error) {
       takeBack()
       if (error instanceof StoreError || errorCode(error) === undefined) throw error
@@ -207,14 +213,14 @@ class Restoration {
     this.#torn.push(...findings.filter(({ kind }) => kind === 'torn').map(tornTail))
     const manifest = this.#manifest()
     for (const finding of findings) this.#mend(finding, manifest)
-    systemFiles.syncDirectory(this.#directory)
+    this.#files.syncDirectory(this.#directory)
     await this.#openAndClose(manifest)
     return (await verify(this.#directory, this.#watch)).ok
   }
 
   #report(lost: LossReport, verified: boolean): RepairReport {
     return {
-      directory: this.#directory,
+      directory: this.#given,
       dryRun: false,
       lost,
       torn: [...lost.torn, ...this.#torn],
@@ -231,16 +237,16 @@ class Restoration {
   #putManifestAside(): () => void {
     const path = join(this.#directory, MANIFEST_NAME)
     try {
-      readManifest(systemFiles, this.#directory)
+      readManifest(this.#files, this.#directory)
       return () => undefined
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error
     }
     const kept = freeName(path + DAMAGED_SUFFIX)
-    renameSync(path, kept)
+    this.#files.rename(path, kept)
     this.#kept.push(kept)
     return () => {
-      if (!existsSync(path)) renameSync(kept, path)
+      if (!existsSync(path)) this.#files.rename(kept, path)
     }
   }
 
@@ -259,13 +265,13 @@ class Restoration {
   /** Keeps what the next open cuts. */
   #keepTorn({ file, offset, bytes }: TornTail): void {
     const kept = freeName(file + TORN_SUFFIX)
-    copyRange(file, offset, bytes, kept)
+    copyRange(this.#files, file, offset, bytes, kept)
     this.#kept.push(kept)
   }
 
   #putAside(path: string, suffix: string): void {
     const kept = freeName(path + suffix)
-    renameSync(path, kept)
+    this.#files.rename(path, kept)
     this.#kept.push(kept)
   }
 
@@ -275,7 +281,7 @@ class Restoration {
     const sealed = segments.find(({ id }) => parsed.type === 'hint' && id === parsed.id)
     if (sealed === undefined) return
     const { id, origin, size } = sealed
-    buildHint(systemFiles, { directory: this.#directory, storeId, id, origin, size })
+    buildHint(this.#files, { place: this.#files.place, storeId, id, origin, size })
   }
 
   /** Lets recovery cut what is torn, and writes a checkpoint. */
@@ -296,7 +302,7 @@ class Restoration {
   }
 
   #manifest(): Manifest {
-    const manifest = readManifest(systemFiles, this.#directory)
+    const manifest = readManifest(this.#files, this.#directory)
     if (manifest === undefined) throw new Error(`Salvage left no manifest in ${this.#directory}`)
     return manifest
   }
@@ -308,18 +314,23 @@ async function verify(directory: string, watch: RepairWatch): Promise<VerifyRepo
   })
 }
 
-async function salvage(
-  directory: string,
-  dryRun: boolean,
-  watch: RepairWatch,
-): Promise<LossReport> {
+async function salvage(files: HeldFiles, dryRun: boolean, watch: RepairWatch): Promise<LossReport> {
   const { maxSegmentBytes } = resolveOptions()
-  return await salvageStore(systemFiles, directory, {
+  return await salvageStore(files, {
     maxSegmentBytes,
     dryRun,
     nowMs: Date.now(),
     onProgress: ({ bytesRead, bytesTotal }) => watch('salvage', bytesRead, bytesTotal),
   })
+}
+
+async function explainSalvage(directory: string, watch: RepairWatch): Promise<LossReport> {
+  const held = HeldFiles.hold(systemFiles, directory, 'read')
+  try {
+    return await salvage(held, true, watch)
+  } finally {
+    held.release()
+  }
 }
 
 function reasonOf(error: unknown): string {
@@ -343,29 +354,29 @@ function freeName(path: string): string {
   }
 }
 
-function copyRange(from: string, offset: number, size: number, to: string): void {
-  const source = systemFiles.open(from, 'read')
+function copyRange(files: Files, from: string, offset: number, size: number, to: string): void {
+  const source = files.open(from, 'read')
   try {
-    const target = systemFiles.open(to, 'create')
+    const target = files.open(to, 'create')
     try {
       const buffer = Buffer.allocUnsafe(Math.min(size, COPY_SIZE))
       for (let at = 0; at < size; ) {
         const read = readFully(
-          systemFiles,
+          files,
           source,
           buffer,
           Math.min(buffer.length, size - at),
           offset + at,
         )
         if (read === 0) break
-        writeFully(systemFiles, target, buffer, read, at)
+        writeFully(files, target, buffer, read, at)
         at += read
       }
-      systemFiles.sync(target)
+      files.sync(target)
     } finally {
-      systemFiles.close(target)
+      files.close(target)
     }
   } finally {
-    systemFiles.close(source)
+    files.close(source)
   }
 }

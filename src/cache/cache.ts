@@ -18,7 +18,7 @@
 import { resolve } from 'node:path'
 import { Chores } from '../chores.ts'
 import { decodeValue, encodeValue, type ReadBytes, valueSize } from '../encoding.ts'
-import { StoreError } from '../errors.ts'
+import { type ErrorCode, isMoved, StoreError } from '../errors.ts'
 import { systemLoop } from '../event-loop.ts'
 import { MAX_UINT48 } from '../format/bytes.ts'
 import { errorCode } from '../io/files.ts'
@@ -573,7 +573,8 @@ export class PersistentCache<V> {
     this.#shelf = undefined
     if (this.#options.strict) this.#broken = asError(error)
     this.#announcements.error(error)
-    this.#mustEmpty = true
+    // In the place of a directory that was moved there may be another cache's.
+    this.#mustEmpty = !isMoved(error)
     this.#mending = (async () => {
       await shelf.abandon()
       if (!this.#options.strict) await this.#mend()
@@ -688,6 +689,14 @@ function isCallersMistake(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError
 }
 
+/** What is no damage of a cache's files. */
+const IN_THE_WAY: ReadonlySet<ErrorCode> = new Set([
+  'FIRKIN_LOCKED',
+  'FIRKIN_LOCK_UNAVAILABLE',
+  'FIRKIN_EXISTS',
+  'FIRKIN_MOVED',
+])
+
 /** What is in the way of a directory for as long as others want it, and says nothing of what is in it. */
 const PASSING = ['EACCES', 'EAGAIN', 'EBUSY', 'EMFILE', 'ENFILE', 'ENOMEM', 'EPERM', 'EROFS']
 
@@ -696,5 +705,5 @@ function isDamage(error: unknown): boolean {
   if (!(error instanceof StoreError)) return true
   const code = errorCode(error.cause)
   if (code !== undefined && PASSING.includes(code)) return false
-  return !['FIRKIN_LOCKED', 'FIRKIN_LOCK_UNAVAILABLE', 'FIRKIN_EXISTS'].includes(error.code)
+  return !IN_THE_WAY.has(error.code)
 }

@@ -58,7 +58,7 @@ export class Hints {
     if (this.#making !== undefined) return
     const chosen: Segment[] = []
     let left = free
-    for (const segment of this.#missing()) {
+    for (const segment of this.#tryMissing()) {
       const most = mostOf(segment)
       if (most > left) break
       this.#sizes.set(segment.id, most)
@@ -82,6 +82,16 @@ export class Hints {
     if (this.#making !== undefined) await keepAlive(this.#making)
   }
 
+  /** As `#missing`; where nothing can be sealed, no hint is made either. */
+  #tryMissing(): Segment[] {
+    try {
+      return this.#missing()
+    } catch (error) {
+      this.#failed(error)
+      return []
+    }
+  }
+
   /** Seals what is full; answers the sealed segments that want a hint. */
   #missing(): Segment[] {
     const { segments } = this.#engine
@@ -98,10 +108,17 @@ export class Hints {
 
   async #make(chosen: readonly Segment[]): Promise<void> {
     const { segments } = this.#engine
-    const { directory, storeId } = segments.home
+    const { files, storeId } = segments.home
     const jobs: HintJob[] = chosen.map((segment) => {
       const { id, origin, usage } = segment
-      return { directory, storeId, id, origin, size: usage.size, maxBytes: mostOf(segment) }
+      return {
+        place: files.place,
+        storeId,
+        id,
+        origin,
+        size: usage.size,
+        maxBytes: mostOf(segment),
+      }
     })
     const isThere = (segment: Segment): boolean => segments.find(segment.id) === segment
     let mayTryAgain = false
@@ -117,7 +134,7 @@ export class Hints {
       if (isThere(segment) && (size > 0 || !mayTryAgain)) {
         this.#sizes.set(segment.id, size)
       } else {
-        if (size > 0) removeIfThere(segments.home.files, segment.hintPath)
+        if (size > 0) removeIfThere(files, segment.hintPath)
         this.#sizes.delete(segment.id)
       }
     }

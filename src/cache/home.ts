@@ -11,7 +11,7 @@ import { StoreError } from '../errors.ts'
 import type { EventLoop } from '../event-loop.ts'
 import { holdsStore, parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
-import { takeLock } from '../io/lock.ts'
+import { HeldFiles } from '../io/held-files.ts'
 import { type Labour, threadLabour } from '../merge/thread.ts'
 import type { ValueEncoding } from '../options.ts'
 
@@ -56,6 +56,19 @@ export function neverSynced(files: Files): Files {
     link: (from, to) => files.link(from, to),
     list: (directory) => files.list(directory),
     makeDirectory: (directory) => files.makeDirectory(directory),
+    identify: (path) => files.identify(path),
+    hold(directory) {
+      const held = files.hold(directory)
+      return {
+        directory: held.directory,
+        identity: held.identity,
+        sync() {},
+        async syncLater() {},
+        spendSpare: () => held.spendSpare(),
+        saveSpare: () => held.saveSpare(),
+        close: () => held.close(),
+      }
+    },
     sync() {},
     async syncLater() {},
     syncDirectory() {},
@@ -117,15 +130,15 @@ export function emptyDirectory({ files, lock }: CacheEnvironment, directory: str
     if (!holdsStore(names)) return
     throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
   }
-  const held = lock ? takeLock(directory) : undefined
+  const held = HeldFiles.hold(files, directory, lock ? 'locked' : 'unlocked')
   try {
     for (const name of names) {
       const { type } = parseName(name)
-      if (type !== 'foreign' && type !== 'lock') removeIfThere(files, join(directory, name))
+      if (type !== 'foreign' && type !== 'lock') removeIfThere(held, join(held.directory, name))
     }
-    removeIfThere(files, join(directory, ORDER_NAME))
-    removeIfThere(files, join(directory, MARKER_NAME))
+    removeIfThere(held, join(held.directory, ORDER_NAME))
+    removeIfThere(held, join(held.directory, MARKER_NAME))
   } finally {
-    held?.release()
+    held.release()
   }
 }

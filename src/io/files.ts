@@ -7,6 +7,7 @@
 
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
+import { StoreError } from '../errors.ts'
 import { monotonicMs } from '../time.ts'
 import { allocateBuffer } from './memory.ts'
 import { Patience } from './patience.ts'
@@ -14,12 +15,33 @@ import { Patience } from './patience.ts'
 /** An open file. */
 export type FileDescriptor = number
 
+/** Which file or directory something is: the same for all names of one, and for no other while it is held open. */
+export type Identity = string
+
+/** A directory that is held open. */
+export interface HeldDirectory {
+  /** Its path when it was opened, without symbolic links. */
+  readonly directory: string
+  readonly identity: Identity
+  /** On return the directory's entries survive a power loss. */
+  sync(): void
+  /** Settles once the directory's entries survive a power loss. */
+  syncLater(): Promise<void>
+  /** Closes a descriptor that is kept for when no other is to be had; whether there was one. */
+  spendSpare(): boolean
+  /** Keeps such a descriptor again; whether one could be had. */
+  saveSpare(): boolean
+  close(): void
+}
+
 /** How a file is opened: to be read, to be read and written, or created anew for both. */
 export type OpenMode = 'read' | 'write' | 'create'
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = fs.constants
 /** A pipe in the place of a file must not hold up whoever opens or reads it; of files this means nothing. */
 const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0
+
+const DIRECTORY_FLAGS = O_RDONLY | (fs.constants.O_DIRECTORY ?? 0)
 
 const FLAGS: Readonly<Record<OpenMode, number>> = {
   read: O_RDONLY | O_NONBLOCK,
@@ -71,6 +93,10 @@ export interface Files {
    * loss, whoever has made them.
    */
   makeDirectory(directory: string): void
+  /** Opens a directory by its real path, and keeps it open: then a sync of it needs no descriptor more. */
+  hold(directory: string): HeldDirectory
+  /** Which file or directory a path leads to; `undefined` where it leads nowhere. */
+  identify(path: string): Identity | undefined
 }
 
 /**
@@ -128,13 +154,90 @@ export const systemFiles: Files = {
   makeDirectory(directory) {
     syncNames(directory, fs.mkdirSync(directory, { recursive: true }))
   },
+  hold: (directory) => new SystemDirectory(fs.realpathSync.native(directory)),
+  identify(path) {
+    try {
+      return identityOf(fs.statSync(path, { bigint: true }))
+    } catch (error) {
+      if (LEADS_NOWHERE.has(errorCode(error) ?? '')) return undefined
+      throw error
+    }
+  },
 }
 
-/** The operating system's code of an error, such as `'ENOENT'`. */
+/** What the operating system says where a path leads to nothing. */
+const LEADS_NOWHERE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP'])
+
+/** Which file or directory these are the figures of. */
+export function identityOf({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): Identity {
+  return `${dev}:${ino}`
+}
+
+class SystemDirectory implements HeldDirectory {
+  readonly directory: string
+  readonly identity: Identity
+  /** None on Windows, which cannot open a directory; its file systems log the names themselves. */
+  readonly #file: FileDescriptor | undefined
+  #spare: FileDescriptor | undefined
+  #closed = false
+
+  constructor(directory: string) {
+    this.directory = directory
+    this.#file = process.platform === 'win32' ? undefined : fs.openSync(directory, DIRECTORY_FLAGS)
+    try {
+      const stats =
+        this.#file === undefined
+          ? fs.statSync(directory, { bigint: true })
+          : fs.fstatSync(this.#file, { bigint: true })
+      this.identity = identityOf(stats)
+    } catch (error) {
+      this.close()
+      throw error
+    }
+    this.saveSpare()
+  }
+
+  sync(): void {
+    if (this.#file !== undefined) fs.fsyncSync(this.#file)
+  }
+
+  syncLater(): Promise<void> {
+    const file = this.#file
+    if (file === undefined) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      fs.fsync(file, (error) => (error === null ? resolve() : reject(error)))
+    })
+  }
+
+  spendSpare(): boolean {
+    if (this.#spare === undefined) return false
+    fs.closeSync(this.#spare)
+    this.#spare = undefined
+    return true
+  }
+
+  saveSpare(): boolean {
+    if (this.#file === undefined || this.#spare !== undefined || this.#closed) return true
+    try {
+      this.#spare = fs.openSync(this.directory, DIRECTORY_FLAGS)
+    } catch {
+      return false
+    }
+    return true
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.spendSpare()
+    if (this.#file !== undefined) fs.closeSync(this.#file)
+  }
+}
+
+/** The operating system's code of an error, such as `'ENOENT'`; `undefined` for errors of the store's own. */
 export function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string'
-    ? error.code
-    : undefined
+  if (!(error instanceof Error) || error instanceof StoreError) return undefined
+  return 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
 /** Writes all of `source` at `position`, however many calls that takes. */

@@ -9,9 +9,12 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { LOCK_NAME } from '../format/names.ts'
+import { type Identity, identityOf } from './files.ts'
 
 /** A held lock. */
 export interface Lock {
+  /** The file that the lock is held on. */
+  readonly identity: Identity
   /** Gives the lock up; idempotent. */
   release(): void
 }
@@ -59,6 +62,7 @@ export function takeLock(directory: string): Lock {
   const locked = file
   let held = true
   return {
+    identity: identityOf(fs.fstatSync(locked, { bigint: true })),
     release() {
       if (!held) return
       held = false

@@ -15,6 +15,7 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { segmentName } from '../format/names.ts'
 import { EXPIRES, type Page, PUT, type RecordFields, TOMBSTONE } from '../format/record.ts'
 import { errorCode, type Files } from '../io/files.ts'
+import { HeldFiles, type Place } from '../io/held-files.ts'
 import { scanSegment, Window } from '../segment/scan.ts'
 import { type CopyTarget, type TargetHome, Targets } from './targets.ts'
 
@@ -27,7 +28,9 @@ export interface CopySource {
 }
 
 /** What is to be copied; plain data, so that it can be sent to another thread. */
-export interface CopyJob extends TargetHome {
+export interface CopyJob extends Omit<TargetHome, 'directory'> {
+  /** Where the sources are, and the targets go. */
+  readonly place: Place
   readonly sources: readonly CopySource[]
   /** Tombstones and expired puts below this sequence are dropped. */
   readonly dropBelow: number
@@ -63,10 +66,11 @@ const STEP_SIZE = 1024 * 1024
  * else has nothing to do with any one source
  */
 export function* copySegments(
-  files: Files,
+  system: Files,
   job: CopyJob,
 ): Generator<CopyProgress, readonly CopyTarget[]> {
-  const targets = new Targets(files, job)
+  const files = HeldFiles.at(system, job.place)
+  const targets = new Targets(files, { ...job, directory: files.directory })
   let finished = false
   try {
     let bytesRead = 0
@@ -93,7 +97,7 @@ function* copySource(
   targets: Targets,
   tombstones: Tombstones,
 ): Generator<number> {
-  const path = join(job.directory, segmentName(source.id))
+  const path = join(job.place.directory, segmentName(source.id))
   const file = reading(path, () => files.open(path, 'read'))
   try {
     const read: Files['read'] = (...range) => reading(path, () => files.read(...range))

@@ -409,9 +409,9 @@ export class Merger {
   ): Promise<readonly CopyTarget[]> {
     if (inputs.length === 0) return []
     const { segments } = this.#engine
-    const { directory, storeId } = segments.home
+    const { files, storeId } = segments.home
     const job: CopyJob = {
-      directory,
+      place: files.place,
       storeId,
       sources: inputs.map(({ id, usage }) => ({
         id,
@@ -563,6 +563,8 @@ export class Merger {
   }
 
   #tellFailure(message: string, cause: unknown): void {
+    // That the directory is another one is told by its files.
+    if (cause instanceof StoreError) return
     this.#listener.failed(new StoreError('FIRKIN_MERGE_FAILED', message, { cause }))
   }
 }

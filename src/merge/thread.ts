@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { CorruptionError } from '../errors.ts'
+import { CorruptionError, StoreError } from '../errors.ts'
 import type { HintJob } from '../segment/hint-file.ts'
 import { timers } from '../time.ts'
 import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
@@ -99,7 +99,9 @@ function run(
 
 /** An error that came from another thread has its fields, but not its class. */
 function withClass(error: unknown): unknown {
-  if (!(error instanceof Error) || !('code' in error) || !('file' in error)) return error
+  if (!(error instanceof Error) || !('code' in error)) return error
+  if (error.code === 'FIRKIN_MOVED') return new StoreError(error.code, error.message)
+  if (!('file' in error)) return error
   if (error.code === 'FIRKIN_READ_FAILED') return new SourceError(String(error.file), error.cause)
   if (error.code !== 'FIRKIN_CORRUPT') return error
   const { message, file, offset } = error as CorruptionError

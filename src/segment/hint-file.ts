@@ -13,12 +13,14 @@ import {
   readFully,
   writeFully,
 } from '../io/files.ts'
+import { HeldFiles, type Place } from '../io/held-files.ts'
 import { allocateBuffer } from '../io/memory.ts'
 import { scanSegment } from './scan.ts'
 
 /** A sealed segment that wants a hint; plain data, so that it can be sent to another thread. */
 export interface HintJob {
-  readonly directory: string
+  /** Where the segment is, and its hint goes. */
+  readonly place: Place
   readonly storeId: Uint8Array
   readonly id: number
   readonly origin: 'appended' | 'merged'
@@ -32,8 +34,9 @@ export interface HintJob {
  *
  * @throws CorruptionError where the segment is damaged
  */
-export function buildHint(files: Files, job: HintJob): void {
-  const path = join(job.directory, segmentName(job.id))
+export function buildHint(system: Files, job: HintJob): void {
+  const files = HeldFiles.at(system, job.place)
+  const path = join(files.directory, segmentName(job.id))
   const file = files.open(path, 'read')
   try {
     const encoder = new HintEncoder()
@@ -56,7 +59,7 @@ export function buildHint(files: Files, job: HintJob): void {
     if (scan.faultAt !== undefined) throw new CorruptionError(scan.fault, path, scan.faultAt)
     const hint = encoder.finish(job.storeId, job.id, job.origin, job.size)
     if (hint.length <= (job.maxBytes ?? Number.POSITIVE_INFINITY)) {
-      writeHintFile(files, job.directory, job.id, hint)
+      writeHintFile(files, files.directory, job.id, hint)
     }
   } finally {
     files.close(file)

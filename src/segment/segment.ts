@@ -19,6 +19,7 @@ import {
 import { hintName, segmentName } from '../format/names.ts'
 import { type Page, pageOf } from '../format/record.ts'
 import { discard, type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
+import type { HeldFiles } from '../io/held-files.ts'
 import { mapFile } from '../io/mapping.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
 import { SegmentUsage } from './usage.ts'
@@ -40,6 +41,16 @@ export interface SegmentHome {
   readonly files: Files
   readonly directory: string
   readonly storeId: Uint8Array
+}
+
+/** Where a store is written: a directory that is held open, so that no other one is changed in its place. */
+export interface StoreHome extends SegmentHome {
+  readonly files: HeldFiles
+}
+
+/** The home of a store in a directory that is held. */
+export function homeOf(files: HeldFiles, storeId: Uint8Array): StoreHome {
+  return { files, directory: files.directory, storeId }
 }
 
 /** A segment of an open store. */

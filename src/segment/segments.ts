@@ -21,7 +21,7 @@ import { StoreError } from '../errors.ts'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
 import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
-import { Segment, type SegmentHome } from './segment.ts'
+import { Segment, type StoreHome } from './segment.ts'
 
 /** So many segments are synced before what is durable by then is told. */
 const SEGMENTS_AT_ONCE = 4
@@ -31,7 +31,7 @@ export type ManifestEdit = (installed: Manifest) => Partial<Manifest>
 
 /** The segments of an open store. */
 export class Segments {
-  readonly home: SegmentHome
+  readonly home: StoreHome
   /** Whether files are mapped, and how far the active one. */
   readonly #mappingSize: number
   readonly #byId = new Map<number, Segment>()
@@ -54,7 +54,7 @@ export class Segments {
   readonly #companions: { close(): void }[] = []
 
   /** @param mappingSize how far the mapping of an active segment reaches; 0 for no mappings */
-  constructor(home: SegmentHome, installed: Manifest, nextId: number, mappingSize: number) {
+  constructor(home: StoreHome, installed: Manifest, nextId: number, mappingSize: number) {
     this.home = home
     this.#installed = installed
     this.#nextId = nextId

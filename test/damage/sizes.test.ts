@@ -16,6 +16,7 @@ import { readManifest } from '../../src/manifest-file.ts'
 import { salvageStore } from '../../src/salvage.ts'
 import { verifyDirectory } from '../../src/verify.ts'
 import { withDirectory } from '../support/directory.ts'
+import { withHeld } from '../support/held.ts'
 import { openStore } from '../support/store.ts'
 
 const MIB = 1024 * 1024
@@ -97,11 +98,9 @@ function readersOf(directory: string): (() => Promise<void>)[] {
   const attempts: (() => Promise<unknown>)[] = [
     () => verifyDirectory(systemFiles, directory),
     () =>
-      salvageStore(systemFiles, directory, {
-        maxSegmentBytes: 64 * 1024,
-        dryRun: true,
-        nowMs: 0,
-      }),
+      withHeld(systemFiles, directory, (held) =>
+        salvageStore(held, { maxSegmentBytes: 64 * 1024, dryRun: true, nowMs: 0 }),
+      ),
     ...[{ readOnly: true }, {}].map((options) => async () => {
       const store = await openStore(directory, { ...options, lock: false, mapping: false })
       store.on('error', () => undefined)

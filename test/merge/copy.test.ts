@@ -9,6 +9,7 @@ import { type CopyJob, type CopyProgress, copySegments, SourceError } from '../.
 import type { CopyTarget } from '../../src/merge/targets.ts'
 import { scanSegment } from '../../src/segment/scan.ts'
 import { type FaultCode, FaultyFiles } from '../support/faulty-files.ts'
+import { placeOf } from '../support/held.ts'
 import {
   batchEnd,
   put,
@@ -33,14 +34,16 @@ function filesWith(segments: readonly Buffer[][]): FaultyFiles {
   return files
 }
 
+/** A job of any directory. */
+type UnplacedJob = Omit<CopyJob, 'place'>
+
 /** A job that copies these segments; of each the records with these numbers are live. */
 function jobOf(
   segments: readonly Buffer[][],
   live: readonly (readonly number[])[],
-  differing: Partial<CopyJob> = {},
-): CopyJob {
+  differing: Partial<UnplacedJob> = {},
+): UnplacedJob {
   return {
-    directory: DIRECTORY,
     storeId: STORE_ID,
     sources: segments.map((records, index) => {
       const starts = records.map((_, number) =>
@@ -63,10 +66,10 @@ function jobOf(
 /** Copies to the end, and answers what was told and what was written. */
 function copyAll(
   files: FaultyFiles,
-  job: CopyJob,
+  job: UnplacedJob,
 ): { steps: CopyProgress[]; targets: readonly CopyTarget[] } {
   const steps: CopyProgress[] = []
-  const copy = copySegments(files, job)
+  const copy = copySegments(files, { ...job, place: placeOf(files, DIRECTORY) })
   for (;;) {
     const step = copy.next()
     if (step.done === true) return { steps, targets: step.value }
@@ -286,7 +289,10 @@ describe('a copy', () => {
   it('leaves no target where it is ended between two steps', () => {
     const segments = [[put('a', 'x'.repeat(2048 * KIB), 1), put('b', '2', 2)]]
     const files = filesWith(segments)
-    const copy = copySegments(files, jobOf(segments, [[0, 1]]))
+    const copy = copySegments(files, {
+      ...jobOf(segments, [[0, 1]]),
+      place: placeOf(files, DIRECTORY),
+    })
     expect(copy.next().done).toBe(false)
     expect(files.list(DIRECTORY)).toContain(segmentName(11))
 

@@ -7,9 +7,11 @@ import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { hintName, segmentName } from '../../src/format/names.ts'
+import { systemFiles } from '../../src/io/files.ts'
 import type { CopyJob, CopyProgress } from '../../src/merge/copy.ts'
 import { threadLabour } from '../../src/merge/thread.ts'
 import { withDirectory } from '../support/directory.ts'
+import { placeOf } from '../support/held.ts'
 import { put, STORE_ID, segmentHeader, tombstone } from '../support/records.ts'
 
 const run = promisify(execFile)
@@ -32,7 +34,7 @@ async function jobIn(
     return at - length
   })
   return {
-    directory,
+    place: placeOf(systemFiles, directory),
     storeId: STORE_ID,
     sources: [{ id: 1, size: bytes.length, live: Uint32Array.from(starts) }],
     targetIds: [2, 3, 4, 5, 6, 7, 8],
@@ -128,8 +130,8 @@ describe('the merge thread', () => {
         offset,
       }
       await expect(threadLabour.copy(job, () => {}, never)).rejects.toMatchObject(failed)
-      const { storeId } = job
-      const hint = { directory, storeId, id: 1, origin: 'appended', size: bytes.length } as const
+      const { storeId, place } = job
+      const hint = { place, storeId, id: 1, origin: 'appended', size: bytes.length } as const
       await expect(threadLabour.hint(hint)).rejects.toMatchObject(failed)
       expect(await readdir(directory)).toEqual([segmentName(1)])
     })
@@ -137,10 +139,10 @@ describe('the merge thread', () => {
 
   it('makes hints', async () => {
     await withDirectory(async (directory) => {
-      const { storeId, sources } = await jobIn(directory, large(3))
+      const { place, storeId, sources } = await jobIn(directory, large(3))
       const size = sources[0]?.size ?? 0
 
-      await threadLabour.hint({ directory, storeId, id: 1, origin: 'appended', size })
+      await threadLabour.hint({ place, storeId, id: 1, origin: 'appended', size })
 
       expect(await readdir(directory)).toEqual([hintName(1), segmentName(1)])
     })

@@ -31,11 +31,11 @@ async function fill(trial: Trial, count: number): Promise<void> {
 }
 
 /** Files of which the store's own are not synced in the background before they are let go. */
-class HeldFiles extends FaultyFiles {
+class WaitingFiles extends FaultyFiles {
   readonly #descriptors = new Set<FileDescriptor>()
   #released: Promise<void> = Promise.resolve()
 
-  hold(): { release(): void } {
+  holdBack(): { release(): void } {
     let release = (): void => undefined
     this.#released = new Promise((resolve) => {
       release = resolve
@@ -130,12 +130,12 @@ describe('a poisoned store', () => {
 
 describe('a backup', () => {
   it('is done no sooner than what it links is durable', async () => {
-    const files = new HeldFiles(1)
+    const files = new WaitingFiles(1)
     const trial = new Trial(files, { sync: 'never' })
     await trial.open()
     await fill(trial, 1)
     await trial.put('rotating', 2 * SEVEN_KIB)
-    const { release } = files.hold()
+    const { release } = files.holdBack()
     let isDone = false
 
     const backup = trial.backup('/disk/backup').then(() => {

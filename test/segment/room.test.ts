@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { StoreError } from '../../src/errors.ts'
 import { segmentName } from '../../src/format/names.ts'
 import { MAX_ROOM_SIZE, PUT } from '../../src/format/record.ts'
+import { HeldFiles } from '../../src/io/held-files.ts'
+import { homeOf } from '../../src/segment/segment.ts'
 import { Segments } from '../../src/segment/segments.ts'
 import { Writer } from '../../src/segment/writer.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -20,7 +22,7 @@ class Bench {
 
   constructor(maxSegmentBytes = 1024 * KIB, syncsEach = true) {
     this.files.makeDirectory(DIRECTORY)
-    const home = { files: this.files, directory: DIRECTORY, storeId: STORE_ID }
+    const home = homeOf(HeldFiles.hold(this.files, DIRECTORY, 'unlocked'), STORE_ID)
     this.segments = new Segments(home, EMPTY_MANIFEST, 1, 0)
     this.writer = new Writer(
       this.segments,

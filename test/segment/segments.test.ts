@@ -7,9 +7,10 @@ import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import type { SealedSegment } from '../../src/format/manifest.ts'
 import { segmentName } from '../../src/format/names.ts'
 import { PUT } from '../../src/format/record.ts'
+import { HeldFiles } from '../../src/io/held-files.ts'
 import { readManifest } from '../../src/manifest-file.ts'
 import { openSealed, openSegmentFile } from '../../src/segment/open.ts'
-import type { Segment } from '../../src/segment/segment.ts'
+import { homeOf, type Segment } from '../../src/segment/segment.ts'
 import { Segments } from '../../src/segment/segments.ts'
 import { STAGE_SIZE, Writer } from '../../src/segment/writer.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -27,7 +28,7 @@ class Bench {
 
   constructor() {
     this.files.makeDirectory(DIRECTORY)
-    const home = { files: this.files, directory: DIRECTORY, storeId: STORE_ID }
+    const home = homeOf(HeldFiles.hold(this.files, DIRECTORY, 'unlocked'), STORE_ID)
     this.segments = new Segments(home, EMPTY_MANIFEST, 1, 0)
     this.writer = new Writer(
       this.segments,

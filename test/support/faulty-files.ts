@@ -13,7 +13,14 @@
 
 import { basename, dirname } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { errorCode, type FileDescriptor, type Files, type OpenMode } from '../../src/io/files.ts'
+import {
+  errorCode,
+  type FileDescriptor,
+  type Files,
+  type HeldDirectory,
+  type Identity,
+  type OpenMode,
+} from '../../src/io/files.ts'
 import { Disk, DiskDirectory, DiskFile, type PowerLoss } from './disk.ts'
 import { Random } from './random.ts'
 
@@ -32,6 +39,8 @@ export type CallKind =
   | 'link'
   | 'list'
   | 'makeDirectory'
+  | 'hold'
+  | 'identify'
 
 /** The operating system's reasons to fail; `'SHORT'` takes or gives fewer bytes than asked for, and no error. */
 export type FaultCode = 'ENOSPC' | 'EIO' | 'EMFILE' | 'EACCES' | 'EDQUOT' | 'SHORT'
@@ -96,6 +105,8 @@ export class FaultyFiles implements Files {
   readonly #random: Random
   readonly #open = new Map<FileDescriptor, OpenFile>()
   #nextDescriptor = 3
+  readonly #identities = new WeakMap<DiskFile | DiskDirectory, Identity>()
+  #identityCount = 0
   #crashed = false
   #faults: { readonly fault: Fault; left: number }[] = []
   #faultCount = 0
@@ -315,6 +326,52 @@ export class FaultyFiles implements Files {
       throw error
     }
     for (const directory of this.#directoriesTo(path)) directory.isNamed = true
+  }
+
+  hold(path: string): HeldDirectory {
+    this.#call('hold', path)
+    const directory = this.#at(path, 'hold')
+    return {
+      directory: path,
+      identity: this.#identityOf(directory),
+      sync: () => {
+        this.#call('syncDirectory', path)
+        directory.persist(directory.changeCount)
+      },
+      syncLater: async () => {
+        this.#call('syncDirectory', path)
+        const count = directory.changeCount
+        await this.#passTime()
+        directory.persist(count)
+      },
+      spendSpare: () => false,
+      saveSpare: () => true,
+      close() {},
+    }
+  }
+
+  identify(path: string): Identity | undefined {
+    this.#call('identify', path)
+    const { directories } = this.#disk
+    const named =
+      directories.get(path) ?? directories.get(dirname(path))?.entries.get(basename(path))
+    return named === undefined ? undefined : this.#identityOf(named)
+  }
+
+  /** Lets a path lead to no directory, or to an empty one, past the engine; what is held stays held. */
+  replaceDirectory(path: string, by: 'nothing' | 'empty'): void {
+    const { directories } = this.#disk
+    directories.delete(path)
+    if (by === 'empty') this.#directoriesTo(path)
+  }
+
+  #identityOf(named: DiskFile | DiskDirectory): Identity {
+    let identity = this.#identities.get(named)
+    if (identity === undefined) {
+      identity = `${++this.#identityCount}`
+      this.#identities.set(named, identity)
+    }
+    return identity
   }
 
   /**

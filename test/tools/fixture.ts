@@ -6,6 +6,7 @@ import { systemFiles } from '../../src/io/files.ts'
 import { readManifest } from '../../src/manifest-file.ts'
 import { buildHint } from '../../src/segment/hint-file.ts'
 import type { Store } from '../../src/store.ts'
+import { placeOf } from '../support/held.ts'
 import { openAny } from '../support/store.ts'
 
 /** When what expires does so: long after these tests. */
@@ -126,7 +127,8 @@ export class Fixtures {
 function makeHints(directory: string): void {
   const { storeId, segments = [] } = readManifest(systemFiles, directory) ?? {}
   if (storeId === undefined) return
+  const place = placeOf(systemFiles, directory)
   for (const { id, origin, size } of segments) {
-    buildHint(systemFiles, { directory, storeId, id, origin, size })
+    buildHint(systemFiles, { place, storeId, id, origin, size })
   }
 }

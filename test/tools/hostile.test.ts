@@ -18,7 +18,9 @@ import { systemFiles } from '../../src/io/files.ts'
 import { takeLock } from '../../src/io/lock.ts'
 import { readManifest } from '../../src/manifest-file.ts'
 import { Targets } from '../../src/merge/targets.ts'
+import { homeOf } from '../../src/segment/segment.ts'
 import { Segments } from '../../src/segment/segments.ts'
+import { withHeld } from '../support/held.ts'
 import { DAMAGES, kindsOf } from './damage.ts'
 import { Fixtures } from './fixture.ts'
 import { linesOf, run } from './run.ts'
@@ -209,11 +211,12 @@ async function scatter(directory: string, count: number): Promise<void> {
   }
   spy.mockRestore()
   const written = targets.finish().map(({ sealed }) => sealed)
-  const home = { files: systemFiles, directory, storeId }
   const nextId = nextSegmentId + count
-  await new Segments(home, manifest, nextId, 0).commit(() => ({
-    nextSegmentId: nextId,
-    nextSequence: 100 + count,
-    segments: written,
-  }))
+  await withHeld(systemFiles, directory, (held) =>
+    new Segments(homeOf(held, storeId), manifest, nextId, 0).commit(() => ({
+      nextSegmentId: nextId,
+      nextSequence: 100 + count,
+      segments: written,
+    })),
+  )
 }

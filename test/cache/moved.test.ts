@@ -1,0 +1,139 @@
+/** A cache whose directory is moved, removed or replaced while it is open: what is there now is left alone. */
+
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it, vi } from 'vitest'
+import { openCache, type PersistentCache } from '../../src/cache/cache.ts'
+import { withDirectory } from '../support/directory.ts'
+
+const TEXT = { maxBytes: 2 ** 20, valueEncoding: 'utf8' } as const
+const VALUE = 'x'.repeat(1000)
+
+type TextCache = PersistentCache<string>
+
+/** Opens a cache with some entries, and tells what it tells. */
+async function openFilled(directory: string): Promise<{ cache: TextCache; errors: Error[] }> {
+  const cache = await openCache<string>(directory, TEXT)
+  const errors: Error[] = []
+  cache.on('error', (error) => errors.push(error))
+  fill(cache, 'key', 100)
+  await Promise.resolve()
+  return { cache, errors }
+}
+
+function fill(cache: TextCache, prefix: string, count: number): void {
+  for (let index = 0; index < count; index++) cache.set(`${prefix} ${index}`, VALUE)
+}
+
+/** The contents of the files in a directory, but for the lock. */
+function contentsOf(directory: string): Record<string, string> {
+  const names = readdirSync(directory).filter((name) => name !== 'LOCK')
+  return Object.fromEntries(
+    names.map((name) => [name, readFileSync(join(directory, name)).toString('hex')]),
+  )
+}
+
+/** What touches names in a cache's directory. */
+const OPERATIONS: readonly [name: string, (cache: TextCache) => void][] = [
+  ['sets that begin a segment', (cache) => fill(cache, 'more', 200)],
+  ['sets that clean', (cache) => fill(cache, 'more', 2000)],
+  ['clear', (cache) => cache.clear()],
+]
+
+describe('a cache whose directory was replaced', () => {
+  it.each(OPERATIONS)('changes nothing in that of a live one by %s', async (_, operate) => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'cache')
+      const { cache, errors } = await openFilled(directory)
+      renameSync(directory, join(above, 'aside'))
+      const { cache: other } = await openFilled(directory)
+      const before = contentsOf(directory)
+
+      operate(cache)
+      await vi.waitFor(() => expect(errors).toHaveLength(1))
+      fill(cache, 'later', 10)
+      await cache.close()
+
+      expect(errors[0]).toMatchObject({ code: 'FIRKIN_MOVED' })
+      expect(contentsOf(directory)).toEqual(before)
+      expect(other.get('key 7')).toBe(VALUE)
+      await other.close()
+    })
+  })
+
+  it('changes nothing there by its close', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'cache')
+      const { cache, errors } = await openFilled(directory)
+      await cache.close()
+      const { cache: second } = await openFilled(directory)
+      cpSync(directory, join(above, 'copy'), { recursive: true })
+      rmSync(directory, { recursive: true })
+      renameSync(join(above, 'copy'), directory)
+      const before = contentsOf(directory)
+
+      await second.close()
+
+      expect(errors).toEqual([])
+      expect(contentsOf(directory)).toEqual(before)
+      const { cache: third, errors: later } = await openFilled(directory)
+      expect(third.get('key 7')).toBe(VALUE)
+      expect(later).toEqual([])
+      await third.close()
+    })
+  })
+
+  it('empties nothing there, and goes on with it once it is free', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'cache')
+      const { cache, errors } = await openFilled(directory)
+      renameSync(directory, join(above, 'aside'))
+      const { cache: other } = await openFilled(directory)
+      other.set('of the other', VALUE)
+      await other.close()
+
+      fill(cache, 'more', 200)
+      await vi.waitFor(() => expect(errors).toHaveLength(1))
+
+      await vi.waitFor(() => expect(cache.get('of the other')).toBe(VALUE))
+      expect(cache.stats().emptied).toBe(0)
+      await cache.close()
+    })
+  })
+})
+
+describe('a cache whose directory was removed', () => {
+  it('makes it anew', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'cache')
+      const { cache, errors } = await openFilled(directory)
+      rmSync(directory, { recursive: true })
+
+      fill(cache, 'more', 200)
+      await vi.waitFor(() => expect(errors).toHaveLength(1))
+
+      await vi.waitFor(() => expect(cache.set('key', 'value')).toBe(true))
+      expect(existsSync(directory)).toBe(true)
+      await cache.close()
+    })
+  })
+})
+
+describe('a cache with strict whose directory was replaced', () => {
+  it('throws from then on, and by its close', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'cache')
+      const cache = await openCache<string>(directory, { ...TEXT, strict: true })
+      cache.on('error', () => undefined)
+      fill(cache, 'key', 10)
+      rmSync(directory, { recursive: true })
+      const moved = expect.objectContaining({ code: 'FIRKIN_MOVED' })
+
+      expect(() => fill(cache, 'more', 200)).toThrow(moved)
+
+      expect(() => cache.get('key 1')).toThrow(moved)
+      await cache.close()
+      expect(existsSync(directory)).toBe(false)
+    })
+  })
+})

@@ -1,0 +1,93 @@
+/** A process that has as many files open as it may, for a moment. */
+
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { withDirectory } from '../support/directory.ts'
+
+const built = (name: string): string => new URL(`../../dist/src/${name}.js`, import.meta.url).href
+
+/** Opens files until there are no descriptors left, and closes them again. */
+const PRELUDE = `
+import { closeSync, openSync } from 'node:fs'
+const [directory] = process.argv.slice(1)
+const taken = []
+const exhaust = () => {
+  try {
+    for (;;) taken.push(openSync('/dev/null', 'r'))
+  } catch (error) {
+    if (error.code !== 'EMFILE') throw error
+  }
+}
+const release = () => taken.splice(0).forEach((file) => closeSync(file))
+`
+
+const STORE = `${PRELUDE}
+import { open } from ${JSON.stringify(built('index'))}
+const store = await open(directory, { maxSegmentBytes: 65536, merge: { automatic: false }, mapping: false })
+const errors = []
+store.on('error', ({ code }) => errors.push(code))
+await store.put('first', 'begins a segment')
+exhaust()
+await store.sync()
+await store.put('second', Buffer.alloc(65000))
+await store.sync()
+const code = await store.put('third', Buffer.alloc(65000)).then(() => store.sync()).catch(({ code }) => code)
+release()
+await store.put('third', Buffer.alloc(65000))
+await store.merge()
+await store.close()
+const again = await open(directory)
+const { ok } = await again.verify()
+console.log(JSON.stringify({ keys: [...again.keys()], ok, code, poisoned: errors.includes('FIRKIN_POISONED') }))
+`
+
+const CACHE = `${PRELUDE}
+import { openCache } from ${JSON.stringify(built('cache/cache'))}
+const cache = await openCache(directory, { maxBytes: 4 * 2 ** 20, valueEncoding: 'utf8', mapping: false })
+cache.on('error', () => {})
+const value = 'x'.repeat(1000)
+for (let index = 0; index < 100; index++) cache.set('key ' + index, value)
+await Promise.resolve()
+exhaust()
+for (let index = 100; index < 150; index++) cache.set('key ' + index, value)
+// Its timer has had its turn.
+await new Promise((resolve) => setTimeout(resolve, 1100))
+release()
+cache.set('last', value)
+const missing = Array.from({ length: 150 }, (_, index) => 'key ' + index).filter((key) => cache.get(key) !== value)
+const { emptied } = cache.stats()
+await cache.close()
+console.log(JSON.stringify({ missing, emptied }))
+`
+
+/** Runs a program that may have few files open, and answers what it says. */
+async function run(code: string, directory: string): Promise<unknown> {
+  const { stdout } = await promisify(execFile)('sh', [
+    '-c',
+    'ulimit -n 64; exec "$0" --input-type=module -e "$1" "$2"',
+    process.execPath,
+    code,
+    directory,
+  ])
+  return JSON.parse(stdout)
+}
+
+describe.skipIf(process.platform === 'win32')('for want of descriptors for a moment', () => {
+  it('a store syncs and begins a segment all the same, and is never poisoned', async () => {
+    await withDirectory(async (directory) => {
+      expect(await run(STORE, directory)).toEqual({
+        keys: ['first', 'second', 'third'],
+        ok: true,
+        code: 'FIRKIN_WRITE_FAILED',
+        poisoned: false,
+      })
+    })
+  })
+
+  it('a cache drops nothing', async () => {
+    await withDirectory(async (directory) => {
+      expect(await run(CACHE, directory)).toEqual({ missing: [], emptied: 0 })
+    })
+  })
+})

@@ -1,0 +1,402 @@
+/** A store whose directory is moved, removed or replaced while it is open: what is there now is left alone. */
+
+import { createHash } from 'node:crypto'
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { withDirectory } from '../support/directory.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { Peer } from '../support/peer.ts'
+import {
+  DISK,
+  idle,
+  KIB,
+  keysUpTo,
+  openOn,
+  openStore,
+  type TextStore,
+  until,
+  withCode,
+} from '../support/store.ts'
+
+const KEYS = keysUpTo(60)
+const VALUE = 'x'.repeat(4 * KIB)
+
+/** Tells the contents of directories apart. */
+function contentsOf(directory: string): Record<string, string> {
+  const digest = (name: string): string =>
+    createHash('sha1')
+      .update(readFileSync(join(directory, name)))
+      .digest('hex')
+  return Object.fromEntries(readdirSync(directory).map((name) => [name, digest(name)]))
+}
+
+/** Puts all keys: three segments and some. */
+async function fill(store: TextStore, value = VALUE): Promise<void> {
+  await Promise.all(KEYS.map((key) => store.put(key, value)))
+  await store.sync()
+  await idle(store)
+}
+
+/** A store with some keys of its own, closed. */
+async function makeOther(directory: string): Promise<void> {
+  const other = await openStore(directory)
+  await Promise.all(KEYS.map((key) => other.put(`other ${key}`, VALUE)))
+  await other.close()
+}
+
+/** Opens a store in a directory, and tells what it tells. */
+async function openTelling(directory: string): Promise<{ store: TextStore; errors: Error[] }> {
+  const store = await openStore(directory)
+  const errors: Error[] = []
+  store.on('error', (error) => errors.push(error))
+  return { store, errors }
+}
+
+/** How a directory goes; each leaves another store in its place, which is closed. */
+const WAYS: readonly [name: string, (directory: string, aside: string) => Promise<void>][] = [
+  [
+    'removed and made anew',
+    async (directory) => {
+      rmSync(directory, { recursive: true })
+      await makeOther(directory)
+    },
+  ],
+  [
+    'moved, and another store is put in its place',
+    async (directory, aside) => {
+      renameSync(directory, aside)
+      await makeOther(directory)
+    },
+  ],
+  [
+    'moved, and an older copy of it is restored in its place',
+    async (directory, aside) => {
+      renameSync(directory, aside)
+      cpSync(`${aside}.backup`, directory, { recursive: true })
+      await (await openStore(directory)).close()
+    },
+  ],
+  [
+    'moved, and a link to another store is put in its place',
+    async (directory, aside) => {
+      renameSync(directory, aside)
+      await makeOther(`${aside}.other`)
+      symlinkSync(`${aside}.other`, directory)
+    },
+  ],
+]
+
+/** What touches names. Each rejects, or is told. */
+const OPERATIONS: readonly [name: string, (store: TextStore) => Promise<unknown>][] = [
+  ['a put that begins a segment', (store) => fill(store)],
+  ['a batch that begins a segment', (store) => store.batch().put('b', VALUE.repeat(20)).commit()],
+  ['a large put', (store) => store.put('large', 'x'.repeat(300 * KIB))],
+  ['clear', (store) => store.clear().then(() => fill(store))],
+  ['merge', (store) => store.merge()],
+  ['backup', (store) => store.backup(`${store.directory}.new`)],
+  ['verify', (store) => store.verify()],
+]
+
+describe.each(WAYS)('a store whose directory is %s', (_, replace) => {
+  it.each(OPERATIONS)('is poisoned by %s, and changes nothing there', async (_name, operate) => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      const { store, errors } = await openTelling(directory)
+      await fill(store, 'old')
+      await fill(store)
+      await store.backup(join(above, 'aside.backup'))
+      await store.put('settled', 'value')
+      await replace(directory, join(above, 'aside'))
+      const before = contentsOf(directory)
+
+      await expect(operate(store)).rejects.toThrow(withCode('FIRKIN_MOVED'))
+
+      const wasCleared = store.count() < KEYS.length
+      expect(store.get('settled')).toBe(wasCleared ? undefined : 'value')
+      await expect(store.put('more', 'value')).rejects.toThrow(withCode('FIRKIN_MOVED'))
+      expect(() => store.putSync('more', 'value')).toThrow(withCode('FIRKIN_MOVED'))
+      await expect(store.close()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+      expect(contentsOf(directory)).toEqual(before)
+      expect(errors).toEqual([withCode('FIRKIN_MOVED')])
+      await using other = await openStore(directory)
+      expect((await other.verify()).findings).toEqual([])
+      expect(other.count()).toBe(KEYS.length)
+    })
+  })
+
+  it.each([true, false])(
+    'rejects its close, and changes nothing there, written before: %s',
+    async (isWritten) => {
+      await withDirectory(async (above) => {
+        const directory = join(above, 'store')
+        const first = await openStore(directory)
+        await fill(first)
+        await first.backup(join(above, 'aside.backup'))
+        await first.close()
+        const store = await openStore(directory)
+        if (isWritten) await fill(store)
+        await replace(directory, join(above, 'aside'))
+        const before = contentsOf(directory)
+
+        await expect(store.close()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+
+        expect(contentsOf(directory)).toEqual(before)
+        await (await openStore(directory)).close()
+      })
+    },
+  )
+})
+
+describe('a store whose directory is moved', () => {
+  it('loses nothing that had settled, and opens where it is now', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      const { store } = await openTelling(directory)
+      await fill(store)
+      renameSync(directory, join(above, 'moved'))
+      await store.put('after', 'it was moved')
+      const last = store.put('staged', 'at the close')
+
+      await expect(store.close()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+      await last
+
+      expect(readdirSync(above)).toEqual(['moved'])
+      await using moved = await openStore(join(above, 'moved'))
+      expect(moved.count()).toBe(KEYS.length + 2)
+      expect(moved.get('after')).toBe('it was moved')
+      expect(moved.get('staged')).toBe('at the close')
+      expect((await moved.verify()).ok).toBe(true)
+    })
+  })
+
+  it('is locked where it is now, and free once it is closed', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      const { store } = await openTelling(directory)
+      await store.put('key', 'value')
+      renameSync(directory, join(above, 'moved'))
+
+      await expect(openStore(join(above, 'moved'))).rejects.toThrow(withCode('FIRKIN_LOCKED'))
+      await store.close().catch(() => undefined)
+
+      await (await openStore(join(above, 'moved'))).close()
+    })
+  })
+
+  it('stays poisoned though it is moved back: others may have written it meanwhile', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      const { store } = await openTelling(directory)
+      await fill(store, 'old')
+      await fill(store)
+      renameSync(directory, join(above, 'moved'))
+      await expect(store.merge()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+      renameSync(join(above, 'moved'), directory)
+
+      await expect(store.put('key', 'value')).rejects.toThrow(withCode('FIRKIN_MOVED'))
+
+      await expect(store.close()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+      await using again = await openStore(directory)
+      expect(again.count()).toBe(KEYS.length)
+    })
+  })
+
+  it('goes on where it was, once it is back before anything was named', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      const store = await openStore(directory)
+      await fill(store)
+      renameSync(directory, join(above, 'moved'))
+      await store.put('meanwhile', 'value')
+      renameSync(join(above, 'moved'), directory)
+
+      await fill(store)
+      await store.close()
+
+      await using again = await openStore(directory)
+      expect(again.get('meanwhile')).toBe('value')
+    })
+  })
+
+  it('is found out by the merge that starts by itself, which is told once', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      const store = await openStore(directory, { merge: { automatic: true } })
+      const errors: Error[] = []
+      store.on('error', (error) => errors.push(error))
+      await fill(store, 'y'.repeat(4 * KIB))
+      renameSync(directory, join(above, 'moved'))
+      await makeOther(directory)
+      const before = contentsOf(directory)
+      // What is dead now is for a merge to remove.
+      for (const key of KEYS) await store.put(key, 'small').catch(() => undefined)
+      await until(() => errors.length > 0)
+      await store.close().catch(() => undefined)
+
+      expect(errors).toEqual([withCode('FIRKIN_MOVED')])
+      expect(contentsOf(directory)).toEqual(before)
+    })
+  })
+
+  it('loses nothing that had settled though its process is killed', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      await using peer = new Peer()
+      expect(await peer.open(directory, { sync: 'never' })).toEqual({})
+      await peer.ask('put', 'before', 'value')
+      renameSync(directory, join(above, 'moved'))
+      await makeOther(directory)
+      const before = contentsOf(directory)
+      expect(await peer.ask('put', 'after', 'value')).toEqual({ value: null })
+
+      await peer.kill()
+
+      expect(contentsOf(directory)).toEqual(before)
+      await using moved = await openStore(join(above, 'moved'))
+      expect([...moved.keys()]).toEqual(['after', 'before'])
+    })
+  })
+})
+
+describe('a store that is opened by a symbolic link', () => {
+  it('goes on in the directory that it opened, wherever the link leads later', async () => {
+    await withDirectory(async (above) => {
+      const [real, other, link] = ['real', 'other', 'link'].map((name) => join(above, name)) as [
+        string,
+        string,
+        string,
+      ]
+      mkdirSync(real)
+      await makeOther(other)
+      symlinkSync(real, link)
+      const store = await openStore(link)
+      await fill(store)
+      unlinkSync(link)
+      symlinkSync(other, link)
+      const before = contentsOf(other)
+
+      await fill(store)
+      await store.merge()
+      await store.put('last', 'value')
+      await store.close()
+
+      expect(contentsOf(other)).toEqual(before)
+      await using again = await openStore(real)
+      expect(again.count()).toBe(KEYS.length + 1)
+      expect((await again.verify()).findings).toEqual([])
+    })
+  })
+})
+
+describe('a store whose lock was removed', () => {
+  it('is poisoned: another may have opened it', async () => {
+    await withDirectory(async (directory) => {
+      const { store } = await openTelling(directory)
+      await fill(store)
+      unlinkSync(join(directory, 'LOCK'))
+      await using second = await openStore(directory)
+      await fill(second)
+      const before = contentsOf(directory)
+
+      await expect(store.merge()).rejects.toThrow(/LOCK is not the one that was opened/)
+
+      await expect(store.close()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+      expect(contentsOf(directory)).toEqual(before)
+    })
+  })
+})
+
+describe('a store without a lock', () => {
+  it('still knows its directory', async () => {
+    await withDirectory(async (above) => {
+      const directory = join(above, 'store')
+      const store = await openStore(directory, { lock: false })
+      store.on('error', () => undefined)
+      await fill(store)
+      rmSync(directory, { recursive: true })
+      await makeOther(directory)
+      const before = contentsOf(directory)
+
+      await expect(store.merge()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+      await expect(store.close()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+
+      expect(contentsOf(directory)).toEqual(before)
+    })
+  })
+})
+
+describe('a store on files in memory', () => {
+  /** Everything that a store does, in few calls. */
+  async function doAll(store: TextStore): Promise<void> {
+    await fill(store, 'a')
+    await fill(store)
+    await store.merge()
+    await store.put('last', VALUE)
+    await store.backup('/disk/backup')
+    await store.close()
+  }
+
+  it('changes nothing in a directory that took the place of its own, whichever call comes next', async () => {
+    for (let nth = 1; ; nth++) {
+      const files = new FaultyFiles(1)
+      const store = await openOn(files)
+      store.on('error', () => undefined)
+      let isReplaced = false
+      files.onCall = ({ number, kind }) => {
+        // Between the look and what follows it at once there is nothing that could be done.
+        if (number < nth || isReplaced || kind !== 'identify') return
+        isReplaced = true
+        files.replaceDirectory(DISK, 'empty')
+      }
+      const error = await doAll(store).catch((reason: unknown) => reason)
+      await store.close().catch(() => undefined)
+      if (!isReplaced) break
+
+      expect(error).toEqual(withCode('FIRKIN_MOVED'))
+      expect(files.restart(1).list(DISK)).toEqual([])
+      expect(files.openPaths).toEqual([])
+      nth = Math.max(
+        nth,
+        files.calls.findIndex(({ kind }, at) => at >= nth && kind === 'identify'),
+      )
+    }
+  })
+
+  it('fails what it was doing, and nothing else, where it cannot look for its directory', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await fill(store, 'old')
+    await fill(store)
+    files.fail({ kinds: ['identify'], nth: 1, code: 'EACCES' })
+
+    await expect(store.merge()).rejects.toThrow()
+
+    await fill(store)
+    await store.merge()
+    await store.close()
+  })
+
+  it('is poisoned by a sync of its directory that failed, whoever asked for it', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    store.on('error', () => undefined)
+    await fill(store, 'old')
+    await fill(store)
+    files.fail({ kinds: ['syncDirectory'], nth: 1, code: 'EIO' })
+
+    await expect(store.merge()).rejects.toThrow()
+
+    await expect(store.put('key', 'value')).rejects.toThrow(withCode('FIRKIN_POISONED'))
+    await expect(store.close()).rejects.toThrow(withCode('FIRKIN_POISONED'))
+  })
+})

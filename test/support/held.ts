@@ -1,0 +1,23 @@
+import type { Files } from '../../src/io/files.ts'
+import { HeldFiles, type Place } from '../../src/io/held-files.ts'
+
+/** Uses a directory that is held, without its lock, until that is over. */
+export async function withHeld<T>(
+  files: Files,
+  directory: string,
+  use: (held: HeldFiles) => T | Promise<T>,
+): Promise<T> {
+  const held = HeldFiles.hold(files, directory, 'unlocked')
+  try {
+    return await use(held)
+  } finally {
+    held.release()
+  }
+}
+
+/** A directory as it is now. */
+export function placeOf(files: Files, directory: string): Place {
+  const held = HeldFiles.hold(files, directory, 'unlocked')
+  held.release()
+  return held.place
+}
