@@ -6,8 +6,14 @@ export type ErrorCode =
   | 'FIRKIN_LOCKED'
   /** The kernel lock could not be taken for another reason than a holder, or is not available here. */
   | 'FIRKIN_LOCK_UNAVAILABLE'
+  /** The permissions of a file or directory are in the way. */
+  | 'FIRKIN_NOT_PERMITTED'
+  /** The file system is mounted for reading only. */
+  | 'FIRKIN_READ_ONLY_FILE_SYSTEM'
   /** There is no store at the path, and none was to be created. */
   | 'FIRKIN_NOT_FOUND'
+  /** There are files of others in the directory in which a store was to be created. */
+  | 'FIRKIN_NOT_EMPTY'
   /** A write was asked of a store that was opened with `readOnly`. */
   | 'FIRKIN_READ_ONLY'
   /** Bytes on disk do not match their checksum, or contradict each other. */

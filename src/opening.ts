@@ -2,7 +2,7 @@
 
 import { resolve } from 'node:path'
 import { CorruptionError, StoreError } from './errors.ts'
-import { holdsStore } from './format/names.ts'
+import { holdsStore, namesOfOthers } from './format/names.ts'
 import { errorCode, type Files } from './io/files.ts'
 import { HeldFiles } from './io/held-files.ts'
 import type { ResolvedOptions } from './options.ts'
@@ -20,7 +20,7 @@ export function checkDirectory(directory: string): string {
 /**
  * Makes the directory ready, and holds it: open, and locked where that is wanted.
  *
- * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_IO_FAILED, and as {@link takeLock}
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_IO_FAILED, and as {@link takeLock}
  */
 export function prepare(
   files: Files,
@@ -42,11 +42,28 @@ export function prepare(
 }
 
 function makeReady(files: Files, directory: string, options: ResolvedOptions<unknown>): void {
-  if (holdsStore(files.list(directory) ?? [])) return
+  const names = files.list(directory) ?? []
+  if (holdsStore(names)) return
   // Nothing is left where there is nothing, not even the lock's file.
   if (!options.createIfMissing) throw notFound(directory)
+  if (!options.allowNonEmpty) assertFree(directory, names)
   // Also where it is there: a store is not begun before the names that lead to it are durable.
   files.makeDirectory(directory)
+}
+
+/** How many names an error tells. */
+const MOST_NAMES = 5
+
+/** @throws {@link StoreError} FIRKIN_NOT_EMPTY where there are files of others among the names of a directory */
+export function assertFree(directory: string, names: readonly string[]): void {
+  const others = namesOfOthers(names).sort()
+  if (others.length === 0) return
+  const more = others.length > MOST_NAMES ? `, and ${others.length - MOST_NAMES} more` : ''
+  throw new StoreError(
+    'FIRKIN_NOT_EMPTY',
+    `${directory} holds files of others: ${others.slice(0, MOST_NAMES).join(', ')}${more}; nothing is created among ` +
+      'them without `allowNonEmpty: true`',
+  )
 }
 
 function notFound(directory: string): StoreError {

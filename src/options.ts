@@ -116,6 +116,12 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly createIfMissing?: boolean
   /**
+   * Whether a store may be created in a directory that holds files of others. Dot files and `lost+found` never stand
+   * in the way, and an existing store is opened whatever else is there.
+   * @defaultValue false
+   */
+  readonly allowNonEmpty?: boolean
+  /**
    * Opens beside a writer, takes no lock and writes nothing.
    * @defaultValue false
    */
@@ -236,6 +242,7 @@ export interface MergePolicy {
 /** {@link StoreOptions} with nothing left open. */
 export interface ResolvedOptions<V> {
   readonly createIfMissing: boolean
+  readonly allowNonEmpty: boolean
   readonly readOnly: boolean
   /** 0 where the store does not follow its writer by itself. */
   readonly followMs: number
@@ -265,6 +272,7 @@ const NEVER = Number.POSITIVE_INFINITY
 
 const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge'>> = {
   createIfMissing: true,
+  allowNonEmpty: false,
   readOnly: false,
   follow: false,
   keyEncoding: 'utf8',
@@ -313,6 +321,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
 
   for (const name of [
     'createIfMissing',
+    'allowNonEmpty',
     'readOnly',
     'lock',
     'mapping',
@@ -344,6 +353,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
 
   return Object.freeze({
     createIfMissing: options.createIfMissing,
+    allowNonEmpty: options.allowNonEmpty,
     readOnly: options.readOnly,
     followMs: options.follow === true ? DEFAULT_FOLLOW_MS : Number(options.follow),
     keyEncoding: options.keyEncoding,

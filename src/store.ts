@@ -116,7 +116,8 @@ export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
  * Opens the store in a directory, and creates it where there is none.
  *
  * @throws TypeError, RangeError for wrong options
- * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND, FIRKIN_VERSION,
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_VERSION,
+ * FIRKIN_NOT_PERMITTED, FIRKIN_READ_ONLY_FILE_SYSTEM,
  * FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED, FIRKIN_IO_FAILED
  * @throws {@link CorruptionError} for damage that is no torn tail
  */

@@ -201,7 +201,7 @@ describe('a directory that may not be written', () => {
         if (process.getuid?.() === 0) await peer.ask('become', NOBODY)
 
         const refused = await peer.open(directory)
-        expect(refused.code).toBe('FIRKIN_LOCK_UNAVAILABLE')
+        expect(refused.code).toBe('FIRKIN_NOT_PERMITTED')
         expect(refused.message).toMatch(/^Cannot lock .*LOCK: EACCES/)
         expect((await peer.open(directory, { lock: false })).code).toMatch(
           /^FIRKIN_(IO|READ)_FAILED/,

@@ -33,7 +33,7 @@ type Headers = Readonly<Record<string, string | readonly string[] | null>> | und
 
 /** How a {@link FirkinCacheStore} is opened in a directory. Sizes are bytes. */
 export interface FirkinCacheStoreOptions
-  extends Pick<CacheOptions, 'policy' | 'strict' | 'mapping' | 'clock'> {
+  extends Pick<CacheOptions, 'policy' | 'strict' | 'allowNonEmpty' | 'mapping' | 'clock'> {
   /** What the files may take on disk together, at any moment: the cache's `maxBytes`. */
   readonly maxSize: number
   /**

@@ -13,7 +13,9 @@ import { holdsStore, parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
 import { type Labour, threadLabour } from '../merge/thread.ts'
+import { assertFree } from '../opening.ts'
 import type { ValueEncoding } from '../options.ts'
+import type { ResolvedCacheOptions } from './options.ts'
 
 /** The file that says that a store is a cache's. */
 export const MARKER_NAME = 'CACHE'
@@ -79,16 +81,19 @@ export function neverSynced(files: Files): Files {
 /**
  * Makes a directory a cache's, where it is none yet and no store is in it.
  *
- * @throws {@link StoreError} FIRKIN_EXISTS where a store is there that is no cache's; FIRKIN_VERSION where the cache
+ * @throws {@link StoreError} FIRKIN_EXISTS where a store is there that is no cache's; FIRKIN_NOT_EMPTY where files of
+ * others are, unless that is allowed; FIRKIN_VERSION where the cache
  * was written by another version, or with another `valueEncoding`
  */
 export function claimDirectory(
   files: Files,
   directory: string,
-  valueEncoding: ValueEncoding<never> | ValueEncoding<unknown>,
+  {
+    valueEncoding,
+    allowNonEmpty,
+  }: Pick<ResolvedCacheOptions<unknown>, 'valueEncoding' | 'allowNonEmpty'>,
 ): void {
   const names = files.list(directory)
-  if (names === undefined) files.makeDirectory(directory)
   const path = join(directory, MARKER_NAME)
   const expected = `${JSON.stringify({ cache: VERSION, ...markOf(valueEncoding) })}\n`
   const found = readWhole(files, path, MAX_MARKER_SIZE)?.toString()
@@ -98,6 +103,13 @@ export function claimDirectory(
   }
   if (holdsStore(names ?? [])) {
     throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
+  }
+  if (names === undefined) files.makeDirectory(directory)
+  else if (!allowNonEmpty) {
+    assertFree(
+      directory,
+      names.filter((name) => name !== ORDER_NAME),
+    )
   }
   const file = files.open(path, 'create')
   try {

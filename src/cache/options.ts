@@ -64,6 +64,12 @@ export interface CacheOptions<V = Buffer> {
    */
   readonly strict?: boolean
   /**
+   * Whether the cache may be created in a directory that holds files of others; dot files and `lost+found` never stand
+   * in the way.
+   * @defaultValue false
+   */
+  readonly allowNonEmpty?: boolean
+  /**
    * The clock that expiry goes by: milliseconds since 1970. The default is looked up at each call, so that a faked
    * `Date` counts.
    * @defaultValue Date.now
@@ -111,6 +117,7 @@ export interface ResolvedCacheOptions<V> {
   readonly policy: CachePolicy
   readonly valueEncoding: ValueEncoding<V>
   readonly strict: boolean
+  readonly allowNonEmpty: boolean
   readonly clock: () => number
   readonly mapping: boolean
 }
@@ -142,6 +149,7 @@ const OPTION_NAMES = [
   'policy',
   'valueEncoding',
   'strict',
+  'allowNonEmpty',
   'clock',
   'mapping',
 ] as const
@@ -169,6 +177,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
     earlyRefresh = 0,
     policy = 'sieve',
     strict = false,
+    allowNonEmpty = false,
     mapping = true,
     clock = systemClock,
   } = input
@@ -186,7 +195,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
       `Option policy is ${String(policy)}; it must be one of ${POLICIES.join(', ')}`,
     )
   }
-  for (const [name, value] of Object.entries({ strict, mapping })) {
+  for (const [name, value] of Object.entries({ strict, allowNonEmpty, mapping })) {
     if (typeof value !== 'boolean') throw new TypeError(`Option ${name} must be a boolean`)
   }
   // Safety: the default is the default of V.
@@ -204,6 +213,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
     policy,
     valueEncoding,
     strict,
+    allowNonEmpty,
     clock,
     mapping,
   })

@@ -163,7 +163,7 @@ export class Shelf {
     listener: ShelfListener,
     nowMs: number,
   ): Promise<Shelf> {
-    claimDirectory(files, directory, options.valueEncoding)
+    claimDirectory(files, directory, options)
     const moment: Moment = { nowMs }
     const taken: Engine[] = []
     let shelf: Shelf | undefined
@@ -175,6 +175,8 @@ export class Shelf {
         maxSegmentBytes: options.segmentBytes,
         clock: () => moment.nowMs,
         lock,
+        // That is asked of the directory above, which knows the cache's own files.
+        allowNonEmpty: true,
         mapping: options.mapping,
         merge: { automatic: false },
       },

@@ -11,6 +11,8 @@ export const CHECKPOINT_NAME = 'CHECKPOINT'
 /** The file that the kernel lock is held on; its text names the holder. */
 export const LOCK_NAME = 'LOCK'
 
+/** The directory that some file systems have at their root. */
+const LOST_AND_FOUND = 'lost+found'
 const SEGMENT_SUFFIX = '.segment'
 const HINT_SUFFIX = '.hint'
 const TEMPORARY_SUFFIX = '.tmp'
@@ -64,6 +66,14 @@ export function parseName(name: string): FileName {
 /** Whether these are the names in a directory that has a store, whole or not. */
 export function holdsStore(names: readonly string[]): boolean {
   return names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))
+}
+
+/** The names in a directory that are neither a store's, nor there of their own accord: dot files and `lost+found`. */
+export function namesOfOthers(names: readonly string[]): string[] {
+  return names.filter(
+    (name) =>
+      parseName(name).type === 'foreign' && !name.startsWith('.') && name !== LOST_AND_FOUND,
+  )
 }
 
 /** The ids of the segments among these names, ascending. */

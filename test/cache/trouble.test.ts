@@ -143,7 +143,7 @@ describe('a cache whose directory is in trouble', () => {
     await withDirectory(async (directory) => {
       await mkdir(join(directory, 'folder'))
       await writeFile(join(directory, 'notes.txt'), 'mine')
-      const first = await openCache<string>(directory, TEXT)
+      const first = await openCache<string>(directory, { ...TEXT, allowNonEmpty: true })
       first.set('key', 'value')
       await first.close()
       await writeFile(join(directory, 'MANIFEST'), 'damaged')

@@ -1,4 +1,14 @@
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +18,23 @@ import { withDirectory } from '../support/directory.ts'
 
 const { tryLock }: { tryLock(file: number, options?: { shared: boolean }): boolean } =
   createRequire(import.meta.url)('fs-native-extensions')
+
+const UNAVAILABLE = 'FIRKIN_LOCK_UNAVAILABLE'
+const BUILT = new URL('../../dist/src/index.js', import.meta.url).href
+/** Opens a store and closes it, in a process of its own: a thread has no umask. */
+const UNDER_UMASK = `
+const [built, directory, mask] = process.argv.slice(1)
+process.umask(Number(mask))
+const { open } = await import(built)
+const store = await open(directory)
+await store.put('key', 'value')
+await store.close()
+`
+
+/** An error that says so. */
+function unavailable(message: string): object {
+  return expect.objectContaining({ code: UNAVAILABLE, message })
+}
 
 /** How many files this process has open. */
 function openCount(): number {
@@ -74,12 +101,96 @@ describe('a lock', () => {
       mkdirSync(path)
 
       expect(() => takeLock(directory)).toThrow(
-        expect.objectContaining({
-          code: 'FIRKIN_LOCK_UNAVAILABLE',
-          message: expect.stringMatching(`^Cannot lock ${path}: EISDIR`),
-          cause: expect.objectContaining({ code: 'EISDIR' }),
-        }),
+        unavailable(`Cannot lock ${path}: it is no regular file`),
       )
+    })
+  })
+
+  it('is taken on no file that a link leads to, and leaves that as it is', async () => {
+    await withDirectory(async (directory) => {
+      const precious = join(directory, 'precious')
+      writeFileSync(precious, 'data')
+      const path = join(directory, 'LOCK')
+      symlinkSync(precious, path)
+
+      expect(() => takeLock(directory)).toThrow(
+        unavailable(`Cannot lock ${path}: it is a symbolic link`),
+      )
+
+      expect(readFileSync(precious, 'utf8')).toBe('data')
+      expect(lockHolder(directory)).toBeUndefined()
+    })
+  })
+
+  it('makes no file where a link leads to none', async () => {
+    await withDirectory(async (directory) => {
+      symlinkSync(join(directory, 'nothing'), join(directory, 'LOCK'))
+
+      expect(() => takeLock(directory)).toThrow(expect.objectContaining({ code: UNAVAILABLE }))
+
+      expect(readdirSync(directory)).toEqual(['LOCK'])
+    })
+  })
+
+  it.skipIf(process.platform === 'win32')('does not wait for the other end of a pipe', async () => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'LOCK')
+      execFileSync('mkfifo', [path])
+
+      expect(() => takeLock(directory)).toThrow(
+        unavailable(`Cannot lock ${path}: it is no regular file`),
+      )
+      expect(lockHolder(directory)).toBeUndefined()
+    })
+  })
+
+  it.each([
+    'a lock of another program\n',
+    'process 7',
+    'processes 7 on',
+    `process 7 on ${'x'.repeat(5000)}`,
+  ])('neither cuts nor writes a file that is no lock: %s', async (text) => {
+    await withDirectory(async (directory) => {
+      const path = join(directory, 'LOCK')
+      writeFileSync(path, text)
+      const before = openCount()
+
+      expect(() => takeLock(directory)).toThrow(
+        unavailable(`Cannot lock ${path}: it is a file of another program`),
+      )
+
+      expect(readFileSync(path, 'utf8')).toBe(text)
+      expect(openCount()).toBe(before)
+    })
+  })
+
+  it.each(['', '\0'.repeat(60), 'process 7 on elsewhere since\0\0'])(
+    'is taken on what a lock that was held has left: %j',
+    async (text) => {
+      await withDirectory(async (directory) => {
+        writeFileSync(join(directory, 'LOCK'), text)
+
+        takeLock(directory).release()
+
+        expect(readFileSync(join(directory, 'LOCK'), 'utf8')).toBe('')
+      })
+    },
+  )
+
+  it.each([0o002, 0o022, 0o077])('is a file as the umask says: %o', async (mask) => {
+    await withDirectory(async (directory) => {
+      const { status, stderr } = spawnSync(
+        process.execPath,
+        ['--input-type=module', '-e', UNDER_UMASK, BUILT, directory, String(mask)],
+        { encoding: 'utf8' },
+      )
+
+      expect([status, stderr]).toEqual([0, ''])
+      const { mode } = statSync(join(directory, 'LOCK'))
+      expect(mode & 0o777).toBe(0o666 & ~mask)
+      for (const name of readdirSync(directory)) {
+        expect(statSync(join(directory, name)).mode & 0o777).toBe(0o666 & ~mask)
+      }
     })
   })
 
