@@ -321,14 +321,8 @@ export class PersistentCache<V> {
     counted: boolean,
     decode: (read: ReadBytes, start: number) => T,
   ): T | undefined {
-    const nowMs = this.#now()
-    const shelf = this.#step(undefined, nowMs, key, (its) => {
-      const entry = its.find()
-      if (entry === NO_ENTRY || its.head.isFailure || isStale(its, nowMs)) return undefined
-      if (counted) its.use(entry)
-      return its
-    })
-    const value = shelf && this.#decode(shelf, key, decode)?.value
+    const shelf = this.#find(key, counted, this.#now())
+    const value = shelf === undefined ? undefined : this.#decode(shelf, key, decode)
     if (!counted) return value
     if (value === undefined) this.#counts.misses++
     else this.#counts.hits++
@@ -336,24 +330,51 @@ export class PersistentCache<V> {
     return value
   }
 
+  /** Finds a value that is fresh: a step as by `#step`, but without a closure, which costs. */
+  #find(key: string, isUse: boolean, nowMs: number): Shelf | undefined {
+    const shelf = this.#shelf
+    if (shelf === undefined) return this.#without(undefined)
+    shelf.nowMs = nowMs
+    shelf.seek(key)
+    try {
+      const entry = shelf.find()
+      if (entry === NO_ENTRY || shelf.head.isFailure || isStale(shelf, nowMs)) return undefined
+      if (isUse) shelf.use(entry)
+      return shelf
+    } catch (error) {
+      return this.#stepFailed(shelf, error, undefined)
+    }
+  }
+
   /** What `getOrSet` finds of a key; `undefined` where it has to load. */
   #look(key: string) {
     const nowMs = this.#now()
-    const place = this.#step(undefined, nowMs, key, (shelf) => {
+    const place = this.#step<Place | undefined>(undefined, nowMs, key, (shelf) => {
       const entry = shelf.find()
       if (entry === NO_ENTRY) return undefined
       shelf.use(entry)
+      const { isFailure } = shelf.head
       const stale = isStale(shelf, nowMs)
-      return { shelf, stale, refresh: stale || this.#isDueEarly(shelf, entry, nowMs) }
+      const refresh = stale || this.#isDueEarly(shelf, entry, nowMs)
+      return { shelf, isFailure, stale, refresh }
     })
-    const read = place && this.#decode(place.shelf, key, this.#decodeValue)
-    const found = place && read && { ...read, stale: place.stale, refresh: place.refresh }
+    const found = place && this.#decodePlace(place, key)
     if (found === undefined) this.#counts.misses++
     else if (found.stale) this.#counts.staleHits++
     else this.#counts.hits++
     const outcome = found === undefined ? 'miss' : found.stale ? 'stale' : 'hit'
     this.#announcements.operation('get', key, outcome)
     return found
+  }
+
+  /** What was found at a place: a value, or the error of a load that has failed; `undefined` where it cannot be decoded. */
+  #decodePlace({ shelf, isFailure, stale, refresh }: Place, key: string) {
+    if (isFailure) {
+      const failure = this.#decode(shelf, key, readFailure)
+      return failure && { value: undefined as V, failure, stale, refresh }
+    }
+    const decoded = this.#decode(shelf, key, (read, start) => [this.#decodeValue(read, start)])
+    return decoded && { value: decoded[0] as V, failure: undefined, stale, refresh }
   }
 
   /** Whether to load anew before the entry turns stale: the likelier, the nearer that is. */
@@ -370,22 +391,17 @@ export class PersistentCache<V> {
     decodeValue(this.#options.valueEncoding, read, start)
 
   /**
-   * Decodes what the step before has found, or the failure that it is. What cannot be decoded is not there:
-   * `undefined`, and it is given up, unless the decoder has written anything.
+   * Decodes what the step before has found. What cannot be decoded is not there: `undefined`, and it is given up,
+   * unless the decoder has written anything.
    */
   #decode<T>(
     shelf: Shelf,
     key: string,
     decode: (read: ReadBytes, start: number) => T,
-  ): Decoded<T> | undefined {
-    const { found, head, nextSequence } = shelf
+  ): T | undefined {
+    const { nextSequence } = shelf
     try {
-      if (!head.isFailure) {
-        return { value: decode(found, head.valueAt), failure: undefined }
-      }
-      const { page, valueEnd } = found
-      const text = page.bytes.toString('utf8', head.valueAt, valueEnd)
-      return { value: undefined, failure: decodeFailure(text) }
+      return decode(shelf.found, shelf.head.valueAt)
     } catch (cause) {
       const why = `The value of ${JSON.stringify(key)} cannot be decoded: ${describe(cause)}`
       this.#announcements.error(new StoreError('FIRKIN_DECODE_FAILED', why, { cause }))
@@ -536,18 +552,27 @@ export class PersistentCache<V> {
    * @throws TypeError, RangeError for a key that is none, before anything has changed
    */
   #step<T>(otherwise: T, nowMs: number, key: string | undefined, use: (shelf: Shelf) => T): T {
-    if (this.#broken !== undefined) throw this.#broken
     const shelf = this.#shelf
-    if (shelf === undefined) return otherwise
+    if (shelf === undefined) return this.#without(otherwise)
     shelf.nowMs = nowMs
     if (key !== undefined) shelf.seek(key)
     try {
       return use(shelf)
     } catch (error) {
-      this.#fail(shelf, error)
-      if (this.#options.strict) throw error
-      return otherwise
+      return this.#stepFailed(shelf, error, otherwise)
     }
+  }
+
+  /** Without a shelf nothing is there; with `strict`, what has gone wrong is thrown. */
+  #without<T>(otherwise: T): T {
+    if (this.#broken !== undefined) throw this.#broken
+    return otherwise
+  }
+
+  #stepFailed<T>(shelf: Shelf, error: unknown, otherwise: T): T {
+    this.#fail(shelf, error)
+    if (this.#options.strict) throw error
+    return otherwise
   }
 
   async #openShelf(nowMs: number): Promise<Shelf> {
@@ -655,10 +680,18 @@ export class PersistentCache<V> {
   }
 }
 
-/** What was found of a key: a value, or the error of a load that has failed. */
-type Decoded<V> =
-  | { readonly value: V; readonly failure: undefined }
-  | { readonly value: undefined; readonly failure: Error }
+/** Where `getOrSet` found something, and what is to be done about it. */
+interface Place {
+  readonly shelf: Shelf
+  readonly isFailure: boolean
+  readonly stale: boolean
+  readonly refresh: boolean
+}
+
+/** Decodes the error of a load that has failed. */
+function readFailure({ page, valueEnd }: ReadBytes, start: number): Error {
+  return decodeFailure(page.bytes.toString('utf8', start, valueEnd))
+}
 
 /** Whether what was found has turned stale. What turns stale expires too, so that the moment is known then. */
 function isStale({ head }: Shelf, nowMs: number): boolean {
