@@ -45,6 +45,7 @@ export class WriteBatch<V> {
   #page: Page = pageOf(allocateBuffer(INITIAL_SIZE))
   #size = 0
   #count = 0
+  #putCount = 0
   #committed = false
 
   /** @internal Made by `store.batch()`. */
@@ -110,6 +111,7 @@ export class WriteBatch<V> {
     this.#assertUncommitted()
     this.#size = 0
     this.#count = 0
+    this.#putCount = 0
     return this
   }
 
@@ -135,7 +137,8 @@ export class WriteBatch<V> {
     // What was due may have run the caller's clock.
     this.#assertUncommitted()
     this.#home.assertOpen()
-    const group = engine.commitBatch(this.#page, this.#size, this.#count)
+    const isFreeing = this.#putCount === 0
+    const group = engine.commitBatch(this.#page, this.#size, this.#count, isFreeing)
     this.#committed = true
     return group
   }
@@ -167,6 +170,7 @@ export class WriteBatch<V> {
     bytes.set(key.bytes.subarray(0, key.size), keyAt)
     this.#size = end
     this.#count++
+    if (kind === PUT) this.#putCount++
     return keyAt + key.size
   }
 

@@ -6,11 +6,14 @@
  * The hints of what was sealed are made meanwhile, on a thread.
  *
  * Where nothing was written since the store was opened, nothing is written here either.
+ *
+ * Invariant: once the sync is done all that has settled is safe. What follows spares the next open time; where the disk has
+ * no room for it, it is told and done without.
  */
 
 import { removeCheckpoint, writeCheckpoint } from './checkpoint.ts'
 import type { Engine } from './engine.ts'
-import { isMoved } from './errors.ts'
+import { isMoved, passingCode } from './errors.ts'
 import type { RecoveryReport } from './recovery.ts'
 import type { Sealer } from './sealer.ts'
 import { monotonicMs, nextTurn } from './time.ts'
@@ -35,9 +38,9 @@ export interface ClosingOptions {
 /** Leaves a store's directory in good order; nothing else writes to it any more. */
 export async function leaveInOrder(engine: Engine, options: ClosingOptions): Promise<void> {
   const { segments, durability, commits } = engine
-  const { sealer } = options
   const { files } = segments.home
-  commits.flush()
+  // What cannot be written is told to its own callers.
+  commits.writeStaged()
   if (isAsOpened(engine, options)) {
     files.assertThere()
     return
@@ -52,6 +55,18 @@ export async function leaveInOrder(engine: Engine, options: ClosingOptions): Pro
     if (isMoved(error)) await segments.syncLater()
     throw error
   }
+  try {
+    await spareTime(engine, options)
+  } catch (error) {
+    if (passingCode(error) === undefined) throw error
+    options.failed('The next open takes longer: the store cannot be marked as closed', error)
+  }
+}
+
+/** Leaves what the next open goes by. */
+async function spareTime(engine: Engine, options: ClosingOptions): Promise<void> {
+  const { segments } = engine
+  const { sealer } = options
   if (sealer === undefined) await segments.seal()
   else await sealer.seal()
   if (options.checkpoint) await leaveCheckpoint(engine, options)
@@ -87,7 +102,8 @@ async function leaveCheckpoint(engine: Engine, { failed, sealer }: ClosingOption
   try {
     while (!engine.readMore()) await nextTurn()
     if (mayShrink) await shrink(engine)
-    await writeCheckpoint(engine.segments, engine.wholeKeydir, engine.nextSequence)
+    const { segments, wholeKeydir, nextSequence } = engine
+    await segments.reserve.lendHalf(() => writeCheckpoint(segments, wholeKeydir, nextSequence))
   } catch (error) {
     failed('The checkpoint cannot be written', error)
   }

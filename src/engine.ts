@@ -380,7 +380,7 @@ export class Engine {
     const { commits } = this
     if (this.lookup(nowMs) === NO_ENTRY) return undefined
     const size = recordSize(key.size, 0, false)
-    const writer = commits.reserve(size)
+    const writer = commits.reserveFreeing(size)
     // Making room may have taken back a group that could not be written, and the key with it.
     const entry = this.lookup(nowMs)
     if (entry === NO_ENTRY) return undefined
@@ -392,21 +392,23 @@ export class Engine {
     this.#applyRemove(writer.stagedCount, entry)
     writer.stage(TOMBSTONE, size, sequence, 0)
     this.#nextSequence = sequence + 1
-    return this.commits.join(1, size)
+    return this.commits.joinFreeing(1, size)
   }
 
   /**
    * Writes the members of a batch: whole records but for sequence and checksum, `page` from 0 up to `size`.
    * The page is the engine's to change.
    *
+   * @param isFreeing whether it consists of deletes, which give room back
    * @throws {@link StoreError} FIRKIN_NO_MEMORY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED; nothing has changed then
    */
-  commitBatch(page: Page, size: number, count: number): Group {
+  commitBatch(page: Page, size: number, count: number, isFreeing: boolean): Group {
     if (count === 0) return this.commits.current()
     const total = size + BATCH_END_SIZE
     if (this.#nextSequence + count >= MAX_SEQUENCE) throw sequencesUsedUp()
-    if (total > STAGE_SIZE) return this.#commitLargeBatch(page, size, count)
-    const writer = this.commits.reserve(total)
+    if (total > STAGE_SIZE) return this.#commitLargeBatch(page, size, count, isFreeing)
+    const { commits } = this
+    const writer = isFreeing ? commits.reserveFreeing(total) : commits.reserve(total)
     const { stagedSize: start, stagedCount: firstNumber, offset } = writer
     const stage = writer.page
     page.bytes.copy(stage.bytes, start, 0, size)
@@ -417,7 +419,7 @@ export class Engine {
     this.#applyBatch(span, writer.segment.id, offset - start)
     writer.stageAll(added, total, count + 1)
     this.#nextSequence = sequence + 1
-    return this.commits.join(count, total)
+    return isFreeing ? commits.joinFreeing(count, total) : commits.join(count, total)
   }
 
   /** Removes an entry that has expired, without a tombstone: whoever reads its record sees the same. */
@@ -472,9 +474,9 @@ export class Engine {
   /** Begins a new segment, so that the active one can be merged; false where it is empty. */
   rotate(): boolean {
     const { active } = this.segments
-    this.commits.flush()
+    this.commits.writeStaged()
     if (active === undefined || active.usage.maxSequence === 0) return false
-    this.commits.rotate()
+    this.commits.rotate(true)
     return true
   }
 
@@ -784,7 +786,7 @@ export class Engine {
     total: number,
   ): Group {
     const { key } = this
-    const writer = this.commits.reserveLarge(total)
+    const writer = this.commits.reserveLarge(total, false)
     const bytes = typeof value === 'string' ? allocateText(value, valueSize) : value
     const sequence = this.#freeSequence()
     const head = pageOf(allocateBuffer(total - valueSize))
@@ -803,15 +805,15 @@ export class Engine {
     const { offset, segment } = writer
     this.#applyPut(0, segment.id, offset, total, sequence, expiresAtMs)
     const span = { page: head, start: 0, end: head.bytes.length, firstNumber: 0 }
-    this.#writeThrough([head.bytes, bytes], span)
+    this.#writeThrough([head.bytes, bytes], span, false)
     segment.usage.add(PUT, total, sequence, expiresAtMs)
     this.#nextSequence = sequence + 1
     return this.commits.join(1, total)
   }
 
-  #commitLargeBatch(page: Page, size: number, count: number): Group {
+  #commitLargeBatch(page: Page, size: number, count: number, isFreeing: boolean): Group {
     const total = size + BATCH_END_SIZE
-    const writer = this.commits.reserveLarge(total)
+    const writer = this.commits.reserveLarge(total, isFreeing)
     const { offset, segment } = writer
     const span = { page, start: 0, end: size, firstNumber: 0 }
     const added = this.#sealBatch(span, count)
@@ -819,7 +821,7 @@ export class Engine {
     const sequence = this.#nextSequence + count
     writeBatchEnd(end, 0, count, sequence, this.#seed)
     this.#applyBatch(span, segment.id, offset)
-    this.#writeThrough([page.bytes.subarray(0, size), end.bytes], span)
+    this.#writeThrough([page.bytes.subarray(0, size), end.bytes], span, isFreeing)
     this.#undo.forget(0)
     segment.usage.addAll(added)
     this.#nextSequence = sequence + 1
@@ -827,9 +829,9 @@ export class Engine {
   }
 
   /** Writes past the stage what was applied to the keydir before; where that fails, takes it back. */
-  #writeThrough(pieces: readonly Uint8Array[], applied: Span): void {
+  #writeThrough(pieces: readonly Uint8Array[], applied: Span, isFreeing: boolean): void {
     try {
-      this.commits.writeThrough(pieces)
+      this.commits.writeThrough(pieces, isFreeing)
     } catch (error) {
       this.#takeBack(applied, undefined)
       throw error

@@ -61,37 +61,45 @@ export class GroupCommit {
    * @throws {@link StoreError} FIRKIN_POISONED; FIRKIN_WRITE_FAILED where a new segment cannot be begun
    */
   reserve(size: number): Writer {
-    const { writer } = this
-    this.#durability.assertSound()
-    if (!writer.fits(size)) {
-      this.writeStaged()
-      if (writer.needsRotation(size)) this.rotate()
-    }
-    // What was written past the stage must not share the fate of what is staged behind it.
-    if (writer.stagedSize === 0) this.writeStaged()
-    return writer
+    // Where room is short, what gives it back is written by itself: a put must not ride along on the reserve.
+    if (this.#group?.isFreeing === true && this.#segments.reserve.isShort) this.writeStaged()
+    return this.#reserve(size, false)
+  }
+
+  /** As {@link reserve}, for what gives room back: where there is none, the reserve is there for it. */
+  reserveFreeing(size: number): Writer {
+    if (this.#group?.isFreeing === false && this.#segments.reserve.isShort) this.writeStaged()
+    return this.#reserve(size, true)
   }
 
   /** Makes room for what is larger than the stage: nothing is staged then. See {@link reserve}. */
-  reserveLarge(size: number): Writer {
+  reserveLarge(size: number, isFreeing: boolean): Writer {
     const { writer } = this
     this.#durability.assertSound()
     this.writeStaged()
-    if (writer.needsRotation(size)) this.rotate()
+    if (writer.needsRotation(size)) this.rotate(isFreeing)
     return writer
   }
 
-  /** Begins a new segment; nothing may be staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED */
-  rotate(): void {
-    const isFirst = this.#segments.active === undefined
-    try {
-      this.writer.rotate()
-    } catch (error) {
-      throw writeFailed(error)
+  /**
+   * Begins a new segment; nothing may be staged.
+   *
+   * @param isFreeing whether it is for what gives room back, so that the reserve is there for it
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED
+   */
+  rotate(isFreeing: boolean): void {
+    const { reserve, active } = this.#segments
+    for (let isDone = false; !isDone; ) {
+      try {
+        this.writer.rotate()
+        isDone = true
+      } catch (error) {
+        if (!isFreeing || !reserve.giveUpFor(error)) throw writeFailed(error)
+      }
     }
     this.#listener.rotated(this.writer.segment.id)
     // The segment before is sealed in the background, whatever was promised of it.
-    if (!isFirst) this.#durability.request()
+    if (active !== undefined) this.#durability.request()
   }
 
   /** Leaves the active segment as it is to stay. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
@@ -117,10 +125,17 @@ export class GroupCommit {
     return group
   }
 
+  /** As {@link join}, for what gives room back. */
+  joinFreeing(writeCount: number, byteCount: number): Group {
+    const group = this.join(writeCount, byteCount)
+    group.isFreeing = true
+    return group
+  }
+
   /** Writes pieces past the stage, at once. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
-  writeThrough(pieces: readonly Uint8Array[]): void {
+  writeThrough(pieces: readonly Uint8Array[], isFreeing: boolean): void {
     try {
-      this.writer.writeThrough(pieces)
+      this.writer.writeThrough(pieces, isFreeing)
     } catch (error) {
       throw writeFailed(error)
     }
@@ -165,6 +180,18 @@ export class GroupCommit {
     this.attend()
   }
 
+  #reserve(size: number, isFreeing: boolean): Writer {
+    const { writer } = this
+    this.#durability.assertSound()
+    if (!writer.fits(size)) {
+      this.writeStaged()
+      if (writer.needsRotation(size)) this.rotate(isFreeing)
+    }
+    // What was written past the stage must not share the fate of what is staged behind it.
+    if (writer.stagedSize === 0) this.writeStaged()
+    return writer
+  }
+
   #planFlush(): void {
     if (this.#flushPlanned) return
     this.#flushPlanned = true
@@ -188,7 +215,7 @@ export class GroupCommit {
   #write(group: Group): StoreError | undefined {
     const { stagedSize } = this.writer
     try {
-      this.writer.flush()
+      this.writer.flush(group.isFreeing)
     } catch (error) {
       const failure = writeFailed(error)
       this.#listener.undo(stagedSize)

@@ -4,6 +4,8 @@ import type { StoreError } from './errors.ts'
 export class Group {
   writeCount = 0
   byteCount = 0
+  /** Whether it holds what gives room back, so that the reserve is there for it. */
+  isFreeing = false
   #settled: PromiseWithResolvers<void> | undefined
   #isResolved = false
 

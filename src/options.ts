@@ -193,6 +193,13 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly maxSegmentBytes?: number
   /**
+   * So much room on the disk is kept, in a file of its own, for what gives room back: deletes, `clear`, merges and
+   * `close` on a disk that is full otherwise. It is filled soon after opening, where there is twice as much room, and
+   * stays when the store is closed; 0 is none. Up to 1 GiB.
+   * @defaultValue 4 MiB
+   */
+  readonly reserveBytes?: number
+  /**
    * Whether sealed segments are read through memory mappings, where `mmap-io` is installed. Without, each read
    * is a call to the operating system.
    * @defaultValue true
@@ -255,6 +262,7 @@ export interface ResolvedOptions<V> {
   readonly clock: () => number
   readonly keydir: KeydirKind
   readonly maxSegmentBytes: number
+  readonly reserveBytes: number
   readonly mapping: boolean
   readonly verifyReads: boolean
   readonly checkpoint: boolean
@@ -285,6 +293,7 @@ const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge'>> = {
   clock: systemClock,
   keydir: 'btree',
   maxSegmentBytes: 128 * MIB,
+  reserveBytes: 4 * MIB,
   mapping: true,
   verifyReads: true,
   checkpoint: true,
@@ -349,6 +358,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
     checkInteger(options.ttlMs, 0, Number.MAX_VALUE, 'ttlMs')
   }
   checkInteger(options.maxSegmentBytes, 64 * KIB, GIB, 'maxSegmentBytes')
+  checkInteger(options.reserveBytes, 0, GIB, 'reserveBytes')
   checkInteger(options.expiryIntervalMs, 1, MAX_DELAY_MS, 'expiryIntervalMs')
 
   return Object.freeze({
@@ -365,6 +375,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
     clock: options.clock,
     keydir: options.keydir,
     maxSegmentBytes: options.maxSegmentBytes,
+    reserveBytes: options.reserveBytes,
     mapping: options.mapping,
     verifyReads: options.verifyReads,
     checkpoint: options.checkpoint,

@@ -33,6 +33,7 @@ import {
   holdsStore,
   MANIFEST_NAME,
   parseName,
+  RESERVE_NAME,
   segmentIdsOf,
   segmentName,
 } from './format/names.ts'
@@ -45,6 +46,7 @@ import type { Keydir, KeydirKind } from './keydir/keydir.ts'
 import { readManifest } from './manifest-file.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Replay } from './replay.ts'
+import { isReserve, noRoomCode } from './reserve.ts'
 import { type LossReport, salvageStore } from './salvage.ts'
 import { isBlank, openSealed, openSegmentFile, readSegmentHeader } from './segment/open.ts'
 import type { ScanEnd } from './segment/scan.ts'
@@ -94,7 +96,14 @@ export interface Recovered {
 /** The options that recovery goes by. */
 export type RecoveryOptions = Pick<
   ResolvedOptions<unknown>,
-  'createIfMissing' | 'readOnly' | 'recovery' | 'keydir' | 'maxSegmentBytes' | 'mapping' | 'clock'
+  | 'createIfMissing'
+  | 'readOnly'
+  | 'recovery'
+  | 'keydir'
+  | 'maxSegmentBytes'
+  | 'reserveBytes'
+  | 'mapping'
+  | 'clock'
 >
 
 /**
@@ -143,6 +152,8 @@ async function recoverFrom(
     const torn = replayTail(segments, tail.predecessors, load, options)
     load.replay.finish()
     const leftovers = [...tail.leftovers, ...leftoversIn(names, segments)]
+    const hasReserve = options.reserveBytes > 0 || options.readOnly
+    if (!hasReserve && holdsReserve(home, names)) leftovers.push(RESERVE_NAME)
     const closed = manifest.closed && torn.length === 0 && endsAsClosed(segments)
     if (!options.readOnly) {
       // What was seen here may not have been durable yet, the manifest's name least of all.
@@ -151,7 +162,7 @@ async function recoverFrom(
       for (const segment of segments.tail) cutRoom(segments, segment)
       for (const segment of segments.tail) renew(segments, segment)
       for (const name of leftovers) files.remove(join(directory, name))
-      if (segments.sealPending) await segments.syncLater().then(() => segments.seal())
+      if (segments.sealPending) await sealTail(segments)
     }
     const report: RecoveryReport = {
       source: load.source,
@@ -489,6 +500,30 @@ function renew(segments: Segments, segment: Segment): void {
   for (let at = from; at < end; at += buffer.length) {
     const read = readFully(files, segment.file, buffer, Math.min(buffer.length, end - at), at)
     writeFully(files, segment.file, buffer, read, at)
+  }
+}
+
+/** Lists what is full as sealed; without room for a manifest that is left to the next sync. */
+async function sealTail(segments: Segments): Promise<void> {
+  await segments.syncLater()
+  try {
+    await segments.seal()
+  } catch (error) {
+    if (noRoomCode(error) === undefined) throw error
+  }
+}
+
+/** Whether a store that is to have no reserve has one. */
+function holdsReserve(
+  { files, directory, storeId }: SegmentHome,
+  names: readonly string[],
+): boolean {
+  if (!names.includes(RESERVE_NAME)) return false
+  const file = files.open(join(directory, RESERVE_NAME), 'read')
+  try {
+    return isReserve(files, file, storeId)
+  } finally {
+    files.close(file)
   }
 }
 

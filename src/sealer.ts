@@ -115,7 +115,9 @@ export class Sealer {
       size: usage.size,
     }))
     try {
-      await this.#labour.hint(...jobs)
+      const make = () => this.#labour.hint(...jobs)
+      // While the store is open, room counts for more than time.
+      await (this.#isEnding ? this.#segments.reserve.lendHalf(make) : make())
       for (const segment of left) if (isGone(segment)) removeIfThere(files, segment.hintPath)
     } catch (error) {
       const [only, ...others] = left

@@ -46,6 +46,7 @@ import {
 import { expiresAt, type PutOptions } from './put-options.ts'
 import { isUnbounded, type RangeOptions, resolveRange } from './range.ts'
 import type { Recovered, RecoveryReport } from './recovery.ts'
+import { Reserve } from './reserve.ts'
 import { Sealer } from './sealer.ts'
 import { Snapshot } from './snapshot.ts'
 import { type StoreStats, segmentStats } from './stats.ts'
@@ -183,6 +184,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#held = held
     this.#recovery = recovered.report
     this.#chores = new Chores(loop, (error) => this.#tell(error))
+    const { segments } = recovered
+    if (!options.readOnly && adopt === undefined) {
+      segments.reserve = new Reserve(segments.home, options.reserveBytes)
+      segments.closeAlong(segments.reserve)
+      segments.reserve.begin()
+    }
     this.#engine = new Engine(recovered, options, loop, {
       synced: () => this.#sealer?.sealLater(),
       rotated: (segment) => {
@@ -538,7 +545,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /**
    * Ends merging, writes and syncs what is staged, writes a checkpoint, and gives up the lock. Idempotent: each
-   * call gets the same promise. Where it rejects the store is closed all the same.
+   * call gets the same promise. Where only what spares the next open time could not be written, for want of room say,
+   * the event `error` tells. Where it rejects, what had settled may not be durable; the store is closed all the same.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -583,6 +591,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   async #close(): Promise<void> {
     const engine = this.#engine
     this.#chores.stop()
+    engine.segments.reserve.stop()
     this.#ending.abort(closedError())
     await this.#readings
     await this.#follower?.stop()

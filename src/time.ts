@@ -8,10 +8,24 @@
  */
 
 import { performance } from 'node:perf_hooks'
-import { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout } from 'node:timers'
+import {
+  clearImmediate,
+  clearInterval,
+  clearTimeout,
+  setImmediate,
+  setInterval,
+  setTimeout,
+} from 'node:timers'
 
 /** The timers as they were when this file was loaded. */
-export const timers = { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout }
+export const timers = {
+  clearImmediate,
+  clearInterval,
+  clearTimeout,
+  setImmediate,
+  setInterval,
+  setTimeout,
+}
 
 const settled = Promise.resolve()
 

@@ -118,7 +118,7 @@ export async function copyDamaged(
   const made: string[] = []
   try {
     for (const name of systemFiles.list(directory) ?? []) {
-      if (['foreign', 'lock'].includes(parseName(name).type)) continue
+      if (['foreign', 'lock', 'reserve'].includes(parseName(name).type)) continue
       await setImmediate()
       interrupt.throwIfAborted()
       assertFile(join(directory, name))

@@ -113,5 +113,7 @@ function keydirOf(directory: string, offersCreate: boolean): KeydirKind {
 /** Whether there is no directory, or nothing of a store in it. */
 export function isVacant(directory: string): boolean {
   const names = systemFiles.list(resolve(directory)) ?? []
-  return names.every((name) => ['foreign', 'lock', 'temporary'].includes(parseName(name).type))
+  return names.every((name) =>
+    ['foreign', 'lock', 'reserve', 'temporary'].includes(parseName(name).type),
+  )
 }

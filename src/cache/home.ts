@@ -57,6 +57,7 @@ export function neverSynced(files: Files): Files {
     remove: (path) => files.remove(path),
     link: (from, to) => files.link(from, to),
     list: (directory) => files.list(directory),
+    freeBytes: (directory) => files.freeBytes(directory),
     makeDirectory: (directory) => files.makeDirectory(directory),
     identify: (path) => files.identify(path),
     hold(directory) {

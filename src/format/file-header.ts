@@ -46,7 +46,13 @@ const CRC_AT = PREDECESSOR_SIZE_AT + PREDECESSOR_SIZE_SIZE
 export const FILE_HEADER_SIZE = CRC_AT + CRC_SIZE
 
 /** What a file is, as its header says. */
-export const FILE_TYPES = { segment: 'S', hint: 'H', manifest: 'M', checkpoint: 'C' } as const
+export const FILE_TYPES = {
+  segment: 'S',
+  hint: 'H',
+  manifest: 'M',
+  checkpoint: 'C',
+  reserve: 'R',
+} as const
 export type FileType = keyof typeof FILE_TYPES
 
 /** How a segment came to be: by writes, in the order of their sequences, or by a merge. */

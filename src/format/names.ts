@@ -10,6 +10,8 @@ export const MANIFEST_NAME = 'MANIFEST'
 export const CHECKPOINT_NAME = 'CHECKPOINT'
 /** The file that the kernel lock is held on; its text names the holder. */
 export const LOCK_NAME = 'LOCK'
+/** The file that keeps room on the disk. */
+export const RESERVE_NAME = 'RESERVE'
 
 /** The directory that some file systems have at their root. */
 const LOST_AND_FOUND = 'lost+found'
@@ -23,7 +25,7 @@ export const MAX_SEGMENT_ID = 2 ** 31 - 1
 
 /** What a file in a store's directory is, as its name tells. */
 export type FileName =
-  | { readonly type: 'manifest' | 'checkpoint' | 'lock' | 'temporary' | 'foreign' }
+  | { readonly type: 'manifest' | 'checkpoint' | 'lock' | 'reserve' | 'temporary' | 'foreign' }
   | { readonly type: 'segment' | 'hint'; readonly id: number }
 
 /** The name of a segment's file. */
@@ -46,6 +48,7 @@ export function parseName(name: string): FileName {
   if (name === MANIFEST_NAME) return { type: 'manifest' }
   if (name === CHECKPOINT_NAME) return { type: 'checkpoint' }
   if (name === LOCK_NAME) return { type: 'lock' }
+  if (name === RESERVE_NAME) return { type: 'reserve' }
   if (name.endsWith(TEMPORARY_SUFFIX)) {
     const attempt = name.slice(0, -TEMPORARY_SUFFIX.length).match(/^(.+)\.\d+$/)
     const inner = parseName(attempt?.[1] ?? '')

@@ -88,6 +88,8 @@ export interface Files {
   link(from: string, to: string): void
   /** The names in a directory; `undefined` where there is no such directory. */
   list(directory: string): string[] | undefined
+  /** How many bytes may still be written to the file system that a directory is on. */
+  freeBytes(directory: string): number
   /**
    * Creates a directory with all that lead to it, where they are missing. On return all these names survive a power
    * loss, whoever has made them.
@@ -150,6 +152,10 @@ export const systemFiles: Files = {
       if (errorCode(error) === 'ENOENT') return undefined
       throw error
     }
+  },
+  freeBytes(directory) {
+    const { bavail, bsize } = fs.statfsSync(directory)
+    return bavail * bsize
   },
   makeDirectory(directory) {
     syncNames(directory, fs.mkdirSync(directory, { recursive: true }))

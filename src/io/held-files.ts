@@ -220,6 +220,10 @@ export class HeldFiles implements Files {
     return this.#files.size(file)
   }
 
+  freeBytes(directory: string): number {
+    return this.#files.freeBytes(directory)
+  }
+
   rename(from: string, to: string): void {
     this.#guard(from)
     this.#guard(to)

@@ -74,6 +74,23 @@ export function checkCallOptions(options: MergeCallOptions): void {
   if (options.onProgress !== undefined) checkType(options.onProgress, 'function', 'onProgress')
 }
 
+/** What several merges did together; `undefined` of none. */
+export function joined(reports: readonly MergeReport[]): MergeReport | undefined {
+  const last = reports.at(-1)
+  if (last === undefined) return undefined
+  const sum = (figure: 'bytesRead' | 'bytesWritten' | 'bytesGained' | 'durationMs'): number =>
+    reports.reduce((total, report) => total + report[figure], 0)
+  return {
+    ...last,
+    segments: reports.flatMap(({ segments }) => segments),
+    created: reports.flatMap(({ created }) => created),
+    bytesRead: sum('bytesRead'),
+    bytesWritten: sum('bytesWritten'),
+    bytesGained: sum('bytesGained'),
+    durationMs: sum('durationMs'),
+  }
+}
+
 /** What a plan would do, or, where it is empty, has done. */
 export function planned(
   plan: MergePlan,

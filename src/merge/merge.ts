@@ -15,6 +15,7 @@
  * Invariants
  * - Nothing is deleted before the manifest that does without it is durable.
  * - Between steps 4 and 6 the keydir may point into segments that are not of the set, but still open.
+ * - Where the disk has too little room for all copies, a merge goes on in portions: each gives back room for the next.
  * - A segment that cannot be read whole ends no merge for good: it is left out, and the others are merged without it.
  */
 
@@ -29,12 +30,14 @@ import { PUT } from '../format/record.ts'
 import { removeIfThere } from '../io/files.ts'
 import type { KnownKeydir } from '../keydir/keydir.ts'
 import type { MergePolicy, ResolvedOptions } from '../options.ts'
+import { noRoomCode } from '../reserve.ts'
 import type { Sealer } from '../sealer.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
 import { monotonicMs } from '../time.ts'
 import {
   checkCallOptions,
+  joined,
   type LeftOutSegment,
   type MergeCallOptions,
   type MergeProgress,
@@ -70,6 +73,9 @@ const LAST_REST_MS = 3_600_000
 const FIRST_SHORT_REST_MS = 1000
 const LAST_SHORT_REST_MS = 8000
 
+/** What a merge writes beside its copies, a manifest above all; in bytes. */
+const OTHER_BYTES = 16 * 1024
+
 /** Why a segment is left out, and until when. */
 interface LeftOut {
   readonly error: StoreError
@@ -91,6 +97,8 @@ export class Merger {
   #restMs = 0
   #restsUntil = 0
   #lastError: StoreError | undefined
+  /** What was told last of what passes by itself. */
+  #toldCode: string | undefined
   /** What could not be read whole, by the segment's id. */
   readonly #leftOut = new Map<number, LeftOut>()
   #isStopped = false
@@ -162,13 +170,16 @@ export class Merger {
       // The active segment is not ended for nothing.
       const engine = this.#engine
       if (isEmpty(before)) {
+        if (before.isPortion) throw lackOfRoom()
         engine.shrinkNow()
         return planned(before, this.leftOut, false)
       }
-      endActive(engine)
+      const failure = endActive(engine)
       await engine.durability.sync()
       await this.#sealer.seal()
-      return await this.#runReadable(options, signal)
+      // Without room for a new segment, what is sealed already may give it back.
+      if (failure !== undefined && isEmpty(this.#plan(options, false))) throw failure
+      return await this.#runPortions(options, signal, true)
     }, options.signal)
     return await keepAlive(merging)
   }
@@ -181,16 +192,23 @@ export class Merger {
     if (!this.#policy.automatic || !this.#isInWindow()) return
     if (!this.#engine.durability.isSound || monotonicMs() < this.#restsUntil) return
     const byPolicy = { byPolicy: true }
-    if (isEmpty(this.#plan(byPolicy, false))) return
-    const before = this.#lastError
-    this.#exclusively((signal) => this.#runReadable(byPolicy, signal)).then(
+    const plan = this.#plan(byPolicy, false)
+    if (isEmpty(plan)) {
+      // Looked at again within a second: nothing is written until there is room.
+      if (plan.isPortion) {
+        this.#lastError = lackOfRoom()
+        this.#tellOnce(this.#lastError)
+      }
+      return
+    }
+    this.#exclusively((signal) => this.#runPortions(byPolicy, signal, false)).then(
       () => {
         this.weigh()
         // What was sealed meanwhile need not wait for the next look, and writers may wait for it.
         if (this.#isAsked || this.#pressure?.delayMsPerMib !== 0) this.consider()
       },
       (error: unknown) => {
-        this.#rest(error, before)
+        this.#rest(error)
         this.weigh()
       },
     )
@@ -223,11 +241,11 @@ export class Merger {
     if (this.#policy.maxBytesPerSecond > 0) return 'rate limit'
     if (!this.#isInWindow()) return 'window'
     const isAtRest = monotonicMs() < this.#restsUntil || !this.#engine.durability.isSound
-    return isAtRest ? 'failure' : undefined
+    return isAtRest || noRoomCode(this.#lastError) !== undefined ? 'failure' : undefined
   }
 
   /** Lets some time pass before the next merge starts by itself: what failed may fail again. */
-  #rest(error: unknown, before: StoreError | undefined): void {
+  #rest(error: unknown): void {
     // A store that is being closed has ended the merge itself.
     if (!(error instanceof StoreError) || error.code === 'FIRKIN_CLOSED') return
     const passing = passingCode(error)
@@ -237,8 +255,14 @@ export class Merger {
         : [FIRST_SHORT_REST_MS, LAST_SHORT_REST_MS]
     this.#restMs = Math.min(Math.max(first, this.#restMs * 2), last)
     this.#restsUntil = monotonicMs() + this.#restMs
-    // What is tried again every few seconds is told once.
-    if (passing === undefined || passing !== passingCode(before)) this.#listener.failed(error)
+    this.#tellOnce(error)
+  }
+
+  /** Tells of a failure; of what is tried again every few seconds only once, until copies could be made again. */
+  #tellOnce(error: StoreError): void {
+    const passing = passingCode(error)
+    if (passing === undefined || passing !== this.#toldCode) this.#listener.failed(error)
+    this.#toldCode = passing
   }
 
   /** Ends a merge that runs, and resolves when it is over. */
@@ -257,13 +281,24 @@ export class Merger {
     }
   }
 
-  #plan({ byPolicy = false }: MergeCallOptions, withActive: boolean): MergePlan {
+  /**
+   * @param made segments that are not to be chosen, for this merge has made them
+   * @param mostBytes how much room the copies may take at most
+   */
+  #plan(
+    { byPolicy = false }: MergeCallOptions,
+    withActive: boolean,
+    made: ReadonlySet<number> = new Set(),
+    mostBytes = Number.POSITIVE_INFINITY,
+  ): MergePlan {
     // What is dead by a record that could not be written would be live again.
     this.#engine.commits.writeStaged()
-    const figures = this.#figures(withActive)
+    const { reserve } = this.#engine.segments
+    const figures = this.#figures(withActive, made)
+    const roomBytes = Math.min(reserve.freeBytes + reserve.spareBytes - OTHER_BYTES, mostBytes)
     return byPolicy
-      ? planAutomatic(figures, this.#policy, this.#now())
-      : planAll(figures, this.#now())
+      ? planAutomatic(figures, this.#policy, this.#now(), roomBytes)
+      : planAll(figures, this.#now(), roomBytes)
   }
 
   /** Forgets every key that has expired, so that the plan knows what its record gives back. */
@@ -308,24 +343,56 @@ export class Merger {
     }
   }
 
-  /** Merges by a plan; where a segment turns out to be one that cannot be read whole, by another without it. */
-  async #runReadable(options: MergeCallOptions, signal: AbortSignal): Promise<MergeReport> {
+  /**
+   * Merges by a plan, in as many portions as the disk has room for. Where a segment turns out to be one that cannot be read
+   * whole it goes on without that one, and where there was less room than it seemed, in smaller portions.
+   */
+  async #runPortions(
+    options: MergeCallOptions,
+    signal: AbortSignal,
+    isAsked: boolean,
+  ): Promise<MergeReport> {
+    const reports: MergeReport[] = []
+    const made = new Set<number>()
+    let mostBytes = Number.POSITIVE_INFINITY
+    let failure: unknown
     for (;;) {
-      const plan = this.#plan(options, false)
-      if (isEmpty(plan)) return planned(plan, this.leftOut, false)
+      const plan = this.#plan(options, false, made, mostBytes)
+      if (isEmpty(plan)) {
+        const report = joined(reports)
+        if (plan.isPortion) {
+          // Who has asked for a merge gets what could be done; one that starts by itself rests, and tries again.
+          if (report === undefined || !isAsked) throw failure ?? lackOfRoom()
+          this.#listener.failed(lackOfRoom())
+        }
+        return report ?? planned(plan, this.leftOut, false)
+      }
       try {
-        return await this.#run(plan, signal, options.onProgress)
+        const report = await this.#run(plan, signal, options.onProgress)
+        reports.push(report)
+        for (const id of report.created) made.add(id)
+        if (!plan.isPortion) return joined(reports) ?? report
       } catch (error) {
-        if (!(error instanceof CorruptionError || error instanceof SourceError)) throw error
-        const { segments } = this.#engine
-        const faulty = plan.inputs.find(({ id }) => segments.get(id).path === error.file)
-        if (faulty === undefined) throw error
-        // Damage stays; what a disk cannot read it may read another time.
-        const restMs = error instanceof CorruptionError ? Number.POSITIVE_INFINITY : LAST_REST_MS
-        this.#leftOut.set(faulty.id, { error, until: monotonicMs() + restMs })
-        this.#listener.failed(error)
+        if (this.#leaveOut(plan, error)) continue
+        if (noRoomCode(error) === undefined || plan.inputs.length < 2) throw error
+        this.#engine.segments.reserve.makeRoom(Number.POSITIVE_INFINITY)
+        mostBytes = Math.floor(plan.bytesToCopy / 2)
+        failure = error
       }
     }
+  }
+
+  /** Takes note of a segment that cannot be read whole; false where an error is about something else. */
+  #leaveOut(plan: MergePlan, error: unknown): boolean {
+    if (!(error instanceof CorruptionError || error instanceof SourceError)) return false
+    const { segments } = this.#engine
+    const faulty = plan.inputs.find(({ id }) => segments.get(id).path === error.file)
+    if (faulty === undefined) return false
+    // Damage stays; what a disk cannot read it may read another time.
+    const restMs = error instanceof CorruptionError ? Number.POSITIVE_INFINITY : LAST_REST_MS
+    this.#leftOut.set(faulty.id, { error, until: monotonicMs() + restMs })
+    this.#listener.failed(error)
+    return true
   }
 
   async #run(
@@ -344,6 +411,7 @@ export class Merger {
     await this.#engine.durability.sync()
     const bytesTotal = sumOfSizes(inputs)
     let progress: MergeProgress = { bytesRead: 0, bytesWritten: 0, bytesTotal }
+    if (inputs.length > 0) segments.reserve.makeRoom(plan.bytesToCopy + OTHER_BYTES)
     const targets = await this.#copy(plan, inputs, live, signal, (copied) => {
       progress = { ...copied, bytesTotal }
       this.#listener.progressed(progress)
@@ -365,6 +433,7 @@ export class Merger {
       bytesGained: sumOfSizes(going) - bytesWritten,
       durationMs: monotonicMs() - beganAt,
     }
+    if (targets.length > 0) this.#toldCode = undefined
     this.#listener.finished(report)
     return report
   }
@@ -488,6 +557,7 @@ export class Merger {
     this.#removeCheckpoint()
     this.releaseRetired()
     this.#engine.shrinkNow()
+    segments.reserve.begin()
   }
 
   /** Points the keys of a target's puts to it, unless they have a newer record by now. */
@@ -506,7 +576,7 @@ export class Merger {
     }
   }
 
-  #figures(withActive: boolean) {
+  #figures(withActive: boolean, made: ReadonlySet<number> = new Set()) {
     const { segments } = this.#engine
     const listed = new Set(segments.listed)
     return segments.all.map((segment) => ({
@@ -519,7 +589,7 @@ export class Merger {
       minSequence: segment.usage.minSequence,
       maxSequence: segment.usage.maxSequence,
       lastExpiryMs: segment.usage.lastExpiryMs,
-      sealed: withActive || listed.has(segment),
+      sealed: (withActive || listed.has(segment)) && !made.has(segment.id),
       leftOut: this.#isLeftOut(segment.id),
     }))
   }
@@ -569,14 +639,22 @@ export class Merger {
   }
 }
 
-/** Seals the active segment. @throws {@link StoreError} FIRKIN_MERGE_FAILED where another cannot be begun */
-function endActive(engine: Engine): void {
+/**
+ * Seals the active segment; answers why it could not, where that was for want of room.
+ *
+ * @throws {@link StoreError} FIRKIN_MERGE_FAILED where another cannot be begun for another reason
+ */
+function endActive(engine: Engine): StoreError | undefined {
   try {
     engine.rotate()
+    return undefined
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== 'FIRKIN_WRITE_FAILED') throw error
     const { cause } = error
-    throw new StoreError('FIRKIN_MERGE_FAILED', 'The active segment cannot be ended', { cause })
+    const message = 'The active segment cannot be ended'
+    const failure = new StoreError('FIRKIN_MERGE_FAILED', message, { cause })
+    if (noRoomCode(error) === undefined) throw failure
+    return failure
   }
 }
 
@@ -597,6 +675,14 @@ async function over(work: Promise<unknown>, signal: AbortSignal | undefined): Pr
   } finally {
     signal?.removeEventListener('abort', abort)
   }
+}
+
+/** Nothing can be merged, or no more than was. */
+function lackOfRoom(): StoreError {
+  const cause = new Error('ENOSPC: the disk has no room for the copies')
+  return new StoreError('FIRKIN_MERGE_FAILED', 'A merge lacks room', {
+    cause: Object.assign(cause, { code: 'ENOSPC' }),
+  })
 }
 
 function isEmpty(plan: MergePlan): boolean {

@@ -63,16 +63,27 @@ export interface MergePlan {
   readonly leftOut: readonly number[]
   /** Tombstones, and expired puts, below this sequence are needed no more. */
   readonly dropBelow: number
+  /** About how much room the copies take, in bytes. */
+  readonly bytesToCopy: number
+  /** Whether the disk has no room for all that was worth it. */
+  readonly isPortion: boolean
 }
 
+/** What a hint takes for a record, about; in bytes. */
+const HINT_ENTRY_SIZE = 40
 /** So many small segments are folded together. */
 const SMALL_COUNT = 8
 
-/** Chooses what to merge by itself; the plan is empty where nothing is worth it. */
+/**
+ * Chooses what to merge by itself; the plan is empty where nothing is worth it.
+ *
+ * @param roomBytes how much room the copies may take
+ */
 export function planAutomatic(
   segments: readonly PlannedSegment[],
   policy: MergePolicy,
   nowMs: number,
+  roomBytes = Number.POSITIVE_INFINITY,
 ): MergePlan {
   const unread = chooseUnread(segments, [], nowMs)
   const left = segments.filter((segment) => mayBeRead(segment) && !unread.includes(segment))
@@ -104,13 +115,30 @@ export function planAutomatic(
   const taken = capInput(chosen, policy)
   // One small segment by itself stays small: it would be rewritten again and again.
   const [reason] = taken.size === 1 ? taken.values() : []
-  return finish(segments, reason === 'small' ? new Map() : taken, unread, nowMs)
+  return finish(segments, reason === 'small' ? new Map() : taken, unread, { nowMs, roomBytes })
 }
 
-/** Chooses every sealed segment that has anything to give back, or all that are small. */
-export function planAll(segments: readonly PlannedSegment[], nowMs: number): MergePlan {
+/** Chooses every sealed segment that has anything to give back, as far as there is room for the copies. */
+export function planAll(
+  segments: readonly PlannedSegment[],
+  nowMs: number,
+  roomBytes = Number.POSITIVE_INFINITY,
+): MergePlan {
   const readable = segments.filter(mayBeRead)
-  const unread = chooseUnread(segments, readable, nowMs)
+  const whole = planReadable(segments, readable, readable, nowMs, roomBytes)
+  // What is left out for want of room blocks what would otherwise go unread.
+  return whole.isPortion ? planReadable(segments, readable, [], nowMs, roomBytes) : whole
+}
+
+/** @param merged what is taken for merged when it is decided what goes unread */
+function planReadable(
+  segments: readonly PlannedSegment[],
+  readable: readonly PlannedSegment[],
+  merged: readonly PlannedSegment[],
+  nowMs: number,
+  roomBytes: number,
+): MergePlan {
+  const unread = chooseUnread(segments, merged, nowMs)
   const left = readable.filter((segment) => !unread.includes(segment))
   const wasteful = left.filter((segment) => segment.deadBytes > 0 || isExpired(segment, nowMs))
   const blocking = blockingSequence(segments, [...unread, ...wasteful])
@@ -118,7 +146,10 @@ export function planAll(segments: readonly PlannedSegment[], nowMs: number): Mer
     (segment) =>
       wasteful.includes(segment) || (segment.tombstoneBytes > 0 && segment.maxSequence < blocking),
   )
-  return finish(segments, new Map(worthwhile.map((segment) => [segment, 'asked'])), unread, nowMs)
+  const chosen = new Map<PlannedSegment, PlanReason>(
+    worthwhile.map((segment) => [segment, 'asked']),
+  )
+  return finish(segments, chosen, unread, { nowMs, roomBytes })
 }
 
 function mayBeRead({ sealed, leftOut }: PlannedSegment): boolean {
@@ -220,12 +251,34 @@ function capInput(
   return taken
 }
 
+/** Takes the segments whose copies take the least room first, as far as there is room. */
+function fitRoom(
+  wanted: ReadonlyMap<PlannedSegment, PlanReason>,
+  roomBytes: number,
+): ReadonlyMap<PlannedSegment, PlanReason> {
+  if (sumOf([...wanted.keys()], copySize) <= roomBytes) return wanted
+  const taken = new Map<PlannedSegment, PlanReason>()
+  let bytes = 0
+  for (const [segment, reason] of [...wanted].sort(([a], [b]) => copySize(a) - copySize(b))) {
+    bytes += copySize(segment)
+    if (bytes > roomBytes) break
+    taken.set(segment, reason)
+  }
+  return taken
+}
+
+/** About how much room the copy of a segment takes, with its hint. */
+function copySize({ size, deadBytes, putCount, deadPutCount }: PlannedSegment): number {
+  return size - deadBytes + (putCount - deadPutCount) * HINT_ENTRY_SIZE
+}
+
 function finish(
   all: readonly PlannedSegment[],
-  chosen: ReadonlyMap<PlannedSegment, PlanReason>,
+  wanted: ReadonlyMap<PlannedSegment, PlanReason>,
   unread: readonly PlannedSegment[],
-  nowMs: number,
+  { nowMs, roomBytes }: { readonly nowMs: number; readonly roomBytes: number },
 ): MergePlan {
+  const chosen = fitRoom(wanted, roomBytes)
   const dropBelow = blockingSequence(all, [...chosen.keys(), ...unread])
   const entry = (segment: PlannedSegment, reason: PlanReason, bytesGained: number): PlanEntry => ({
     id: segment.id,
@@ -247,6 +300,8 @@ function finish(
       .filter((segment) => segment.leftOut && !unread.includes(segment))
       .map(({ id }) => id),
     dropBelow,
+    bytesToCopy: sumOf([...chosen.keys()], copySize),
+    isPortion: chosen.size < wanted.size,
   }
 }
 

@@ -21,6 +21,7 @@ import { StoreError } from '../errors.ts'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
 import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
+import { Reserve } from '../reserve.ts'
 import { Segment, type StoreHome } from './segment.ts'
 
 /** So many segments are synced before what is durable by then is told. */
@@ -42,6 +43,8 @@ export class Segments {
   readonly #syncedSizes = new Map<Segment, number>()
   /** The descriptors that tail segments are synced by in the background. */
   readonly #syncFiles = new Map<Segment, FileDescriptor>()
+  /** What a manifest may use where the disk is full. */
+  reserve: Reserve
   #installed: Manifest
   #nextId: number
   /** Segments that the manifest does not list any more, but that are still read. */
@@ -56,6 +59,7 @@ export class Segments {
   /** @param mappingSize how far the mapping of an active segment reaches; 0 for no mappings */
   constructor(home: StoreHome, installed: Manifest, nextId: number, mappingSize: number) {
     this.home = home
+    this.reserve = new Reserve(home, 0)
     this.#installed = installed
     this.#nextId = nextId
     this.#newestId = nextId - 1
@@ -371,19 +375,21 @@ export class Segments {
   async #commit(edit: ManifestEdit): Promise<void> {
     const { files, directory } = this.home
     const manifest = this.#edited(edit)
-    const path = this.#temporaryPath(manifest)
-    try {
-      const file = this.#write(path, manifest)
+    await this.reserve.lend(async () => {
+      const path = this.#temporaryPath(manifest)
       try {
-        await files.syncLater(file)
-      } finally {
-        files.close(file)
+        const file = this.#write(path, manifest)
+        try {
+          await files.syncLater(file)
+        } finally {
+          files.close(file)
+        }
+        files.rename(path, join(directory, MANIFEST_NAME))
+      } catch (error) {
+        discard(files, path)
+        throw error
       }
-      files.rename(path, join(directory, MANIFEST_NAME))
-    } catch (error) {
-      discard(files, path)
-      throw error
-    }
+    })
     this.#installed = manifest
     await files.syncDirectoryLater(directory)
   }

@@ -128,21 +128,17 @@ export class Writer {
    * Writes what is staged. Where that fails the group's records are no longer counted, and the operating
    * system's error is thrown; the stage still holds the group's bytes.
    *
+   * @param isFreeing whether it gives room back, so that the reserve is there for it
    * @throws {@link StoreError} FIRKIN_POISONED where what was written cannot be cut off again
    */
-  flush(): void {
+  flush(isFreeing = false): void {
     if (this.stagedSize === 0) return
     const { segment } = this
     const size = this.stagedSize
     try {
+      this.#assertRoom(size, isFreeing)
       this.#prepare(segment, size)
-      writeFully(
-        this.#segments.home.files,
-        segment.file,
-        this.page.bytes,
-        size,
-        segment.writtenSize,
-      )
+      this.#write(segment, this.page.bytes, size, segment.writtenSize, isFreeing)
       segment.writtenSize += size
     } catch (error) {
       segment.usage.setFigures(this.#figuresBefore)
@@ -158,16 +154,18 @@ export class Writer {
    * Writes pieces too large for the stage, one behind the other, as one group. Nothing may be staged.
    * Where that fails nothing has changed, and the operating system's error is thrown.
    *
+   * @param isFreeing as for {@link flush}
    * @throws {@link StoreError} FIRKIN_POISONED where what was written cannot be cut off again
    */
-  writeThrough(pieces: readonly Uint8Array[]): void {
+  writeThrough(pieces: readonly Uint8Array[], isFreeing = false): void {
     const { segment } = this
-    const { files } = this.#segments.home
     let position = segment.writtenSize
     try {
+      const size = pieces.reduce((sum, { length }) => sum + length, 0)
+      this.#assertRoom(size, isFreeing)
       this.finish()
       for (const piece of pieces) {
-        writeFully(files, segment.file, piece, piece.length, position)
+        this.#write(segment, piece, piece.length, position, isFreeing)
         position += piece.length
       }
     } catch (error) {
@@ -175,6 +173,30 @@ export class Writer {
       throw error
     }
     segment.writtenSize = position
+  }
+
+  /** What was given up of the reserve is not for puts. @throws as the operating system does where there is no room */
+  #assertRoom(size: number, isFreeing: boolean): void {
+    const { reserve } = this.#segments
+    if (reserve.isShort && !isFreeing) reserve.assertRoom(size)
+  }
+
+  /** Writes bytes; where they give room back, once more after each step of the reserve that is given up. */
+  #write(
+    segment: Segment,
+    bytes: Uint8Array,
+    size: number,
+    position: number,
+    isFreeing: boolean,
+  ): void {
+    for (;;) {
+      try {
+        writeFully(this.#segments.home.files, segment.file, bytes, size, position)
+        return
+      } catch (error) {
+        if (!isFreeing || !this.#segments.reserve.giveUpFor(error)) throw error
+      }
+    }
   }
 
   /** Makes room for what is staged, or leaves none behind it. */

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { withDirectory } from '../support/directory.ts'
-import { cannotClose, cannotMerge, type ElasticRoom, fillsUp } from './scenarios.ts'
+import { cannotClose, cannotMerge, type ElasticRoom, fillsUp, makesRoom } from './scenarios.ts'
 
 const run = promisify(execFile)
 const LIMITED = join(import.meta.dirname, '../../dist/test/full-disk/limited.js')
@@ -84,12 +84,16 @@ if (mayMount) {
       await withDisk(DISK_SIZE, fillsUp)
     })
 
+    it('is no end of deletes, merges and a close where another program has filled it', async () => {
+      await withDisk(DISK_SIZE, makesRoom)
+    })
+
     it('ends a merge, which leaves everything as it was', async () => {
       await withDisk(DISK_SIZE, cannotMerge)
     })
 
     it.each(['never', 'always'] as const)(
-      'ends a close, which loses nothing, sync %s',
+      'is in the way of no close, which loses nothing, sync %s',
       async (sync) => {
         await withDisk(DISK_SIZE, (room) => cannotClose(room, sync))
       },

@@ -67,10 +67,25 @@ describe('a merge in which a file operation fails', () => {
     if (code !== 'SHORT') expect(outcomes).toContain(false)
   })
 
-  it('says so by its own code where not even a segment can be begun', async () => {
+  it('gives back what is sealed where there is no room for a new segment', async () => {
     const { files: ground, entries } = await groundOf(1)
     const files = ground.restart(1)
     const store = await openOn(files)
+    const active = store.stats().segments.find((segment) => segment.active)
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'ENOSPC' })
+
+    const { segments, bytesGained } = await store.merge()
+
+    expect(segments.map(({ id }) => id)).not.toContain(active?.id)
+    expect(bytesGained).toBeGreaterThan(0)
+    expect([...store.entries()]).toEqual(entries)
+    await store.close()
+  })
+
+  it('says so by its own code where not even a segment can be begun, and none is sealed', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    for (const value of ['old', 'new']) await store.put('key', value)
     files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'ENOSPC' })
 
     await expect(store.merge()).rejects.toMatchObject({
@@ -78,7 +93,7 @@ describe('a merge in which a file operation fails', () => {
       cause: { code: 'ENOSPC' },
     })
 
-    expect([...store.entries()]).toEqual(entries)
+    expect(store.get('key')).toBe('new')
     await store.merge()
     await store.close()
   })

@@ -79,6 +79,7 @@ export class Trial {
         maxSegmentBytes: 64 * 1024,
         lock: false,
         mapping: false,
+        reserveBytes: 0,
         clock: () => this.nowMs,
         ...this.options,
         ...options,

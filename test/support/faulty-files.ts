@@ -38,6 +38,7 @@ export type CallKind =
   | 'remove'
   | 'link'
   | 'list'
+  | 'freeBytes'
   | 'makeDirectory'
   | 'hold'
   | 'identify'
@@ -315,6 +316,11 @@ export class FaultyFiles implements Files {
     this.#call('list', path)
     const directory = this.#disk.directories.get(path)
     return directory === undefined ? undefined : [...directory.entries.keys()]
+  }
+
+  freeBytes(path: string): number {
+    this.#call('freeBytes', path)
+    return Math.max(0, this.capacity - this.usedSize)
   }
 
   makeDirectory(path: string): void {

@@ -15,9 +15,9 @@ export type TextOptions = StoreOptions<string, 'utf8'>
 /** Where stores lie on files that are not the machine's. */
 export const DISK = '/disk/store'
 
-const SMALL = { maxSegmentBytes: 64 * KIB, merge: { automatic: false } } as const
+const SMALL = { maxSegmentBytes: 64 * KIB, reserveBytes: 0, merge: { automatic: false } } as const
 
-/** Opens a store of text. Segments are of 64 KiB, and merged when asked for, on this thread. */
+/** Opens a store of text. Segments are of 64 KiB, and merged when asked for, on this thread; nothing is kept in reserve. */
 export async function openStore(directory: string, options: TextOptions = {}): Promise<TextStore> {
   return await openAny(directory, { valueEncoding: 'utf8', ...options })
 }

@@ -1,0 +1,261 @@
+import { describe, expect, it } from 'vitest'
+import type { StoreError } from '../../src/errors.ts'
+import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import {
+  DISK,
+  idle,
+  KIB,
+  keysUpTo,
+  openOn,
+  type TextStore,
+  until,
+  withCode,
+} from '../support/store.ts'
+
+const RESERVE = `${DISK}/RESERVE`
+const SIZE = 128 * KIB
+const options = { reserveBytes: SIZE }
+const keys = keysUpTo(60)
+const noRoom = { code: 'FIRKIN_WRITE_FAILED', cause: { code: 'ENOSPC' } }
+
+const sizeOf = (files: FaultyFiles): number | undefined => files.peek(RESERVE)?.length
+
+const textOf = (key: string): string => `${key} `.padEnd(5 * KIB, '-')
+
+/** A store of several segments with its reserve, and what it has told. */
+async function filled(): Promise<{ files: FaultyFiles; store: TextStore; errors: Error[] }> {
+  const files = new FaultyFiles(1)
+  const store = await openOn(files, options)
+  const errors: Error[] = []
+  store.on('error', (error) => errors.push(error))
+  for (const key of keys) await store.put(key, textOf(key))
+  await store.sync()
+  await until(() => sizeOf(files) === SIZE)
+  await idle(store)
+  return { files, store, errors }
+}
+
+/** Deletes every other key; answers those that stay. */
+async function deleteHalf(store: TextStore): Promise<string[]> {
+  const stay = keys.filter((_, index) => index % 2 === 1)
+  await Promise.all(keys.filter((key) => !stay.includes(key)).map((key) => store.delete(key)))
+  return stay
+}
+
+describe('the reserve', () => {
+  it('is filled behind the open, and stays over a close and a kill', async () => {
+    const { files, store } = await filled()
+    const bytes = files.peek(RESERVE)
+    expect(bytes?.subarray(0, 6).toString()).toBe('FIRKIN')
+    expect((await store.verify()).findings).toEqual([])
+
+    const killed = files.restart(1)
+    const again = await openOn(killed, options)
+    await idle(again)
+    expect(again.stats().recovery.leftovers).toEqual([])
+    await again.close()
+    await store.close()
+
+    for (const machine of [files, killed]) expect(machine.peek(RESERVE)).toEqual(bytes)
+  })
+
+  it('is not copied by a backup, and not touched by a reader', async () => {
+    const { files, store } = await filled()
+    await store.backup('/disk/backup')
+    expect(files.list('/disk/backup')).not.toContain('RESERVE')
+
+    const calls = files.calls.length
+    const reader = await openOn(files, { readOnly: true })
+    await reader.close()
+    expect(files.calls.slice(calls).filter(({ path }) => path === RESERVE)).toEqual([])
+    await store.close()
+  })
+
+  it('is neither made nor kept with reserveBytes 0', async () => {
+    const { files, store } = await filled()
+    await store.close()
+
+    const without = await openOn(files, { reserveBytes: 0 })
+    await idle(without)
+    expect(without.stats().recovery.leftovers).toEqual(['RESERVE'])
+    await without.close()
+
+    expect(files.list(DISK)).not.toContain('RESERVE')
+  })
+
+  it('is made no larger than the option says, also where it was', async () => {
+    const { files, store } = await filled()
+    await store.close()
+
+    const smaller = await openOn(files, { reserveBytes: 20 * KIB })
+    await until(() => sizeOf(files) === 20 * KIB)
+    await smaller.close()
+  })
+
+  it.each([0, SIZE])(
+    'leaves a file of its name alone that is not its own, of %d bytes',
+    async (size) => {
+      const { files, store } = await filled()
+      await store.close()
+      const foreign = Buffer.from('what somebody keeps here, and wants back as it is: '.repeat(9))
+      files.poke(RESERVE, foreign)
+
+      const again = await openOn(files, { reserveBytes: size })
+      await idle(again)
+      files.capacity = files.usedSize
+      await again.delete(keys[0] ?? '').catch(() => undefined)
+      await again.close()
+
+      expect(files.peek(RESERVE)).toEqual(foreign)
+    },
+  )
+
+  it('takes no room that is scarce: as much as it takes must be left', async () => {
+    const files = new FaultyFiles(1)
+    files.capacity = 2 * SIZE
+    const store = await openOn(files, options)
+    await idle(store)
+    expect(sizeOf(files)).toBeUndefined()
+    // Without one, puts have all the room that there is.
+    for (const key of keys.slice(0, 40)) await store.put(key, textOf(key))
+    await store.close()
+  })
+})
+
+describe('on a disk that another program has filled', () => {
+  it.each(Array.from({ length: 13 }, (_, index) => index * 8))(
+    'deletes, merges, writes on and closes, with %d KiB left',
+    async (left) => {
+      const { files, store, errors } = await filled()
+      files.capacity = files.usedSize + left * KIB
+
+      const stay = await deleteHalf(store)
+      const report = await store.merge()
+      expect(report.bytesGained).toBeGreaterThan(100 * KIB)
+      expect([...store.keys()]).toEqual(stay)
+      await store.put('more', textOf('more'))
+      await idle(store)
+      expect(sizeOf(files)).toBe(SIZE)
+      await store.close()
+
+      expect(errors).toEqual([])
+      const again = await openOn(files, options)
+      expect(again.stats().recovery.closed).toBe(true)
+      expect(new Map(again.entries())).toEqual(
+        new Map([...stay, 'more'].map((key) => [key, textOf(key)])),
+      )
+      await again.close()
+    },
+  )
+
+  it('does so by clear, by batches of deletes and by Sync calls', async () => {
+    const { files, store } = await filled()
+    files.capacity = files.usedSize
+
+    expect(store.deleteSync(keys[0] ?? '')).toBe(true)
+    await store
+      .batch()
+      .delete(keys[1] ?? '')
+      .commit()
+    await expect(
+      store
+        .batch()
+        .delete(keys[2] ?? '')
+        .put('x', '')
+        .commit(),
+    ).rejects.toMatchObject(noRoom)
+    expect(await store.clear({ gte: keys[30] ?? '' })).toBe(30)
+
+    expect(store.count()).toBe(28)
+    await store.merge()
+    await store.close()
+  })
+
+  it('serves no put out of it, also beside deletes', async () => {
+    const { files, store } = await filled()
+    files.capacity = files.usedSize
+    await expect(store.put('a', textOf('a'))).rejects.toMatchObject(noRoom)
+    expect(sizeOf(files)).toBe(SIZE)
+    await store.delete(keys[0] ?? '')
+    const short = sizeOf(files) ?? 0
+    expect(short).toBeLessThan(SIZE)
+
+    const outcomes = await Promise.allSettled([
+      store.put('a', textOf('a')),
+      store.delete(keys[1] ?? ''),
+      store.put('b', textOf('b').repeat(80)),
+      store.delete(keys[2] ?? ''),
+      store.put('c', 'small'),
+    ])
+
+    expect(outcomes.map(({ status }) => status)).toEqual([
+      'rejected',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+      'rejected',
+    ])
+    expect(sizeOf(files)).toBe(short)
+    files.heal()
+    await store.put('c', 'small')
+    await store.close()
+  })
+
+  it('goes by a quota as by the disk', async () => {
+    const { files, store } = await filled()
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'EDQUOT' })
+
+    await store.delete(keys[0] ?? '')
+
+    expect(sizeOf(files)).toBeLessThan(SIZE)
+    await expect(store.put('a', '')).rejects.toMatchObject({ cause: { code: 'EDQUOT' } })
+    await store.close()
+  })
+
+  it('closes without any room, and opens with everything that had settled', async () => {
+    const { files, store, errors } = await filled()
+    files.capacity = files.usedSize
+    // Everything is given up.
+    files.fail({ kinds: ['write'], path: /(segment|tmp)$/, nth: 1, code: 'ENOSPC', lasting: true })
+    const refused = await store.delete(keys[0] ?? '').catch((error: StoreError) => error)
+    expect(refused).toMatchObject(noRoom)
+    expect(sizeOf(files)).toBe(FILE_HEADER_SIZE)
+
+    await store.close()
+
+    expect(errors.length).toBeGreaterThan(0)
+    for (const error of errors) expect(error).toMatchObject({ cause: { code: 'ENOSPC' } })
+    expect(files.openPaths).toEqual([])
+    for (const machine of [
+      files,
+      files.afterPowerLoss({ files: ['dropped'], entries: 'dropped' }, 1),
+    ]) {
+      machine.capacity = machine.usedSize
+      const again = await openOn(machine, options)
+      expect([...again.keys()]).toEqual(keys)
+      await again.close()
+    }
+  })
+
+  it('tells once that a merge lacks room, and merges when there is some', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    for (const round of ['a', 'b']) {
+      for (const key of keys.slice(0, 24)) {
+        if (round === 'a' || key < (keys[12] ?? '')) await store.put(key, round + textOf(key))
+      }
+    }
+    await store.sync()
+    await idle(store)
+    files.capacity = files.usedSize
+
+    await expect(store.merge()).rejects.toThrow(withCode('FIRKIN_MERGE_FAILED'))
+
+    expect(store.stats().merge.lastError).toMatchObject({ cause: { code: 'ENOSPC' } })
+    files.heal()
+    expect((await store.merge()).bytesGained).toBeGreaterThan(0)
+    expect(store.stats().merge.lastError).toBeUndefined()
+    await store.close()
+  })
+})
