@@ -141,8 +141,8 @@ describe('a lock file', () => {
     })
   })
 
-  it.each(['', '\0'.repeat(100), 'process 1', '\xff'.repeat(5000)])(
-    'may hold anything',
+  it.each(['', '\0'.repeat(100), 'process 1'])(
+    'may hold whatever a lock that was held has left',
     async (text) => {
       await withDirectory(async (directory) => {
         await using writer = new Peer()

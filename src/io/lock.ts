@@ -37,7 +37,7 @@ const MOST_LOOKS = 20
 /** No lock says more than this, in bytes. */
 const MAX_TEXT_SIZE = 4096
 /** How what a lock says begins. */
-const TEXT_START = /^process \d+ on /
+const TEXT_START = /^process \d+( |$)/
 
 /**
  * Takes the lock of a directory.
@@ -140,7 +140,7 @@ function assertOurs(file: number): void {
   const { size } = fs.fstatSync(file)
   // A power loss may leave zeros in the place of what was said.
   const text = size > MAX_TEXT_SIZE ? undefined : readText(file).replaceAll('\0', '')
-  if (text === undefined || (text !== '' && !TEXT_START.test(`${text} `))) {
+  if (text === undefined || (text !== '' && !TEXT_START.test(text))) {
     throw new NoLock('it is a file of another program')
   }
 }

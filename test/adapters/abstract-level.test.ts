@@ -407,7 +407,7 @@ describe('FirkinLevel', () => {
   it('has the type of a database of bytes and text', async () => {
     await withDirectory(async (directory) => {
       // As in a program of its own: what the compiler says of so deep a type depends on what it has looked at before.
-      const program = join(directory, 'program.ts')
+      const program = join(directory, 'program.mts')
       await writeFile(program, PROGRAM)
       const { compilerOptions } = JSON.parse(await readFile(join(ROOT, 'tsconfig.json'), 'utf8'))
       const { rootDir, outDir, ...options } = compilerOptions

@@ -146,7 +146,7 @@ describe('a lock', () => {
 
   it.each([
     'a lock of another program\n',
-    'process 7',
+    'process seven on',
     'processes 7 on',
     `process 7 on ${'x'.repeat(5000)}`,
   ])('neither cuts nor writes a file that is no lock: %s', async (text) => {
@@ -164,7 +164,7 @@ describe('a lock', () => {
     })
   })
 
-  it.each(['', '\0'.repeat(60), 'process 7 on elsewhere since\0\0'])(
+  it.each(['', '\0'.repeat(60), 'process 7', 'process 7 on elsewhere since\0\0'])(
     'is taken on what a lock that was held has left: %j',
     async (text) => {
       await withDirectory(async (directory) => {
