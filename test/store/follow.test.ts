@@ -292,8 +292,8 @@ describe('a reader beside a merge', () => {
 
   it.each([1, 2, 3, 4])('agrees with the writer after every refresh, seed %i', async (seed) => {
     const random = new Random(seed)
-    const { files, writer, reader } = await pair({ clock: () => nowMs })
     let nowMs = 1000
+    const { files, writer, reader } = await pair({ clock: () => nowMs })
     const keys = keysUpTo(30)
     for (let step = 0; step < 300; step++) {
       const key = random.pick(keys)
