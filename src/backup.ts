@@ -63,7 +63,7 @@ export async function backUp(
   )
   signal.throwIfAborted()
   const { files } = engine.segments.home
-  if (listTarget(files, target).length > 0) throw notEmpty(target)
+  if (!isFree(listTarget(files, target))) throw notEmpty(target)
   // A view keeps what a merge retires from being closed.
   const view = engine.openView()
   let held: HeldFiles | undefined
@@ -234,6 +234,21 @@ class Backup {
       bytesTotal: this.#bytesTotal,
     })
   }
+}
+
+/** What file systems keep in their root by themselves. */
+const NAMES_OF_SYSTEM: readonly string[] = [
+  'lost+found',
+  '.Spotlight-V100',
+  '.Trashes',
+  '.fseventsd',
+  '$RECYCLE.BIN',
+  'System Volume Information',
+]
+
+/** Whether a directory with these names may be filled: nobody has put anything there. */
+export function isFree(names: readonly string[]): boolean {
+  return names.every((name) => NAMES_OF_SYSTEM.includes(name))
 }
 
 function listTarget(files: Files, target: string): string[] {

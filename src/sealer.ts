@@ -5,6 +5,7 @@
  * Invariant: a hint is a shortcut. One that cannot be made costs the next open time and nothing else.
  */
 
+import { StoreError } from './errors.ts'
 import { removeIfThere } from './io/files.ts'
 import { keepAlive, type Labour } from './merge/thread.ts'
 import type { Segment } from './segment/segment.ts'
@@ -78,6 +79,13 @@ export class Sealer {
     this.#want(await this.#segments.seal())
   }
 
+  /** Tells what failed, and why, whatever kind of error that was: a thread may die of anything. */
+  #tell(message: string, cause: unknown): void {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const told = new StoreError('FIRKIN_IO_FAILED', `${message}: ${reason}`, { cause })
+    this.#listener.failed(message, cause instanceof StoreError ? cause : told)
+  }
+
   #want(sealed: readonly Segment[]): void {
     this.#wanting.push(...sealed)
     this.#beginHints()
@@ -122,8 +130,7 @@ export class Sealer {
     } catch (error) {
       const [only, ...others] = left
       if (only !== undefined && others.length === 0) {
-        if (!isGone(only))
-          this.#listener.failed(`The hint of segment ${only.id} cannot be made`, error)
+        if (!isGone(only)) this.#tell(`The hint of segment ${only.id} cannot be made`, error)
       } else {
         // One that cannot be made keeps those behind it from being made; by itself it says which it is.
         for (const segment of left) await this.#make([segment])

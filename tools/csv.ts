@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { pipeline } from 'node:stream'
-import { parse } from 'csv-parse'
+import { CsvError, parse } from 'csv-parse'
 import { stringify } from 'csv-stringify/sync'
 import { decodeBase64, type Entry, type EntryFormat, MAX_ENTRY_SIZE } from './entry.ts'
 import { showText } from './text.ts'
@@ -45,12 +45,22 @@ export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): E
       // Whatever fails in the pipeline is thrown by the iteration over its end.
       const rows = pipeline(source, parse(PARSING), () => undefined)
       let columns: readonly number[] | undefined
-      for await (const { record, info } of rows as AsyncIterable<CsvRow>) {
-        if (columns === undefined) columns = findColumns(record, header)
-        else yield decodeRow(record, columns, base64, info.lines)
+      try {
+        for await (const { record, info } of rows as AsyncIterable<CsvRow>) {
+          if (columns === undefined) columns = findColumns(record, header)
+          else yield decodeRow(record, columns, base64, info.lines)
+        }
+      } catch (error) {
+        throw withoutBytes(error)
       }
     },
   }
+}
+
+/** A message of the parser's, without the bytes that it shows as numbers. */
+function withoutBytes(error: unknown): unknown {
+  if (!(error instanceof CsvError)) return error
+  return new Error(error.message.replace(/, (value is|got) \{.*/s, ''), { cause: error })
 }
 
 function encodeRow({ key, value, expiresAt }: Entry, base64: boolean): string[] {

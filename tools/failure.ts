@@ -114,7 +114,9 @@ function withReason(
 /** The operating system's error at the bottom of an error's causes, or the error itself. */
 function systemError(error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined
-  const isSystem = !(error instanceof StoreError) && errorCode(error) !== undefined
+  const code = error instanceof StoreError ? undefined : errorCode(error)
+  // Parsers have codes too; what they say of the input is said already.
+  const isSystem = code !== undefined && /^(E[A-Z]|Z_)/.test(code)
   return isSystem ? error : systemError(error.cause)
 }
 

@@ -13,6 +13,7 @@
 import { constants, copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { isFree } from '../src/backup.ts'
 import { CorruptionError, StoreError } from '../src/errors.ts'
 import type { Manifest } from '../src/format/manifest.ts'
 import { holdsStore, MANIFEST_NAME, parseName } from '../src/format/names.ts'
@@ -111,7 +112,7 @@ export async function copyDamaged(
   interrupt: AbortSignal,
 ): Promise<void> {
   assertRepairable(directory)
-  if ((systemFiles.list(target) ?? []).length > 0) {
+  if (!isFree(systemFiles.list(target) ?? [])) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
   }
   systemFiles.makeDirectory(target)

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { isFree } from '../src/backup.ts'
 import { StoreError } from '../src/errors.ts'
 import { systemFiles } from '../src/io/files.ts'
 import { STATUS, type Status, UsageError } from './failure.ts'
@@ -22,7 +23,7 @@ export async function copyStore(
   if (to === '') throw new UsageError('The name of the target is empty')
   const target = resolve(to)
   requireManifest(from)
-  if ((systemFiles.list(target) ?? []).length > 0) {
+  if (!isFree(systemFiles.list(target) ?? [])) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
   }
   call.summarise(() => `There is no store in ${target}`)

@@ -87,9 +87,15 @@ function run(
     worker.on('error', (error) => {
       failure = withClass(error)
     })
+    // What it has said cannot be taken over, for want of memory say.
+    worker.on('messageerror', (error) => {
+      failure ??= error
+    })
     // It is over when the thread is: nothing of it goes on in the directory then.
     worker.on('exit', (code) => {
-      if (targets !== undefined && failure === undefined) resolve(targets)
+      // A thread that ends in order has made its hints, or went with the process before it had begun.
+      const answer = targets ?? (task.kind === 'hint' && code === 0 ? [] : undefined)
+      if (answer !== undefined && failure === undefined) resolve(answer)
       else reject(failure ?? new Error(`The merge thread ended with code ${code}`))
     })
     // Last, for a listener takes it back. What the thread leaves at any moment is of no store, and goes at the next open.

@@ -1,4 +1,5 @@
-import { readdir } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { digestsOf, flip, kindsOf } from './damage.ts'
 import { Fixtures, fillLarge, openBytes } from './fixture.ts'
@@ -52,6 +53,22 @@ describe('firkin backup', () => {
     expect(stderr).toBe(`firkin: ${other} is not empty\n`)
     expect(await digestsOf(other)).toEqual(before)
   })
+
+  it.each(['backup', 'restore', 'repair'])(
+    '%s fills the root of a file system',
+    async (command) => {
+      const store = await fixtures.copyOf(fixtures.tiny())
+      const root = await fixtures.path()
+      await mkdir(join(root, 'lost+found'), { recursive: true })
+      const argv = command === 'repair' ? ['repair', store, '--to', root] : [command, store, root]
+
+      const { status, stderr } = await run(argv)
+
+      expect([status, stderr]).toEqual([0, ''])
+      expect((await run(['count', root])).stdout).toBe('6\n')
+      expect(await readdir(root)).toContain('lost+found')
+    },
+  )
 
   it.each(['backup', 'restore'])('%s copies no damage', async (command) => {
     const store = await fixtures.copyOf(fixtures.large())

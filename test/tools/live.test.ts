@@ -8,7 +8,7 @@ import { linesOf, run } from './run.ts'
 
 const fixtures = new Fixtures()
 
-const KEYS = Array.from({ length: 300 }, (_, index) => `key:${index}`)
+const KEYS = Array.from({ length: 2000 }, (_, index) => `key:${index}`)
 /** How often each command is run beside the writer. */
 const RUNS = 12
 

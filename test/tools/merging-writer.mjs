@@ -1,9 +1,10 @@
 /**
  * A process that writes to a store and merges it all the time, until its input ends: run by `live.test.ts`, against the
- * build. Says so once it has begun, and for each merge.
+ * build. Says so once it is well under way.
  */
 import { open } from '../../dist/src/index.js'
 
+const KEY_COUNT = 2000
 const [directory] = process.argv.slice(2)
 const store = await open(directory, {
   maxSegmentBytes: 64 * 1024,
@@ -16,12 +17,12 @@ process.stdin.on('end', () => {
 })
 process.stdin.resume()
 for (let round = 0; !ended; round++) {
-  for (let index = 0; index < 300; index++) {
-    void store.put(`key:${index}`, `${round} `.repeat(150))
+  for (let index = round % 5; index < KEY_COUNT; index += 5) {
+    void store.put(`key:${index}`, `${round} `.repeat(700))
   }
   await store.put('round', String(round))
   await store.sync()
   await store.merge()
-  if (round > 2) process.stdout.write('.')
+  if (round === 5) process.stdout.write('begun')
 }
 await store.close()

@@ -340,13 +340,18 @@ describe('firkin import', () => {
     ['Line 2: x is no moment', 'key,value,expiresAt\na,b,x\n', ['--format', 'csv']],
     ['Line 2: ? is not base64', 'key,value\n?,b\n', ['--format', 'csv', '--base64']],
     ['Invalid Record Length', 'key,value\na\n', ['--format', 'csv']],
+    [
+      'Invalid Opening Quote: a quote is found on field 0 at line 2\n',
+      'key,value\na"b,1\n',
+      ['--format', 'csv'],
+    ],
     ['The input is not sound gzip', 'plain', ['--gzip']],
   ])('says where the input is wrong: %s', async (message, input, options) => {
     const { status, stderr } = await run(['import', await fixtures.path(), ...options], { input })
 
     expect(status).toBe(1)
     const lines = linesOf(stderr)
-    expect(lines.at(-1)?.startsWith(`firkin: ${message}`)).toBe(true)
+    expect(`${lines.at(-1)}\n`.startsWith(`firkin: ${message}`)).toBe(true)
     expect(lines).toHaveLength(2)
   })
 
