@@ -26,6 +26,9 @@ export interface Failure {
   readonly status: Status
 }
 
+/** So many characters of a message are shown. */
+const MAX_MESSAGE_LENGTH = 2000
+
 const BEFORE: Partial<Record<ErrorCode, string>> = {
   FIRKIN_LOCKED: 'In use',
   FIRKIN_CORRUPT: 'Damaged',
@@ -120,6 +123,9 @@ function systemError(error: unknown): Error | undefined {
   return isSystem ? error : systemError(error.cause)
 }
 
+/** A message as one line, however much of the input it names. */
 function oneLine(message: string): string {
-  return message.replace(/\s*\n\s*/g, '; ')
+  const shown =
+    message.length > MAX_MESSAGE_LENGTH ? `${message.slice(0, MAX_MESSAGE_LENGTH)}…` : message
+  return shown.replace(/\s*\n\s*/g, '; ')
 }

@@ -355,6 +355,18 @@ describe('firkin import', () => {
     expect(lines).toHaveLength(2)
   })
 
+  it('names of a huge input no more than a message has room for', async () => {
+    const input = `${'a'.repeat(1_000_000)},b\n`
+
+    const { status, stderr } = await run(['import', await fixtures.path(), '--format', 'csv'], {
+      input,
+    })
+
+    expect(status).toBe(1)
+    expect(stderr).toContain('firkin: There is no column key; the columns are aaa')
+    expect(stderr.length).toBeLessThan(3000)
+  })
+
   it('says that its file is not there', async () => {
     const file = await fixtures.path()
 
