@@ -213,12 +213,17 @@ export class Engine {
    * is the caller's, and may call any method: so this comes before the key is encoded.
    */
   moment(): number {
+    return this.mayExpire() ? this.options.clock() : 0
+  }
+
+  /** Whether anything expires at some time. */
+  mayExpire(): boolean {
     try {
-      if (this.#keydir.entries.expiringCount === 0) return 0
+      return this.#keydir.entries.expiringCount > 0
     } catch (error) {
       this.reload(error)
+      return this.#keydir.entries.expiringCount > 0
     }
-    return this.options.clock()
   }
 
   /** Finds the key in `this.key`; {@link NO_ENTRY} where it is not there or had expired at {@link moment}. */
@@ -501,7 +506,7 @@ export class Engine {
     } catch (error) {
       const why = 'The keydir was lost and could not be loaded anew; open the store again to write'
       const poison = this.durability.poison(error, why)
-      const lost = new LostKeydir(kind, error)
+      const lost = new LostKeydir(this.#keydir, error)
       this.#keydir = lost
       this.#keydirNumber++
       this.views.loseKeydir(lost)

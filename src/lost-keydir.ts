@@ -19,19 +19,18 @@ export class KeydirLost extends StoreError {}
 export class LostKeydir implements Keydir {
   readonly kind: KeydirKind
   readonly ordered = true
+  /** How many entries there were when it was lost. */
+  readonly size: number
   readonly #cause: unknown
 
   /** @param cause why it could not be loaded anew */
-  constructor(kind: KeydirKind, cause: unknown) {
+  constructor({ kind, size }: Keydir, cause: unknown) {
     this.kind = kind
+    this.size = size
     this.#cause = cause
   }
 
   get entries(): Entries {
-    throw this.#lost()
-  }
-
-  get size(): number {
     throw this.#lost()
   }
 

@@ -401,9 +401,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   count(range?: RangeOptions): number {
     this.#assertOpen()
     const resolved = resolveRange(range)
-    const { keydir } = this.#engine
-    if (isUnbounded(resolved) && keydir.entries.expiringCount === 0) {
-      return Math.min(keydir.size, resolved.limit)
+    if (isUnbounded(resolved) && !this.#engine.mayExpire()) {
+      return Math.min(this.#engine.keydir.size, resolved.limit)
     }
     using snapshot = this.snapshot()
     return snapshot.count(range)

@@ -12,7 +12,7 @@ import { FaultyFiles } from '../support/faulty-files.ts'
 import { RefusedMemory } from '../support/memory.ts'
 import type { CrashSweep, SweepCounts } from './crash-sweep.ts'
 import { assertFigures, Survivals, shownBy } from './inspection.ts'
-import { isPoisoned, Trial } from './trial.ts'
+import { Trial } from './trial.ts'
 import { type Step, workload } from './workload.ts'
 
 /** How memory is refused. */
@@ -68,9 +68,8 @@ async function refuseOne(
     await step.run(trial)
     await trial.idle()
   } catch (error) {
-    // Without an open store there is nothing to go on with; one whose keydir is lost has no figures.
-    const isOver = !trial.isOpen || isPoisoned(error)
-    if (!isOver || !(error instanceof StoreError)) throw error
+    // Without an open store there is nothing to go on with.
+    if (trial.isOpen || !(error instanceof StoreError)) throw error
   }
   return memory.refused > 0
 }

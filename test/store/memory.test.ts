@@ -282,6 +282,7 @@ describe('memory that is refused', () => {
         const memory = new RefusedMemory({ nth, lasting: true })
         const outcome = await batch.commit().catch((error: unknown) => error)
         const shown = attempt(() => [store.has('new 0'), store.has(old[0] as string)])
+        expect(store.stats().keydir.kind).toBe(keydir)
         memory[Symbol.dispose]()
         refused = memory.refused
 
@@ -291,6 +292,7 @@ describe('memory that is refused', () => {
           if (isLost) expect(shown).toMatchObject({ code: 'FIRKIN_POISONED' })
           else expect(shown).toEqual([false, true])
           // With memory there is all that there was, and where the store is poisoned nothing new.
+          expect(store.count()).toBe(old.length)
           expect([...store.keys()]).toEqual(old)
           const later = await store.put('later', '').catch((error: unknown) => error)
           expect(later instanceof Error).toBe(isLost)
