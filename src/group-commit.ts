@@ -17,7 +17,7 @@ import { afterThis } from './time.ts'
 
 /** What the owner of a group is told. */
 export interface GroupListener {
-  /** A new segment was begun. */
+  /** A new segment was begun; told between two operations. */
   rotated(segmentId: number): void
   /** The group that was staged, so many bytes, could not be written: undo it. */
   undo(stagedSize: number): void
@@ -33,6 +33,8 @@ export class GroupCommit {
   readonly #listener: GroupListener
   #group: Group | undefined
   #flushPlanned = false
+  /** The segments that were begun and that the owner has not been told of. */
+  #rotated: number[] = []
 
   constructor(
     segments: Segments,
@@ -48,8 +50,12 @@ export class GroupCommit {
     this.#listener = listener
   }
 
-  /** Does what is due by time where no timer can; only between two operations, for it may begin others. */
+  /**
+   * Tells of new segments, and does what is due by time where no timer can; only between two operations, for it may look
+   * at the caller's clock, which may begin others.
+   */
   attend(): void {
+    if (this.#rotated.length > 0) this.#tellRotated()
     if (!this.#durability.pace.takeStall()) return
     this.writeStaged()
     this.#listener.stalled()
@@ -97,7 +103,9 @@ export class GroupCommit {
         if (!isFreeing || !reserve.giveUpFor(error)) throw writeFailed(error)
       }
     }
-    this.#listener.rotated(this.writer.segment.id)
+    // Its owner is told between two operations; see `attend`.
+    this.#rotated.push(this.writer.segment.id)
+    this.#planFlush()
     // The segment before is sealed in the background, whatever was promised of it.
     if (active !== undefined) this.#durability.request()
   }
@@ -177,7 +185,6 @@ export class GroupCommit {
       if (error instanceof StoreError) group.reject(error)
       throw error
     }
-    this.attend()
   }
 
   #reserve(size: number, isFreeing: boolean): Writer {
@@ -190,6 +197,12 @@ export class GroupCommit {
     // What was written past the stage must not share the fate of what is staged behind it.
     if (writer.stagedSize === 0) this.writeStaged()
     return writer
+  }
+
+  #tellRotated(): void {
+    const rotated = this.#rotated
+    this.#rotated = []
+    for (const segmentId of rotated) this.#listener.rotated(segmentId)
   }
 
   #planFlush(): void {

@@ -328,7 +328,15 @@ class Subject {
   }
 
   #commit(): void {
-    this.#batch.commitSync()
+    const batch = this.#batch
+    try {
+      batch.commitSync()
+    } catch (error) {
+      // What was due before it has committed it.
+      expect(error).toMatchObject({ code: 'FIRKIN_CLOSED' })
+      expect(batch).not.toBe(this.#batch)
+      return
+    }
     for (const [key, value] of this.#staged) this.#set(key, value)
     this.#batch = this.#store.batch()
     this.#staged = []
