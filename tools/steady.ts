@@ -1,7 +1,9 @@
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { CorruptionError } from '../src/errors.ts'
+import { MANIFEST_NAME } from '../src/format/names.ts'
 import { errorCode, systemFiles } from '../src/io/files.ts'
 import { readManifest } from '../src/manifest-file.ts'
+import { asReadFailure } from './failure.ts'
 
 /** How often a store is looked at whose writer replaces the set of segments under the looker's eyes. */
 const MAX_ATTEMPTS = 100
@@ -25,7 +27,12 @@ export async function steadily<T>(directory: string, look: () => T | Promise<T>)
 
 /** Which set of segments a store has: another number is another set; `undefined` where there is none. */
 export function generationOf(directory: string): number | undefined {
-  return readManifest(systemFiles, resolve(directory))?.generation
+  const path = resolve(directory)
+  try {
+    return readManifest(systemFiles, path)?.generation
+  } catch (error) {
+    throw asReadFailure(error, join(path, MANIFEST_NAME))
+  }
 }
 
 /** Whether an error is that a file is not there, or not as the manifest says. */
