@@ -41,15 +41,25 @@ export type ErrorCode =
   /** The directory, or its lock, is not the one that was opened any more; the store reads, and changes nothing. */
   | 'FIRKIN_MOVED'
 
-/** The state of the world stands in the way: what happened is in `code`, why in `cause`. */
+/**
+ * The state of the world stands in the way: what happened is in `code`, why in `cause`. Where that is an error of the
+ * operating system the message says so too.
+ */
 export class StoreError extends Error {
   readonly code: ErrorCode
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options)
+    super(withReason(code, message, options?.cause), options)
     this.name = 'StoreError'
     this.code = code
   }
+}
+
+/** A message with the operating system's reason, unless it has it. Of bytes that are wrong it would say nothing more. */
+function withReason(code: ErrorCode, message: string, cause: unknown): string {
+  const isSystem = cause instanceof Error && 'syscall' in cause
+  if (!isSystem || code === 'FIRKIN_CORRUPT' || message.includes(cause.message)) return message
+  return `${message}: ${cause.message}`
 }
 
 /** Whether an error says that a directory is not the one that was opened. */

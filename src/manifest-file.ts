@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { CorruptionError } from './errors.ts'
+import { CorruptionError, StoreError } from './errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from './format/file-header.ts'
 import {
   decodeManifest,
@@ -17,10 +17,19 @@ import { fileChecksum, readVouched } from './vouched.ts'
  * Reads the manifest of a directory; `undefined` where there is none.
  *
  * @throws {@link CorruptionError}
- * @throws {@link StoreError} FIRKIN_VERSION
+ * @throws {@link StoreError} FIRKIN_VERSION, FIRKIN_READ_FAILED
  */
 export function readManifest(files: Files, directory: string): Manifest | undefined {
   const path = join(directory, MANIFEST_NAME)
+  try {
+    return readAt(files, path)
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error
+    throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
+  }
+}
+
+function readAt(files: Files, path: string): Manifest | undefined {
   let file: FileDescriptor
   try {
     file = files.open(path, 'read')

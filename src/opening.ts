@@ -3,7 +3,7 @@
 import { resolve } from 'node:path'
 import { CorruptionError, StoreError } from './errors.ts'
 import { holdsStore, namesOfOthers } from './format/names.ts'
-import { errorCode, type Files } from './io/files.ts'
+import { accessCode, errorCode, type Files } from './io/files.ts'
 import { HeldFiles } from './io/held-files.ts'
 import type { ResolvedOptions } from './options.ts'
 import { type Recovered, recover } from './recovery.ts'
@@ -30,14 +30,14 @@ export function prepare(
   try {
     if (!options.readOnly) makeReady(files, directory, options)
   } catch (error) {
-    throw asStoreError(error, `Cannot make the directory ${directory}`)
+    throw refused(error, `Cannot make the directory ${directory}`)
   }
   try {
     const writing = options.lock ? 'locked' : 'unlocked'
     return HeldFiles.hold(files, directory, options.readOnly ? 'read' : writing)
   } catch (error) {
     if (errorCode(error) === 'ENOENT') throw notFound(directory)
-    throw asStoreError(error, `Cannot open the directory ${directory}`)
+    throw refused(error, `Cannot open the directory ${directory}`)
   }
 }
 
@@ -70,6 +70,12 @@ function notFound(directory: string): StoreError {
   return new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
 }
 
+/** What keeps a store out of its directory, as an error of the store's. */
+function refused(error: unknown, message: string): unknown {
+  if (errorCode(error) === undefined) return error
+  return new StoreError(accessCode(error, 'FIRKIN_IO_FAILED'), message, { cause: error })
+}
+
 /** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */
 export async function recoverSteadily(
   files: HeldFiles,
@@ -91,6 +97,5 @@ export function asStoreError(error: unknown, message: string): Error {
     return error
   }
   if (errorCode(error) === undefined) return error instanceof Error ? error : new Error(message)
-  const reason = error instanceof Error ? `: ${error.message}` : ''
-  return new StoreError('FIRKIN_IO_FAILED', message + reason, { cause: error })
+  return new StoreError('FIRKIN_IO_FAILED', message, { cause: error })
 }

@@ -7,7 +7,7 @@
 
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
-import { StoreError } from '../errors.ts'
+import { type ErrorCode, StoreError } from '../errors.ts'
 import { monotonicMs } from '../time.ts'
 import { allocateBuffer } from './memory.ts'
 import { Patience } from './patience.ts'
@@ -244,6 +244,19 @@ class SystemDirectory implements HeldDirectory {
 export function errorCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || error instanceof StoreError) return undefined
   return 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}
+
+/** The store's code for what keeps it out of a directory: permissions, a file system for reading only, or `other`. */
+export function accessCode(error: unknown, other: ErrorCode): ErrorCode {
+  switch (errorCode(error)) {
+    case 'EACCES':
+    case 'EPERM':
+      return 'FIRKIN_NOT_PERMITTED'
+    case 'EROFS':
+      return 'FIRKIN_READ_ONLY_FILE_SYSTEM'
+    default:
+      return other
+  }
 }
 
 /** Writes all of `source` at `position`, however many calls that takes. */

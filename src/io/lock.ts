@@ -12,7 +12,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { LOCK_NAME } from '../format/names.ts'
-import { errorCode, type Identity, identityOf } from './files.ts'
+import { accessCode, type Identity, identityOf } from './files.ts'
 
 /** A held lock. */
 export interface Lock {
@@ -173,15 +173,7 @@ function asLockError(error: unknown, path: string): StoreError {
   if (error instanceof StoreError) return error
   const reason = error instanceof Error ? `: ${error.message}` : ''
   const message = `Cannot lock ${path}${reason}`
-  switch (errorCode(error)) {
-    case 'EACCES':
-    case 'EPERM':
-      return new StoreError('FIRKIN_NOT_PERMITTED', message, { cause: error })
-    case 'EROFS':
-      return new StoreError('FIRKIN_READ_ONLY_FILE_SYSTEM', message, { cause: error })
-    default:
-      return new StoreError('FIRKIN_LOCK_UNAVAILABLE', message, { cause: error })
-  }
+  return new StoreError(accessCode(error, 'FIRKIN_LOCK_UNAVAILABLE'), message, { cause: error })
 }
 
 function load(directory: string): FsNativeExtensions {

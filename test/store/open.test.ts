@@ -61,9 +61,11 @@ describe('open', () => {
   it('refuses a directory that cannot be written', async () => {
     const files = new FaultyFiles(1)
     files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EACCES' })
+    await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_NOT_PERMITTED'))
+    files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EIO' })
     await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
     files.fail({ kinds: ['open'], nth: 1, code: 'EACCES' })
-    await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
+    await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_READ_FAILED'))
 
     await using store = await openOn(files)
     expect(store.count()).toBe(0)
@@ -75,7 +77,7 @@ describe('open', () => {
       for (const name of foreign) await writeFile(join(directory, name), name)
       await mkdir(join(directory, '0000000001.segments'))
 
-      const store = await openStore(directory)
+      const store = await openStore(directory, { allowNonEmpty: true })
       await store.put('a', '1')
       await store.close()
 
