@@ -175,7 +175,7 @@ describe('hostile input', () => {
   })
 
   it.each([
-    ['{"key":"a","value":"b","expiresAt":1e300}', 'Record 1: '],
+    ['{"key":"a","value":"b","expiresAt":{}}', 'Line 1: expiresAt is no number'],
     [`{"key":"${'k'.repeat(70_000)}","value":"b"}`, 'Record 1: Key is 70000 bytes'],
     [`${'['.repeat(100_000)}`, 'Line 1: '],
     ['{"__proto__":{"key":"a","value":"b"}}', 'Line 1: key is neither'],
@@ -187,6 +187,16 @@ describe('hostile input', () => {
     expect(status).toBe(1)
     expect(linesOf(stderr).at(-1)?.startsWith(`firkin: ${message}`)).toBe(true)
     expect((await run(['count', store])).stdout).toBe('0\n')
+  })
+
+  it('such as a moment beyond any date is for ever', async () => {
+    const store = await fixtures.path()
+    const input = '{"key":"a","value":"b","expiresAt":1e300}'
+
+    const { status } = await run(['import', store], { input })
+
+    expect(status).toBe(0)
+    expect((await run(['export', store])).stdout).toBe('{"key":"a","value":"b"}\n')
   })
 })
 
