@@ -587,7 +587,7 @@ describe('a reader whose store is replaced', () => {
     files.fail({ kinds: ['open'], path: /MANIFEST$/, nth: 1, code: 'EACCES', lasting: true })
     await lookOften()
     files.heal()
-    expect(told.slice(1)).toEqual([withCode('FIRKIN_IO_FAILED')])
+    expect(told.slice(1)).toEqual([withCode('FIRKIN_READ_FAILED')])
 
     putInPlace(files, other)
     await until(() => told.length > 2)
