@@ -155,6 +155,7 @@ export class Trial {
       await this.#settle(commit, () => this.store.clear({ prefix }))
       // It goes in batches, of which the first ones may have been made.
       if (commit.fate === 'failed') await this.#noteGone(keys)
+      else if (commit.fate === 'refused') this.#noteCutShort(commit, keys)
     })
   }
 
@@ -164,6 +165,14 @@ export class Trial {
     if (gone.length === 0) return
     const commit = this.#begin(gone.map((key) => [key, undefined]))
     await this.#settle(commit, () => undefined)
+  }
+
+  /** Takes a clear that a poisoned store cut short for deletes one by one: any number of the first may survive. */
+  #noteCutShort(commit: Commit, keys: readonly string[]): void {
+    commit.fate = 'failed'
+    for (const key of keys) {
+      if (!this.store.has(key)) this.#begin([[key, undefined]]).fate = 'refused'
+    }
   }
 
   /** Makes everything durable; everything is promised then. */

@@ -52,7 +52,7 @@ export async function until(holds: () => boolean): Promise<void> {
 /** Waits until a store on files in memory does nothing in the background. */
 export async function idle(store: TextStore): Promise<void> {
   // Seals and hints take a few turns, of which the store says nothing.
-  for (let quiet = 0; quiet < 16; quiet++) {
+  for (let quiet = 0; quiet < 64; quiet++) {
     await setImmediate()
     if (store.stats().merge.running) quiet = 0
   }
