@@ -23,6 +23,7 @@ import {
   keysUpTo,
   openOn,
   openStore,
+  type TextOptions,
   type TextStore,
   until,
   withCode,
@@ -55,8 +56,11 @@ async function makeOther(directory: string): Promise<void> {
 }
 
 /** Opens a store in a directory, and tells what it tells. */
-async function openTelling(directory: string): Promise<{ store: TextStore; errors: Error[] }> {
-  const store = await openStore(directory)
+async function openTelling(
+  directory: string,
+  options: TextOptions = {},
+): Promise<{ store: TextStore; errors: Error[] }> {
+  const store = await openStore(directory, options)
   const errors: Error[] = []
   store.on('error', (error) => errors.push(error))
   return { store, errors }
@@ -301,7 +305,9 @@ describe('a store that is opened by a symbolic link', () => {
 describe('a store whose lock was removed', () => {
   it('is poisoned: another may have opened it', async () => {
     await withDirectory(async (directory) => {
-      const { store } = await openTelling(directory)
+      const { store } = await openTelling(directory, { merge: { automatic: false } })
+      // So that there is something to merge.
+      await fill(store)
       await fill(store)
       unlinkSync(join(directory, 'LOCK'))
       await using second = await openStore(directory)
