@@ -18,7 +18,7 @@ console.log('users:', await storage.getKeys('users'))
 console.log('raw:', await storage.getItemRaw('pixel.gif'))
 
 const { size, ttl } = await storage.getMeta('users:bob')
-console.log(`bob: ${size} bytes, gone within ${Math.ceil(ttl ?? 0)} seconds`)
+console.log(`bob: ${size} bytes, gone within ${Math.ceil((ttl ?? 0) / 60)} minute`)
 await storage.dispose()
 
 const again = createStorage({ driver: firkinDriver({ base }) })

@@ -55,7 +55,7 @@ bytes given back: 121
   merge: `
 before: 5125 kB
 to be gained: 4100 kB
-segment 1: asked
+segment 4: asked
 merged 4 segments
 after: 1025 kB
 still there: 1000
@@ -78,7 +78,7 @@ update users:bob
 update pixel.gif
 users: [ 'users:ada', 'users:bob' ]
 raw: <Buffer 47 49 46 38 39 61>
-bob: 12 bytes, gone within 60 seconds
+bob: 12 bytes, gone within 1 minute
 after a restart: { visits: 2 }
 `,
   cache: `

@@ -100,6 +100,6 @@ function assertNothingLeft(directory: string): void {
     names.delete(hintName(id))
   }
   if (manifest !== undefined && manifest.tailSize > 0) names.delete(segmentName(manifest.tailId))
-  for (const name of ['MANIFEST', 'CHECKPOINT', 'LOCK']) names.delete(name)
+  for (const name of ['MANIFEST', 'CHECKPOINT', 'LOCK', 'RESERVE']) names.delete(name)
   if (names.size > 0) throw new Error(`Left over: ${[...names].join(', ')}`)
 }
