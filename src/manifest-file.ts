@@ -7,14 +7,16 @@ import {
   MANIFEST_CRC_SIZE,
   MANIFEST_HEAD_SIZE,
   type Manifest,
+  type SealedSegment,
 } from './format/manifest.ts'
-import { MANIFEST_NAME } from './format/names.ts'
+import { CACHE_MARKER_NAME, MANIFEST_NAME, segmentName } from './format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully } from './io/files.ts'
 import { readFileHeader } from './segment/segment.ts'
 import { fileChecksum, readVouched } from './vouched.ts'
 
 /**
- * Reads the manifest of a directory; `undefined` where there is none.
+ * Reads the manifest of a directory; `undefined` where there is none. A cache's is answered without the segments that the
+ * cache has deleted since, as if it had been replaced then.
  *
  * @throws {@link CorruptionError}
  * @throws {@link StoreError} FIRKIN_VERSION, FIRKIN_READ_FAILED
@@ -22,11 +24,29 @@ import { fileChecksum, readVouched } from './vouched.ts'
 export function readManifest(files: Files, directory: string): Manifest | undefined {
   const path = join(directory, MANIFEST_NAME)
   try {
-    return readAt(files, path)
+    const manifest = readAt(files, path)
+    return manifest && withoutDeleted(manifest, files.list(directory) ?? [])
   } catch (error) {
     if (errorCode(error) === undefined) throw error
     throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
   }
+}
+
+/**
+ * A cache deletes its segments in the order of their sequences, and one manifest says so of many. So those that are
+ * missing were deleted if all that are there are newer. Any other that is missing is lost, and stays listed.
+ */
+function withoutDeleted(manifest: Manifest, names: readonly string[]): Manifest {
+  if (!names.includes(CACHE_MARKER_NAME)) return manifest
+  const there = new Set(names)
+  const isThere = ({ id }: SealedSegment): boolean => there.has(segmentName(id))
+  const oldest = manifest.segments
+    .filter(isThere)
+    .reduce((least, { minSequence }) => Math.min(least, minSequence), Number.POSITIVE_INFINITY)
+  const segments = manifest.segments.filter(
+    (segment) => isThere(segment) || segment.minSequence > oldest,
+  )
+  return { ...manifest, segments }
 }
 
 function readAt(files: Files, path: string): Manifest | undefined {

@@ -4,13 +4,15 @@
  * 1. Go through the segment's records, as many at a time as is asked for.
  * 2. Whatever is still the record of its key, and worth keeping, is written again at the end of the log.
  * 3. When nothing of the segment is in use any more, it is taken out of the set and deleted; if that is so from the
- *    beginning, it is deleted unread.
+ *    beginning, it is deleted unread. The manifest goes on listing it until the next one is written: who opens a cache
+ *    takes the oldest segments that are missing for deleted. See FORMAT.md.
  *
  * Invariants
  * - Segments go in the order of their sequences. So no segment can hold an older record of a key than one that went,
  *   and nothing that was replaced, removed or given up comes back when the process is killed: neither tombstones nor
  *   tags need to outlive their segment.
  * - What was written again is in its file before the segment is deleted.
+ * - A segment of the tail is deleted once a manifest has listed what is behind it: a tail with a gap ends there.
  */
 
 import { removeCheckpoint } from '../checkpoint.ts'
@@ -175,8 +177,10 @@ export class Cleaner {
     const engine = this.#engine
     const { segments } = engine
     engine.commits.flush()
+    const isOfTail = going.some((segment) => segments.tail.includes(segment))
     for (const segment of going) engine.retire(segment)
-    segments.sealNow()
+    // To replace the manifest for each would keep the loop waiting for the disk, many times a second (measured).
+    if (isOfTail) segments.sealNow()
     removeCheckpoint(segments)
     for (const { path, hintPath } of engine.releaseRetired()) {
       removeIfThere(segments.home.files, path)

@@ -2,7 +2,8 @@
  * The hints of a cache's segments: with them, opening after a kill reads the keys and not the values.
  *
  * 1. Once a second the segments that are full are listed as sealed; only of those does an open look for a hint.
- * 2. Those that have none are given one by a thread of its own, all at once, as far as there is room.
+ * 2. Those that have none are given one by a thread of its own, all at once, as far as there is room. The newest come
+ *    first: they stay longest. Where the oldest go faster than a thread works, its hints are of those that stay.
  *
  * A hint takes room in the budget, and the more the smaller the values are; small values are read about as fast
  * without one. So a hint may take an eighth of its segment, and one that would take more is not made.
@@ -92,18 +93,20 @@ export class Hints {
     }
   }
 
-  /** Seals what is full; answers the sealed segments that want a hint. */
+  /** Seals what is full; answers the sealed segments that want a hint, newest first. */
   #missing(): Segment[] {
     const { segments } = this.#engine
     if (segments.sealPending) segments.sealNow()
-    return segments.listed.filter((segment) => {
-      const { size, putCount } = segment.usage
-      return (
-        size >= MIN_SEGMENT_BYTES &&
-        putCount * MIN_ENTRY_BYTES <= mostOf(segment) &&
-        !this.#sizes.has(segment.id)
-      )
-    })
+    return segments.listed
+      .filter((segment) => {
+        const { size, putCount } = segment.usage
+        return (
+          size >= MIN_SEGMENT_BYTES &&
+          putCount * MIN_ENTRY_BYTES <= mostOf(segment) &&
+          !this.#sizes.has(segment.id)
+        )
+      })
+      .sort((a, b) => b.usage.minSequence - a.usage.minSequence)
   }
 
   async #make(chosen: readonly Segment[]): Promise<void> {

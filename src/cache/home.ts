@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import type { EventLoop } from '../event-loop.ts'
-import { holdsStore, parseName } from '../format/names.ts'
+import { CACHE_MARKER_NAME, holdsStore, parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
 import { type Labour, threadLabour } from '../merge/thread.ts'
@@ -17,8 +17,6 @@ import { assertFree } from '../opening.ts'
 import type { ValueEncoding } from '../options.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 
-/** The file that says that a store is a cache's. */
-export const MARKER_NAME = 'CACHE'
 /** The file that keeps the order of the entries. */
 export const ORDER_NAME = 'CACHE-ORDER'
 
@@ -95,7 +93,7 @@ export function claimDirectory(
   }: Pick<ResolvedCacheOptions<unknown>, 'valueEncoding' | 'allowNonEmpty'>,
 ): void {
   const names = files.list(directory)
-  const path = join(directory, MARKER_NAME)
+  const path = join(directory, CACHE_MARKER_NAME)
   const expected = `${JSON.stringify({ cache: VERSION, ...markOf(valueEncoding) })}\n`
   const found = readWhole(files, path, MAX_MARKER_SIZE)?.toString()
   if (found === expected) return
@@ -139,7 +137,7 @@ function markOf(encoding: ValueEncoding<never> | ValueEncoding<unknown>): object
  */
 export function emptyDirectory({ files, lock }: CacheEnvironment, directory: string): void {
   const names = files.list(directory) ?? []
-  if (!names.includes(MARKER_NAME)) {
+  if (!names.includes(CACHE_MARKER_NAME)) {
     if (!holdsStore(names)) return
     throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
   }
@@ -150,7 +148,7 @@ export function emptyDirectory({ files, lock }: CacheEnvironment, directory: str
       if (type !== 'foreign' && type !== 'lock') removeIfThere(held, join(held.directory, name))
     }
     removeIfThere(held, join(held.directory, ORDER_NAME))
-    removeIfThere(held, join(held.directory, MARKER_NAME))
+    removeIfThere(held, join(held.directory, CACHE_MARKER_NAME))
   } finally {
     held.release()
   }

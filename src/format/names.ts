@@ -13,6 +13,9 @@ export const LOCK_NAME = 'LOCK'
 /** The file that keeps room on the disk. */
 export const RESERVE_NAME = 'RESERVE'
 
+/** The file that says that a store is a cache's. */
+export const CACHE_MARKER_NAME = 'CACHE'
+
 /** The directory that some file systems have at their root. */
 const LOST_AND_FOUND = 'lost+found'
 const SEGMENT_SUFFIX = '.segment'

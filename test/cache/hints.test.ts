@@ -168,6 +168,33 @@ describe('the hints of a cache', () => {
     await cache.close()
   })
 
+  it('are made of the newest first, so that a load that turns the cache over does without none', async () => {
+    const files = new FaultyFiles(1)
+    const real = inProcessLabour(files)
+    let cache: PersistentCache<string> | undefined
+    let next = 0
+    const write = async (count: number): Promise<void> => {
+      await fill(cache, next, count)
+      next += count
+    }
+    const hint = vi.fn(async (...jobs: HintJob[]) => {
+      // A third of the cache goes while the thread starts.
+      await write(1200)
+      await real.hint(...jobs)
+    })
+    cache = await openWith(files, hint)
+    const errors = listen(cache)
+    await write(4000)
+    for (let round = 0; round < 6; round++) {
+      await write(400)
+      await tick(cache)
+    }
+
+    expect(idsOf(files, 'hint').length).toBeGreaterThan(0.3 * idsOf(files, 'segment').length)
+    expect(errors).toEqual([])
+    await cache.close()
+  })
+
   it('are told by an event where they cannot be made, and cost no entry', async () => {
     const hint = vi.fn(async () => {
       throw new Error('There is no thread')
