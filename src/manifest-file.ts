@@ -23,13 +23,14 @@ import { fileChecksum, readVouched } from './vouched.ts'
  */
 export function readManifest(files: Files, directory: string): Manifest | undefined {
   const path = join(directory, MANIFEST_NAME)
+  let manifest: Manifest | undefined
   try {
-    const manifest = readAt(files, path)
-    return manifest && withoutDeleted(manifest, files.list(directory) ?? [])
+    manifest = readAt(files, path)
   } catch (error) {
     if (errorCode(error) === undefined) throw error
     throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
   }
+  return manifest && withoutDeleted(manifest, files.list(directory) ?? [])
 }
 
 /**
