@@ -47,7 +47,7 @@ export async function clearRange(home: ClearHome, range: ResolvedRange): Promise
     while (keys.count < range.limit) {
       const entry = engine.advance(cursor)
       if (entry === NO_ENTRY) break
-      keys.add(cursor.keydir.entries.keyView(entry))
+      keys.add(cursor.holder.entries.keyView(entry))
       if (keys.count % KEYS_PER_LOOK === 0 && slice.isOver()) await nextSlice(home, slice)
     }
   } finally {

@@ -49,7 +49,13 @@ import type { Group } from './group.ts'
 import { GroupCommit } from './group-commit.ts'
 import { allocateBuffer, allocateText, NoMemory } from './io/memory.ts'
 import { Location } from './keydir/entries.ts'
-import { type Entry, type Keydir, type KnownKeydir, NO_ENTRY } from './keydir/keydir.ts'
+import {
+  type Entry,
+  type EntryHolder,
+  type Keydir,
+  type KnownKeydir,
+  NO_ENTRY,
+} from './keydir/keydir.ts'
 import { isSparse, repacked } from './keydir/repack.ts'
 import { KeydirLost, LostKeydir } from './lost-keydir.ts'
 import type { SyncPolicy } from './options.ts'
@@ -62,7 +68,8 @@ import { SegmentUsage } from './segment/usage.ts'
 import { STAGE_SIZE } from './segment/writer.ts'
 import { Slab } from './slab.ts'
 import { type Span, UndoLog } from './undo.ts'
-import { type Found, type LookAhead, type View, ViewCursor, Views } from './view.ts'
+import { type Found, type View, Views } from './view.ts'
+import { type LookAhead, ViewCursor } from './view-cursor.ts'
 
 /** What the engine needs to be told. */
 export interface EngineOptions {
@@ -321,14 +328,14 @@ export class Engine {
   }
 
   /**
-   * Reads the record of an entry of `keydir`, the present one or a view's layer; its value then lies in
+   * Reads the record of an entry that `holder` has, the keydir or the versions of a view; its value then lies in
    * `this.page` from `valueAt` up to `valueEnd`, until the next read.
    *
    * @throws {@link CorruptionError} where it does not match its checksum
    */
-  read(keydir: KnownKeydir, entry: Entry): void {
+  read(holder: EntryHolder, entry: Entry): void {
     const location = this.#location
-    keydir.entries.locate(entry, location)
+    holder.entries.locate(entry, location)
     const { offset, size } = location
     const segment = this.#segments.get(location.segment)
     const page = segment.locate(offset, size)

@@ -2,11 +2,12 @@
 
 import { decodeValue, type Key } from './encoding.ts'
 import type { Engine } from './engine.ts'
-import { type Entry, type KnownKeydir, NO_ENTRY } from './keydir/keydir.ts'
+import { type Entry, type EntryHolder, NO_ENTRY } from './keydir/keydir.ts'
 import type { KeyEncoding, ValueEncoding } from './options.ts'
 import type { ResolvedRange } from './range.ts'
 import type { Wanted } from './read-ahead.ts'
-import type { Found, View, ViewCursor } from './view.ts'
+import type { Found, View } from './view.ts'
+import type { ViewCursor } from './view-cursor.ts'
 
 /** How keys and values leave a store. */
 export interface Encodings<V> {
@@ -29,13 +30,13 @@ export class ViewReader<V> {
   constructor(engine: Engine, encodings: Encodings<V>) {
     this.#engine = engine
     this.#encodings = encodings
-    this.#found = { keydir: engine.keydir, entry: NO_ENTRY }
+    this.#found = { holder: engine.keydir, entry: NO_ENTRY }
   }
 
   /** The value that a view shows for a key. */
   get(view: View, key: Key): V | undefined {
     const found = this.#find(view, key)
-    return found === undefined ? undefined : this.value(found.keydir, found.entry)
+    return found === undefined ? undefined : this.value(found.holder, found.entry)
   }
 
   has(view: View, key: Key): boolean {
@@ -43,15 +44,15 @@ export class ViewReader<V> {
   }
 
   /** The value of an entry; the record is read and verified. */
-  value(keydir: KnownKeydir, entry: Entry): V {
+  value(holder: EntryHolder, entry: Entry): V {
     const engine = this.#engine
-    engine.read(keydir, entry)
+    engine.read(holder, entry)
     return decodeValue(this.#encodings.valueEncoding, engine, engine.valueAt)
   }
 
   /** The key of an entry, in memory of its own. */
-  key(keydir: KnownKeydir, entry: Entry): string | Buffer {
-    const { entries } = keydir
+  key(holder: EntryHolder, entry: Entry): string | Buffer {
+    const { entries } = holder
     return this.#encodings.keyEncoding === 'utf8'
       ? entries.keyText(entry)
       : Buffer.from(entries.keyView(entry))
@@ -73,16 +74,16 @@ export class ViewReader<V> {
     return [this.#keyAt(cursor, entry), this.#valueAt(cursor, entry)]
   }
 
-  #keyAt({ ahead, place, keydir }: ViewCursor, entry: Entry): string | Buffer {
+  #keyAt({ ahead, place, holder }: ViewCursor, entry: Entry): string | Buffer {
     const text = place < 0 ? undefined : this.#engine.readAhead.keyText(ahead, place)
-    return text ?? this.key(keydir, entry)
+    return text ?? this.key(holder, entry)
   }
 
-  #valueAt({ ahead, place, keydir }: ViewCursor, entry: Entry): V {
+  #valueAt({ ahead, place, holder }: ViewCursor, entry: Entry): V {
     const { readAhead } = this.#engine
     const start = place < 0 ? 0 : readAhead.valueStart(ahead, place)
     return start === 0
-      ? this.value(keydir, entry)
+      ? this.value(holder, entry)
       : decodeValue(this.#encodings.valueEncoding, readAhead, start)
   }
 
@@ -91,7 +92,7 @@ export class ViewReader<V> {
     const found = this.#found
     engine.key.encode(key)
     if (!engine.findIn(view, found)) return undefined
-    const expiresAtMs = found.keydir.entries.expiresAtOf(found.entry)
+    const expiresAtMs = found.holder.entries.expiresAtOf(found.entry)
     return expiresAtMs !== 0 && expiresAtMs <= view.nowMs ? undefined : found
   }
 }

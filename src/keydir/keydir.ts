@@ -82,16 +82,20 @@ export type EntryReader = Pick<
   | 'keyText'
 >
 
+/** What holds entries: a keydir, or the versions that views see. */
+export interface EntryHolder {
+  readonly entries: EntryReader
+}
+
 /**
  * What anyone may ask of an open store's keydir: its figures, and what entries hold that the engine has answered. A
  * restored keydir may turn out to be damaged wherever else it is touched, so that only those may look into it who know
  * what to do then: recovery, which loads without the checkpoint, and the engine, which loads it anew.
  */
-export interface KnownKeydir {
+export interface KnownKeydir extends EntryHolder {
   readonly kind: KeydirKind
   readonly size: number
   readonly byteSize: number
-  readonly entries: EntryReader
 }
 
 /** The contract that every kind keeps; test/keydir/contract.ts is its suite. */

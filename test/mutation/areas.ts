@@ -15,7 +15,11 @@ export const AREAS: readonly Area[] = [
     tests: ['store', 'model', 'recovery/fault.test.ts'],
   },
   { name: 'durability', sources: ['durability.ts'], tests: ['store', 'recovery/crash.test.ts'] },
-  { name: 'view', sources: ['view.ts', 'view-reader.ts'], tests: ['store', 'model'] },
+  {
+    name: 'view',
+    sources: ['view.ts', 'view-cursor.ts', 'view-reader.ts', 'versions.ts', 'version-cursor.ts'],
+    tests: ['store/views.test.ts', 'store', 'model'],
+  },
   {
     name: 'segment',
     sources: ['segment'],
