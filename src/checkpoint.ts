@@ -29,6 +29,7 @@ import {
   type Files,
   readFully,
   removeIfThere,
+  withFile,
   writeFully,
 } from './io/files.ts'
 import { allocateBytes, NoMemory } from './io/memory.ts'
@@ -237,21 +238,18 @@ export function readCheckpoint(
 }
 
 /**
- * Reads a whole checkpoint.
+ * Reads a whole checkpoint, where there is one: a writer may remove it at any time.
  *
  * @throws {@link CorruptionError} where it is damaged
  */
 export function verifyCheckpoint(files: Files, path: string, storeId: Uint8Array): void {
-  const file = files.open(path, 'read')
-  try {
+  withFile(files, path, (file) => {
     for (const place of readHead({ files, storeId }, file, path).chunks) {
       if (readChunk(files, file, place, storeId) === undefined) {
         throw new CorruptionError('A chunk does not match its checksum', path, place.offset)
       }
     }
-  } finally {
-    files.close(file)
-  }
+  })
 }
 
 /** Reads a chunk; `undefined` where it is damaged. */

@@ -10,7 +10,7 @@ import {
   type SealedSegment,
 } from './format/manifest.ts'
 import { CACHE_MARKER_NAME, MANIFEST_NAME, segmentName } from './format/names.ts'
-import { errorCode, type FileDescriptor, type Files, readFully } from './io/files.ts'
+import { errorCode, type FileDescriptor, type Files, readFully, withFile } from './io/files.ts'
 import { readFileHeader } from './segment/segment.ts'
 import { fileChecksum, readVouched } from './vouched.ts'
 
@@ -25,7 +25,7 @@ export function readManifest(files: Files, directory: string): Manifest | undefi
   const path = join(directory, MANIFEST_NAME)
   let manifest: Manifest | undefined
   try {
-    manifest = readAt(files, path)
+    manifest = withFile(files, path, (file) => readOpened(files, file, path))
   } catch (error) {
     if (errorCode(error) === undefined) throw error
     throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
@@ -48,21 +48,6 @@ function withoutDeleted(manifest: Manifest, names: readonly string[]): Manifest 
     (segment) => isThere(segment) || segment.minSequence > oldest,
   )
   return { ...manifest, segments }
-}
-
-function readAt(files: Files, path: string): Manifest | undefined {
-  let file: FileDescriptor
-  try {
-    file = files.open(path, 'read')
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined
-    throw error
-  }
-  try {
-    return readOpened(files, file, path)
-  } finally {
-    files.close(file)
-  }
 }
 
 function readOpened(files: Files, file: FileDescriptor, path: string): Manifest {

@@ -170,7 +170,7 @@ class Verifier {
       await this.#reading(segmentName(id), () => this.#verifyTail(id, manifest, tail))
       await this.#giveWay()
     }
-    await this.#reading(CHECKPOINT_NAME, () => this.#verifyCheckpoint(names, manifest))
+    await this.#reading(CHECKPOINT_NAME, () => this.#verifyCheckpoint(manifest))
     if (this.#options.live !== true) this.#findLeftovers(names, manifest, tailIds)
     return this.#report(manifest.segments.length + tailIds.length)
   }
@@ -359,8 +359,7 @@ class Verifier {
     }
   }
 
-  #verifyCheckpoint(names: readonly string[], manifest: Manifest): void {
-    if (!names.includes(CHECKPOINT_NAME)) return
+  #verifyCheckpoint(manifest: Manifest): void {
     const path = this.#path(CHECKPOINT_NAME)
     this.#guard(() => verifyCheckpoint(this.#files, path, manifest.storeId))
   }

@@ -304,6 +304,19 @@ export function readWhole(
   path: string,
   maxSize = Number.POSITIVE_INFINITY,
 ): Buffer | undefined {
+  return withFile(files, path, (file) => {
+    const size = Math.min(files.size(file), maxSize)
+    const bytes = allocateBuffer(size)
+    return bytes.subarray(0, readFully(files, file, bytes, size, 0))
+  })
+}
+
+/** Answers what `read` makes of a file that is open for it; `undefined` where the file is missing. */
+export function withFile<T>(
+  files: Files,
+  path: string,
+  read: (file: FileDescriptor) => T,
+): T | undefined {
   let file: FileDescriptor
   try {
     file = files.open(path, 'read')
@@ -312,9 +325,7 @@ export function readWhole(
     throw error
   }
   try {
-    const size = Math.min(files.size(file), maxSize)
-    const bytes = allocateBuffer(size)
-    return bytes.subarray(0, readFully(files, file, bytes, size, 0))
+    return read(file)
   } finally {
     files.close(file)
   }

@@ -4,15 +4,7 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { HINT_HEAD_SIZE, HintEncoder, isHintSize } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { BATCH_END, keyOffset } from '../format/record.ts'
-import {
-  createAnew,
-  discard,
-  errorCode,
-  type FileDescriptor,
-  type Files,
-  readFully,
-  writeFully,
-} from '../io/files.ts'
+import { createAnew, discard, type Files, readFully, withFile, writeFully } from '../io/files.ts'
 import { HeldFiles, type Place } from '../io/held-files.ts'
 import { allocateBuffer } from '../io/memory.ts'
 import { scanSegment } from './scan.ts'
@@ -71,14 +63,7 @@ export function buildHint(system: Files, job: HintJob): void {
  * its size, only so much is read of it that a decoder refuses it.
  */
 export function readHintFile(files: Files, path: string, segmentSize: number): Buffer | undefined {
-  let file: FileDescriptor
-  try {
-    file = files.open(path, 'read')
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined
-    throw error
-  }
-  try {
+  return withFile(files, path, (file) => {
     const fileSize = files.size(file)
     const head = Buffer.alloc(Math.min(fileSize, HINT_HEAD_SIZE + 1))
     const read = readFully(files, file, head, head.length, 0)
@@ -87,9 +72,7 @@ export function readHintFile(files: Files, path: string, segmentSize: number): B
     }
     const bytes = allocateBuffer(fileSize)
     return bytes.subarray(0, readFully(files, file, bytes, fileSize, 0))
-  } finally {
-    files.close(file)
-  }
+  })
 }
 
 /** Writes a hint under its name, whole or not at all. */
