@@ -86,8 +86,10 @@ export interface EngineListener {
   synced(): void
   /** A new segment was begun. */
   rotated(segmentId: number): void
-  /** The event loop does not turn: what is due by time is to be done now. Nothing is staged. */
-  stalled(): void
+  /**
+   * The event loop does not turn: what is due is to be done now, after so many bytes were written. Nothing is staged.
+   */
+  stalled(byteCount: number): void
   /** Something failed that no caller waits for. */
   failed(error: StoreError): void
   /** The checkpoint was damaged, or could not be read; the keydir was loaded anew. */
@@ -163,9 +165,9 @@ export class Engine {
     this.#commits = new GroupCommit(this.segments, writing, this.durability, {
       rotated: (segmentId) => listener.rotated(segmentId),
       undo: (stagedSize) => this.#undoGroup(stagedSize),
-      stalled: () => {
+      stalled: (byteCount) => {
         this.durability.catchUp()
-        listener.stalled()
+        listener.stalled(byteCount)
       },
     })
   }

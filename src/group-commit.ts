@@ -21,8 +21,10 @@ export interface GroupListener {
   rotated(segmentId: number): void
   /** The group that was staged, so many bytes, could not be written: undo it. */
   undo(stagedSize: number): void
-  /** The event loop does not turn: what is due by time is to be done now. Nothing is staged. */
-  stalled(): void
+  /**
+   * The event loop does not turn: what is due is to be done now, after so many bytes were written. Nothing is staged.
+   */
+  stalled(byteCount: number): void
 }
 
 /** Gathers writes into groups. */
@@ -56,9 +58,10 @@ export class GroupCommit {
    */
   attend(): void {
     if (this.#rotated.length > 0) this.#tellRotated()
-    if (!this.#durability.pace.takeStall()) return
+    const byteCount = this.#durability.pace.takeStall()
+    if (byteCount === undefined) return
     this.writeStaged()
-    this.#listener.stalled()
+    this.#listener.stalled(byteCount)
   }
 
   /**

@@ -8,8 +8,9 @@
  * Where merging is behind (merge/pressure.ts), groups are held longer, in proportion to their bytes. Time that passes
  * anyway counts, and delays too short for a timer are gathered: what is slowed is the rate.
  *
- * A loop of `…Sync` calls cannot be made to wait like that: the event loop is *stalled* then, and what is due by time
- * has to be done in these calls (chores.ts, durability.ts).
+ * A loop of `…Sync` calls cannot be made to wait like that, nor one that waits for nothing: the event loop is *stalled*
+ * then, and what is due has to be done in these calls (chores.ts, durability.ts, merge/merge.ts). So have `…Sync` calls to
+ * pay where groups are held for merging, whether the loop is stalled or not.
  *
  * Invariants
  * - Groups settle in the order in which they are released.
@@ -50,6 +51,11 @@ export class Pace {
   /** When `#turn` was asked for. */
   #turnBeganAtMs = 0
   #isStalled = false
+  /** When that was said last: what is staged is written for it, and groups are to be large. */
+  #stalledAtMs = Number.NEGATIVE_INFINITY
+  /** How many bytes were written since the loop turned, or the last stall; and by `…Sync` calls since they paid last. */
+  #turnBytes = 0
+  #callBytes = 0
   readonly #held: Held[] = []
   #delayMsPerMib = 0
   /** When all that was written would have settled at the pace that is asked for. */
@@ -68,6 +74,7 @@ export class Pace {
 
   /** Settles a group, now or later. */
   release(group: Group): void {
+    this.#turnBytes += group.byteCount
     this.#credit -= group.byteCount + GROUP_COST
     if (this.#credit > 0) group.resolve()
     else this.#releaseByClock(group)
@@ -84,15 +91,24 @@ export class Pace {
 
   /** Takes note of a group that was settled on return of a call. */
   count(byteCount: number): void {
+    this.#turnBytes += byteCount
+    this.#callBytes += byteCount
     this.#credit -= byteCount + GROUP_COST
     if (this.#credit <= 0) this.#look()
   }
 
-  /** Whether the event loop was found stalled by a look at the clock since this was asked last. */
-  takeStall(): boolean {
-    if (!this.#isStalled) return false
+  /**
+   * Whether a writer has to do in its own call what is due, and for how many bytes: where the event loop was found stalled
+   * by a look at the clock, or where `…Sync` calls are slowed. `undefined` where it has not, or has done so.
+   */
+  takeStall(): number | undefined {
+    if (!this.#isStalled && !this.#mustPay) return undefined
+    const byteCount = this.#isStalled ? this.#turnBytes : this.#callBytes
     this.#isStalled = false
-    return true
+    this.#stalledAtMs = this.#lookedAtMs
+    this.#turnBytes = 0
+    this.#callBytes = 0
+    return byteCount
   }
 
   /** Settles what is released from now on so many milliseconds later for each mebibyte; with 0, what is held as well. */
@@ -150,6 +166,11 @@ export class Pace {
     if (next !== undefined) this.#startTimer(next.dueAtMs, nowMs)
   }
 
+  /** Whether `…Sync` calls owe as much time as is worth a pause. */
+  get #mustPay(): boolean {
+    return this.#callBytes * this.#delayMsPerMib >= LEAST_DELAY_MS * MIB
+  }
+
   #look(): PendingTurn {
     const nowMs = this.#loop.nowMs()
     const isBusy = nowMs - this.#lookedAtMs < SELDOM_MS
@@ -160,13 +181,14 @@ export class Pace {
       this.#turn = this.#loop.afterTurn(() => this.#turned())
       this.#turn.unref()
     }
-    this.#isStalled ||= this.turnMs >= STALL_MS
+    this.#isStalled ||= this.turnMs >= STALL_MS && nowMs - this.#stalledAtMs >= SELDOM_MS
     return this.#turn
   }
 
   #turned(): void {
     this.#turn = undefined
     this.#isStalled = false
+    this.#turnBytes = 0
     if (this.#held.length > 0) this.#settleDue()
   }
 }

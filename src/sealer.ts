@@ -79,6 +79,11 @@ export class Sealer {
     this.#want(await this.#segments.seal())
   }
 
+  /** As {@link seal}, on return; hints are made once the event loop turns. */
+  sealNow(): void {
+    this.#want(this.#segments.sealFullNow())
+  }
+
   /** Tells what failed, and why, whatever kind of error that was: a thread may die of anything. */
   #tell(message: string, cause: unknown): void {
     const reason = cause instanceof Error ? cause.message : String(cause)

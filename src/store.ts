@@ -196,8 +196,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         this.#merger?.weigh()
         this.#emit('rotate', { segment })
       },
-      stalled: () => {
+      stalled: (byteCount) => {
         this.#chores.catchUp()
+        this.#merger?.work(byteCount)
         this.#adopter?.stalled()
       },
       failed: (error) => this.#tell(error),
@@ -613,6 +614,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       // Nothing goes on with the files once the lock is given up.
       await engine.durability.stop()
       await this.#sealer?.settle()
+      await engine.segments.settle()
       engine.close()
       this.#held.release()
     }

@@ -46,6 +46,13 @@ export function nextTurn(): Promise<void> {
   })
 }
 
+const nobody = new Int32Array(new SharedArrayBuffer(4))
+
+/** Lets so many milliseconds pass, on return. */
+export function pause(ms: number): void {
+  Atomics.wait(nobody, 0, 0, ms)
+}
+
 /** Does `work` when what runs now is over, in the same turn. What it throws is an uncaught exception. */
 export function afterThis(work: () => void): void {
   void settled.then(() => {

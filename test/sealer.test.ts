@@ -8,21 +8,35 @@ import { placeOf } from './support/held.ts'
 import { inProcessLabour } from './support/labour.ts'
 import { KIB } from './support/store.ts'
 
-/** What a thread does is played here; `undefined` is a thread as it is. */
-let play: ((worker: EventEmitter) => void) | undefined
+/** What a thread does is played here, and what arrives from it. */
+let play: ((worker: EventEmitter, port: EventEmitter) => void) | undefined
 
 vi.mock('node:worker_threads', async (load) => {
   const real = await load<typeof import('node:worker_threads')>()
   const { EventEmitter: Emitter } = await import('node:events')
+  class PlayedPort extends Emitter {
+    unref(): void {}
+    close(): void {}
+  }
+  let port = new PlayedPort()
+  class PlayedChannel {
+    readonly port1 = new PlayedPort()
+    readonly port2 = new PlayedPort()
+
+    constructor() {
+      port = this.port1
+    }
+  }
   class PlayedWorker extends Emitter {
     constructor() {
       super()
-      setImmediate(() => play?.(this))
+      setImmediate(() => play?.(this, port))
     }
 
     unref(): void {}
   }
-  return { ...real, Worker: PlayedWorker }
+  const receiveMessageOnPort = () => undefined
+  return { ...real, Worker: PlayedWorker, MessageChannel: PlayedChannel, receiveMessageOnPort }
 })
 
 const JOB = {
@@ -93,8 +107,8 @@ describe('a thread', () => {
 
   it('whose answer cannot be taken over is told of by the reason of that', async () => {
     const unreadable = new Error('Unable to deserialize cloned data')
-    play = (worker) => {
-      worker.emit('messageerror', unreadable)
+    play = (worker, port) => {
+      port.emit('messageerror', unreadable)
       worker.emit('exit', 0)
     }
 

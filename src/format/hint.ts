@@ -115,6 +115,11 @@ export class HintDecoder {
     return page.view.getUint32(CRC_AT, true) === expected ? new HintDecoder(page) : undefined
   }
 
+  /** Begins to read a whole hint that this process has just encoded. */
+  static of(file: Uint8Array): HintDecoder {
+    return new HintDecoder(pageOf(Buffer.from(file.buffer, file.byteOffset, file.byteLength)))
+  }
+
   /** Reads the next entry; false at the end. */
   next(): boolean {
     if (this.#left === 0) return false

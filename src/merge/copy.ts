@@ -17,13 +17,14 @@ import { EXPIRES, type Page, PUT, type RecordFields, TOMBSTONE } from '../format
 import { errorCode, type Files } from '../io/files.ts'
 import { HeldFiles, type Place } from '../io/held-files.ts'
 import { scanSegment, Window } from '../segment/scan.ts'
+import { sortOffsets } from './offsets.ts'
 import { type CopyTarget, type TargetHome, Targets } from './targets.ts'
 
 /** A segment to be rewritten. */
 export interface CopySource {
   readonly id: number
   readonly size: number
-  /** The offsets of its live puts, ascending. */
+  /** The offsets of its live puts, in any order, some perhaps more than once; whoever copies may sort them in place. */
   readonly live: Uint32Array
 }
 
@@ -102,6 +103,7 @@ function* copySource(
   try {
     const read: Files['read'] = (...range) => reading(path, () => files.read(...range))
     const window = new Window({ read }, file, source.size)
+    const live = sortOffsets(source.live)
     let next = 0
     let from = FILE_HEADER_SIZE
     while (from < source.size) {
@@ -117,7 +119,7 @@ function* copySource(
           window,
         },
         (fields, page, offset) => {
-          if (fields.kind === PUT && source.live[next] === offset) {
+          if (fields.kind === PUT && live[next] === offset) {
             next++
             targets.copy(fields, page)
             tombstones.supersede(fields, page)
@@ -134,7 +136,7 @@ function* copySource(
       from = scan.end
       yield from
     }
-    const missingAt = source.live[next]
+    const missingAt = live[next]
     if (missingAt !== undefined) {
       throw new CorruptionError('A record that is live is not there', path, missingAt)
     }

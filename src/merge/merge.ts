@@ -9,6 +9,9 @@
  * 5. Repoint. In slices: a key whose entry still has the copied record's sequence points to the copy.
  * 6. Retire. Close and delete the old segments, once no view may look into them.
  *
+ * A merge is a task (task.ts): it goes on in slices while the event loop turns, and in the calls of a writer that keeps it
+ * from turning.
+ *
  * A record that was dead when it was marked stays dead, so marking may take its time. A crash before step 4
  * leaves files that are of no store; one after it leaves old segments that are of none.
  *
@@ -34,7 +37,8 @@ import { noRoomCode } from '../reserve.ts'
 import type { Sealer } from '../sealer.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
-import { monotonicMs } from '../time.ts'
+import { either, over, Task, type Wait, type Work } from '../task.ts'
+import { monotonicMs, pause } from '../time.ts'
 import {
   checkCallOptions,
   joined,
@@ -50,7 +54,7 @@ import { type MergePlan, planAll, planAutomatic } from './plan.ts'
 import { type MergeHindrance, type Pressure, pressureOf } from './pressure.ts'
 import { Slice, walkInSlices } from './slice.ts'
 import type { CopyTarget } from './targets.ts'
-import { keepAlive, type Labour } from './thread.ts'
+import { type Copying, keepAlive, type Labour } from './thread.ts'
 
 export type { MergeCallOptions, MergeProgress, MergeReport } from './call.ts'
 
@@ -73,6 +77,15 @@ const LAST_REST_MS = 3_600_000
 const FIRST_SHORT_REST_MS = 1000
 const LAST_SHORT_REST_MS = 8000
 
+/** How long a writer that keeps the event loop from turning works at a merge for each mebibyte that it writes, at least. */
+const WORK_MS_PER_MIB = 3
+/** The longest that it works at once, in milliseconds; and what it waits at once for the thread. */
+const LONGEST_WORK_MS = 100
+const PAUSE_MS = 1
+/** So many segments are full before it syncs and seals them. */
+const FULL_SEGMENTS = 2
+const MIB = 2 ** 20
+
 /** What a merge writes beside its copies, a manifest above all; in bytes. */
 const OTHER_BYTES = 16 * 1024
 
@@ -91,7 +104,7 @@ export class Merger {
   readonly #sealer: Sealer
   readonly #labour: Labour
   readonly #listener: MergeListener
-  #running: Promise<unknown> | undefined
+  #running: Pick<Task<unknown>, 'promise' | 'step'> | undefined
   #abort: AbortController | undefined
   /** How long no merge starts by itself after one that failed. */
   #restMs = 0
@@ -107,6 +120,9 @@ export class Merger {
   #pressure: Pressure | undefined
   /** How often the pressure need not be weighed yet. */
   #weighingsToSkip = 0
+  /** How long the writer that keeps the event loop from turning is still to work, in milliseconds. */
+  #owedMs = 0
+  #isInCall = false
 
   constructor(
     engine: Engine,
@@ -154,34 +170,43 @@ export class Merger {
    */
   async merge(options: MergeCallOptions = {}): Promise<MergeReport> {
     checkCallOptions(options)
+    const { signal } = options
     if (options.dryRun === true) {
-      await this.#forgetExpired(options.signal)
+      await new Task(this.#forgetExpired(signal)).begin().promise
       return planned(this.#plan(options, true), this.leftOut, true)
     }
     if (options.ifRunning === 'reject' && this.#running !== undefined) {
       throw new StoreError('FIRKIN_MERGE_RUNNING', 'A merge is running')
     }
-    while (this.#running !== undefined) await keepAlive(over(this.#running, options.signal))
+    while (this.#running !== undefined)
+      await keepAlive(settled(this.#running.promise, options.signal))
     if (this.#isStopped) throw closingError()
     this.#engine.durability.assertSound()
-    const merging = this.#exclusively(async (signal) => {
-      await this.#forgetExpired(signal)
-      const before = this.#plan(options, true)
-      // The active segment is not ended for nothing.
-      const engine = this.#engine
-      if (isEmpty(before)) {
-        if (before.isPortion) throw lackOfRoom()
-        engine.shrinkNow()
-        return planned(before, this.leftOut, false)
-      }
-      const failure = endActive(engine)
-      await engine.durability.sync()
-      await this.#sealer.seal()
-      // Without room for a new segment, what is sealed already may give it back.
-      if (failure !== undefined && isEmpty(this.#plan(options, false))) throw failure
-      return await this.#runPortions(options, signal, true)
-    }, options.signal)
-    return await keepAlive(merging)
+    signal?.throwIfAborted()
+    return await keepAlive(this.#begin((abort) => this.#mergeAll(options, abort), signal).promise)
+  }
+
+  *#mergeAll(options: MergeCallOptions, signal: AbortSignal): Work<MergeReport> {
+    yield* this.#forgetExpired(signal)
+    const before = this.#plan(options, true)
+    // The active segment is not ended for nothing.
+    const engine = this.#engine
+    if (isEmpty(before)) {
+      if (before.isPortion) throw lackOfRoom()
+      engine.shrinkNow()
+      return planned(before, this.leftOut, false)
+    }
+    const failure = endActive(engine)
+    yield* over(this.#syncing)
+    yield* over(
+      either(
+        () => this.#sealer.seal(),
+        () => this.#sealer.sealNow(),
+      ),
+    )
+    // Without room for a new segment, what is sealed already may give it back.
+    if (failure !== undefined && isEmpty(this.#plan(options, false))) throw failure
+    return yield* this.#runPortions(options, signal, true)
   }
 
   /** Merges if that is worth it now. */
@@ -201,17 +226,66 @@ export class Merger {
       }
       return
     }
-    this.#exclusively((signal) => this.#runPortions(byPolicy, signal, false)).then(
-      () => {
-        this.weigh()
-        // What was sealed meanwhile need not wait for the next look, and writers may wait for it.
-        if (this.#isAsked || this.#pressure?.delayMsPerMib !== 0) this.consider()
-      },
-      (error: unknown) => {
-        this.#rest(error)
-        this.weigh()
-      },
-    )
+    this.#begin((signal) => this.#mergeByPolicy(signal))
+  }
+
+  *#mergeByPolicy(signal: AbortSignal): Work<void> {
+    try {
+      yield* this.#runPortions({ byPolicy: true }, signal, false)
+    } catch (error) {
+      this.#rest(asFailure(error))
+      throw error
+    }
+  }
+
+  /**
+   * Does what is due of merging in this call, for a writer that keeps the event loop from turning, or that waits for
+   * nothing while writers are slowed.
+   *
+   * @param byteCount how much was written since the last time
+   */
+  work(byteCount: number): void {
+    if (this.#isInCall || this.#isStopped) return
+    this.#isInCall = true
+    try {
+      const { automatic } = this.#policy
+      if (automatic && this.#engine.segments.tail.length > FULL_SEGMENTS) this.#sealFull()
+      const delayMs = this.#pressure?.delayMsPerMib ?? 0
+      if (this.#running === undefined && delayMs > 0) this.consider()
+      if (this.#running === undefined) {
+        this.#owedMs = 0
+        return
+      }
+      this.#owedMs += (byteCount / MIB) * Math.max(WORK_MS_PER_MIB, delayMs)
+      this.#owedMs = Math.min(this.#owedMs, LONGEST_WORK_MS)
+      const beganAt = monotonicMs()
+      for (let spentMs = 0; spentMs < this.#owedMs; spentMs = monotonicMs() - beganAt) {
+        if (this.#running === undefined) break
+        if (this.#running.step()) continue
+        // The thread is at work.
+        if (delayMs === 0) break
+        pause(PAUSE_MS)
+      }
+      this.#owedMs -= monotonicMs() - beganAt
+    } finally {
+      this.#isInCall = false
+    }
+  }
+
+  /** Makes what is full durable and sealed, on return, and begins a merge where that is worth it. */
+  #sealFull(): void {
+    const { durability } = this.#engine
+    if (!durability.isSound) return
+    try {
+      durability.syncNow()
+      this.#sealer.sealNow()
+    } catch (error) {
+      // Nothing that was promised depends on it. A sync that has failed has poisoned the store, and told so.
+      if (durability.isSound) this.#tellFailure('The manifest cannot be replaced', error)
+      return
+    }
+    this.consider()
+    this.weigh()
   }
 
   /** Weighs what merging is behind, and slows writers by it. */
@@ -269,7 +343,7 @@ export class Merger {
   async stop(): Promise<void> {
     this.#isStopped = true
     this.#abort?.abort(closingError())
-    if (this.#running !== undefined) await keepAlive(this.#running).catch(() => undefined)
+    if (this.#running !== undefined) await keepAlive(settled(this.#running.promise))
     this.releaseRetired()
   }
 
@@ -302,10 +376,10 @@ export class Merger {
   }
 
   /** Forgets every key that has expired, so that the plan knows what its record gives back. */
-  async #forgetExpired(signal: AbortSignal | undefined): Promise<void> {
+  *#forgetExpired(signal: AbortSignal | undefined): Work<void> {
     const nowMs = this.#now()
     if (this.#engine.keydir.entries.expiringCount === 0) return
-    await walkInSlices(
+    yield* walkInSlices(
       this.#engine,
       (entry) => {
         const expiresAtMs = this.#engine.keydir.entries.expiresAtOf(entry)
@@ -316,42 +390,57 @@ export class Merger {
     signal?.throwIfAborted()
   }
 
-  async #exclusively<T>(
-    work: (signal: AbortSignal) => Promise<T>,
-    signal?: AbortSignal,
-  ): Promise<T> {
-    signal?.throwIfAborted()
+  /** Begins a merge; none may be running. */
+  #begin<T>(work: (signal: AbortSignal) => Work<T>, signal?: AbortSignal): Task<T> {
     const abort = new AbortController()
     const both = signal === undefined ? abort.signal : AbortSignal.any([abort.signal, signal])
+    const task = new Task(this.#exclusively(work, both))
     this.#abort = abort
-    const running = work(both)
-    this.#running = running
+    this.#running = task
+    if (this.#isInCall) task.step()
+    else task.begin()
+    return task
+  }
+
+  *#exclusively<T>(work: (signal: AbortSignal) => Work<T>, signal: AbortSignal): Work<T> {
     try {
-      const result = await running
+      const result = yield* work(signal)
       this.#lastError = undefined
       this.#restMs = 0
       this.#restsUntil = 0
       return result
     } catch (error) {
-      if (error === both.reason) throw error
+      if (error === signal.reason) throw error
       const failure = asFailure(error)
       if (failure.code !== 'FIRKIN_CLOSED') this.#lastError = failure
       throw failure
     } finally {
       this.#running = undefined
       this.#abort = undefined
+      this.weigh()
+      // What was sealed meanwhile need not wait for the next look, and writers may wait for it.
+      if (this.#isAsked || (this.#pressure?.delayMsPerMib ?? 0) > 0) this.consider()
     }
+  }
+
+  /** A wait for all that was written to be durable. */
+  get #syncing(): Wait<void> {
+    const { durability } = this.#engine
+    return either(
+      () => durability.sync(),
+      () => durability.syncNow(),
+    )
   }
 
   /**
    * Merges by a plan, in as many portions as the disk has room for. Where a segment turns out to be one that cannot be read
    * whole it goes on without that one, and where there was less room than it seemed, in smaller portions.
    */
-  async #runPortions(
+  *#runPortions(
     options: MergeCallOptions,
     signal: AbortSignal,
     isAsked: boolean,
-  ): Promise<MergeReport> {
+  ): Work<MergeReport> {
     const reports: MergeReport[] = []
     const made = new Set<number>()
     let mostBytes = Number.POSITIVE_INFINITY
@@ -368,7 +457,7 @@ export class Merger {
         return report ?? planned(plan, this.leftOut, false)
       }
       try {
-        const report = await this.#run(plan, signal, options.onProgress)
+        const report = yield* this.#run(plan, signal, options.onProgress)
         reports.push(report)
         for (const id of report.created) made.add(id)
         if (!plan.isPortion) return joined(reports) ?? report
@@ -395,24 +484,24 @@ export class Merger {
     return true
   }
 
-  async #run(
+  *#run(
     plan: MergePlan,
     signal: AbortSignal,
     onProgress: ((progress: MergeProgress) => void) | undefined,
-  ): Promise<MergeReport> {
+  ): Work<MergeReport> {
     const beganAt = monotonicMs()
     const { segments } = this.#engine
     this.#listener.started(plan)
     const inputs = plan.inputs.map(({ id }) => segments.get(id))
     const going = [...inputs, ...plan.unread.map(({ id }) => segments.get(id))]
-    const live = await this.#mark(plan, inputs, signal)
+    const live = yield* this.#mark(plan, inputs, signal)
     const { keydir } = this.#engine
     // What made a record dead must be durable before the record goes.
-    await this.#engine.durability.sync()
+    yield* over(this.#syncing)
     const bytesTotal = sumOfSizes(inputs)
     let progress: MergeProgress = { bytesRead: 0, bytesWritten: 0, bytesTotal }
     if (inputs.length > 0) segments.reserve.makeRoom(plan.bytesToCopy + OTHER_BYTES)
-    const targets = await this.#copy(plan, inputs, live, signal, (copied) => {
+    const targets = yield* this.#copy(plan, inputs, live, signal, (copied) => {
       progress = { ...copied, bytesTotal }
       this.#listener.progressed(progress)
       try {
@@ -421,7 +510,7 @@ export class Merger {
         this.#abort?.abort(error)
       }
     })
-    await this.#commit(going, targets, keydir)
+    yield* this.#commit(going, targets, keydir)
     const bytesWritten = targets.reduce((sum, { sealed }) => sum + sealed.size, 0)
     const report: MergeReport = {
       dryRun: false,
@@ -439,15 +528,15 @@ export class Merger {
   }
 
   /** Notes the live records of `inputs`, and forgets the keys that have expired in any segment that goes. */
-  async #mark(
+  *#mark(
     plan: MergePlan,
     inputs: readonly Segment[],
     signal: AbortSignal,
-  ): Promise<Map<number, Uint32Array>> {
+  ): Work<Map<number, Offsets>> {
     const offsets = new Map(inputs.map((segment) => [segment.id, new Offsets()]))
     const unread = new Map(plan.unread.map(({ id, reason }) => [id, reason]))
     const nowMs = this.#now()
-    await walkInSlices(
+    yield* walkInSlices(
       this.#engine,
       (entry) => {
         const { entries } = this.#engine.keydir
@@ -466,16 +555,16 @@ export class Merger {
       },
       signal,
     )
-    return new Map([...offsets].map(([id, list]) => [id, list.sorted()]))
+    return offsets
   }
 
-  async #copy(
+  *#copy(
     plan: MergePlan,
     inputs: readonly Segment[],
-    live: ReadonlyMap<number, Uint32Array>,
+    live: ReadonlyMap<number, Offsets>,
     signal: AbortSignal,
     onProgress: (progress: CopyProgress) => void,
-  ): Promise<readonly CopyTarget[]> {
+  ): Work<readonly CopyTarget[]> {
     if (inputs.length === 0) return []
     const { segments } = this.#engine
     const { files, storeId } = segments.home
@@ -485,7 +574,7 @@ export class Merger {
       sources: inputs.map(({ id, usage }) => ({
         id,
         size: usage.size,
-        live: live.get(id) ?? new Uint32Array(0),
+        live: live.get(id)?.list ?? new Uint32Array(0),
       })),
       targetIds: Array.from({ length: this.#maxTargets(inputs) }, () => segments.takeId()),
       maxSegmentBytes: this.#maxSegmentBytes,
@@ -493,7 +582,7 @@ export class Merger {
       maxBytesPerSecond: this.#policy.maxBytesPerSecond,
     }
     try {
-      const targets = await this.#labour.copy(job, onProgress, signal)
+      const targets = yield* over(copied(this.#labour.copy(job, onProgress, signal)))
       signal.throwIfAborted()
       return targets
     } catch (error) {
@@ -509,11 +598,11 @@ export class Merger {
   }
 
   /** @param marked the keydir in which the live records were marked */
-  async #commit(
+  *#commit(
     going: readonly Segment[],
     targets: readonly CopyTarget[],
     marked: KnownKeydir,
-  ): Promise<void> {
+  ): Work<void> {
     const { segments } = this.#engine
     const goingIds = new Set(going.map((segment) => segment.id))
     const opened: Segment[] = []
@@ -521,13 +610,15 @@ export class Merger {
       for (const { sealed } of targets)
         opened.push(openSealed(segments.home, sealed, this.#mapping))
       // The new names survive a power loss before the manifest that lists them does.
-      await segments.home.files.syncDirectoryLater(segments.home.directory)
-      await segments.commit((installed) => ({
-        segments: [
-          ...installed.segments.filter((sealed) => !goingIds.has(sealed.id)),
-          ...targets.map(({ sealed }) => sealed),
-        ],
-      }))
+      yield* over(segments.syncingNames)
+      yield* over(
+        segments.committing((installed) => ({
+          segments: [
+            ...installed.segments.filter((sealed) => !goingIds.has(sealed.id)),
+            ...targets.map(({ sealed }) => sealed),
+          ],
+        })),
+      )
     } catch (error) {
       for (const segment of opened) segment.close()
       // Where only the sync behind the new manifest has failed, a power loss may leave either: both sets stay.
@@ -541,11 +632,11 @@ export class Merger {
     for (const segment of going) segments.retire(segment)
     for (const [index, target] of targets.entries()) {
       const segment = opened[index]
-      if (segment !== undefined) await this.#repoint(segment, target)
+      if (segment !== undefined) yield* this.#repoint(segment, target)
     }
     if (this.#engine.keydir !== marked) {
       // It was loaded anew, and knows what had expired when the records were marked.
-      await walkInSlices(
+      yield* walkInSlices(
         this.#engine,
         (entry) => {
           if (goingIds.has(this.#engine.keydir.entries.segmentOf(entry))) this.#engine.expire(entry)
@@ -561,16 +652,15 @@ export class Merger {
   }
 
   /** Points the keys of a target's puts to it, unless they have a newer record by now. */
-  async #repoint(segment: Segment, target: CopyTarget): Promise<void> {
+  *#repoint(segment: Segment, target: CopyTarget): Work<void> {
     const engine = this.#engine
     const { keydir } = engine
-    const decoder = HintDecoder.open(target.hint, engine.segments.home.storeId, segment.usage.size)
-    if (decoder === undefined) throw new Error('A merge made a hint that cannot be read')
+    const decoder = HintDecoder.of(target.hint)
     const slice = new Slice(engine)
     while (decoder.next()) {
       const { fields, page, offset } = decoder
       if (fields.kind === PUT) engine.repoint(segment, offset, fields, page)
-      if (slice.isOver()) await slice.next()
+      if (slice.isOver()) yield* slice.next()
       // A keydir that was loaded anew meanwhile knows where everything is.
       if (engine.keydir !== keydir) return
     }
@@ -662,8 +752,19 @@ function closingError(): StoreError {
   return new StoreError('FIRKIN_CLOSED', 'The store is being closed')
 }
 
+/** A wait for copies. */
+function copied(copying: Copying): Wait<readonly CopyTarget[]> {
+  return {
+    later: () => copying.done,
+    now: () => {
+      const targets = copying.look()
+      return targets && { value: targets }
+    },
+  }
+}
+
 /** Resolves when `work` is over, however it ends. @throws the reason of `signal` where that fires first */
-async function over(work: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
+async function settled(work: Promise<unknown>, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted()
   let abort = (): void => undefined
   const aborted = new Promise<never>((_, reject) => {

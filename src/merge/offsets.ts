@@ -12,14 +12,19 @@ export class Offsets {
     this.#offsets[this.#count++] = offset
   }
 
-  /** A copy, ascending, each offset once. */
-  sorted(): Uint32Array {
-    const sorted = this.#offsets.slice(0, this.#count).sort()
-    let kept = 0
-    for (let index = 0; index < sorted.length; index++) {
-      const offset = sorted[index] ?? 0
-      if (kept === 0 || sorted[kept - 1] !== offset) sorted[kept++] = offset
-    }
-    return sorted.subarray(0, kept)
+  /** Those that were added, in the order of that, some perhaps more than once; in memory of their own. */
+  get list(): Uint32Array {
+    return this.#offsets.slice(0, this.#count)
   }
+}
+
+/** Sorts offsets in place; answers them ascending, each once. */
+export function sortOffsets(offsets: Uint32Array): Uint32Array {
+  offsets.sort()
+  let kept = 0
+  for (let index = 0; index < offsets.length; index++) {
+    const offset = offsets[index] ?? 0
+    if (kept === 0 || offsets[kept - 1] !== offset) offsets[kept++] = offset
+  }
+  return offsets.subarray(0, kept)
 }

@@ -4,8 +4,8 @@
  *     target = maxSpaceAmplification x live bytes + 4 segments
  *
  * is held against the bytes of all segments of the set; what only open views still look into is neither counted nor
- * slowed for. From two segments below the target on, writes settle later: the nearer the target, the later, up to 15 ms
- * for each mebibyte beyond it. So a writer that is faster than the merge comes down to the pace of the merge, smoothly.
+ * slowed for. From a quarter below the target on, two segments at least, writes settle later: the nearer the target, the
+ * later, up to 15 ms for each mebibyte beyond it. So a writer that is faster than the merge comes down to the pace of the merge, smoothly.
  *
  * Invariants
  * - A writer is slowed only for bytes that a merge by the policy gives back now, and only where such a merge may run: what
@@ -43,8 +43,9 @@ export interface Pressure {
 const MAX_DELAY_MS_PER_MIB = 15
 /** So many segments are allowed for what is being written, synced and merged. */
 const SPARE_SEGMENTS = 4
-/** Writers are slowed from so many segments below the target on. */
+/** Writers are slowed from so many segments below the target on, and from such a part of it. */
 const RAMP_SEGMENTS = 2
+const RAMP_PART = 1 / 4
 
 /** The pressure of a store whose segments are these. */
 export function pressureOf(
@@ -62,7 +63,8 @@ export function pressureOf(
   }
   const targetBytes =
     policy.maxSpaceAmplification * (bytes - wasteBytes) + SPARE_SEGMENTS * maxSegmentBytes
-  const ramp = RAMP_SEGMENTS * maxSegmentBytes
+  const part = targetBytes === Number.POSITIVE_INFINITY ? 0 : RAMP_PART * targetBytes
+  const ramp = Math.max(RAMP_SEGMENTS * maxSegmentBytes, part)
   const excess = bytes - (targetBytes - ramp)
   let reclaimableBytes = 0
   if (excess > 0 && hindrance !== 'off') {

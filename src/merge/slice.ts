@@ -1,6 +1,7 @@
 import type { Engine } from '../engine.ts'
 import type { Entry } from '../keydir/keydir.ts'
-import { monotonicMs, nextTurn } from '../time.ts'
+import { over, turn, type Work } from '../task.ts'
+import { monotonicMs } from '../time.ts'
 
 /** How long the main thread is held at once, in milliseconds. */
 const SLICE_MS = 2
@@ -29,8 +30,9 @@ export class Slice {
     return ++this.#steps % STEPS_PER_LOOK === 0 && monotonicMs() - this.#beganAt > SLICE_MS
   }
 
-  async next(): Promise<void> {
-    await nextTurn()
+  /** Lets others have their turn. */
+  *next(): Work<void> {
+    yield* over(turn)
     this.#begin()
   }
 
@@ -41,11 +43,11 @@ export class Slice {
 }
 
 /** Visits every entry of the keydir, in slices; what is changed meanwhile may be visited or not. */
-export async function walkInSlices(
+export function* walkInSlices(
   engine: Engine,
   visit: (entry: Entry) => void,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Work<void> {
   const slice = new Slice(engine)
   let keydir = engine.keydir
   for (let place = 0; place !== -1; ) {
@@ -56,6 +58,6 @@ export async function walkInSlices(
       place = 0
     }
     place = engine.walk(place, WALK_ENTRIES, visit)
-    if (slice.isOver()) await slice.next()
+    if (slice.isOver()) yield* slice.next()
   }
 }

@@ -1,39 +1,48 @@
 /** The merge thread: runs one job, tells its progress, answers its result, and ends. */
 
-import { parentPort, workerData } from 'node:worker_threads'
+import { isMainThread, type Transferable, workerData } from 'node:worker_threads'
 import { systemFiles } from '../io/files.ts'
 import { buildHint } from '../segment/hint-file.ts'
 import { monotonicMs } from '../time.ts'
-import { copySegments } from './copy.ts'
-import type { ThreadMessage, ThreadTask } from './thread.ts'
+import { type CopyJob, copySegments } from './copy.ts'
+import type { CopyTarget } from './targets.ts'
+import { dataOf, type ThreadData, type ThreadMessage } from './thread.ts'
 
-const port = parentPort
-if (port === null) throw new Error('This file is the merge thread; it is not to be run by itself')
+if (isMainThread) throw new Error('This file is the merge thread; it is not to be run by itself')
 
-const task = workerData as ThreadTask
-const send = (message: ThreadMessage, transfer: ArrayBuffer[] = []): void =>
-  port.postMessage(message, transfer)
+const { task, port } = workerData as ThreadData
+const send = (message: ThreadMessage, given: readonly Transferable[] = []): void =>
+  port.postMessage(message, given)
 
-if (task.kind === 'hint') {
-  for (const job of task.jobs) buildHint(systemFiles, job)
-  send({ kind: 'done', targets: [] })
-} else {
-  const copy = copySegments(systemFiles, task.job)
-  const cancelled = new Int32Array(task.cancelled)
+try {
+  if (task.kind === 'hint') {
+    for (const job of task.jobs) buildHint(systemFiles, job)
+    send({ kind: 'done', targets: [] })
+  } else {
+    const targets = copy(task.job, new Int32Array(task.cancelled))
+    send(
+      { kind: 'done', targets },
+      targets.map(({ hint }) => hint.buffer as ArrayBuffer),
+    )
+  }
+} catch (error) {
+  send({ kind: 'failed', error: dataOf(error) })
+}
+port.close()
+
+/** Copies, at the pace that is allowed; answers none where it is cancelled. */
+function copy(job: CopyJob, cancelled: Int32Array<SharedArrayBuffer>): readonly CopyTarget[] {
+  const { maxBytesPerSecond } = job
   const beganAt = monotonicMs()
+  const work = copySegments(systemFiles, job)
   for (;;) {
-    const step = copy.next()
-    if (step.done === true) {
-      send({ kind: 'done', targets: step.value })
-      break
-    }
+    const step = work.next()
+    if (step.done === true) return step.value
     if (Atomics.load(cancelled, 0) === 1) {
-      copy.return([])
-      send({ kind: 'done', targets: [] })
-      break
+      work.return([])
+      return []
     }
     send({ kind: 'progress', progress: step.value })
-    const { maxBytesPerSecond } = task.job
     if (maxBytesPerSecond > 0) {
       const dueMs = (step.value.bytesRead / maxBytesPerSecond) * 1000
       // Woken where it is cancelled.

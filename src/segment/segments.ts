@@ -10,7 +10,8 @@
  *   power loss a cut in one tail segment condemns only what was never promised: all that is behind it.
  * - A segment is listed as sealed only when it is durable and the next one's header and name are. That next one is the
  *   first of the tail then, and need not be the active one: what is full is sealed however fast segments fill.
- * - The manifest changes by `commit` alone, one commit at a time: write, sync, rename, sync the directory.
+ * - The manifest changes by commits alone, one at a time and in the order in which they were asked for: write, sync, rename,
+ *   sync the directory. One that is to be over on return finishes those before it; see task.ts.
  * - A file is synced in the background by another descriptor than on return. An operating system tells of a failure
  *   once per descriptor: of two syncs at a time by the same one, one would not hear what the other has lost.
  * - A segment's id is never used again.
@@ -22,6 +23,7 @@ import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
 import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
 import { Reserve } from '../reserve.ts'
+import { either, over, Task, type Wait, type Work } from '../task.ts'
 import { Segment, type StoreHome } from './segment.ts'
 
 /** So many segments are synced before what is durable by then is told. */
@@ -43,6 +45,8 @@ export class Segments {
   readonly #syncedSizes = new Map<Segment, number>()
   /** The descriptors that tail segments are synced by in the background. */
   readonly #syncFiles = new Map<Segment, FileDescriptor>()
+  /** The segment that is being synced in the background. */
+  #inUse: Segment | undefined
   /** What a manifest may use where the disk is full. */
   reserve: Reserve
   #installed: Manifest
@@ -52,7 +56,12 @@ export class Segments {
   /** The newest file that was begun, and the newest one whose name survives a power loss. */
   #newestId: number
   #durableId: number
-  #commits: Promise<void> = Promise.resolve()
+  /** The commits that are not over; the first one is under way. */
+  readonly #commits: Task<void>[] = []
+  /** What still goes on of commits that were finished on return. */
+  #leftovers: Promise<unknown> = Promise.resolve()
+  /** How many manifests were begun to be written. */
+  #writtenCount = 0
   /** What else holds files open as long as the store is. */
   readonly #companions: { close(): void }[] = []
 
@@ -237,7 +246,16 @@ export class Segments {
     if (!this.#isDirty(segment)) return
     const file = this.#syncFile(segment)
     if (file === undefined) files.sync(segment.file)
-    else await files.syncLater(file, size - (this.#syncedSizes.get(segment) ?? 0))
+    else {
+      this.#inUse = segment
+      try {
+        await files.syncLater(file, size - (this.#syncedSizes.get(segment) ?? 0))
+      } finally {
+        this.#inUse = undefined
+        // It may have been made durable on return meanwhile, and sealed.
+        if (!this.#syncedSizes.has(segment)) this.#closeSyncFile(segment)
+      }
+    }
     this.#markSynced(segment, size)
     if (segment !== this.active && !this.#isDirty(segment)) this.#closeSyncFile(segment)
   }
@@ -265,37 +283,21 @@ export class Segments {
 
   /** Lists what is full of the tail, as far as it is durable; answers what was sealed. */
   async seal(): Promise<Segment[]> {
-    const sealed = this.#tail.slice(0, this.#sealableCount())
-    const next = this.#tail[sealed.length]
-    if (next === undefined || sealed.length === 0) return []
-    await this.commit((installed) => {
-      // A commit before this one may have listed some of them.
-      const added = sealed.filter((segment) => segment.id >= installed.tailId)
-      return {
-        tailId: next.id,
-        tailSize: this.#syncedSizes.get(next) ?? installed.tailSize,
-        segments: [
-          ...installed.segments,
-          ...added.map((segment) => segment.usage.seal(segment.id, segment.origin)),
-        ],
-      }
-    })
-    for (const segment of sealed) this.#leaveTail(segment)
-    return sealed
+    const sealing = this.#sealing()
+    if (sealing === undefined) return []
+    await this.commit(sealing.edit)
+    return this.#sealed(sealing.full)
   }
 
-  /**
-   * Replaces the manifest by the edited one, behind the commits that are under way. Once it resolves, the
-   * change survives a power loss. Where it rejects before the rename, nothing has changed.
-   */
-  commit(edit: ManifestEdit): Promise<void> {
-    const done = this.#commits.then(() => this.#commit(edit))
-    // A commit that fails has told its own caller; the next one starts from what is installed.
-    this.#commits = done.catch(() => undefined)
-    return done
+  /** As {@link seal}, on return. */
+  sealFullNow(): Segment[] {
+    const sealing = this.#sealing()
+    if (sealing === undefined) return []
+    this.#commitNow(sealing.edit)
+    return this.#sealed(sealing.full)
   }
 
-  /** Lists all of the set but the active segment, on return. No other commit may be under way. */
+  /** Lists all of the set but the active segment, on return. */
   sealNow(): void {
     const last = this.active
     if (last === undefined) return
@@ -307,6 +309,44 @@ export class Segments {
       segments: sealed.map((segment) => segment.usage.seal(segment.id, segment.origin)),
     }))
     for (const segment of this.#tail.slice(0, -1)) this.#leaveTail(segment)
+  }
+
+  /**
+   * Replaces the manifest by the edited one, behind the commits that are under way. Once it resolves, the
+   * change survives a power loss. Where it rejects before the rename, nothing has changed.
+   */
+  commit(edit: ManifestEdit): Promise<void> {
+    return this.#enqueue(edit).promise
+  }
+
+  /** A wait for {@link commit}. */
+  committing(edit: ManifestEdit): Wait<void> {
+    let task: Task<void> | undefined
+    return {
+      later: () => {
+        task = this.#enqueue(edit)
+        return task.promise
+      },
+      now: () => {
+        if (task === undefined) this.#commitNow(edit)
+        else this.#finish(task)
+        return { value: undefined }
+      },
+    }
+  }
+
+  /** A wait for the names of all files that were made to survive a power loss. */
+  get syncingNames(): Wait<void> {
+    const { files, directory } = this.home
+    return either(
+      () => files.syncDirectoryLater(directory),
+      () => files.syncDirectory(directory),
+    )
+  }
+
+  /** Resolves when nothing goes on with the files any more. */
+  async settle(): Promise<void> {
+    await this.#leftovers
   }
 
   /** Closes `companion` with the segments; its `close` must be idempotent. */
@@ -360,7 +400,7 @@ export class Segments {
 
   #closeSyncFile(segment: Segment): void {
     const file = this.#syncFiles.get(segment)
-    if (file === undefined) return
+    if (file === undefined || segment === this.#inUse) return
     this.#syncFiles.delete(segment)
     this.home.files.close(file)
   }
@@ -372,46 +412,99 @@ export class Segments {
     this.#closeSyncFile(segment)
   }
 
-  async #commit(edit: ManifestEdit): Promise<void> {
-    const { files, directory } = this.home
-    const manifest = this.#edited(edit)
-    await this.reserve.lend(async () => {
-      const path = this.#temporaryPath(manifest)
-      try {
-        const file = this.#write(path, manifest)
-        try {
-          await files.syncLater(file)
-        } finally {
-          files.close(file)
-        }
-        files.rename(path, join(directory, MANIFEST_NAME))
-      } catch (error) {
-        discard(files, path)
-        throw error
+  /** What is full and durable of the tail, and how the manifest lists it. */
+  #sealing(): { readonly full: readonly Segment[]; readonly edit: ManifestEdit } | undefined {
+    const full = this.#tail.slice(0, this.#sealableCount())
+    const next = this.#tail[full.length]
+    if (next === undefined || full.length === 0) return undefined
+    const edit: ManifestEdit = (installed) => {
+      // A commit before this one may have listed some of them.
+      const added = full.filter((segment) => segment.id >= installed.tailId)
+      if (added.length === 0) return {}
+      return {
+        tailId: next.id,
+        tailSize: this.#syncedSizes.get(next) ?? installed.tailSize,
+        segments: [
+          ...installed.segments,
+          ...added.map((segment) => segment.usage.seal(segment.id, segment.origin)),
+        ],
       }
-    })
-    this.#installed = manifest
-    await files.syncDirectoryLater(directory)
+    }
+    return { full, edit }
   }
 
+  /** Takes what is listed out of the tail; answers what nobody has taken out before. */
+  #sealed(full: readonly Segment[]): Segment[] {
+    const sealed = full.filter((segment) => this.#tail.includes(segment))
+    for (const segment of sealed) this.#leaveTail(segment)
+    return sealed
+  }
+
+  #enqueue(edit: ManifestEdit): Task<void> {
+    const task = new Task(this.#commit(edit))
+    this.#commits.push(task)
+    // One that fails has told its own caller; the next one starts from what is installed.
+    const next = (): void => void this.#firstCommit()?.begin()
+    next()
+    task.promise.then(next, next)
+    return task
+  }
+
+  /** The commit that is to go on; `undefined` where all are over. */
+  #firstCommit(): Task<void> | undefined {
+    while (this.#commits[0]?.isOver === true) this.#commits.shift()
+    return this.#commits[0]
+  }
+
+  /** Makes a commit on return, and those before it. */
   #commitNow(edit: ManifestEdit): void {
+    const task = new Task(this.#commit(edit))
+    this.#commits.push(task)
+    this.#finish(task)
+  }
+
+  #finish(task: Task<void>): void {
+    while (!task.isOver) this.#firstCommit()?.step()
+    task.look()
+  }
+
+  *#commit(edit: ManifestEdit): Work<void> {
     const { files, directory } = this.home
     const manifest = this.#edited(edit)
-    const path = this.#temporaryPath(manifest)
-    try {
-      const file = this.#write(path, manifest)
+    for (let isInstalled = false; !isInstalled; ) {
+      let path: string | undefined
       try {
-        files.sync(file)
-      } finally {
-        files.close(file)
+        path = yield* over(this.#writing(manifest))
+        files.rename(path, join(directory, MANIFEST_NAME))
+        isInstalled = true
+      } catch (error) {
+        if (path !== undefined) discard(files, path)
+        if (!this.reserve.giveUpFor(error)) throw error
       }
-      files.rename(path, join(directory, MANIFEST_NAME))
-    } catch (error) {
-      discard(files, path)
-      throw error
     }
     this.#installed = manifest
-    files.syncDirectory(directory)
+    yield* over(this.syncingNames)
+  }
+
+  /** A wait for a manifest to be durable under a name of its own, which it answers. */
+  #writing(manifest: Manifest): Wait<string> {
+    const { files } = this.home
+    let isLeft = false
+    return {
+      later: () => {
+        const written = this.#write(manifest, (file) => files.syncLater(file))
+        this.#leftovers = Promise.allSettled([
+          this.#leftovers,
+          written.then((path) => isLeft && discard(files, path)),
+        ])
+        return written
+      },
+      // One that is being synced already is written once more: by its descriptor a sync would not hear what that one lost.
+      now: () => {
+        isLeft = true
+        return { value: this.#writeNow(manifest) }
+      },
+    }
   }
 
   #edited(edit: ManifestEdit): Manifest {
@@ -426,11 +519,46 @@ export class Segments {
     }
   }
 
-  #temporaryPath({ generation }: Manifest): string {
-    return join(this.home.directory, temporaryName(MANIFEST_NAME, generation))
+  async #write(manifest: Manifest, sync: (file: FileDescriptor) => Promise<void>): Promise<string> {
+    const { files } = this.home
+    const path = this.#temporaryPath()
+    try {
+      const file = this.#create(path, manifest)
+      try {
+        await sync(file)
+      } finally {
+        files.close(file)
+      }
+    } catch (error) {
+      discard(files, path)
+      throw error
+    }
+    return path
   }
 
-  #write(path: string, manifest: Manifest): FileDescriptor {
+  #writeNow(manifest: Manifest): string {
+    const { files } = this.home
+    const path = this.#temporaryPath()
+    try {
+      const file = this.#create(path, manifest)
+      try {
+        files.sync(file)
+      } finally {
+        files.close(file)
+      }
+    } catch (error) {
+      discard(files, path)
+      throw error
+    }
+    return path
+  }
+
+  #temporaryPath(): string {
+    return join(this.home.directory, temporaryName(MANIFEST_NAME, ++this.#writtenCount))
+  }
+
+  /** Creates a file of a manifest's bytes; where that throws, its name is for the caller to discard. */
+  #create(path: string, manifest: Manifest): FileDescriptor {
     const { files } = this.home
     const file = createAnew(files, path)
     try {

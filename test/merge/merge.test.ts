@@ -4,7 +4,7 @@ import type { MergeCallOptions, MergeEvent } from '../../src/index.ts'
 import type { Labour } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { copyingBy, inProcessLabour } from '../support/labour.ts'
 import {
   DISK,
   idle,
@@ -480,11 +480,14 @@ describe('close', () => {
     })
     const labour: Labour = {
       ...inProcessLabour(files),
-      async copy(_job, _onProgress, signal) {
+      copy(_job, _onProgress, signal) {
         copying = true
-        await ended
-        signal.throwIfAborted()
-        return []
+        return copyingBy(
+          ended.then(() => {
+            signal.throwIfAborted()
+            return []
+          }),
+        )
       },
     }
     const options = { lock: false, mapping: false, merge: { automatic: false } } as const

@@ -10,7 +10,7 @@ import { type MergeOptions, resolveOptions } from '../../src/options.ts'
 import { Store } from '../../src/store.ts'
 import { FakeLoop } from '../support/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { copyingBy, inProcessLabour } from '../support/labour.ts'
 import { DISK, KIB } from '../support/store.ts'
 
 const MIB = KIB * KIB
@@ -35,13 +35,19 @@ function segments(count: number, deadRatio: number): PlannedSegment[] {
 const policyOf = (merge: MergeOptions = {}) => resolveOptions({ merge, maxSegmentBytes: MIB }).merge
 
 describe('the pressure on writers', () => {
-  it('begins two segments below the target, grows in proportion, and ends at 15 ms a mebibyte', () => {
+  it('begins two segments below a small target, a quarter below a large one, grows in proportion, and ends at 15 ms a mebibyte', () => {
     // Nothing is live: the target is 4 segments.
     const delays = [1, 2, 3, 4, 5, 100].map(
       (count) => pressureOf(segments(count, 1), policyOf(), MIB, undefined, 0).delayMsPerMib,
     )
 
     expect(delays.map((delay) => Number(delay.toFixed(1)))).toEqual([0, 0, 7.5, 15, 15, 15])
+    // 10 segments are live: the target is 34.
+    const large = [25, 30, 34, 40].map(
+      (count) =>
+        pressureOf(segments(count, 1 - 10 / count), policyOf(), MIB, undefined, 0).delayMsPerMib,
+    )
+    expect(large.map((delay) => Math.round(delay))).toEqual([0, 8, 15, 15])
   })
 
   it('says whether writers are slowed, and whether the target is missed', () => {
@@ -146,9 +152,11 @@ describe('a writer that outruns the merges', () => {
   const endless = (files: FaultyFiles): Labour => ({
     ...inProcessLabour(files),
     copy: (_job, _onProgress, signal) =>
-      new Promise((_, reject) => {
-        signal.addEventListener('abort', () => reject(signal.reason))
-      }),
+      copyingBy(
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason))
+        }),
+      ),
   })
 
   it('is slowed by at most 15 ms a mebibyte, told so, and refused nothing', async () => {
@@ -174,7 +182,7 @@ describe('a writer that outruns the merges', () => {
   it('is not slowed for good where merges fail', async () => {
     const failing = (files: FaultyFiles): Labour => ({
       ...inProcessLabour(files),
-      copy: () => Promise.reject(new Error('of the labour')),
+      copy: () => copyingBy(Promise.reject(new Error('of the labour'))),
     })
 
     const { heldMs, pressures } = await overwrite({}, failing)

@@ -7,6 +7,7 @@ import { segmentName } from '../../src/format/names.ts'
 import type { FileDescriptor, OpenMode } from '../../src/io/files.ts'
 import type { PowerLoss } from '../support/disk.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
+import { copyingBy } from '../support/labour.ts'
 import { fakeOwnTimers } from '../support/timers.ts'
 import { assertSurvives } from './inspection.ts'
 import { DIRECTORY, Trial, type TrialOptions } from './trial.ts'
@@ -423,11 +424,13 @@ describe('a power loss', () => {
     trial.labour = {
       ...trial.labour,
       copy: (job, _, signal) =>
-        new Promise((_, reject) => {
-          trial.files.open(join(DIRECTORY, segmentName(job.targetIds[0] ?? 0)), 'create')
-          signal.addEventListener('abort', () => reject(signal.reason))
-          begun = true
-        }),
+        copyingBy(
+          new Promise((_, reject) => {
+            trial.files.open(join(DIRECTORY, segmentName(job.targetIds[0] ?? 0)), 'create')
+            signal.addEventListener('abort', () => reject(signal.reason))
+            begun = true
+          }),
+        ),
     }
     await trial.close()
     await trial.open()

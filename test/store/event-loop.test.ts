@@ -93,22 +93,35 @@ describe('the pace of writes', () => {
     expect([held.settled, await hasSettled(held.promise)]).toEqual([false, true])
   })
 
-  it('says that the loop is stalled once it has not turned for 20 ms, and once for each look', () => {
+  it('says once for each look that the loop is stalled, once it has not turned for 20 ms, and what was written', () => {
     const loop = new FakeLoop()
     const pace = new Pace(loop)
-    pace.count(0)
+    pace.count(3)
     loop.now += 19
-    pace.count(0)
-    expect(pace.takeStall()).toBe(false)
+    pace.count(4)
+    expect(pace.takeStall()).toBe(undefined)
 
     loop.now += 1
-    pace.count(0)
+    pace.count(5)
 
-    expect([pace.takeStall(), pace.takeStall()]).toEqual([true, false])
+    expect([pace.takeStall(), pace.takeStall()]).toEqual([12, undefined])
     loop.now += 5
-    pace.count(0)
+    pace.count(6)
     loop.turn()
-    expect(pace.takeStall()).toBe(false)
+    expect(pace.takeStall()).toBe(undefined)
+  })
+
+  it('lets calls that wait for nothing pay where writers are slowed, once that is worth a pause', () => {
+    const loop = new FakeLoop()
+    const pace = new Pace(loop)
+    pace.slow(4)
+    pace.count(256 * KIB)
+    loop.turn()
+    expect(pace.takeStall()).toBe(undefined)
+
+    pace.count(256 * KIB)
+
+    expect([pace.takeStall(), pace.takeStall()]).toEqual([512 * KIB, undefined])
   })
 })
 

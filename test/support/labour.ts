@@ -1,22 +1,35 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Files } from '../../src/io/files.ts'
 import { copySegments } from '../../src/merge/copy.ts'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { CopyTarget } from '../../src/merge/targets.ts'
+import type { Copying, Labour } from '../../src/merge/thread.ts'
 import { buildHint } from '../../src/segment/hint-file.ts'
 
 /** Does the heavy part of a merge, and hints, on this thread and on `files`, giving way after each step. */
 export function inProcessLabour(files: Files): Labour {
   return {
-    async copy(job, onProgress, signal) {
+    copy(job, onProgress, signal) {
       const copy = copySegments(files, job)
-      for (;;) {
-        await setImmediate()
+      let targets: readonly CopyTarget[] | undefined
+      const step = (): readonly CopyTarget[] | undefined => {
+        if (targets !== undefined) return targets
         if (signal.aborted) copy.return([])
         signal.throwIfAborted()
-        const step = copy.next()
-        if (step.done === true) return step.value
-        onProgress(step.value)
+        const { done, value } = copy.next()
+        if (done === true) targets = value
+        else onProgress(value)
+        return targets
       }
+      const steps = async (): Promise<readonly CopyTarget[]> => {
+        for (;;) {
+          await setImmediate()
+          const made = step()
+          if (made !== undefined) return made
+        }
+      }
+      const done = steps()
+      done.catch(() => undefined)
+      return { done, look: step }
     },
     async hint(...jobs) {
       for (const job of jobs) {
@@ -25,4 +38,20 @@ export function inProcessLabour(files: Files): Labour {
       }
     },
   }
+}
+
+/** Copies that are over, for whoever looks too, when a promise is. */
+export function copyingBy(done: Promise<readonly CopyTarget[]>): Copying {
+  let look: Copying['look'] = () => undefined
+  done.then(
+    (targets) => {
+      look = () => targets
+    },
+    (error: unknown) => {
+      look = () => {
+        throw error
+      }
+    },
+  )
+  return { done, look: () => look() }
 }

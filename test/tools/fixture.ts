@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
 import { readManifest } from '../../src/manifest-file.ts'
+import type { StoreOptions } from '../../src/options.ts'
 import { buildHint } from '../../src/segment/hint-file.ts'
 import type { Store } from '../../src/store.ts'
 import { placeOf } from '../support/held.ts'
@@ -24,8 +25,11 @@ export const USER_COUNT = 1500
 type ByteStore = Store<Buffer, 'buffer'>
 
 /** Opens a store of bytes with segments of 64 KiB, merged when asked for. */
-export async function openBytes(directory: string): Promise<ByteStore> {
-  return await openAny<Buffer, 'buffer'>(directory, { keyEncoding: 'buffer' })
+export async function openBytes(
+  directory: string,
+  options: StoreOptions<Buffer, 'buffer'> = {},
+): Promise<ByteStore> {
+  return await openAny<Buffer, 'buffer'>(directory, { ...options, keyEncoding: 'buffer' })
 }
 
 /** Puts a few records, some of each kind: 12 records, 6 keys. */

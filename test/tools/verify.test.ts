@@ -175,7 +175,7 @@ describe('firkin verify', () => {
   })
 
   it('judges what is behind a torn segment as the next open does', async () => {
-    await using writer = await openBytes(await fixtures.path())
+    await using writer = await openBytes(await fixtures.path(), { merge: { automatic: false } })
     for (let index = 0; index < 700; index++) {
       writer.putSync(`key ${index}`, Buffer.alloc(200, 'v'))
     }
