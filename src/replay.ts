@@ -21,11 +21,16 @@ import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { LoadBatch } from './load-batch.ts'
 import { readHintFile } from './segment/hint-file.ts'
 import { findRecord, type ScanEnd, scanSegment } from './segment/scan.ts'
-import { readFileHeader, type Segment } from './segment/segment.ts'
+import { readFileHeader, type Segment, type SegmentHome } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 
 /** From so many records on, a keydir that takes them in is given memory in large pieces. */
 const MANY = 2 ** 16
+
+/** Asked after each record whether that is enough for now; once it answers true it goes on doing so. */
+export type Enough = () => boolean
+
+const NEVER: Enough = () => false
 
 /** Told of a change of the keydir before it is made. */
 export type ChangeListener = (entry: Entry, key: Uint8Array, keySize: number) => void
@@ -126,16 +131,36 @@ export class Replay {
    * Nothing is behind it that could be older.
    *
    * @param known how much of the file is known to be whole: behind it there may be room
+   * @param isEnough ends the scan behind a record or a batch
    */
-  replay(segment: Segment, from: number, to: number, known = from): ScanEnd {
+  replay(
+    segment: Segment,
+    from: number,
+    to: number,
+    known = from,
+    isEnough: Enough = NEVER,
+  ): ScanEnd {
     const { usage } = segment
     const options = { ...this.#scanOptions(segment, from, to), roomFrom: known }
     const scan = scanSegment(options, (fields, page, offset) => {
       usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
       this.#add(fields, page, segment, offset, false)
+      return isEnough() ? false : undefined
     })
     segment.lastReadAt = scan.lastAt ?? segment.lastReadAt
     return scan
+  }
+
+  /**
+   * Applies some of an appended segment that is sealed, from `from` on: nothing is to come that is older. Answers where
+   * the rest begins.
+   *
+   * @throws {@link CorruptionError}
+   */
+  loadSome(segment: Segment, from: number, isEnough: Enough): number {
+    const end = this.#loadByScan(segment, from, Number.POSITIVE_INFINITY, isEnough)
+    this.finish()
+    return end
   }
 
   /**
@@ -243,29 +268,21 @@ export class Replay {
     }
   }
 
-  /** Loads a sealed segment from its records from `from` on; its figures are known. */
-  #loadByScan(segment: Segment, from: number, olderFrom: number): void {
+  /** Loads a sealed segment from its records from `from` on; its figures are known. Answers how far it came. */
+  #loadByScan(segment: Segment, from: number, olderFrom: number, isEnough = NEVER): number {
     const { usage } = segment
     const options = this.#scanOptions(segment, from, usage.size)
-    const { faultAt, fault } = scanSegment(options, (fields, page, offset) => {
+    const { end, faultAt, fault } = scanSegment(options, (fields, page, offset) => {
       if (fields.kind === BATCH_END) usage.deadBytes += fields.size
       else this.#add(fields, page, segment, offset, fields.sequence > olderFrom)
+      return isEnough() ? false : undefined
     })
     if (faultAt !== undefined) throw new CorruptionError(fault, segment.path, faultAt)
+    return end
   }
 
   #scanOptions(segment: Segment, from: number, to: number) {
-    const { files, storeId } = this.#segments.home
-    return {
-      files,
-      file: segment.file,
-      from,
-      to,
-      seed: storeSeed(storeId),
-      ascending: segment.origin === 'appended',
-      batches: 'whole',
-      values: false,
-    } as const
+    return scanOptionsOf(this.#segments.home, segment, from, to)
   }
 
   /** Counts the put that an entry points to as dead. */
@@ -274,4 +291,23 @@ export class Replay {
     const size = entries.sizeOf(entry)
     if (size > 0) this.#segments.get(entries.segmentOf(entry)).usage.kill(size)
   }
+}
+
+/** How a segment's records are scanned for the keydir's sake. */
+export function scanOptionsOf(
+  { files, storeId }: SegmentHome,
+  segment: Segment,
+  from: number,
+  to: number,
+) {
+  return {
+    files,
+    file: segment.file,
+    from,
+    to,
+    seed: storeSeed(storeId),
+    ascending: segment.origin === 'appended',
+    batches: 'whole',
+    values: false,
+  } as const
 }

@@ -157,9 +157,16 @@ export class Segments {
     this.#leaveTail(segment)
   }
 
+  /** Adds a segment that can be read, and is to be of the set later; see `adopt`. */
+  expect(segment: Segment): void {
+    this.addSealed(segment)
+    this.retire(segment)
+  }
+
   /** Takes over the set that another process has installed: what is not of the tail any more is sealed. */
   adopt(manifest: Manifest, arrived: readonly Segment[], tail: readonly Segment[]): void {
     this.#installed = manifest
+    for (const segment of [...arrived, ...tail]) this.#retired.delete(segment)
     for (const segment of arrived) this.addSealed(segment)
     const sealed = this.#tail.filter((segment) => segment.id < manifest.tailId)
     for (const segment of sealed) this.#leaveTail(segment)
