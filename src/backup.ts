@@ -4,16 +4,18 @@
  * 1. Note which segments there are and how far the active one reaches, and make all of that durable.
  * 2. Give each segment that does not change a second name in the target; where that cannot be, copy it.
  * 3. Copy the active segment, as far as it was noted.
- * 4. Sync the directory, and write the target's manifest, last: without it the target is no store.
+ * 4. Copy what says that this is a cache's, where it is: it comes before the manifest, as it does in a cache.
+ * 5. Sync the directory, and write the target's manifest, last: without it the target is no store.
  */
 
 import { join } from 'node:path'
 import type { Engine } from './engine.ts'
 import { StoreError } from './errors.ts'
 import type { Manifest } from './format/manifest.ts'
-import { hintName, MANIFEST_NAME, segmentName } from './format/names.ts'
+import { CACHE_MARKER_NAME, hintName, MANIFEST_NAME, segmentName } from './format/names.ts'
 import { discard, errorCode, type Files, readFully, writeFully } from './io/files.ts'
 import { HeldFiles } from './io/held-files.ts'
+import { cacheMarkIn } from './kind.ts'
 import { checkNames, checkObject } from './options.ts'
 import { homeOf, type Segment } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
@@ -105,9 +107,12 @@ interface Moment {
   readonly unchanging: readonly Piece[]
   /** The active segment. */
   readonly last: Piece | undefined
+  /** What says that the directory is a cache's. */
+  readonly cacheMark: Buffer | undefined
 }
 
 function momentOf({ segments, nextSequence }: Engine): Moment {
+  const { files, directory } = segments.home
   // A store that is only read may end in a torn segment, with nothing behind it that counts.
   const tail = segments.tail
     .filter(({ writtenSize }) => writtenSize > 0)
@@ -122,6 +127,7 @@ function momentOf({ segments, nextSequence }: Engine): Moment {
       ...tail,
     ],
     last,
+    cacheMark: cacheMarkIn(files, directory),
   }
 }
 
@@ -150,6 +156,7 @@ class Backup {
       if (!this.#link(segment, size)) await this.#copy(segment, size)
     }
     if (last !== undefined) await this.#copy(last.segment, last.size)
+    if (moment.cacheMark !== undefined) await this.#mark(moment.cacheMark)
     const copy = new Segments(
       homeOf(this.#files, manifest.storeId),
       { ...manifest, nextSequence: moment.nextSequence },
@@ -219,6 +226,20 @@ class Backup {
         this.#tell()
         await nextTurn()
       }
+      await files.syncLater(target)
+    } finally {
+      files.close(target)
+    }
+  }
+
+  /** Says that the copy is a cache's. */
+  async #mark(mark: Buffer): Promise<void> {
+    const files = this.#files
+    const path = join(this.#directory, CACHE_MARKER_NAME)
+    const target = files.open(path, 'create')
+    this.#made.push(path)
+    try {
+      writeFully(files, target, mark, mark.length, 0)
       await files.syncLater(target)
     } finally {
       files.close(target)

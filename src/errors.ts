@@ -14,6 +14,8 @@ export type ErrorCode =
   | 'FIRKIN_NOT_FOUND'
   /** There are files of others in the directory in which a store was to be created. */
   | 'FIRKIN_NOT_EMPTY'
+  /** The directory holds a cache where a store was asked for, or a store where a cache was; nothing there is changed. */
+  | 'FIRKIN_OTHER_KIND'
   /** A write was asked of a store that was opened with `readOnly`. */
   | 'FIRKIN_READ_ONLY'
   /** Bytes on disk do not match their checksum, or contradict each other. */

@@ -1,10 +1,11 @@
 /** From a path to what a store stands on: the directory, its lock, and what recovery makes of its files. */
 
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { CorruptionError, StoreError } from './errors.ts'
-import { holdsStore, namesOfOthers } from './format/names.ts'
-import { accessCode, errorCode, type Files } from './io/files.ts'
+import { CACHE_ORDER_NAME, holdsStore, namesOfOthers } from './format/names.ts'
+import { accessCode, errorCode, type Files, removeIfThere } from './io/files.ts'
 import { HeldFiles } from './io/held-files.ts'
+import { assertNoCache } from './kind.ts'
 import type { ResolvedOptions } from './options.ts'
 import { type Recovered, recover } from './recovery.ts'
 
@@ -20,7 +21,7 @@ export function checkDirectory(directory: string): string {
 /**
  * Makes the directory ready, and holds it: open, and locked where that is wanted.
  *
- * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_IO_FAILED, and as {@link takeLock}
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_OTHER_KIND, FIRKIN_IO_FAILED, and as {@link takeLock}
  */
 export function prepare(
   files: Files,
@@ -28,21 +29,30 @@ export function prepare(
   options: ResolvedOptions<unknown>,
 ): HeldFiles {
   try {
-    if (!options.readOnly) makeReady(files, directory, options)
+    const names = files.list(directory)
+    if (!options.allowCache) assertNoCache(directory, names ?? [])
+    if (!options.readOnly) makeReady(files, directory, names ?? [], options)
   } catch (error) {
-    throw refused(error, `Cannot make the directory ${directory}`)
+    throw refused(
+      error,
+      options.readOnly ? cannotOpen(directory) : `Cannot make the directory ${directory}`,
+    )
   }
   try {
     const writing = options.lock ? 'locked' : 'unlocked'
     return HeldFiles.hold(files, directory, options.readOnly ? 'read' : writing)
   } catch (error) {
     if (errorCode(error) === 'ENOENT') throw notFound(directory)
-    throw refused(error, `Cannot open the directory ${directory}`)
+    throw refused(error, cannotOpen(directory))
   }
 }
 
-function makeReady(files: Files, directory: string, options: ResolvedOptions<unknown>): void {
-  const names = files.list(directory) ?? []
+function makeReady(
+  files: Files,
+  directory: string,
+  names: readonly string[],
+  options: ResolvedOptions<unknown>,
+): void {
   if (holdsStore(names)) return
   // Nothing is left where there is nothing, not even the lock's file.
   if (!options.createIfMissing) throw notFound(directory)
@@ -66,6 +76,10 @@ export function assertFree(directory: string, names: readonly string[]): void {
   )
 }
 
+function cannotOpen(directory: string): string {
+  return `Cannot open the directory ${directory}`
+}
+
 function notFound(directory: string): StoreError {
   return new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
 }
@@ -74,6 +88,11 @@ function notFound(directory: string): StoreError {
 function refused(error: unknown, message: string): unknown {
   if (errorCode(error) === undefined) return error
   return new StoreError(accessCode(error, 'FIRKIN_IO_FAILED'), message, { cause: error })
+}
+
+/** Removes what a cache goes by to number its entries: who else writes there numbers them anew, and adds others. */
+export function forgetOrder(files: HeldFiles, { readOnly }: ResolvedOptions<unknown>): void {
+  if (!readOnly) removeIfThere(files, join(files.directory, CACHE_ORDER_NAME))
 }
 
 /** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */

@@ -122,6 +122,12 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly allowNonEmpty?: boolean
   /**
+   * Whether a cache's directory is opened, too. What is read there are entries as the cache stores them, the value behind
+   * what it keeps of it; what is put there is no entry of the cache's, which may fail when it reads it.
+   * @defaultValue false
+   */
+  readonly allowCache?: boolean
+  /**
    * Opens beside a writer, takes no lock and writes nothing.
    * @defaultValue false
    */
@@ -250,6 +256,7 @@ export interface MergePolicy {
 export interface ResolvedOptions<V> {
   readonly createIfMissing: boolean
   readonly allowNonEmpty: boolean
+  readonly allowCache: boolean
   readonly readOnly: boolean
   /** 0 where the store does not follow its writer by itself. */
   readonly followMs: number
@@ -281,6 +288,7 @@ const NEVER = Number.POSITIVE_INFINITY
 const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge'>> = {
   createIfMissing: true,
   allowNonEmpty: false,
+  allowCache: false,
   readOnly: false,
   follow: false,
   keyEncoding: 'utf8',
@@ -331,6 +339,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
   for (const name of [
     'createIfMissing',
     'allowNonEmpty',
+    'allowCache',
     'readOnly',
     'lock',
     'mapping',
@@ -364,6 +373,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
   return Object.freeze({
     createIfMissing: options.createIfMissing,
     allowNonEmpty: options.allowNonEmpty,
+    allowCache: options.allowCache,
     readOnly: options.readOnly,
     followMs: options.follow === true ? DEFAULT_FOLLOW_MS : Number(options.follow),
     keyEncoding: options.keyEncoding,

@@ -43,6 +43,7 @@ import type { HeldFiles } from './io/held-files.ts'
 import { allocateBuffer } from './io/memory.ts'
 import { createKeydir } from './keydir/create.ts'
 import type { Keydir, KeydirKind } from './keydir/keydir.ts'
+import { assertNoCache } from './kind.ts'
 import { readManifest } from './manifest-file.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Replay } from './replay.ts'
@@ -97,6 +98,7 @@ export interface Recovered {
 export type RecoveryOptions = Pick<
   ResolvedOptions<unknown>,
   | 'createIfMissing'
+  | 'allowCache'
   | 'readOnly'
   | 'recovery'
   | 'keydir'
@@ -110,7 +112,7 @@ export type RecoveryOptions = Pick<
  * Brings a directory's segments and keydir back; the directory exists, and is locked unless `readOnly`.
  *
  * @throws {@link CorruptionError} for damage that is not a torn tail
- * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_OTHER_KIND
  */
 export async function recover(files: HeldFiles, options: RecoveryOptions): Promise<Recovered> {
   const lost = options.recovery === 'salvage' ? await salvage(files, options) : undefined
@@ -134,6 +136,8 @@ async function recoverFrom(
 ): Promise<Recovered> {
   const { directory } = files
   const names = files.list(directory) ?? []
+  // What is looked at anew may have been replaced, by a cache's directory as well.
+  if (!options.allowCache) assertNoCache(directory, names)
   const manifest = readManifest(files, directory)
   if (manifest === undefined) return createStore(files, names, options)
 

@@ -34,7 +34,7 @@ import {
 import type { MergePlan } from './merge/plan.ts'
 import type { Pressure } from './merge/pressure.ts'
 import { type Labour, threadLabour } from './merge/thread.ts'
-import { asStoreError, checkDirectory, prepare, recoverSteadily } from './opening.ts'
+import { asStoreError, checkDirectory, forgetOrder, prepare, recoverSteadily } from './opening.ts'
 import {
   type KeyEncoding,
   type ResolvedOptions,
@@ -118,7 +118,7 @@ export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
  *
  * @throws TypeError, RangeError for wrong options
  * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_VERSION,
- * FIRKIN_NOT_PERMITTED, FIRKIN_READ_ONLY_FILE_SYSTEM,
+ * FIRKIN_OTHER_KIND, FIRKIN_NOT_PERMITTED, FIRKIN_READ_ONLY_FILE_SYSTEM,
  * FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED, FIRKIN_IO_FAILED
  * @throws {@link CorruptionError} for damage that is no torn tail
  */
@@ -253,6 +253,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const held = prepare(environment.files, path, options)
     let recovered: Recovered | undefined
     try {
+      if (options.allowCache && environment.adopt === undefined) forgetOrder(held, options)
       recovered = await recoverSteadily(held, options)
       return new Store<V, E>(path, options, recovered, held, environment)
     } catch (error) {

@@ -28,6 +28,7 @@ import { buildHint } from '../src/segment/hint-file.ts'
 import { open } from '../src/store.ts'
 import { type Finding, type VerifyReport, verifyDirectory } from '../src/verify.ts'
 import { describeFailure, Interrupted } from './failure.ts'
+import { assertWritable } from './store.ts'
 
 /** What a repair found and did. */
 export interface RepairReport {
@@ -89,10 +90,12 @@ export async function explainRepair(directory: string, watch: RepairWatch): Prom
 /**
  * Repairs the store in a directory.
  *
- * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_WRITE_FAILED
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_WRITE_FAILED, and FIRKIN_OTHER_KIND
+ * for a cache's: what is sound of it may be what something that is lost had replaced
  */
 export async function repairStore(directory: string, watch: RepairWatch): Promise<RepairReport> {
   assertRepairable(directory)
+  assertWritable(directory)
   const held = HeldFiles.hold(systemFiles, directory, 'locked')
   try {
     return await new Restoration(held, directory, watch).run()
@@ -104,7 +107,7 @@ export async function repairStore(directory: string, watch: RepairWatch): Promis
 /**
  * Copies the files of a store, whatever state they are in, into a directory that is empty or does not exist.
  *
- * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_LOCKED, FIRKIN_NOT_FOUND
+ * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_OTHER_KIND
  */
 export async function copyDamaged(
   directory: string,
@@ -112,6 +115,7 @@ export async function copyDamaged(
   interrupt: AbortSignal,
 ): Promise<void> {
   assertRepairable(directory)
+  assertWritable(directory)
   if (!isFree(systemFiles.list(target) ?? [])) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
   }

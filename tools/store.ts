@@ -6,6 +6,7 @@ import type { Manifest } from '../src/format/manifest.ts'
 import { MANIFEST_NAME, parseName } from '../src/format/names.ts'
 import { systemFiles } from '../src/io/files.ts'
 import type { KeydirKind } from '../src/keydir/keydir.ts'
+import { isCache, readCacheMark } from '../src/kind.ts'
 import { readManifest } from '../src/manifest-file.ts'
 import { open, type Store } from '../src/store.ts'
 import { describeFailure } from './failure.ts'
@@ -56,8 +57,14 @@ function tryManifest(directory: string): Manifest | undefined {
 export async function openToRead(directory: string, output?: Output): Promise<ByteStore> {
   // With the kind that was used last its checkpoint fits.
   const { keydirKind: keydir } = requireManifest(directory)
+  if (readCacheMark(systemFiles, resolve(directory)) !== undefined) {
+    output?.note(
+      `${directory} is a cache's: values are shown as they are stored, behind its own bytes`,
+    )
+  }
   const store = await open<Buffer, 'buffer'>(directory, {
     readOnly: true,
+    allowCache: true,
     keyEncoding: 'buffer',
     keydir,
     // What is mapped would count as memory; each value is read once anyway.
@@ -76,12 +83,17 @@ export interface WriteOptions {
   readonly durable?: boolean
 }
 
-/** Opens a store to write, and says what recovery did. Merging is left to the command of that name. */
+/**
+ * Opens a store to write, and says what recovery did. Merging is left to the command of that name.
+ *
+ * @throws {@link StoreError} as {@link open}, and FIRKIN_OTHER_KIND for a cache's directory
+ */
 export async function openToWrite(
   directory: string,
   output: Output,
   { create, offersCreate = false, durable = false }: WriteOptions,
 ): Promise<ByteStore> {
+  assertWritable(directory)
   const isNew = create && isVacant(directory)
   const keydir = isNew ? {} : { keydir: keydirOf(directory, offersCreate) }
   const store = await open<Buffer, 'buffer'>(directory, {
@@ -96,6 +108,16 @@ export async function openToWrite(
     output.note(`${file}: cut ${output.size(bytes)} that a crash had left unfinished`)
   }
   return store
+}
+
+/** @throws {@link StoreError} FIRKIN_OTHER_KIND for a cache's directory: what is put there is no entry of the cache's */
+export function assertWritable(directory: string): void {
+  const path = resolve(directory)
+  if (!isCache(systemFiles.list(path) ?? [])) return
+  throw new StoreError(
+    'FIRKIN_OTHER_KIND',
+    `${path} holds a cache, which only its program changes; one that is damaged is emptied when it is opened`,
+  )
 }
 
 /** The kind of keydir that the store was used with last. @throws {@link StoreError} FIRKIN_NOT_FOUND */

@@ -11,6 +11,7 @@ import { CHECKPOINT_NAME, hintName, segmentName } from '../src/format/names.ts'
 import { PUT, type RecordFields } from '../src/format/record.ts'
 import { systemFiles } from '../src/io/files.ts'
 import { lockHolder } from '../src/io/lock.ts'
+import { readCacheMark } from '../src/kind.ts'
 import type { LeftOutSegment } from '../src/merge/call.ts'
 import { readHintFile } from '../src/segment/hint-file.ts'
 import { scanSegment } from '../src/segment/scan.ts'
@@ -46,6 +47,9 @@ export interface SegmentSurvey {
 /** What is known of a store. */
 export interface StoreSurvey {
   readonly directory: string
+  readonly kind: 'store' | 'cache'
+  /** How a cache's values are stored: an encoding's name, or a codec's; of a store only its program knows that. */
+  readonly valueEncoding: string | undefined
   readonly format: number
   readonly storeId: string
   readonly keydir: string
@@ -112,8 +116,11 @@ function survey(
   const segments =
     sound === undefined ? listedAlone(path, manifest) : surveyAll(path, manifest, sound, seen)
   const { storeId, keydirKind, closed } = manifest
+  const mark = readCacheMark(systemFiles, path)
   return {
     directory: path,
+    kind: mark === undefined ? 'store' : 'cache',
+    valueEncoding: mark?.name ?? mark?.valueEncoding,
     format: FORMAT_VERSION,
     storeId: Buffer.from(storeId).toString('hex'),
     keydir: keydirKind,

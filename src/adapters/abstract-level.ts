@@ -711,6 +711,7 @@ const LEVEL_CODES: Readonly<Record<string, string | undefined>> = {
   FIRKIN_READ_ONLY: 'LEVEL_READONLY',
   FIRKIN_NOT_FOUND: undefined,
   FIRKIN_EXISTS: undefined,
+  FIRKIN_OTHER_KIND: undefined,
   FIRKIN_VERSION: undefined,
 }
 

@@ -72,7 +72,7 @@ const LOAD_OPTION_NAMES = [...ENTRY_OPTION_NAMES, 'errorTtlMs', 'signal'] as con
  * by the event `error`, in the turn after this has resolved; with `strict` this rejects.
  *
  * @throws TypeError, RangeError for wrong options
- * @throws {@link StoreError} with `strict`: FIRKIN_CORRUPT, FIRKIN_LOCKED, FIRKIN_EXISTS, FIRKIN_NOT_EMPTY,
+ * @throws {@link StoreError} with `strict`: FIRKIN_CORRUPT, FIRKIN_LOCKED, FIRKIN_OTHER_KIND, FIRKIN_NOT_EMPTY,
  * FIRKIN_VERSION, FIRKIN_IO_FAILED
  */
 export async function openCache<V = Buffer>(
@@ -729,7 +729,7 @@ const IN_THE_WAY: ReadonlySet<ErrorCode> = new Set([
   'FIRKIN_LOCK_UNAVAILABLE',
   'FIRKIN_NOT_PERMITTED',
   'FIRKIN_READ_ONLY_FILE_SYSTEM',
-  'FIRKIN_EXISTS',
+  'FIRKIN_OTHER_KIND',
   'FIRKIN_NOT_EMPTY',
   'FIRKIN_MOVED',
 ])

@@ -9,16 +9,14 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import type { EventLoop } from '../event-loop.ts'
-import { CACHE_MARKER_NAME, holdsStore, parseName } from '../format/names.ts'
+import { CACHE_MARKER_NAME, CACHE_ORDER_NAME, holdsStore, parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
+import { MAX_CACHE_MARK_SIZE } from '../kind.ts'
 import { type Labour, threadLabour } from '../merge/thread.ts'
 import { assertFree } from '../opening.ts'
 import type { ValueEncoding } from '../options.ts'
 import type { ResolvedCacheOptions } from './options.ts'
-
-/** The file that keeps the order of the entries. */
-export const ORDER_NAME = 'CACHE-ORDER'
 
 /** What a cache stands on; tests put others in its place. */
 export interface CacheEnvironment {
@@ -39,8 +37,6 @@ export const systemEnvironment: CacheEnvironment = {
 }
 
 const VERSION = 1
-/** No marker is larger. */
-const MAX_MARKER_SIZE = 1024
 
 /** A cache survives its process, not the power: nothing is ever synced. */
 export function neverSynced(files: Files): Files {
@@ -80,7 +76,7 @@ export function neverSynced(files: Files): Files {
 /**
  * Makes a directory a cache's, where it is none yet and no store is in it.
  *
- * @throws {@link StoreError} FIRKIN_EXISTS where a store is there that is no cache's; FIRKIN_NOT_EMPTY where files of
+ * @throws {@link StoreError} FIRKIN_OTHER_KIND where a store is there that is no cache's; FIRKIN_NOT_EMPTY where files of
  * others are, unless that is allowed; FIRKIN_VERSION where the cache
  * was written by another version, or with another `valueEncoding`
  */
@@ -95,19 +91,19 @@ export function claimDirectory(
   const names = files.list(directory)
   const path = join(directory, CACHE_MARKER_NAME)
   const expected = `${JSON.stringify({ cache: VERSION, ...markOf(valueEncoding) })}\n`
-  const found = readWhole(files, path, MAX_MARKER_SIZE)?.toString()
+  const found = readWhole(files, path, MAX_CACHE_MARK_SIZE)?.toString()
   if (found === expected) return
   if (found !== undefined) {
     throw new StoreError('FIRKIN_VERSION', `The cache in ${directory} is of another kind: ${found}`)
   }
   if (holdsStore(names ?? [])) {
-    throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
+    throw isStore(directory)
   }
   if (names === undefined) files.makeDirectory(directory)
   else if (!allowNonEmpty) {
     assertFree(
       directory,
-      names.filter((name) => name !== ORDER_NAME),
+      names.filter((name) => name !== CACHE_ORDER_NAME),
     )
   }
   const file = files.open(path, 'create')
@@ -116,6 +112,13 @@ export function claimDirectory(
   } finally {
     files.close(file)
   }
+}
+
+function isStore(directory: string): StoreError {
+  return new StoreError(
+    'FIRKIN_OTHER_KIND',
+    `${directory} holds a store, and no cache; it is not touched`,
+  )
 }
 
 /** What the marker says of an encoding: two that may read each other's values have the same. */
@@ -133,13 +136,13 @@ function markOf(encoding: ValueEncoding<never> | ValueEncoding<unknown>): object
 /**
  * Removes all that a cache keeps in its directory, the marker last.
  *
- * @throws {@link StoreError} FIRKIN_LOCKED where another process has it open; FIRKIN_EXISTS where it is no cache's
+ * @throws {@link StoreError} FIRKIN_LOCKED where another process has it open; FIRKIN_OTHER_KIND where it is no cache's
  */
 export function emptyDirectory({ files, lock }: CacheEnvironment, directory: string): void {
   const names = files.list(directory) ?? []
   if (!names.includes(CACHE_MARKER_NAME)) {
     if (!holdsStore(names)) return
-    throw new StoreError('FIRKIN_EXISTS', `The store in ${directory} is not a cache's`)
+    throw isStore(directory)
   }
   const held = HeldFiles.hold(files, directory, lock ? 'locked' : 'unlocked')
   try {
@@ -147,7 +150,7 @@ export function emptyDirectory({ files, lock }: CacheEnvironment, directory: str
       const { type } = parseName(name)
       if (type !== 'foreign' && type !== 'lock') removeIfThere(held, join(held.directory, name))
     }
-    removeIfThere(held, join(held.directory, ORDER_NAME))
+    removeIfThere(held, join(held.directory, CACHE_ORDER_NAME))
     removeIfThere(held, join(held.directory, CACHE_MARKER_NAME))
   } finally {
     held.release()

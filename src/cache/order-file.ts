@@ -15,6 +15,7 @@ import { endianness } from 'node:os'
 import { join } from 'node:path'
 import type { Engine } from '../engine.ts'
 import { checksum } from '../format/checksum.ts'
+import { CACHE_ORDER_NAME } from '../format/names.ts'
 import {
   errorCode,
   type FileDescriptor,
@@ -25,7 +26,6 @@ import {
 import type { RecoveryReport } from '../recovery.ts'
 import type { SegmentHome } from '../segment/segment.ts'
 import { fileChecksum } from '../vouched.ts'
-import { ORDER_NAME } from './home.ts'
 import { type CachePolicy, Order, type OrderMeta } from './order.ts'
 import { type PageSource, QUEUE_PAGE_SIZE } from './queue.ts'
 
@@ -70,7 +70,7 @@ export function writeOrder(engine: Engine, { order, tagCount, tagBytes }: KnownO
   const prefix = Buffer.alloc(PREFIX_SIZE)
   prefix.writeUInt32LE(json.length, 0)
   prefix.writeUInt32LE(checksumOf(json), 4)
-  const path = join(directory, ORDER_NAME)
+  const path = join(directory, CACHE_ORDER_NAME)
   const file = files.open(path, 'create')
   try {
     let position = 0
@@ -99,7 +99,7 @@ export function readOrder(
 
 /** Removes the file; what was not read of it is lost. */
 export function removeOrder({ files, directory }: SegmentHome): void {
-  removeIfThere(files, join(directory, ORDER_NAME))
+  removeIfThere(files, join(directory, CACHE_ORDER_NAME))
 }
 
 function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined {
@@ -107,7 +107,7 @@ function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined 
   const { files, directory } = segments.home
   let file: FileDescriptor
   try {
-    file = files.open(join(directory, ORDER_NAME), 'read')
+    file = files.open(join(directory, CACHE_ORDER_NAME), 'read')
   } catch (error) {
     if (errorCode(error) === undefined) throw error
     return undefined

@@ -154,7 +154,7 @@ export class Shelf {
    * Opens the cache in a directory, and creates it where there is none; within its limits, whatever is there.
    *
    * @param nowMs the moment by the clock
-   * @throws {@link StoreError} as {@link open}, and FIRKIN_EXISTS for the directory of a store that is no cache's
+   * @throws {@link StoreError} as {@link open}, and FIRKIN_OTHER_KIND for the directory of a store that is no cache's
    */
   static async open(
     directory: string,
@@ -177,6 +177,7 @@ export class Shelf {
         lock,
         // That is asked of the directory above, which knows the cache's own files.
         allowNonEmpty: true,
+        allowCache: true,
         mapping: options.mapping,
         merge: { automatic: false },
       },

@@ -13,8 +13,14 @@ export const LOCK_NAME = 'LOCK'
 /** The file that keeps room on the disk. */
 export const RESERVE_NAME = 'RESERVE'
 
-/** The file that says that a store is a cache's. */
+/*
+ * What a cache keeps beside the files of its store; to the store they are files of others.
+ */
+
+/** The file that says that a directory is a cache's, and how its values are stored. */
 export const CACHE_MARKER_NAME = 'CACHE'
+/** The file that keeps the order of a cache's entries. */
+export const CACHE_ORDER_NAME = 'CACHE-ORDER'
 
 /** The directory that some file systems have at their root. */
 const LOST_AND_FOUND = 'lost+found'

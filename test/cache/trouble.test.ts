@@ -133,7 +133,7 @@ describe('a cache whose directory is in trouble', () => {
       cache.clear()
       await cache.close()
 
-      expect(errors[0]).toMatchObject({ code: 'FIRKIN_EXISTS' })
+      expect(errors[0]).toMatchObject({ code: 'FIRKIN_OTHER_KIND' })
       await using again = await open(directory, { valueEncoding: 'utf8' })
       expect([...again.entries()]).toEqual([['precious', 'data']])
     })

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { openCache } from '../../src/cache/cache.ts'
 import { DAMAGES, flip, kindsOf } from './damage.ts'
 import { Fixtures, fillTiny, openBytes } from './fixture.ts'
 import { linesOf, run } from './run.ts'
@@ -113,6 +114,8 @@ describe('what --json prints', () => {
     const inUse = await fixtures.path()
     await using writer = await openBytes(inUse)
     await fillTiny(writer)
+    const cached = await fixtures.path()
+    await (await openCache(cached, { maxBytes: 2 ** 20 })).close()
     const backup = await fixtures.path()
 
     for (const command of ['get', 'scan', 'export']) {
@@ -130,6 +133,7 @@ describe('what --json prints', () => {
     await see('inspect', closed)
     await see('inspect', inUse)
     await see('inspect', unreadable)
+    await see('inspect', cached)
     await see('merge', large, '--all', '--dry-run')
     await see('merge', unreadable, '--all', '--dry-run')
     await see('import', changed)

@@ -42,7 +42,10 @@ async function print(output: Output, survey: StoreSurvey): Promise<void> {
   const size = (bytes: number | undefined): string =>
     bytes === undefined ? '?' : output.size(bytes)
   await output.list([
-    ['store', showText(survey.directory)],
+    [survey.kind, showText(survey.directory)],
+    ...(survey.valueEncoding === undefined
+      ? []
+      : [['values', showText(survey.valueEncoding)] satisfies [string, string]]),
     ['id', survey.storeId],
     ['format', `version ${survey.format}`],
     ['state', state(output, survey)],
