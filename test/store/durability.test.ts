@@ -209,6 +209,51 @@ describe('sync with bounds', () => {
   })
 })
 
+describe('what is written while a sync is under way', () => {
+  /** A store whose sync in the background has begun and is not over. */
+  async function openSyncing(sync: TextOptions['sync']) {
+    const opened = await openSettled({ sync })
+    opened.store.putSync('before', 'x'.repeat(200))
+    const syncing = opened.store.sync()
+    await Promise.resolve()
+    expect(opened.callsSince(SYNCS)).toEqual(['sync'])
+    return { ...opened, syncing }
+  }
+
+  it('is synced in its own time', async () => {
+    const { files, store, callsSince, syncing } = await openSyncing({ everyMs: 200 })
+
+    store.putSync('meanwhile', '')
+    await syncing
+    const endsAt = performance.now() + 4000
+    await until(() => callsSince(SYNCS).length > 1 || performance.now() > endsAt)
+    await idle(store)
+
+    expect(callsSince(SYNCS)).toEqual(['sync', 'sync'])
+    expect(await survives(files, 'meanwhile')).toBe(true)
+    await store.close()
+  })
+
+  it('counts for the next one', async () => {
+    const writes = await openSyncing({ everyWrites: 3 })
+    writes.store.putSync('meanwhile', '')
+    await writes.syncing
+    writes.store.putSync('a', '')
+    expect(writes.callsSince(SYNCS)).toEqual(['sync'])
+    writes.store.putSync('b', '')
+    expect(writes.callsSince(SYNCS)).toEqual(['sync', 'sync'])
+    await writes.store.close()
+
+    const bytes = await openSyncing({ everyBytes: 1000 })
+    bytes.store.putSync('meanwhile', 'x'.repeat(500))
+    await bytes.syncing
+    expect(bytes.callsSince(SYNCS)).toEqual(['sync'])
+    bytes.store.putSync('a', 'x'.repeat(500))
+    expect(bytes.callsSince(SYNCS)).toEqual(['sync', 'sync'])
+    await bytes.store.close()
+  })
+})
+
 describe('store.sync', () => {
   it('resolves once all that was written before is durable', async () => {
     const { files, store, callsSince } = await openSettled({ sync: 'never' })
