@@ -10,8 +10,10 @@ import { timers } from './time.ts'
 
 interface Chore {
   readonly intervalMs: number
-  readonly work: () => void
+  readonly work: () => number
   readonly timer: NodeJS.Timeout
+  /** Fires where it is due before the interval is over. */
+  soon: NodeJS.Timeout | undefined
   dueAtMs: number
 }
 
@@ -19,7 +21,7 @@ interface Chore {
 export class Chores {
   readonly #loop: EventLoop
   readonly #onError: (error: unknown) => void
-  readonly #chores: Chore[] = []
+  #chores: Chore[] = []
   #isAtWork = false
 
   /** @param onError told what a chore throws: neither a timer nor a writer wants to hear of it */
@@ -30,9 +32,18 @@ export class Chores {
 
   /** Does `work` every so many milliseconds. */
   every(intervalMs: number, work: () => void): void {
+    this.atLeastEvery(intervalMs, () => {
+      work()
+      return intervalMs
+    })
+  }
+
+  /** Does `work` every so many milliseconds, and sooner where it answers fewer. */
+  atLeastEvery(intervalMs: number, work: () => number): void {
     const timer = timers.setInterval(() => this.#do(chore), intervalMs)
     timer.unref()
-    const chore: Chore = { intervalMs, work, timer, dueAtMs: this.#loop.nowMs() + intervalMs }
+    const dueAtMs = this.#loop.nowMs() + intervalMs
+    const chore: Chore = { intervalMs, work, timer, soon: undefined, dueAtMs }
     this.#chores.push(chore)
   }
 
@@ -48,17 +59,27 @@ export class Chores {
 
   /** Does nothing any more. */
   stop(): void {
-    for (const { timer } of this.#chores.splice(0)) timers.clearInterval(timer)
+    for (const { timer, soon } of this.#chores) {
+      timers.clearInterval(timer)
+      timers.clearTimeout(soon)
+    }
+    this.#chores = []
   }
 
   #do(chore: Chore): void {
+    let { intervalMs: delayMs } = chore
     this.#isAtWork = true
     try {
-      chore.work()
+      delayMs = chore.work()
     } catch (error) {
       this.#onError(error)
     }
     this.#isAtWork = false
-    chore.dueAtMs = this.#loop.nowMs() + chore.intervalMs
+    chore.dueAtMs = this.#loop.nowMs() + delayMs
+    timers.clearTimeout(chore.soon)
+    chore.soon = undefined
+    if (delayMs >= chore.intervalMs || !this.#chores.includes(chore)) return
+    chore.soon = timers.setTimeout(() => this.#do(chore), Math.max(delayMs, 1))
+    chore.soon.unref()
   }
 }

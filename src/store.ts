@@ -217,7 +217,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     } else if (adopt !== undefined) {
       this.#adopter = adopt(this.#engine)
     } else {
-      this.#sweeper = new Sweeper(this.#engine, this.#chores, options.expiryIntervalMs)
+      this.#sweeper = new Sweeper(this.#engine, this.#chores, loop, options.expiryIntervalMs)
       const sealer = new Sealer(recovered.segments, labour, {
         sealed: () => this.#considerMerging(),
         failed: (message, cause) => this.#tell(asStoreError(cause, message)),

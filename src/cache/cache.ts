@@ -40,7 +40,7 @@ import {
   type ResolvedCacheOptions,
   resolveCacheOptions,
 } from './options.ts'
-import { type Departure, Shelf } from './shelf.ts'
+import { type Departure, Shelf, TIDY_INTERVAL_MS } from './shelf.ts'
 import { type CacheStats, Counts } from './stats.ts'
 import { encodeTag } from './tags.ts'
 
@@ -57,8 +57,6 @@ export interface MemoizeOptions<A extends unknown[]> extends LoadOptions {
   readonly key: (...args: A) => string
 }
 
-/** How often expired entries are looked for, in milliseconds. */
-const TIDY_INTERVAL_MS = 1000
 /** How long it takes until a directory that could not be opened is tried again. */
 const RETRY_MS = 10_000
 
@@ -123,6 +121,7 @@ export class PersistentCache<V> {
     this.#announcements = new Announcements(directory)
     const loop = environment.loop ?? systemLoop
     this.#chores = new Chores(loop, (error) => this.#announcements.error(error))
+    this.#chores.atLeastEvery(TIDY_INTERVAL_MS, () => this.#sweep())
     this.#chores.every(TIDY_INTERVAL_MS, () => this.#tidy())
   }
 
@@ -628,12 +627,24 @@ export class PersistentCache<V> {
     }
   }
 
+  #sweep(): number {
+    if (this.#shelf === undefined) return TIDY_INTERVAL_MS
+    const nowMs = this.#unasked(() => this.#now())
+    const shelf = this.#shelf
+    if (nowMs === undefined || shelf === undefined) return TIDY_INTERVAL_MS
+    shelf.nowMs = nowMs
+    try {
+      return shelf.sweep()
+    } catch (error) {
+      this.#fail(shelf, error)
+      return TIDY_INTERVAL_MS
+    }
+  }
+
+  /** Comes after a sweep, at the same moment. */
   #tidy(): void {
-    if (this.#shelf !== undefined) {
-      const nowMs = this.#unasked(() => this.#now())
-      const shelf = this.#shelf
-      if (nowMs === undefined || shelf === undefined) return
-      shelf.nowMs = nowMs
+    const shelf = this.#shelf
+    if (shelf !== undefined) {
       try {
         shelf.tidy()
       } catch (error) {

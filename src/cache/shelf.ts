@@ -21,14 +21,14 @@
 import { removeCheckpoint } from '../checkpoint.ts'
 import type { ReadBytes } from '../encoding.ts'
 import type { Engine } from '../engine.ts'
-import { systemLoop } from '../event-loop.ts'
+import { type EventLoop, systemLoop } from '../event-loop.ts'
+import { Sweep } from '../expiry.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import type { Group } from '../group.ts'
 import { type Entry, type KnownKeydir, NO_ENTRY } from '../keydir/keydir.ts'
 import type { Labour } from '../merge/thread.ts'
 import { RankSort } from '../rank-sort.ts'
 import { Store } from '../store.ts'
-import { monotonicMs } from '../time.ts'
 import { Cleaner } from './cleaner.ts'
 import { EntryHead } from './entry.ts'
 import { Hints } from './hints.ts'
@@ -52,10 +52,10 @@ export interface ShelfListener {
   hindered(error: unknown): void
 }
 
-/** How many entries are looked at in one step of a sweep. */
-const SWEEP_ENTRIES = 1024
-/** How long one sweep may take, in milliseconds. */
-const SWEEP_MS = 4
+/** How many entries are looked at in one step. */
+const WALK_ENTRIES = 1024
+/** How often a shelf is to be swept and tidied at least, in milliseconds. */
+export const TIDY_INTERVAL_MS = 1000
 /** How many bytes are cleaned at once when nobody writes. */
 const TIDY_BYTES = 1024 * 1024
 
@@ -85,6 +85,7 @@ export class Shelf {
   readonly #engine: Engine
   readonly #options: ResolvedCacheOptions<unknown>
   readonly #listener: ShelfListener
+  readonly #sweep: Sweep
   readonly #order: Order
   /** The keydir whose entries the order names. */
   #ordered: KnownKeydir
@@ -99,7 +100,6 @@ export class Shelf {
   /** The bytes of the tags' records. */
   #tagBytes = 0
   #group: Group | undefined
-  #sweepPlace = 0
   #isStalled = false
 
   private constructor(
@@ -108,6 +108,7 @@ export class Shelf {
     options: ResolvedCacheOptions<unknown>,
     listener: ShelfListener,
     labour: Labour,
+    loop: EventLoop,
     moment: Moment,
   ) {
     this.#moment = moment
@@ -116,6 +117,9 @@ export class Shelf {
     this.#ordered = engine.keydir
     this.#options = options
     this.#listener = listener
+    this.#sweep = new Sweep(engine, loop, TIDY_INTERVAL_MS, (entry) =>
+      this.#giveUp(entry, 'expired'),
+    )
     const { recovery } = store.stats()
     const known = readOrder(engine, recovery, options.policy)
     this.#order = known?.order ?? new Order(options.policy)
@@ -198,7 +202,7 @@ export class Shelf {
     const [engine] = taken
     if (engine === undefined) throw new Error('The store has kept its engine')
     try {
-      shelf = new Shelf(store, engine, options, listener, labour, moment)
+      shelf = new Shelf(store, engine, options, listener, labour, loop, moment)
       shelf.#giveUpWhile((count) => count > options.maxEntries)
       shelf.#room.force(0)
       return shelf
@@ -402,19 +406,13 @@ export class Shelf {
     this.#room.force(0)
   }
 
-  /** Forgets what has expired, and gives back the room of what is dead; a bounded piece of it. */
+  /** Forgets some of what has expired; see `Sweep.slice`. */
+  sweep(): number {
+    return this.#sweep.slice(this.#moment.nowMs)
+  }
+
+  /** Gives back the room of what is dead; a bounded piece of it. */
   tidy(): void {
-    const engine = this.#engine
-    const endsAt = monotonicMs() + SWEEP_MS
-    const { nowMs } = this.#moment
-    while (engine.keydir.entries.expiringCount > 0 && monotonicMs() < endsAt) {
-      const next = engine.walk(this.#sweepPlace, SWEEP_ENTRIES, (entry) => {
-        const expiresAtMs = engine.keydir.entries.expiresAtOf(entry)
-        if (expiresAtMs !== 0 && expiresAtMs <= nowMs) this.#giveUp(entry, 'expired')
-      })
-      this.#sweepPlace = Math.max(next, 0)
-      if (next === -1) break
-    }
     this.#room.tidy(TIDY_BYTES)
     this.#room.giveHints()
   }
@@ -535,7 +533,7 @@ export class Shelf {
         sort.begin(engine.keydir.size)
       }
       const { entries } = engine.keydir
-      place = engine.walk(place, SWEEP_ENTRIES, (entry) => {
+      place = engine.walk(place, WALK_ENTRIES, (entry) => {
         const expiresAtMs = entries.expiresAtOf(entry)
         if (expiresAtMs !== 0 && expiresAtMs <= nowMs) {
           engine.expire(entry)

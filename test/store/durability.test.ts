@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import type { SyncOption } from '../../src/index.ts'
 import { type CallKind, FaultyFiles } from '../support/faulty-files.ts'
 import {
   DISK,
@@ -211,7 +212,7 @@ describe('sync with bounds', () => {
 
 describe('what is written while a sync is under way', () => {
   /** A store whose sync in the background has begun and is not over. */
-  async function openSyncing(sync: TextOptions['sync']) {
+  async function openSyncing(sync: SyncOption) {
     const opened = await openSettled({ sync })
     opened.store.putSync('before', 'x'.repeat(200))
     const syncing = opened.store.sync()
