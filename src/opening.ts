@@ -23,11 +23,7 @@ export function checkDirectory(directory: string): string {
  *
  * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_OTHER_KIND, FIRKIN_IO_FAILED, and as {@link takeLock}
  */
-export function prepare(
-  files: Files,
-  directory: string,
-  options: ResolvedOptions<unknown>,
-): HeldFiles {
+function prepare(files: Files, directory: string, options: ResolvedOptions<unknown>): HeldFiles {
   try {
     const names = files.list(directory)
     if (!options.allowCache) assertNoCache(directory, names ?? [])
@@ -91,12 +87,34 @@ function refused(error: unknown, message: string): unknown {
 }
 
 /** Removes what a cache goes by to number its entries: who else writes there numbers them anew, and adds others. */
-export function forgetOrder(files: HeldFiles, { readOnly }: ResolvedOptions<unknown>): void {
+function forgetOrder(files: HeldFiles, { readOnly }: ResolvedOptions<unknown>): void {
   if (!readOnly) removeIfThere(files, join(files.directory, CACHE_ORDER_NAME))
 }
 
+/**
+ * Takes a directory and recovers what is in it; where that fails it is given up again.
+ *
+ * @param isAdopted whether a cache opens it
+ * @throws {@link StoreError} as `open`
+ */
+export async function holdAndRecover(
+  files: Files,
+  directory: string,
+  options: ResolvedOptions<unknown>,
+  isAdopted: boolean,
+): Promise<{ held: HeldFiles; recovered: Recovered }> {
+  const held = prepare(files, directory, options)
+  try {
+    if (options.allowCache && !isAdopted) forgetOrder(held, options)
+    return { held, recovered: await recoverSteadily(held, options) }
+  } catch (error) {
+    held.release()
+    throw asStoreError(error, `Cannot open the store in ${directory}`)
+  }
+}
+
 /** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */
-export async function recoverSteadily(
+async function recoverSteadily(
   files: HeldFiles,
   options: ResolvedOptions<unknown>,
 ): Promise<Recovered> {

@@ -34,7 +34,7 @@ import {
 import type { MergePlan } from './merge/plan.ts'
 import type { Pressure } from './merge/pressure.ts'
 import { type Labour, threadLabour } from './merge/thread.ts'
-import { asStoreError, checkDirectory, forgetOrder, prepare, recoverSteadily } from './opening.ts'
+import { asStoreError, checkDirectory, holdAndRecover } from './opening.ts'
 import {
   type KeyEncoding,
   type ResolvedOptions,
@@ -50,7 +50,7 @@ import { Reserve } from './reserve.ts'
 import { Sealer } from './sealer.ts'
 import { Snapshot } from './snapshot.ts'
 import { type StoreStats, segmentStats } from './stats.ts'
-import { afterThis, timers } from './time.ts'
+import { afterThis, inLaterTurn, timers } from './time.ts'
 import { type VerifyReport, verifyDirectory } from './verify.ts'
 import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
 
@@ -250,14 +250,13 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   ): Promise<Store<V, E>> {
     const path = checkDirectory(directory)
     const options = resolveOptions(input)
-    const held = prepare(environment.files, path, options)
-    let recovered: Recovered | undefined
+    const { held, recovered } = await inLaterTurn(
+      holdAndRecover(environment.files, path, options, environment.adopt !== undefined),
+    )
     try {
-      if (options.allowCache && environment.adopt === undefined) forgetOrder(held, options)
-      recovered = await recoverSteadily(held, options)
       return new Store<V, E>(path, options, recovered, held, environment)
     } catch (error) {
-      recovered?.segments.close()
+      recovered.segments.close()
       held.release()
       throw asStoreError(error, `Cannot open the store in ${path}`)
     }
@@ -439,7 +438,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   async merge(options?: MergeCallOptions): Promise<MergeReport> {
     this.#assertOpen()
     if (this.#merger === undefined) throw readOnlyError()
-    return await this.#merger.merge(options)
+    return await inLaterTurn(this.#merger.merge(options))
   }
 
   /** Resolves once all that was written before survives a power loss. */
@@ -510,7 +509,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   async backup(directory: string, options: BackupOptions = {}): Promise<BackupReport> {
     this.#assertOpen()
     const { signal } = this.#ending
-    return await this.#reading(backUp(this.#engine, checkDirectory(directory), options, signal))
+    const target = checkDirectory(directory)
+    return await inLaterTurn(this.#reading(backUp(this.#engine, target, options, signal)))
   }
 
   /** Of a read-only store: sees what its writer has written; resolves to whether anything was new. */
@@ -520,7 +520,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       throw new TypeError('Only a store that was opened with readOnly can be refreshed')
     }
     try {
-      return await this.#follower.refresh()
+      return await inLaterTurn(this.#follower.refresh())
     } catch (error) {
       throw asStoreError(error, this.#cannotSee())
     }
@@ -550,7 +550,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    * the event `error` tells. Where it rejects, what had settled may not be durable; the store is closed all the same.
    */
   close(): Promise<void> {
-    this.#closing ??= this.#close()
+    this.#closing ??= inLaterTurn(this.#close())
     return this.#closing
   }
 

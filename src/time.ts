@@ -53,6 +53,18 @@ export function pause(ms: number): void {
   Atomics.wait(nobody, 0, 0, ms)
 }
 
+/**
+ * Settles as `work` does, in a later turn of the event loop. Where nothing else makes an asynchronous method wait for the
+ * system, a loop that awaits it again and again would let no timer fire, and the collector give nothing back.
+ */
+export async function inLaterTurn<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } finally {
+    await nextTurn()
+  }
+}
+
 /** Does `work` when what runs now is over, in the same turn. What it throws is an uncaught exception. */
 export function afterThis(work: () => void): void {
   void settled.then(() => {

@@ -2,7 +2,8 @@
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { openCache } from '../../src/cache/cache.ts'
 import { Chores } from '../../src/chores.ts'
 import { Group } from '../../src/group.ts'
 import { Pace } from '../../src/pace.ts'
@@ -20,6 +21,7 @@ import {
   type TextOptions,
   type TextStore,
 } from '../support/store.ts'
+import { fakeOwnTimers } from '../support/timers.ts'
 
 /** Whether a promise has settled once all that can go on without the event loop has. */
 async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
@@ -152,6 +154,39 @@ describe('chores', () => {
     chores.catchUp()
     expect(done).toEqual(['first'])
   })
+
+  it('are done sooner where they say so, by a timer as by a writer', () => {
+    fakeOwnTimers('setInterval', 'clearInterval', 'setTimeout', 'clearTimeout')
+    const loop = new FakeLoop()
+    const pass = (ms: number): void => {
+      loop.now += ms
+      vi.advanceTimersByTime(ms)
+    }
+    const chores = new Chores(loop, () => {})
+    const answers = [20, 1000, 5, 1000, 30, 1000]
+    let done = 0
+    chores.atLeastEvery(1000, () => answers[done++] ?? 1000)
+
+    pass(1000)
+    expect(done).toBe(1)
+    pass(19)
+    expect(done).toBe(1)
+    pass(1)
+    expect(done).toBe(2)
+    pass(980)
+    expect(done).toBe(3)
+    loop.now += 5
+    chores.catchUp()
+    expect(done).toBe(4)
+    vi.advanceTimersByTime(900)
+    expect(done).toBe(4)
+    loop.now += 1000
+    chores.catchUp()
+    expect(done).toBe(5)
+    chores.stop()
+    pass(5000)
+    expect(done).toBe(5)
+  })
 })
 
 /** What a loop may wait for, round by round; each would never let the event loop turn by itself. */
@@ -179,6 +214,18 @@ const AWAITED: readonly [string, (store: TextStore, round: number) => Promise<un
   ['syncs', (store) => store.sync()],
 ]
 
+const NONE = { createIfMissing: false } as const
+
+async function reopen(directory: string, options: TextOptions = {}): Promise<void> {
+  const store = await openStore(directory, options)
+  await store.close()
+}
+
+async function openAndCloseCache(directory: string): Promise<void> {
+  const cache = await openCache(`${directory} cache`, { maxBytes: 1024 * KIB })
+  await cache.close()
+}
+
 describe('a loop of awaited', () => {
   it.each(AWAITED)('%s lets timers fire', async (_, write) => {
     await withDirectory(async (directory) => {
@@ -197,6 +244,50 @@ describe('a loop of awaited', () => {
         expect(isOver, sync).toBe(true)
         await store.close()
       }
+    })
+  })
+
+  it.each<[string, (directory: string, store: TextStore) => Promise<unknown>]>([
+    ['opens and closes of what nobody writes', (directory) => reopen(`${directory} other`)],
+    ['opens and closes for reading', (directory) => reopen(directory, { readOnly: true })],
+    ['opens that are refused', (directory) => openStore(directory).catch(() => {})],
+    ['opens of nothing', (directory) => reopen(`${directory}/none`, NONE).catch(() => {})],
+    ['merges of nothing', (_, store) => store.merge()],
+    ['verifications', (_, store) => store.verify()],
+    ['backups that are refused', (directory, store) => store.backup(directory).catch(() => {})],
+    ['caches', openAndCloseCache],
+  ])('%s lets timers fire', async (_, work) => {
+    await withDirectory(async (directory) => {
+      const store = await openStore(`${directory}/store`)
+      store.putSync('key', 'value')
+      await reopen(`${directory}/store other`)
+      let isOver = false
+      setTimeout(() => {
+        isOver = true
+      }, 10)
+      const givesUpAt = performance.now() + 5000
+
+      while (!isOver && performance.now() < givesUpAt) await work(`${directory}/store`, store)
+
+      expect(isOver).toBe(true)
+      await store.close()
+    })
+  })
+
+  it('refreshes lets timers fire', async () => {
+    await withDirectory(async (directory) => {
+      await reopen(directory)
+      const reader = await openStore(directory, { readOnly: true })
+      let isOver = false
+      setTimeout(() => {
+        isOver = true
+      }, 10)
+      const givesUpAt = performance.now() + 5000
+
+      while (!isOver && performance.now() < givesUpAt) await reader.refresh()
+
+      expect(isOver).toBe(true)
+      await reader.close()
     })
   })
 
