@@ -1,0 +1,41 @@
+import { open } from '../../../src/index.ts'
+import { expectThat, MIB, type Workload } from '../workload.ts'
+
+const TTL_MS = 1000
+const VALUE_BYTES = 100
+const AT_ONCE = 100
+
+export const expiry: Workload = {
+  name: 'expiry',
+  about: 'new keys at full speed, each of which expires after a second',
+  // What has expired is on disk until it was swept and merged.
+  mostAmplification: 5,
+  sparedBytes: 1024 * MIB,
+  async run(load) {
+    const store = await open(load.directory)
+    const value = load.random.bytes(VALUE_BYTES)
+    const puts: { atMs: number; count: number }[] = []
+    let live = 0
+    let number = 0
+    while (!load.isOver()) {
+      const writes: Promise<void>[] = []
+      for (let count = 0; count < AT_ONCE; count++) {
+        writes.push(store.put(`key ${number++}`, value, { ttlMs: TTL_MS }))
+      }
+      await Promise.all(writes)
+      const nowMs = performance.now()
+      puts.push({ atMs: nowMs, count: AT_ONCE })
+      live += AT_ONCE
+      while ((puts[0]?.atMs ?? nowMs) <= nowMs - TTL_MS) live -= puts.shift()?.count ?? 0
+      load.operations = number
+      load.liveBytes = live * (VALUE_BYTES + 20)
+      load.figures['keys held for 1,000 alive'] = Math.round((store.stats().keys * 1000) / live)
+      if (number % 10_000 === 0) {
+        expectThat(!store.has(`key ${number - AT_ONCE * 5000}`), 'A key outlives its time')
+      }
+    }
+    const { keys } = store.stats()
+    expectThat(keys <= live * 1.5 + 20_000, `${keys} keys are held for ${live} alive`)
+    await store.close()
+  },
+}
