@@ -52,6 +52,11 @@ const HEAD = 9
 const HEAD_WORDS = 6
 const NODE_WORDS = 16
 
+/** Less memory than this is not worth to be given back, in bytes. */
+const LEAST_SIZE = 64 * 1024
+/** Where it has so many times the memory that what is left needs, it is to be given back. */
+const SPARSE = 8
+
 /** Answers whether an open view lies above a mark, and not above another. */
 export type IsSeen = (above: number, upTo: number) => boolean
 
@@ -84,6 +89,16 @@ export class Versions {
   /** How many there are, useless ones included. */
   get size(): number {
     return this.entries.count
+  }
+
+  /** Bytes of memory reserved. */
+  get byteSize(): number {
+    return this.entries.byteSize + this.#nodes.byteSize
+  }
+
+  /** Whether most of the memory was left by versions that are gone. */
+  get isSparse(): boolean {
+    return this.byteSize > LEAST_SIZE && this.#nodes.used > SPARSE * NODE_WORDS * (this.size + 1)
   }
 
   get root(): Node {
@@ -173,6 +188,18 @@ export class Versions {
     this.#setNumber(node, MARK, mark)
     this.#insert(node, mark)
     this.#putInto(ring, node)
+  }
+
+  /** All there are, useless ones included, in the order of their marks. */
+  byMark(): Node[] {
+    const nodes: Node[] = []
+    const left = [this.#root]
+    for (let node = left.pop(); node !== undefined; node = left.pop()) {
+      if (node === NO_NODE) continue
+      nodes.push(node)
+      left.push(this.left(node), this.right(node))
+    }
+    return nodes.sort((a, b) => this.mark(a) - this.mark(b))
   }
 
   /** Puts all that is in a ring into another one; the one it was in is gone. */

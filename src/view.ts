@@ -17,6 +17,7 @@
 
 import assert from 'node:assert/strict'
 import type { StoreError } from './errors.ts'
+import { NoMemory } from './io/memory.ts'
 import { type Entry, type EntryHolder, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { LostKeydir } from './lost-keydir.ts'
 import { TimeSlice } from './time-slice.ts'
@@ -56,6 +57,8 @@ export interface Found {
 
 /** What may be useless of the versions: so much is looked at with each change, and each view that closes. */
 const LOOKS_AT_ONCE = 8
+/** Up to so many versions are moved in one go: that takes some milliseconds. */
+const MOST_AT_ONCE = 4096
 /** Between two looks at the clock. */
 const LOOKS_PER_STEP = 32
 
@@ -207,6 +210,44 @@ export class Views {
       if (slice.isOver()) await slice.next()
     }
     line.isTidying = false
+    this.#shrink(line)
+  }
+
+  /** Gives back the memory of versions that were taken out, where that is worth it and takes a moment only. */
+  #shrink(line: Line): void {
+    const { versions } = line
+    if (versions === undefined || !versions.isSparse || versions.size > MOST_AT_ONCE) return
+    const rings = new Map<OpenView, { ring: Node; ringSize: number }>()
+    let fresh: Versions
+    try {
+      fresh = this.#copyOf(versions, rings)
+    } catch (error) {
+      // The present ones serve as well.
+      if (error instanceof NoMemory) return
+      throw error
+    }
+    for (const open of this.#open) {
+      if (open.line === line) Object.assign(open, rings.get(open) ?? { ring: NO_NODE, ringSize: 0 })
+    }
+    line.versions = fresh
+    this.version++
+  }
+
+  /** The same versions in memory of their own; fills in the rings that views have there. */
+  #copyOf(versions: Versions, rings: Map<OpenView, { ring: Node; ringSize: number }>): Versions {
+    const fresh = new Versions()
+    for (const node of versions.byMark()) {
+      const id = versions.mark(node)
+      const owner = this.#ownerOf(id)
+      const its = rings.get(owner) ?? { ring: fresh.ring(), ringSize: 0 }
+      rings.set(owner, its)
+      its.ringSize++
+      const entry = versions.entry(node)
+      const key = versions.entries.keyView(entry)
+      fresh.find(key, key.length, id)
+      saveEntry(versions, entry, fresh, { ring: its.ring, id }, key, key.length)
+    }
+    return fresh
   }
 
   #lookAt(line: Line, versions: Versions, count: number): void {
@@ -215,14 +256,21 @@ export class Views {
       return newest?.line === line && newest.id > above
     }
     const ringOf = (mark: number): Node => {
-      const newest = this.#open[this.#countUpTo(mark) - 1]
+      const owner = this.#ownerOf(mark)
       // What it has been handed was in a ring.
-      assert(newest !== undefined && newest.ring !== NO_NODE, 'Somebody sees the version')
-      newest.ringSize++
-      return newest.ring
+      assert(owner.ring !== NO_NODE, 'Whoever sees a version has a ring')
+      owner.ringSize++
+      return owner.ring
     }
     // Cursors have to find their places again.
     if (versions.lookAt(count, isSeen, ringOf) > 0) this.version++
+  }
+
+  /** The newest view that sees a version with a mark, of those that somebody sees. */
+  #ownerOf(mark: number): OpenView {
+    const owner = this.#open[this.#countUpTo(mark) - 1]
+    assert(owner !== undefined, 'Somebody sees the version')
+    return owner
   }
 
   /** How many open views have ids up to this one. */
@@ -251,10 +299,10 @@ function shown(view: View): Line {
 }
 
 function saveEntry(
-  { entries }: Keydir,
+  { entries }: EntryHolder,
   entry: Entry,
   to: Versions,
-  { ring, id }: OpenView,
+  { ring, id }: Pick<OpenView, 'ring' | 'id'>,
   key: Uint8Array,
   keySize: number,
 ): void {

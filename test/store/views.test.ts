@@ -260,6 +260,40 @@ describe('views', () => {
     views.close(oldest)
   })
 
+  it('give back the memory of what nobody sees any more', async () => {
+    const subject = new Subject('btree')
+    const { views } = subject
+    const keys = Array.from({ length: 20_000 }, (_, index) => `key ${100_000 + index}`)
+    for (const key of keys) subject.put(key)
+    const oldest = views.open(0)
+    for (const key of keys) subject.put(key)
+    const open = [1, 2, 3].map((count) => {
+      const view = views.open(0)
+      for (const key of keys.slice(0, count * 3)) subject.put(key)
+      const shown = keys.map((key) => subject.find(view, key))
+      return { view, walk: subject.walk(view), shown }
+    })
+    for (const { walk } of open) walk.next()
+    const full = views.versionsOf(oldest)?.byteSize as number
+
+    views.close(oldest)
+    const [first, second] = open.map(({ view }) => view) as [View, View]
+    const isGiven = (): boolean => (views.versionsOf(first)?.byteSize ?? 0) < full / 20
+    for (let turn = 0; turn < 10_000 && !isGiven(); turn++) await setImmediate()
+
+    expect(isGiven()).toBe(true)
+    for (const { view, walk, shown } of open) {
+      expect(keys.map((key) => subject.find(view, key))).toEqual(shown)
+      expect(walk.rest()).toEqual(keys.map((key, index) => [key, shown[index]]).slice(1))
+    }
+    // Rings are right, too: what one alone sees goes with it.
+    const before = subject.kept(first)
+    views.close(second)
+    await settle()
+    expect(subject.kept(first)).toBeLessThan(before)
+    views.closeAll()
+  })
+
   it('are on the keydir that they were opened on', () => {
     const subject = new Subject('btree')
     const { views } = subject
