@@ -5,6 +5,8 @@
  * after it, where the policy says so. One sync serves all groups that were written before it began. When its promise
  * resolves then is pace.ts's to say.
  *
+ * Where segments fill faster than they are synced and sealed, a group waits for the next seal.
+ *
  * A sync that is due by time begins by a timer. Where the event loop does not turn, no timer fires and no sync in the
  * background gets on: the write that finds the sync overdue makes it, on return.
  *
@@ -33,6 +35,10 @@ export class Durability {
   readonly #onSynced: () => void
   readonly #onPoisoned: (error: StoreError) => void
   #waiting: Group[] = []
+  /** What waits for segments to be sealed. */
+  #behind: Group[] = []
+  /** Whether somebody seals segments, and says so by {@link sealed}. */
+  isSealing = false
   #wanted = false
   #isRunning = false
   #running: Promise<void> = Promise.resolve()
@@ -80,15 +86,25 @@ export class Durability {
     if (this.#mustSync(group)) {
       this.#waiting.push(group)
       this.request()
+      return
+    }
+    this.#startTimer()
+    if (this.#isBehind || this.#behind.length > 0) {
+      this.#behind.push(group)
+      this.request()
     } else {
-      this.#startTimer()
       this.pace.release(group)
     }
   }
 
+  /** What is full was sealed, or could not be: nobody waits for that any more. */
+  sealed(): void {
+    for (const group of this.#behind.splice(0)) this.pace.release(group)
+  }
+
   /** As {@link settle}, on return. The group's promise is settled too. */
   settleNow(group: Group): void {
-    if (this.#mustSync(group)) this.syncNow()
+    if (this.#mustSync(group) || this.#isBehind) this.syncNow()
     else this.#startTimer()
     group.resolve()
     this.pace.count(group.byteCount)
@@ -156,6 +172,7 @@ export class Durability {
   /** Stops the timer, settles what is held, and resolves when no sync is under way. */
   async stop(): Promise<void> {
     timers.clearTimeout(this.#timer)
+    this.sealed()
     this.pace.settleHeld()
     await this.#running
   }
@@ -182,6 +199,8 @@ export class Durability {
         const poison = this.poison(error)
         for (const group of groups) group.reject(poison)
         for (const group of this.#waiting.splice(0)) group.reject(poison)
+        // What only waits for a seal was promised no sync.
+        this.sealed()
       }
     }
     this.#isRunning = false
@@ -193,6 +212,10 @@ export class Durability {
     // A sync in the background that may still get on is given as much time again.
     if (this.pace.turnMs < HOPELESS_MS) return this.#overdueAtMs + this.#policy.everyMs
     return Math.min(this.#overdueAtMs, this.#coveredOverdueAtMs)
+  }
+
+  get #isBehind(): boolean {
+    return this.isSealing && this.#segments().isTailLong
   }
 
   #mustSync(group: Group): boolean {

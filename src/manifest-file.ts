@@ -11,7 +11,7 @@ import {
 } from './format/manifest.ts'
 import { CACHE_MARKER_NAME, MANIFEST_NAME, segmentName } from './format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully, withFile } from './io/files.ts'
-import { readFileHeader } from './segment/segment.ts'
+import { readFileHeader } from './segment/file.ts'
 import { fileChecksum, readVouched } from './vouched.ts'
 
 /**

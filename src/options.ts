@@ -212,6 +212,12 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly mapping?: boolean
   /**
+   * How many sealed segments have their files open at a time; others are opened again where they are read. What is mapped
+   * needs no open file. A store that is open for writing has some ten more. 1 to 1,000,000.
+   * @defaultValue 128
+   */
+  readonly maxOpenFiles?: number
+  /**
    * Whether each read verifies its record's checksum.
    * @defaultValue true
    */
@@ -272,6 +278,7 @@ export interface ResolvedOptions<V> {
   readonly maxSegmentBytes: number
   readonly reserveBytes: number
   readonly mapping: boolean
+  readonly maxOpenFiles: number
   readonly verifyReads: boolean
   readonly checkpoint: boolean
   readonly expiryIntervalMs: number
@@ -304,6 +311,7 @@ const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge'>> = {
   maxSegmentBytes: 128 * MIB,
   reserveBytes: 4 * MIB,
   mapping: true,
+  maxOpenFiles: 128,
   verifyReads: true,
   checkpoint: true,
   expiryIntervalMs: 1000,
@@ -369,6 +377,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
   }
   checkInteger(options.maxSegmentBytes, 64 * KIB, GIB, 'maxSegmentBytes')
   checkInteger(options.reserveBytes, 0, GIB, 'reserveBytes')
+  checkInteger(options.maxOpenFiles, 1, 1_000_000, 'maxOpenFiles')
   checkInteger(options.expiryIntervalMs, 1, MAX_DELAY_MS, 'expiryIntervalMs')
 
   return Object.freeze({
@@ -388,6 +397,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
     maxSegmentBytes: options.maxSegmentBytes,
     reserveBytes: options.reserveBytes,
     mapping: options.mapping,
+    maxOpenFiles: options.maxOpenFiles,
     verifyReads: options.verifyReads,
     checkpoint: options.checkpoint,
     expiryIntervalMs: options.expiryIntervalMs,

@@ -49,9 +49,10 @@ import type { ResolvedOptions } from './options.ts'
 import { Replay } from './replay.ts'
 import { isReserve, noRoomCode } from './reserve.ts'
 import { type LossReport, salvageStore } from './salvage.ts'
-import { isBlank, openSealed, openSegmentFile, readSegmentHeader } from './segment/open.ts'
+import { isBlank, openSegmentFile, readSegmentHeader, type SegmentHome } from './segment/file.ts'
+import { openSealed } from './segment/open.ts'
 import type { ScanEnd } from './segment/scan.ts'
-import { homeOf, Segment, type SegmentHome } from './segment/segment.ts'
+import { homeOf, Segment } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
 
@@ -100,6 +101,7 @@ export type RecoveryOptions = Pick<
   | 'createIfMissing'
   | 'allowCache'
   | 'readOnly'
+  | 'maxOpenFiles'
   | 'recovery'
   | 'keydir'
   | 'maxSegmentBytes'
@@ -143,7 +145,7 @@ async function recoverFrom(
 
   const home = homeOf(files, manifest.storeId)
   const nextId = Math.max(manifest.nextSegmentId, highestId(names) + 1)
-  const segments = new Segments(home, manifest, nextId, mappingSize(options))
+  const segments = new Segments(home, manifest, nextId, mappingSize(options), options.maxOpenFiles)
   try {
     for (const sealed of manifest.segments) {
       segments.addSealed(openSealed(home, sealed, options.mapping))
@@ -267,7 +269,7 @@ async function createStore(
   for (const name of names) {
     if (parseName(name).type === 'temporary') files.remove(join(directory, name))
   }
-  const segments = new Segments(home, manifest, 1, mappingSize(options))
+  const segments = new Segments(home, manifest, 1, mappingSize(options), options.maxOpenFiles)
   await segments.commit(() => ({ closed: true }))
   return {
     segments,

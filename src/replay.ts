@@ -19,9 +19,10 @@ import { errorCode } from './io/files.ts'
 import { growEagerly } from './keydir/arena.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { LoadBatch } from './load-batch.ts'
+import { readFileHeader, type SegmentHome } from './segment/file.ts'
 import { readHintFile } from './segment/hint-file.ts'
 import { findRecord, type ScanEnd, scanSegment } from './segment/scan.ts'
-import { readFileHeader, type Segment, type SegmentHome } from './segment/segment.ts'
+import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 
 /** From so many records on, a keydir that takes them in is given memory in large pieces. */

@@ -19,7 +19,7 @@ import { join } from 'node:path'
 import { decodeFileHeader, encodeFileHeader, FILE_HEADER_SIZE } from './format/file-header.ts'
 import { RESERVE_NAME } from './format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully, writeFully } from './io/files.ts'
-import { isBlank } from './segment/open.ts'
+import { isBlank } from './segment/file.ts'
 import { timers } from './time.ts'
 
 /** The file is filled in pieces of this size, one in a turn of the event loop. */

@@ -219,8 +219,14 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     } else {
       this.#sweeper = new Sweeper(this.#engine, this.#chores, loop, options.expiryIntervalMs)
       const sealer = new Sealer(recovered.segments, labour, {
-        sealed: () => this.#considerMerging(),
-        failed: (message, cause) => this.#tell(asStoreError(cause, message)),
+        sealed: () => {
+          this.#engine.durability.sealed()
+          this.#considerMerging()
+        },
+        failed: (message, cause) => {
+          this.#engine.durability.sealed()
+          this.#tell(asStoreError(cause, message))
+        },
       })
       const merger = new Merger(this.#engine, options, sealer, labour, {
         started: (plan) => this.#emit('merge', { phase: 'start', plan }),
@@ -230,6 +236,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         pressed: (pressure) => this.#emit('pressure', pressure),
       })
       this.#sealer = sealer
+      this.#engine.durability.isSealing = true
       this.#merger = merger
       sealer.makeUp(recovered.report.unhinted)
       this.#chores.every(MERGE_LOOK_MS, () => this.#considerMerging())

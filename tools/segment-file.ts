@@ -4,7 +4,7 @@ import { FILE_HEADER_SIZE, storeSeed } from '../src/format/file-header.ts'
 import type { Manifest } from '../src/format/manifest.ts'
 import { segmentIdsOf } from '../src/format/names.ts'
 import { type FileDescriptor, systemFiles } from '../src/io/files.ts'
-import { openSegmentFile, readSegmentHeader } from '../src/segment/open.ts'
+import { openSegmentFile, readSegmentHeader } from '../src/segment/file.ts'
 import type { ScanOptions } from '../src/segment/scan.ts'
 import { asReadFailure } from './failure.ts'
 

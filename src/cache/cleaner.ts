@@ -20,7 +20,7 @@ import type { Engine } from '../engine.ts'
 import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { type Page, PUT, type RecordFields } from '../format/record.ts'
-import { removeIfThere } from '../io/files.ts'
+import { type Files, removeIfThere } from '../io/files.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { scanSegment, Window } from '../segment/scan.ts'
 import type { Segment } from '../segment/segment.ts'
@@ -96,7 +96,10 @@ export class Cleaner {
     const oldest = this.#oldest()
     if (oldest === undefined) return undefined
     if (oldest === segments.active) this.#engine.rotate()
-    const window = new Window(segments.home.files, oldest.file, oldest.usage.size)
+    const { files } = segments.home
+    // Its file may be closed between two steps, and is opened again then.
+    const read: Files['read'] = (_, ...range) => files.read(oldest.file, ...range)
+    const window = new Window({ read }, oldest.file, oldest.usage.size)
     return { segment: oldest, window, offset: FILE_HEADER_SIZE, liveBefore: 0 }
   }
 

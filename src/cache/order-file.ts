@@ -24,7 +24,7 @@ import {
   writeFully,
 } from '../io/files.ts'
 import type { RecoveryReport } from '../recovery.ts'
-import type { SegmentHome } from '../segment/segment.ts'
+import type { SegmentHome } from '../segment/file.ts'
 import { fileChecksum } from '../vouched.ts'
 import { type CachePolicy, Order, type OrderMeta } from './order.ts'
 import { type PageSource, QUEUE_PAGE_SIZE } from './queue.ts'

@@ -4,24 +4,28 @@
  * Invariants
  * - Bytes below `writtenSize` never change and are never cut, so that a mapping may show them.
  * - A file that another process writes is not mapped: it may be cut under our feet.
+ * - A sealed segment's file is open while it is used, and closed where there are too many of them; it is opened again by its
+ *   path, and must then be what it was. A mapping needs no open file.
  */
 
 import { join } from 'node:path'
 import { CorruptionError, StoreError } from '../errors.ts'
-import {
-  decodeFileHeader,
-  encodeFileHeader,
-  FILE_HEADER_SIZE,
-  type FileHeader,
-  type FileType,
-  type Predecessor,
-} from '../format/file-header.ts'
+import { encodeFileHeader, type Predecessor } from '../format/file-header.ts'
 import { hintName, segmentName } from '../format/names.ts'
 import { type Page, pageOf } from '../format/record.ts'
-import { discard, type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
+import {
+  discard,
+  errorCode,
+  type FileDescriptor,
+  type Files,
+  readFully,
+  writeFully,
+} from '../io/files.ts'
 import type { HeldFiles } from '../io/held-files.ts'
 import { mapFile } from '../io/mapping.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
+import { openSegmentFile, readSegmentHeader, type SegmentHome } from './file.ts'
+import type { OpenFiles } from './open-files.ts'
 import { SegmentUsage } from './usage.ts'
 
 /** Records up to this size are read into one buffer that is used again and again. */
@@ -36,13 +40,6 @@ const NOT_MAPPED = pageOf(Buffer.alloc(0))
 /** Whether a segment came by writes or by a merge. */
 export type SegmentOrigin = 'appended' | 'merged'
 
-/** What a segment needs to know of the store around it. */
-export interface SegmentHome {
-  readonly files: Files
-  readonly directory: string
-  readonly storeId: Uint8Array
-}
-
 /** Where a store is written: a directory that is held open, so that no other one is changed in its place. */
 export interface StoreHome extends SegmentHome {
   readonly files: HeldFiles
@@ -53,13 +50,20 @@ export function homeOf(files: HeldFiles, storeId: Uint8Array): StoreHome {
   return { files, directory: files.directory, storeId }
 }
 
+/** A file was merged, and deleted by the store's writer, after it was closed here. */
+export class SegmentGone extends StoreError {
+  constructor(path: string, cause: unknown) {
+    const message = `${path} is gone: the store's writer has merged it, and what this shows is older`
+    super('FIRKIN_READ_FAILED', message, { cause })
+  }
+}
+
 /** A segment of an open store. */
 export class Segment {
   readonly id: number
   readonly origin: SegmentOrigin
   readonly path: string
   readonly hintPath: string
-  readonly file: FileDescriptor
   readonly usage: SegmentUsage
   /** The bytes that are in the file; less than `usage.size` while some are staged. */
   writtenSize: number
@@ -70,7 +74,13 @@ export class Segment {
   /** Where the record that was located last begins in the page that was answered. */
   at = 0
 
+  readonly #home: SegmentHome
   readonly #files: Files
+  #file: FileDescriptor | undefined
+  /** Bounds how many files are open; `undefined` as long as the file is to stay open. */
+  #among: OpenFiles | undefined
+  /** See {@link Reopenable}. */
+  usedAt = 0
   /** How far a mapping may reach; 0 where there must be none. */
   readonly #mappingSize: number
   #mapped = NOT_MAPPED
@@ -90,7 +100,8 @@ export class Segment {
     this.origin = origin
     this.path = join(home.directory, segmentName(id))
     this.hintPath = join(home.directory, hintName(id))
-    this.file = file
+    this.#home = home
+    this.#file = file
     this.usage = usage
     this.writtenSize = usage.size
     this.#files = home.files
@@ -144,6 +155,28 @@ export class Segment {
     return mapped
   }
 
+  /** The file, open; for use at once, for the use of another segment's may close it. @throws as {@link locate} */
+  get file(): FileDescriptor {
+    if (this.#among !== undefined) this.usedAt = this.#among.use()
+    return this.#file ?? this.#reopen()
+  }
+
+  /** Lets the file be closed while it is not used, so that only so many are open. It is not written any more. */
+  shelve(among: OpenFiles): void {
+    this.#among?.closed(this)
+    this.#among = among
+    this.usedAt = among.use()
+    if (this.#file !== undefined) among.opened(this)
+  }
+
+  /** Closes the file until it is used. */
+  rest(): void {
+    if (this.#file === undefined) return
+    this.#files.close(this.#file)
+    this.#file = undefined
+    this.#among?.closed(this)
+  }
+
   /** As many of the file's bytes as are mapped. */
   get mappedBytes(): Uint8Array {
     const { bytes } = this.#mapped
@@ -156,7 +189,34 @@ export class Segment {
     this.#closed = true
     this.#mapped = NOT_MAPPED
     this.#mayMap = false
-    this.#files.close(this.file)
+    this.rest()
+  }
+
+  #reopen(): FileDescriptor {
+    if (this.#closed) throw new Error(`Segment ${this.id} is closed`)
+    const { path, file, size } = this.#openAgain()
+    try {
+      const header = readSegmentHeader(this.#home, file, path, this.id)
+      if (header === 'short' || size < this.writtenSize) {
+        const message = `The file has ${size} bytes; it had ${this.writtenSize}`
+        throw new CorruptionError(message, path, size)
+      }
+    } catch (error) {
+      this.#files.close(file)
+      throw error
+    }
+    this.#file = file
+    this.#among?.opened(this)
+    return file
+  }
+
+  #openAgain() {
+    try {
+      return openSegmentFile(this.#home, this.id)
+    } catch (error) {
+      const isGone = error instanceof Error && errorCode(error.cause) === 'ENOENT'
+      throw isGone ? new SegmentGone(this.path, error) : error
+    }
   }
 
   #locateElsewhere(offset: number, size: number): Page {
@@ -169,6 +229,7 @@ export class Segment {
       if (this.#files.size(this.file) >= this.writtenSize) {
         const mapped = mapFile(this.file, this.#mappingSize)
         if (mapped !== undefined) this.#mapped = pageOf(mapped)
+        if (mapped !== undefined && this.#among !== undefined) this.rest()
         if (offset + size <= this.#mapped.bytes.length) return this.locate(offset, size)
       }
     }
@@ -181,6 +242,7 @@ export class Segment {
     try {
       read = readFully(this.#files, this.file, page.bytes, size, offset)
     } catch (error) {
+      if (error instanceof StoreError) throw error
       throw new StoreError('FIRKIN_READ_FAILED', `Cannot read ${this.path}`, { cause: error })
     }
     if (read < size) {
@@ -197,47 +259,4 @@ function largePage(size: number): Page {
   const page = pageOf(allocateOwnBuffer(size))
   large = new WeakRef(page)
   return page
-}
-
-/**
- * Reads a file's header and holds it against what the file should be.
- *
- * @returns `'short'` where the file ends before its header does
- * @throws {@link CorruptionError} where it is damaged, or of another store or another file
- * @throws {@link StoreError} FIRKIN_VERSION
- */
-export function readFileHeader(
-  bytes: Uint8Array,
-  path: string,
-  type: FileType,
-  expected: { storeId?: Uint8Array; fileId?: number },
-): FileHeader | 'short' {
-  const header = decodeFileHeader(bytes.subarray(0, FILE_HEADER_SIZE))
-  if ('fault' in header) {
-    switch (header.fault) {
-      case 'short':
-        return 'short'
-      case 'damaged':
-        throw new CorruptionError('The file header is damaged', path, header.offset)
-      case 'version':
-        throw new StoreError(
-          'FIRKIN_VERSION',
-          `${path} is of format version ${header.version}; this version of Firkin reads version 1`,
-        )
-    }
-  }
-  if (header.type !== type) {
-    throw new CorruptionError(`The file is a ${header.type}, not a ${type}`, path, 0)
-  }
-  if (expected.storeId !== undefined && Buffer.compare(expected.storeId, header.storeId) !== 0) {
-    throw new CorruptionError('The file belongs to another store', path, 0)
-  }
-  if (expected.fileId !== undefined && expected.fileId !== header.fileId) {
-    throw new CorruptionError(
-      `The file says it is number ${header.fileId}, not ${expected.fileId}`,
-      path,
-      0,
-    )
-  }
-  return header
 }

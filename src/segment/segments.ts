@@ -24,8 +24,11 @@ import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts
 import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
 import { Reserve } from '../reserve.ts'
 import { either, over, Task, type Wait, type Work } from '../task.ts'
+import { OpenFiles } from './open-files.ts'
 import { Segment, type StoreHome } from './segment.ts'
 
+/** With more segments than this in the tail, writers wait for those that are full to be sealed. */
+const LONG_TAIL = 16
 /** So many segments are synced before what is durable by then is told. */
 const SEGMENTS_AT_ONCE = 4
 
@@ -38,6 +41,7 @@ export class Segments {
   /** Whether files are mapped, and how far the active one. */
   readonly #mappingSize: number
   readonly #byId = new Map<number, Segment>()
+  readonly #openFiles: OpenFiles
   #lastGot: Segment | undefined
   /** Appended segments that the manifest does not list, oldest first; the last one is active. */
   readonly #tail: Segment[] = []
@@ -65,9 +69,19 @@ export class Segments {
   /** What else holds files open as long as the store is. */
   readonly #companions: { close(): void }[] = []
 
-  /** @param mappingSize how far the mapping of an active segment reaches; 0 for no mappings */
-  constructor(home: StoreHome, installed: Manifest, nextId: number, mappingSize: number) {
+  /**
+   * @param mappingSize how far the mapping of an active segment reaches; 0 for no mappings
+   * @param maxOpenFiles how many sealed segments have their files open at a time
+   */
+  constructor(
+    home: StoreHome,
+    installed: Manifest,
+    nextId: number,
+    mappingSize: number,
+    maxOpenFiles = Number.POSITIVE_INFINITY,
+  ) {
     this.home = home
+    this.#openFiles = new OpenFiles(maxOpenFiles)
     this.reserve = new Reserve(home, 0)
     this.#installed = installed
     this.#nextId = nextId
@@ -118,6 +132,11 @@ export class Segments {
     return this.#tail.length > 1
   }
 
+  /** Whether segments fill faster than they are synced and sealed. Each of the tail takes a descriptor, and is not merged. */
+  get isTailLong(): boolean {
+    return this.#tail.length > LONG_TAIL
+  }
+
   /** The segment with this id, which must be of the store. */
   get(id: number): Segment {
     // Many reads in a row are of one segment, which then costs no look-up (measured, bench `iterate`).
@@ -135,6 +154,7 @@ export class Segments {
   /** Adds a segment that the manifest lists. */
   addSealed(segment: Segment): void {
     this.#byId.set(segment.id, segment)
+    segment.shelve(this.#openFiles)
   }
 
   /** Adds a segment behind those of the tail. */
@@ -169,7 +189,7 @@ export class Segments {
     for (const segment of [...arrived, ...tail]) this.#retired.delete(segment)
     for (const segment of arrived) this.addSealed(segment)
     const sealed = this.#tail.filter((segment) => segment.id < manifest.tailId)
-    for (const segment of sealed) this.#leaveTail(segment)
+    for (const segment of sealed) this.#shelve(segment)
     for (const segment of tail) this.addToTail(segment, 0)
   }
 
@@ -315,7 +335,7 @@ export class Segments {
       tailSize: last.writtenSize,
       segments: sealed.map((segment) => segment.usage.seal(segment.id, segment.origin)),
     }))
-    for (const segment of this.#tail.slice(0, -1)) this.#leaveTail(segment)
+    for (const segment of this.#tail.slice(0, -1)) this.#shelve(segment)
   }
 
   /**
@@ -412,6 +432,12 @@ export class Segments {
     this.home.files.close(file)
   }
 
+  /** Takes a segment that is sealed out of the tail. */
+  #shelve(segment: Segment): void {
+    this.#leaveTail(segment)
+    segment.shelve(this.#openFiles)
+  }
+
   #leaveTail(segment: Segment): void {
     const place = this.#tail.indexOf(segment)
     if (place !== -1) this.#tail.splice(place, 1)
@@ -443,7 +469,7 @@ export class Segments {
   /** Takes what is listed out of the tail; answers what nobody has taken out before. */
   #sealed(full: readonly Segment[]): Segment[] {
     const sealed = full.filter((segment) => this.#tail.includes(segment))
-    for (const segment of sealed) this.#leaveTail(segment)
+    for (const segment of sealed) this.#shelve(segment)
     return sealed
   }
 

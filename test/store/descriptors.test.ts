@@ -1,4 +1,4 @@
-/** A process that has as many files open as it may, for a moment. */
+/** A process that has as many files open as it may: for a moment, or all the time. */
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
@@ -61,6 +61,35 @@ await cache.close()
 console.log(JSON.stringify({ missing, emptied }))
 `
 
+/** Fills far more segments than there may be files, opens them, reads them all, and merges them. */
+const MANY = (mapping: boolean): string => `
+import { open } from ${JSON.stringify(built('index'))}
+const directory = process.argv[1]
+const options = { maxSegmentBytes: 65536, valueEncoding: 'utf8', merge: { automatic: false }, maxOpenFiles: 8, mapping: ${mapping} }
+const value = (index, round) => (index + '/' + round).padEnd(20_000, '-')
+const store = await open(directory, options)
+for (let round = 0; round < 2; round++)
+  for (let index = 0; index < 240; index++) await store.put('key ' + index, value(index, round))
+const holds = (from) => Array.from({ length: 240 }, (_, index) => from.get('key ' + index) === value(index, 1)).every(Boolean)
+const filled = store.stats().segments.length
+const before = holds(store)
+await store.close()
+const again = await open(directory, options)
+const follower = await open(directory, { ...options, readOnly: true })
+const opened = [holds(again), holds(follower)]
+const snapshot = again.snapshot()
+await again.put('key 0', 'newer')
+await again.merge()
+const old = snapshot.get('key 0') === value(0, 1)
+await again.put('key 0', value(0, 1))
+const merged = holds(again)
+snapshot.close()
+const { ok } = await again.verify()
+await follower.close()
+await again.close()
+console.log(JSON.stringify({ many: filled > 100, before, opened, old, merged, ok }))
+`
+
 /** Runs a program that may have few files open, and answers what it says. */
 async function run(code: string, directory: string): Promise<unknown> {
   const { stdout } = await promisify(execFile)('sh', [
@@ -73,8 +102,8 @@ async function run(code: string, directory: string): Promise<unknown> {
   return JSON.parse(stdout)
 }
 
-describe.skipIf(process.platform === 'win32')('for want of descriptors for a moment', () => {
-  it('a store syncs and begins a segment all the same, and is never poisoned', async () => {
+describe.skipIf(process.platform === 'win32')('for want of descriptors', () => {
+  it('a store syncs and begins a segment all the same where that is for a moment, and is never poisoned', async () => {
     await withDirectory(async (directory) => {
       expect(await run(STORE, directory)).toEqual({
         keys: ['first', 'second', 'third'],
@@ -85,7 +114,23 @@ describe.skipIf(process.platform === 'win32')('for want of descriptors for a mom
     })
   })
 
-  it('a cache drops nothing', async () => {
+  it.each([true, false])(
+    'a store of more segments than that opens, and is merged, mapped %s',
+    async (mapping) => {
+      await withDirectory(async (directory) => {
+        expect(await run(MANY(mapping), directory)).toEqual({
+          many: true,
+          before: true,
+          opened: [true, true],
+          old: true,
+          merged: true,
+          ok: true,
+        })
+      })
+    },
+  )
+
+  it('a cache drops nothing where that is for a moment', async () => {
     await withDirectory(async (directory) => {
       expect(await run(CACHE, directory)).toEqual({ missing: [], emptied: 0 })
     })

@@ -1,0 +1,99 @@
+/** The files of segments, before and beside what they hold. */
+
+import { join } from 'node:path'
+import { CorruptionError, StoreError } from '../errors.ts'
+import {
+  decodeFileHeader,
+  FILE_HEADER_SIZE,
+  type FileHeader,
+  type FileType,
+} from '../format/file-header.ts'
+import { segmentName } from '../format/names.ts'
+import { errorCode, type FileDescriptor, type Files, readFully } from '../io/files.ts'
+
+/** What a segment needs to know of the store around it. */
+export interface SegmentHome {
+  readonly files: Files
+  readonly directory: string
+  readonly storeId: Uint8Array
+}
+
+/** Opens a segment's file. @throws {@link CorruptionError} where it is missing */
+export function openSegmentFile(
+  home: SegmentHome,
+  id: number,
+  toWrite = false,
+): { path: string; file: number; size: number } {
+  const { files, directory } = home
+  const path = join(directory, segmentName(id))
+  let file: FileDescriptor | undefined
+  try {
+    file = files.open(path, toWrite ? 'write' : 'read')
+    return { path, file, size: files.size(file) }
+  } catch (error) {
+    if (file !== undefined) files.close(file)
+    if (errorCode(error) === 'ENOENT') {
+      throw new CorruptionError('The segment is missing', path, 0, { cause: error })
+    }
+    throw new StoreError('FIRKIN_READ_FAILED', `Cannot open ${path}`, { cause: error })
+  }
+}
+
+/** Reads the header of a segment's file; `'short'` where the file ends before it does. */
+export function readSegmentHeader(home: SegmentHome, file: number, path: string, id: number) {
+  const bytes = Buffer.alloc(FILE_HEADER_SIZE)
+  const read = readFully(home.files, file, bytes, FILE_HEADER_SIZE, 0)
+  const expected = { storeId: home.storeId, fileId: id }
+  return readFileHeader(bytes.subarray(0, read), path, 'segment', expected)
+}
+
+/** Whether a file's header was never written: it is cut short or all zeros. */
+export function isBlank(files: Files, file: number, size: number): boolean {
+  if (size < FILE_HEADER_SIZE) return true
+  const bytes = Buffer.alloc(FILE_HEADER_SIZE)
+  readFully(files, file, bytes, FILE_HEADER_SIZE, 0)
+  return bytes.every((byte) => byte === 0)
+}
+
+/**
+ * Reads a file's header and holds it against what the file should be.
+ *
+ * @returns `'short'` where the file ends before its header does
+ * @throws {@link CorruptionError} where it is damaged, or of another store or another file
+ * @throws {@link StoreError} FIRKIN_VERSION
+ */
+export function readFileHeader(
+  bytes: Uint8Array,
+  path: string,
+  type: FileType,
+  expected: { storeId?: Uint8Array; fileId?: number },
+): FileHeader | 'short' {
+  const header = decodeFileHeader(bytes.subarray(0, FILE_HEADER_SIZE))
+  if ('fault' in header) {
+    switch (header.fault) {
+      case 'short':
+        return 'short'
+      case 'damaged':
+        throw new CorruptionError('The file header is damaged', path, header.offset)
+      case 'version':
+        throw new StoreError(
+          'FIRKIN_VERSION',
+          `${path} is of format version ${header.version}; this version of Firkin reads version 1`,
+        )
+    }
+  }
+  if (header.type !== type) {
+    throw new CorruptionError(`The file is a ${header.type}, not a ${type}`, path, 0)
+  }
+  if (expected.storeId !== undefined && Buffer.compare(expected.storeId, header.storeId) !== 0) {
+    throw new CorruptionError('The file belongs to another store', path, 0)
+  }
+  if (expected.fileId !== undefined && expected.fileId !== header.fileId) {
+    throw new CorruptionError(
+      `The file says it is number ${header.fileId}, not ${expected.fileId}`,
+      path,
+      0,
+    )
+  }
+  return header
+}
