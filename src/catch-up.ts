@@ -1,7 +1,7 @@
 /**
  * Bringing the keydir of a read-only store up to what its writer's files say now.
  *
- * It may be much, and is done in slices. What is read between two of them is a state that the writer's log went through:
+ * It may be much, and is done in slices, or in the call of a reader that finds a file gone; see task.ts. What is read between two of them is a state that the writer's log went through:
  *
  * 1. Replay what was appended to the known segments of the tail, record by record, each batch as a whole. Their files
  *    stay readable after a merge.
@@ -30,6 +30,7 @@ import { type Enough, Replay, scanOptionsOf } from './replay.ts'
 import { openSealed } from './segment/open.ts'
 import { scanSegment } from './segment/scan.ts'
 import type { Segment } from './segment/segment.ts'
+import { over, turn, type Work } from './task.ts'
 import { TimeSlice } from './time-slice.ts'
 
 /** So many records are applied in one go, at most: that takes as long again as reading them. */
@@ -80,37 +81,37 @@ export class CatchUp {
    * Catches up. Where that cannot be done it ends half-way: what was seen before has changed, or the keydir was loaded
    * anew meanwhile.
    */
-  async run(): Promise<void> {
+  *run(): Work<void> {
     this.#isHalfWay = true
-    if (!(await this.#extend(this.#engine.segments.tail))) return
+    if (!(yield* this.#extend(this.#engine.segments.tail))) return
     this.#isHalfWay = false
     const gone = this.#gone()
     const news = this.#openNew()
     this.#isHalfWay = true
-    this.#isHalfWay = !(await this.#takeOver(news, gone))
+    this.#isHalfWay = !(yield* this.#takeOver(news, gone))
   }
 
   /** Takes over the set of the manifest: steps 2 to 5. */
-  async #takeOver({ arrived, tail }: News, gone: readonly Segment[]): Promise<boolean> {
+  *#takeOver({ arrived, tail }: News, gone: readonly Segment[]): Work<boolean> {
     const engine = this.#engine
     const { segments } = engine
     const seen = Math.max(0, ...segments.all.map(({ usage }) => usage.maxSequence))
     for (const segment of [...arrived, ...tail]) segments.expect(segment)
     const isKnown = ({ usage }: Segment): boolean => usage.maxSequence <= seen
     for (const segment of arrived.filter(isKnown)) {
-      if (!(await this.#repoint(segment))) return false
+      if (!(yield* this.#repoint(segment))) return false
     }
     const lost: Entry[] = []
-    if (gone.length > 0 && !(await this.#findLost(gone, lost))) return false
+    if (gone.length > 0 && !(yield* this.#findLost(gone, lost))) return false
     this.#replay.knownUpTo = seen
     const newer = arrived.filter((segment) => !isKnown(segment))
     const isOrdered = lost.length === 0 && newer.every(({ origin }) => origin === 'appended')
     if (isOrdered) {
       for (const segment of newer.sort((a, b) => a.id - b.id)) {
-        if (!(await this.#load(segment))) return false
+        if (!(yield* this.#load(segment))) return false
       }
       for (const segment of tail) segment.writtenSize = FILE_HEADER_SIZE
-      if (!(await this.#extend(tail))) return false
+      if (!(yield* this.#extend(tail))) return false
     } else {
       this.#loadAtOnce(newer, tail)
       this.#forget(lost, gone)
@@ -144,7 +145,9 @@ export class CatchUp {
     try {
       for (const sealed of this.#manifest.segments) {
         if (segments.find(sealed.id) !== undefined) continue
-        arrived.push(openSealed(segments.home, sealed, this.#options.mapping))
+        const segment = openSealed(segments.home, sealed, this.#options.mapping)
+        arrived.push(segment)
+        segments.bound(segment)
       }
       const manifest = { ...this.#manifest, tailSize: 0 }
       const found = openTail(segments.home, manifest, unknown, this.#options)
@@ -156,7 +159,7 @@ export class CatchUp {
   }
 
   /** Replays what was appended to segments of the tail; false where what was there before has changed. */
-  async #extend(tail: readonly Segment[]): Promise<boolean> {
+  *#extend(tail: readonly Segment[]): Work<boolean> {
     const { files } = this.#engine.segments.home
     for (const segment of tail) {
       const size = files.size(segment.file)
@@ -167,14 +170,14 @@ export class CatchUp {
         this.#replay.finish()
         isCut = portion.isCut
         // Without a turn that is not needed: what is there at the moment of a look is what it is to show.
-        if (isCut && !(await this.#giveWay())) return false
+        if (isCut && !(yield* this.#giveWay())) return false
       }
     }
     return true
   }
 
   /** Points what a merge has moved into a segment there. */
-  async #repoint(segment: Segment): Promise<boolean> {
+  *#repoint(segment: Segment): Work<boolean> {
     const engine = this.#engine
     const { usage } = segment
     for (let at = FILE_HEADER_SIZE; at < usage.size; ) {
@@ -187,22 +190,22 @@ export class CatchUp {
       })
       if (faultAt !== undefined) throw new CorruptionError(fault, segment.path, faultAt)
       at = end
-      if (!(await this.#giveWay())) return false
+      if (!(yield* this.#giveWay())) return false
     }
     return true
   }
 
   /** Loads an appended segment that was sealed since. */
-  async #load(segment: Segment): Promise<boolean> {
+  *#load(segment: Segment): Work<boolean> {
     for (let at = FILE_HEADER_SIZE; at < segment.usage.size; ) {
       at = this.#replay.loadSome(segment, at, this.#portion().isEnough)
-      if (!(await this.#giveWay())) return false
+      if (!(yield* this.#giveWay())) return false
     }
     return true
   }
 
   /** Forgets what has expired of what points into segments that went, and collects the rest. */
-  async #findLost(gone: readonly Segment[], lost: Entry[]): Promise<boolean> {
+  *#findLost(gone: readonly Segment[], lost: Entry[]): Work<boolean> {
     const engine = this.#engine
     const nowMs = engine.options.clock()
     const ids = new Set(gone.map(({ id }) => id))
@@ -215,7 +218,7 @@ export class CatchUp {
     }
     for (let place = 0; place !== -1; ) {
       place = engine.walk(place, WALK_COUNT, visit)
-      if (!(await this.#giveWay())) return false
+      if (!(yield* this.#giveWay())) return false
     }
     return true
   }
@@ -247,8 +250,11 @@ export class CatchUp {
   }
 
   /** Lets the event loop turn where the slice is over; whether the keydir is the same as before. */
-  async #giveWay(): Promise<boolean> {
-    if (this.#slice.isOver()) await this.#slice.next()
+  *#giveWay(): Work<boolean> {
+    if (this.#slice.isOver()) {
+      yield* over(turn)
+      this.#slice.begin()
+    }
     return this.#engine.keydir === this.#replay.keydir
   }
 }

@@ -20,6 +20,7 @@ import type { Manifest } from './format/manifest.ts'
 import { parseName } from './format/names.ts'
 import { readManifest } from './manifest-file.ts'
 import { type RecoveryOptions, recover } from './recovery.ts'
+import { Task } from './task.ts'
 import { nextTurn, timers } from './time.ts'
 
 /** How often a set of segments that changes under the reader's hands is looked at again. */
@@ -48,6 +49,8 @@ export class Follower {
   #told: string | undefined
   /** Whether catching up ended half-way, so that it is not known what has been seen. */
   #isHalfWay = false
+  /** The part of a look that a reader can do in its call. */
+  #catchingUp: Task<void> | undefined
 
   constructor(
     engine: Engine,
@@ -186,11 +189,43 @@ export class Follower {
     // The names first: a segment that is begun meanwhile is seen the next time, and never without those before it.
     const names = files.list(directory) ?? []
     const catchUp = new CatchUp(this.#engine, this.#options, this.#manifest(), names)
+    this.#catchingUp = new Task(catchUp.run())
     try {
-      await catchUp.run()
+      await this.#catchingUp.begin().promise
     } finally {
       this.#isHalfWay = catchUp.isHalfWay
+      this.#catchingUp = undefined
     }
+  }
+
+  /**
+   * Catches up in the call of a reader that finds a file gone, as far as that can be done there; whether what it looks for
+   * may be elsewhere now.
+   */
+  catchUpNow(): boolean {
+    if (this.#catchingUp !== undefined) return this.#finish(this.#catchingUp)
+    const engine = this.#engine
+    const { files, directory } = engine.segments.home
+    const names = files.list(directory) ?? []
+    const before = engine.segments.manifest.generation
+    const manifest = this.#manifest()
+    const isKnown = this.#isAnother(manifest) || manifest.generation === before
+    if (this.#looking !== undefined || this.#isHalfWay || isKnown) return false
+    while (!this.#readMore());
+    const { nextSequence } = engine
+    const catchUp = new CatchUp(engine, this.#options, manifest, names)
+    try {
+      return this.#finish(new Task(catchUp.run())) && !catchUp.isHalfWay
+    } finally {
+      this.#isHalfWay = catchUp.isHalfWay
+      if (engine.nextSequence !== nextSequence) this.#newsCount++
+    }
+  }
+
+  #finish(task: Task<void>): boolean {
+    while (task.step());
+    task.look()
+    return task.isOver
   }
 
   async #reload(): Promise<void> {

@@ -48,6 +48,7 @@ import { isUnbounded, type RangeOptions, resolveRange } from './range.ts'
 import type { Recovered, RecoveryReport } from './recovery.ts'
 import { Reserve } from './reserve.ts'
 import { Sealer } from './sealer.ts'
+import { SegmentGone } from './segment/segment.ts'
 import { Snapshot } from './snapshot.ts'
 import { type StoreStats, segmentStats } from './stats.ts'
 import { afterThis, inLaterTurn, timers } from './time.ts'
@@ -297,8 +298,18 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     engine.key.encode(key)
     const entry = engine.lookup(nowMs)
     if (entry === NO_ENTRY) return undefined
-    engine.read(engine.keydir, entry)
+    try {
+      engine.read(engine.keydir, entry)
+    } catch (error) {
+      return this.#getAgain(key, error)
+    }
     return decodeValue(this.#options.valueEncoding, engine, engine.valueAt)
+  }
+
+  /** Gets what the writer has moved since this store has looked. */
+  #getAgain(key: Key, error: unknown): V | undefined {
+    if (!(error instanceof SegmentGone) || this.#follower?.catchUpNow() !== true) throw error
+    return this.get(key)
   }
 
   /** The values of many keys, in their order; see {@link get}. */

@@ -28,6 +28,11 @@ export class TimeSlice {
   /** Lets the event loop turn, and begins the next slice. */
   async next(): Promise<void> {
     await nextTurn()
+    this.begin()
+  }
+
+  /** Begins the next slice. */
+  begin(): void {
     this.#beganAt = monotonicMs()
     this.#lookedAt = this.#beganAt
   }

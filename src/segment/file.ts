@@ -13,7 +13,8 @@ import { errorCode, type FileDescriptor, type Files, readFully } from '../io/fil
 
 /** What a segment needs to know of the store around it. */
 export interface SegmentHome {
-  readonly files: Files
+  /** Where the directory is held, `assertThere` says whether its path still leads to it. */
+  readonly files: Files & { assertThere?(): void }
   readonly directory: string
   readonly storeId: Uint8Array
 }

@@ -194,6 +194,8 @@ export class Segment {
 
   #reopen(): FileDescriptor {
     if (this.#closed) throw new Error(`Segment ${this.id} is closed`)
+    // What a path leads to in another directory may be another store's.
+    this.#home.files.assertThere?.()
     const { path, file, size } = this.#openAgain()
     try {
       const header = readSegmentHeader(this.#home, file, path, this.id)

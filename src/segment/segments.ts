@@ -154,6 +154,11 @@ export class Segments {
   /** Adds a segment that the manifest lists. */
   addSealed(segment: Segment): void {
     this.#byId.set(segment.id, segment)
+    this.bound(segment)
+  }
+
+  /** Lets the file of a sealed segment be closed while it is not used, where there are more than may be open. */
+  bound(segment: Segment): void {
     segment.shelve(this.#openFiles)
   }
 
@@ -435,7 +440,7 @@ export class Segments {
   /** Takes a segment that is sealed out of the tail. */
   #shelve(segment: Segment): void {
     this.#leaveTail(segment)
-    segment.shelve(this.#openFiles)
+    this.bound(segment)
   }
 
   #leaveTail(segment: Segment): void {

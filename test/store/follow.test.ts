@@ -324,6 +324,81 @@ describe('a reader beside a merge', () => {
   })
 })
 
+describe('a reader that may have few files open', () => {
+  /** A reader of many segments, all of which its writer has merged since. */
+  async function merged() {
+    const files = new FaultyFiles(1)
+    // All but the last segment are sealed.
+    for (const text of ['a', 'b']) {
+      await using filled = await openOn(files, { merge: { automatic: false } })
+      for (const key of keysUpTo(60)) await filled.put(key, text.repeat(6 * KIB))
+    }
+    const writer = await openOn(files, { merge: { automatic: false } })
+    const reader = await openOn(files, { readOnly: true, maxOpenFiles: 1 })
+    const snapshot = reader.snapshot()
+    // What is dead in a segment makes a merge rewrite it.
+    for (const [index, key] of keysUpTo(60).entries()) {
+      if (index % 2 === 0) await writer.put(key, 'b'.repeat(6 * KIB))
+    }
+    await writer.put('newer', 'n')
+    await writer.merge()
+    return { files, writer, reader, snapshot }
+  }
+
+  it('looks what its writer has done where it finds a file gone, and reads what is there', async () => {
+    const { writer, reader, snapshot } = await merged()
+
+    for (const key of keysUpTo(60)) expect(reader.get(key)).toBe('b'.repeat(6 * KIB))
+
+    expect(reader.get('newer')).toBe('n')
+    expect(await reader.refresh()).toBe(false)
+    snapshot.close()
+    await reader.close()
+    await writer.close()
+  })
+
+  it('does so in the middle of a look as well', async () => {
+    const { writer, reader, snapshot } = await merged()
+    const looked = reader.refresh()
+
+    expect(reader.get('newer') ?? 'n').toBe('n')
+    for (const key of keysUpTo(60)) expect(reader.get(key)).toBe('b'.repeat(6 * KIB))
+
+    expect(await looked).toBe(true)
+    snapshot.close()
+    await reader.close()
+    await writer.close()
+  })
+
+  it('says of a view over what is gone why it cannot be read', async () => {
+    const { writer, reader, snapshot } = await merged()
+
+    const read = () => keysUpTo(60).map((key) => snapshot.get(key))
+
+    expect(read).toThrow(withCode('FIRKIN_READ_FAILED'))
+    expect(read).toThrow('has merged it')
+    snapshot.close()
+    await reader.close()
+    await writer.close()
+  })
+
+  it('says so of a store whose file somebody has deleted, too', async () => {
+    const { files, writer, reader: before } = await merged()
+    await before.close()
+    for (const key of keysUpTo(60)) await writer.put(key, 'c'.repeat(6 * KIB))
+    await writer.close()
+    const reader = await openOn(files, { readOnly: true, maxOpenFiles: 1, checkpoint: false })
+    for (const name of files.list(DISK) ?? []) {
+      if (name.endsWith('.segment')) files.remove(join(DISK, name))
+    }
+
+    const read = () => keysUpTo(60).map((key) => reader.get(key))
+
+    expect(read).toThrow(withCode('FIRKIN_READ_FAILED'))
+    await reader.close()
+  })
+})
+
 describe('a reader whose writer takes back what it has seen', () => {
   /**
    * Lets the writer lose a group of which a part has reached the file, and the reader see that part.

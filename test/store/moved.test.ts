@@ -183,6 +183,31 @@ describe('a store whose directory is moved', () => {
     })
   })
 
+  it('reads no file of the one that took its place', async () => {
+    await withDirectory(async (parent) => {
+      const directory = join(parent, 'store')
+      const options = { mapping: false, maxOpenFiles: 1, merge: { automatic: false } }
+      const filled = await openStore(directory, options)
+      await fill(filled)
+      await filled.close()
+      const store = await openStore(directory, options)
+      store.on('error', () => {})
+      renameSync(directory, join(parent, 'elsewhere'))
+      await makeOther(directory)
+
+      const outcomes = KEYS.map((key) => {
+        try {
+          return store.get(key)
+        } catch (error) {
+          return (error as { code: string }).code
+        }
+      })
+
+      expect(new Set(outcomes)).toEqual(new Set([VALUE, 'FIRKIN_MOVED']))
+      await store.close().catch(() => undefined)
+    })
+  })
+
   it('is locked where it is now, and free once it is closed', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
