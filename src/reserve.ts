@@ -16,6 +16,7 @@
 
 import { randomFillSync } from 'node:crypto'
 import { join } from 'node:path'
+import { isMoved } from './errors.ts'
 import { decodeFileHeader, encodeFileHeader, FILE_HEADER_SIZE } from './format/file-header.ts'
 import { RESERVE_NAME } from './format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully, writeFully } from './io/files.ts'
@@ -168,7 +169,7 @@ export class Reserve {
     try {
       files.truncate(this.#file, this.#held - bytes)
     } catch (error) {
-      if (errorCode(error) === undefined) throw error
+      if (!isOfFiles(error)) throw error
       return false
     }
     this.#held -= bytes
@@ -196,9 +197,8 @@ export class Reserve {
       this.#held = Math.min(size, this.#wanted)
       this.#isShort = this.#held < this.#wanted
     } catch (error) {
-      const code = errorCode(error)
-      if (code === undefined) throw error
-      if (code !== 'ENOENT') this.#isUsable = false
+      if (!isOfFiles(error)) throw error
+      if (errorCode(error) !== 'ENOENT') this.#isUsable = false
     }
   }
 
@@ -231,7 +231,7 @@ export class Reserve {
       this.#held += bytes.length
       return true
     } catch (error) {
-      if (errorCode(error) === undefined) throw error
+      if (!isOfFiles(error)) throw error
       return false
     }
   }
@@ -244,6 +244,11 @@ export class Reserve {
     }, LOOK_MS)
     this.#timer.unref()
   }
+}
+
+/** Whether an error is of the operating system, or says that the directory was moved, which its files have told. */
+function isOfFiles(error: unknown): boolean {
+  return errorCode(error) !== undefined || isMoved(error)
 }
 
 /** Whether a file is the reserve of the store with this id. */

@@ -1,6 +1,8 @@
-import { describe, expect, it } from 'vitest'
-import type { StoreError } from '../../src/errors.ts'
+import { setImmediate } from 'node:timers/promises'
+import { describe, expect, it, vi } from 'vitest'
+import { StoreError } from '../../src/errors.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { Reserve } from '../../src/reserve.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import {
   DISK,
@@ -91,6 +93,26 @@ describe('the reserve', () => {
     const smaller = await openOn(files, { reserveBytes: 20 * KIB })
     await until(() => sizeOf(files) === 20 * KIB)
     await smaller.close()
+  })
+
+  it('is not filled where the directory was moved, which its files tell', async () => {
+    const moved = new StoreError('FIRKIN_MOVED', 'The directory is another one')
+    const open = vi.fn(() => {
+      throw moved
+    })
+    const uncaught = vi.fn()
+    process.prependListener('uncaughtException', uncaught)
+    const files = Object.assign(new FaultyFiles(1), { open })
+    const reserve = new Reserve({ files, directory: DISK, storeId: new Uint8Array(8) }, SIZE)
+
+    reserve.begin()
+    await until(() => open.mock.calls.length > 0)
+    await setImmediate()
+
+    process.off('uncaughtException', uncaught)
+    expect(uncaught).not.toHaveBeenCalled()
+    expect(reserve.spareBytes).toBe(0)
+    reserve.close()
   })
 
   it.each([0, SIZE])(
