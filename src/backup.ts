@@ -119,7 +119,11 @@ function momentOf({ segments, nextSequence }: Engine): Moment {
     .map((segment) => ({ segment, size: segment.writtenSize }))
   const last = tail.pop()
   return {
-    manifest: segments.manifest,
+    manifest: {
+      ...segments.manifest,
+      clockMs: segments.clockMs,
+      sweeps: segments.sweeps.list,
+    },
     nextSequence,
     nextSegmentId: segments.nextId,
     unchanging: [

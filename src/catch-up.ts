@@ -30,6 +30,7 @@ import { type Enough, Replay, scanOptionsOf } from './replay.ts'
 import { openSealed } from './segment/open.ts'
 import { scanSegment } from './segment/scan.ts'
 import type { Segment } from './segment/segment.ts'
+import { hasExpired, Sweeps } from './sweeps.ts'
 import { over, turn, type Work } from './task.ts'
 import { TimeSlice } from './time-slice.ts'
 
@@ -207,13 +208,12 @@ export class CatchUp {
   /** Forgets what has expired of what points into segments that went, and collects the rest. */
   *#findLost(gone: readonly Segment[], lost: Entry[]): Work<boolean> {
     const engine = this.#engine
-    const nowMs = engine.options.clock()
+    const expiry = { nowMs: engine.options.clock(), sweeps: Sweeps.of(this.#manifest.sweeps) }
     const ids = new Set(gone.map(({ id }) => id))
     const visit = (entry: Entry): void => {
       const { entries } = engine.keydir
       if (!ids.has(entries.segmentOf(entry))) return
-      const expiresAtMs = entries.expiresAtOf(entry)
-      if (expiresAtMs !== 0 && expiresAtMs <= nowMs) engine.expire(entry)
+      if (hasExpired(entries, entry, expiry)) engine.expire(entry)
       else lost.push(entry)
     }
     for (let place = 0; place !== -1; ) {

@@ -84,12 +84,14 @@ async function spareTime(engine: Engine, options: ClosingOptions): Promise<void>
 /** Whether the directory already says all that closing would write. */
 function isAsOpened(engine: Engine, options: ClosingOptions): boolean {
   const { recovery, checkpoint, wasDamaged } = options
-  const { manifest, active } = engine.segments
+  const { segments } = engine
+  const { manifest, active } = segments
   return (
     !wasDamaged &&
     recovery.closed &&
     (recovery.source === 'checkpoint' || !checkpoint) &&
     manifest.closed &&
+    manifest.sweeps === segments.sweeps.list &&
     manifest.nextSequence === engine.nextSequence &&
     (active?.writtenSize ?? 0) === (active === undefined ? 0 : manifest.tailSize)
   )

@@ -67,6 +67,7 @@ import type { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
 import { STAGE_SIZE } from './segment/writer.ts'
 import { Slab } from './slab.ts'
+import { type Expiry, hasExpired, wholeMs } from './sweeps.ts'
 import { type Span, UndoLog } from './undo.ts'
 import { type Found, type View, Views } from './view.ts'
 import { type LookAhead, ViewCursor } from './view-cursor.ts'
@@ -78,6 +79,12 @@ export interface EngineOptions {
   readonly maxSegmentBytes: number
   readonly sync: SyncPolicy
   readonly clock: () => number
+}
+
+/** A moment, and which records there were. */
+export interface Present extends Expiry {
+  /** The sequence that the next record was to get. */
+  readonly nextSequence: number
 }
 
 /** What the engine tells. */
@@ -136,6 +143,8 @@ export class Engine {
   #chunks: ChunkReader | undefined
   #commits: GroupCommit | undefined
   #nextSequence: number
+  /** The moment that was noted last of those by which entries were forgotten. */
+  #marked: Present | undefined
 
   constructor(
     recovered: Recovered,
@@ -289,10 +298,10 @@ export class Engine {
     const nowMs = this.options.clock()
     this.#commits?.writeStaged()
     try {
-      return this.views.open(nowMs)
+      return this.views.open({ nowMs, sweeps: this.#segments.sweeps })
     } catch (error) {
       this.reload(error)
-      return this.views.open(nowMs)
+      return this.views.open({ nowMs, sweeps: this.#segments.sweeps })
     }
   }
 
@@ -436,8 +445,28 @@ export class Engine {
     return isFreeing ? commits.joinFreeing(count, total) : commits.join(count, total)
   }
 
-  /** Removes an entry that has expired, without a tombstone: whoever reads its record sees the same. */
-  expire(entry: Entry): void {
+  /** The present, for a look for what has expired; what is put while that goes on is none of it. */
+  present(): Present {
+    const nowMs = wholeMs(this.options.clock())
+    const { sweeps } = this.#segments
+    this.#segments.clockMs = nowMs
+    return { nowMs, sweeps, nextSequence: this.#nextSequence }
+  }
+
+  /** Whether an entry had expired at some moment, and was there already. */
+  hasExpired(entry: Entry, at: Present): boolean {
+    const { entries } = this.#keydir
+    return hasExpired(entries, entry, at) && entries.sequenceOf(entry) < at.nextSequence
+  }
+
+  /**
+   * Removes an entry that has expired, without a tombstone: whoever reads its record sees the same.
+   *
+   * @param at the moment by which it had expired, so that it stays gone whatever the clock says later; without it, the
+   * record goes as well
+   */
+  expire(entry: Entry, at?: Present): void {
+    if (at !== undefined && at !== this.#marked) this.#mark(at)
     try {
       const view = this.#keydir.entries.keyView(entry)
       this.#drop(entry, view, view.length)
@@ -641,6 +670,13 @@ export class Engine {
     return copyVerified(page, at, size, this.#seed, sequence, slab.page, copyAt)
   }
 
+  /** Takes note of a moment by which entries are forgotten. */
+  #mark(at: Present): void {
+    const { nowMs: atMs, nextSequence } = at
+    this.#segments.sweeps = this.#segments.sweeps.with({ atMs, nextSequence })
+    this.#marked = at
+  }
+
   /** Takes another keydir, all of which is in memory. */
   #take(keydir: Keydir): void {
     this.#keydir = keydir
@@ -665,8 +701,12 @@ export class Engine {
 
   #hasExpired(entry: Entry, nowMs: number): boolean {
     if (nowMs === 0) return false
-    const expiresAtMs = this.#keydir.entries.expiresAtOf(entry)
-    return expiresAtMs !== 0 && expiresAtMs <= nowMs
+    const { entries } = this.#keydir
+    const expiresAtMs = entries.expiresAtOf(entry)
+    if (expiresAtMs === 0) return false
+    if (expiresAtMs <= nowMs) return true
+    const { sweeps } = this.#segments
+    return expiresAtMs <= sweeps.latestMs && sweeps.covers(expiresAtMs, entries.sequenceOf(entry))
   }
 
   /** Puts the keydir back to what it was before the group that was staged. */

@@ -14,7 +14,7 @@
  */
 
 import type { Chores } from './chores.ts'
-import type { Engine } from './engine.ts'
+import type { Engine, Present } from './engine.ts'
 import type { EventLoop } from './event-loop.ts'
 import type { Entry } from './keydir/keydir.ts'
 
@@ -34,7 +34,7 @@ export class Sweep {
   readonly #engine: Engine
   readonly #loop: EventLoop
   readonly #intervalMs: number
-  readonly #forget: (entry: Entry) => void
+  readonly #forget: (entry: Entry, present: Present) => void
   #place = 0
   /** What was looked at, and forgotten, in the present slice. */
   #seen = 0
@@ -51,7 +51,12 @@ export class Sweep {
    * @param intervalMs how often it looks where nothing expires, and for how long it measures
    * @param forget called for what has expired
    */
-  constructor(engine: Engine, loop: EventLoop, intervalMs: number, forget: (entry: Entry) => void) {
+  constructor(
+    engine: Engine,
+    loop: EventLoop,
+    intervalMs: number,
+    forget: (entry: Entry, present: Present) => void,
+  ) {
     this.#engine = engine
     this.#loop = loop
     this.#intervalMs = intervalMs
@@ -62,17 +67,17 @@ export class Sweep {
   /**
    * Goes on for a slice, or to the end of the round.
    *
-   * @param nowMs the moment that expiry is held against
+   * @param present what expiry is held against
    * @returns after how many milliseconds the next slice is due
    */
-  slice(nowMs: number): number {
+  slice(present: Present): number {
     const engine = this.#engine
     const beganAtMs = this.#loop.nowMs()
     let atMs = beganAtMs
     this.#seen = 0
     this.#found = 0
     while (engine.mayExpire() && atMs - beganAtMs < SLICE_MS) {
-      const next = engine.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, nowMs))
+      const next = engine.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, present))
       this.#place = Math.max(next, 0)
       atMs = this.#loop.nowMs()
       if (next === -1) break
@@ -86,11 +91,10 @@ export class Sweep {
     return Math.max(restMs, this.#seen / looksPerMs)
   }
 
-  #look(entry: Entry, nowMs: number): void {
+  #look(entry: Entry, present: Present): void {
     this.#seen++
-    const expiresAtMs = this.#engine.keydir.entries.expiresAtOf(entry)
-    if (expiresAtMs !== 0 && expiresAtMs <= nowMs) {
-      this.#forget(entry)
+    if (this.#engine.hasExpired(entry, present)) {
+      this.#forget(entry, present)
       this.#found++
     }
   }
@@ -116,12 +120,14 @@ export class Sweeper {
 
   constructor(engine: Engine, chores: Chores, loop: EventLoop, intervalMs: number) {
     this.#engine = engine
-    const sweep = new Sweep(engine, loop, intervalMs, (entry) => this.#forget(entry))
-    chores.atLeastEvery(intervalMs, () => sweep.slice(engine.options.clock()))
+    const sweep = new Sweep(engine, loop, intervalMs, (entry, present) =>
+      this.#forget(entry, present),
+    )
+    chores.atLeastEvery(intervalMs, () => sweep.slice(engine.present()))
   }
 
-  #forget(entry: Entry): void {
-    this.#engine.expire(entry)
+  #forget(entry: Entry, present: Present): void {
+    this.#engine.expire(entry, present)
     this.expiredCount++
   }
 }

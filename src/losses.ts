@@ -18,6 +18,7 @@ import type { Files } from './io/files.ts'
 import { createKeydir } from './keydir/create.ts'
 import { type Entry, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { readHintFile } from './segment/hint-file.ts'
+import { type Expiry, hasExpired } from './sweeps.ts'
 
 /** A key that shows something else than before the damage. */
 export interface LostKey {
@@ -47,18 +48,18 @@ export class Losses {
   nextSequence = 1
   readonly #files: Files
   readonly #storeId: Uint8Array
-  readonly #nowMs: number
+  readonly #expiry: Expiry
   /** The newest sound record of each key; a tombstone has size 0. */
   readonly #sound = createKeydir('hash')
   /** The newest lost record of each key, likewise. */
   readonly #lost = createKeydir('hash')
   readonly #unhinted = new Map<number, readonly LostRange[]>()
 
-  /** @param nowMs when what has expired has expired */
-  constructor(files: Files, storeId: Uint8Array, nowMs: number) {
+  /** @param expiry what counts as gone without being lost */
+  constructor(files: Files, storeId: Uint8Array, expiry: Expiry) {
     this.#files = files
     this.#storeId = storeId
-    this.#nowMs = nowMs
+    this.#expiry = expiry
   }
 
   /** Notes a sound record that was just read. */
@@ -161,8 +162,7 @@ export class Losses {
 
   /** Whether a key with this newest record has a value. */
   #shows({ entries }: Keydir, entry: Entry): boolean {
-    const expiresAtMs = entries.expiresAtOf(entry)
-    return entries.sizeOf(entry) > 0 && (expiresAtMs === 0 || expiresAtMs > this.#nowMs)
+    return entries.sizeOf(entry) > 0 && !hasExpired(entries, entry, this.#expiry)
   }
 
   #openHint(id: number, path: string, size: number): HintDecoder | undefined {

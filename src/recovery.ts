@@ -55,6 +55,7 @@ import type { ScanEnd } from './segment/scan.ts'
 import { homeOf, Segment } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
+import { wholeMs } from './sweeps.ts'
 
 /** A piece of the tail that a crash cut short. */
 export interface TornTail {
@@ -73,6 +74,11 @@ export interface RecoveryReport {
   readonly checkpointFault: StoreError | undefined
   /** Whether the store had been closed in good order. */
   readonly closed: boolean
+  /**
+   * By how much the clock is behind what it said when the manifest was written, in milliseconds; 0 up to a minute. What
+   * had been swept by then stays gone; what had only expired may be there again.
+   */
+  readonly clockBackMs: number
   readonly torn: readonly TornTail[]
   /** Files of the store's own names that were no part of it; a writer removes them. */
   readonly leftovers: readonly string[]
@@ -160,6 +166,8 @@ async function recoverFrom(
     const leftovers = [...tail.leftovers, ...leftoversIn(names, segments)]
     const hasReserve = options.reserveBytes > 0 || options.readOnly
     if (!hasReserve && holdsReserve(home, names)) leftovers.push(RESERVE_NAME)
+    const clockMs = wholeMs(options.clock())
+    segments.clockMs = clockMs
     const closed = manifest.closed && torn.length === 0 && endsAsClosed(segments)
     if (!options.readOnly) {
       // What was seen here may not have been durable yet, the manifest's name least of all.
@@ -174,6 +182,7 @@ async function recoverFrom(
       source: load.source,
       checkpointFault: checkpointFault ?? load.checkpointFault,
       closed,
+      clockBackMs: clockBackMs(manifest.clockMs, clockMs),
       torn,
       leftovers,
       // Those that were sealed just now included.
@@ -215,6 +224,15 @@ export function reloadKeydir(
   if (segments.active !== undefined) replay.replayStage(segments.active, stage, stagedSize)
   replay.finish()
   return replay.keydir
+}
+
+/** A clock that is put right by less is nothing to tell. */
+const CLOCK_TOLERANCE_MS = 60_000
+
+/** By how much a clock was put back, as far as it is known what it said, and worth telling. */
+function clockBackMs(beforeMs: number, nowMs: number): number {
+  const backMs = nowMs === 0 ? 0 : beforeMs - nowMs
+  return backMs > CLOCK_TOLERANCE_MS ? backMs : 0
 }
 
 /** How much of a tail is written once more at a time. */
@@ -264,12 +282,15 @@ async function createStore(
     nextSequence: 1,
     keydirKind: options.keydir,
     closed: true,
+    clockMs: 0,
+    sweeps: [],
     segments: [],
   }
   for (const name of names) {
     if (parseName(name).type === 'temporary') files.remove(join(directory, name))
   }
   const segments = new Segments(home, manifest, 1, mappingSize(options), options.maxOpenFiles)
+  segments.clockMs = wholeMs(options.clock())
   await segments.commit(() => ({ closed: true }))
   return {
     segments,
@@ -280,6 +301,7 @@ async function createStore(
       source: 'new',
       checkpointFault: undefined,
       closed: true,
+      clockBackMs: 0,
       torn: [],
       leftovers: [],
       unhinted: [],

@@ -34,6 +34,7 @@ import { findRecord, type RecordVisitor, scanSegment, Window } from './segment/s
 import { homeOf } from './segment/segment.ts'
 import { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
+import { Sweeps } from './sweeps.ts'
 import { nextTurn } from './time.ts'
 
 /** A run of bytes that are no record. */
@@ -128,7 +129,10 @@ class Salvage {
       throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${this.#directory}`)
     }
     this.#storeId = manifest?.storeId ?? findStoreId(this.#files, this.#directory, names)
-    const losses = new Losses(this.#files, this.#storeId, this.#options.nowMs)
+    const losses = new Losses(this.#files, this.#storeId, {
+      nowMs: this.#options.nowMs,
+      sweeps: Sweeps.of(manifest?.sweeps ?? []),
+    })
     const belonging = this.#belonging(ids, manifest)
     const listed = new Set(manifest?.segments.map(({ id }) => id))
     const newest = belonging.filter((id) => !listed.has(id) && !this.#isMerged(id)).at(-1)
@@ -181,6 +185,8 @@ class Salvage {
       nextSequence: 1,
       keydirKind,
       closed: false,
+      clockMs: 0,
+      sweeps: [],
       segments: [],
     }
   }

@@ -9,6 +9,7 @@ import {
 } from './keydir/keydir.ts'
 import type { ResolvedRange } from './range.ts'
 import { MAX_AHEAD } from './read-ahead.ts'
+import { hasExpired } from './sweeps.ts'
 import { VersionCursor } from './version-cursor.ts'
 import type { Found, View, Views } from './view.ts'
 
@@ -69,8 +70,7 @@ export class ViewCursor {
       if (entry === NO_ENTRY) return NO_ENTRY
       const { entries } = this.holder
       if (entries.sizeOf(entry) === 0) continue
-      const expiresAtMs = entries.expiresAtOf(entry)
-      if (expiresAtMs !== 0 && expiresAtMs <= this.#view.nowMs) continue
+      if (hasExpired(entries, entry, this.#view.expiry)) continue
       // Not before it was looked at: of an entry that a damaged checkpoint has lost there is no key to find again.
       this.#remember(entry)
       return entry

@@ -6,6 +6,7 @@ import { type Entry, type EntryHolder, NO_ENTRY } from './keydir/keydir.ts'
 import type { KeyEncoding, ValueEncoding } from './options.ts'
 import type { ResolvedRange } from './range.ts'
 import type { Wanted } from './read-ahead.ts'
+import { hasExpired } from './sweeps.ts'
 import type { Found, View } from './view.ts'
 import type { ViewCursor } from './view-cursor.ts'
 
@@ -92,8 +93,7 @@ export class ViewReader<V> {
     const found = this.#found
     engine.key.encode(key)
     if (!engine.findIn(view, found)) return undefined
-    const expiresAtMs = found.holder.entries.expiresAtOf(found.entry)
-    return expiresAtMs !== 0 && expiresAtMs <= view.nowMs ? undefined : found
+    return hasExpired(found.holder.entries, found.entry, view.expiry) ? undefined : found
   }
 }
 

@@ -20,14 +20,15 @@ import type { StoreError } from './errors.ts'
 import { NoMemory } from './io/memory.ts'
 import { type Entry, type EntryHolder, type Keydir, NO_ENTRY } from './keydir/keydir.ts'
 import { LostKeydir } from './lost-keydir.ts'
+import type { Expiry } from './sweeps.ts'
 import { TimeSlice } from './time-slice.ts'
 import { NO_NODE, type Node, Versions } from './versions.ts'
 
 /** The store as of the moment at which the view was opened. */
 export interface View {
   readonly id: number
-  /** The moment, by the store's clock: what had expired then is not there. */
-  readonly nowMs: number
+  /** What had expired by then is not there. */
+  readonly expiry: Expiry
 }
 
 /** A keydir with the versions that the views of it see. */
@@ -90,12 +91,12 @@ export class Views {
   }
 
   /** Opens a view of the present, of which nothing may be staged; see `Engine.openView`. */
-  open(nowMs: number): View {
+  open(expiry: Expiry): View {
     const line = this.#line
     line.keydir.entries.pin()
     line.openCount++
     const id = this.#nextId++
-    const view: OpenView = { id, nowMs, line, ended: undefined, ring: NO_NODE, ringSize: 0 }
+    const view: OpenView = { id, expiry, line, ended: undefined, ring: NO_NODE, ringSize: 0 }
     this.#open.push(view)
     return view
   }

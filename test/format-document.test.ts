@@ -1,7 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { decodeFileHeader, FILE_HEADER_SIZE, storeSeed } from '../src/format/file-header.ts'
+import {
+  decodeFileHeader,
+  FILE_HEADER_SIZE,
+  storeSeed,
+  versionOf,
+} from '../src/format/file-header.ts'
 import { HintDecoder } from '../src/format/hint.ts'
 import { decodeManifest, encodeManifest } from '../src/format/manifest.ts'
 import {
@@ -24,6 +29,8 @@ import { placeOf } from './support/held.ts'
 const document = readFileSync(new URL('../src/format/FORMAT.md', import.meta.url), 'utf8')
 const storeId = Uint8Array.from({ length: 16 }, (_, index) => index)
 const expiresAtMs = Date.UTC(2030, 0, 1)
+/** What the clock says while the example is written. */
+const clockMs = Date.UTC(2026, 0, 1)
 
 /** A line of a hex block: an offset, bytes, and what they are. */
 interface Line {
@@ -75,7 +82,8 @@ describe('the format document', () => {
     expect(ends.map((row) => row.end)).toEqual([
       FILE_HEADER_SIZE,
       RECORD_HEADER_SIZE + 6,
-      68,
+      76,
+      12,
       42,
       56,
       56,
@@ -93,11 +101,13 @@ describe('the format document', () => {
         nextSequence: 1,
         keydirKind: 'btree',
         closed: true,
+        clockMs: 0,
+        sweeps: [],
         segments: [],
       })
       writeFileSync(join(directory, 'MANIFEST'), empty)
 
-      const store = await open(directory, { clock: () => 0 })
+      const store = await open(directory, { clock: () => clockMs })
       await store.put('a', 'one')
       await store.put('b', 'two', { expiresAt: new Date(expiresAtMs) })
       await store.delete('a')
@@ -174,7 +184,9 @@ describe('the format document', () => {
       `next segment id ${manifest.nextSegmentId}`,
       `next sequence ${manifest.nextSequence}`,
       `${manifest.keydirKind}, ${manifest.closed ? 'closed in good order' : 'not closed'}`,
-      `${manifest.segments.length === 0 ? 'no' : manifest.segments.length} sealed segments`,
+      `${countOf(manifest.segments)} sealed segments`,
+      `the clock said ${manifest.clockMs}`,
+      `${countOf(manifest.sweeps)} sweeps`,
       'CRC',
     ])
   })
@@ -209,13 +221,17 @@ describe('the format document', () => {
   })
 })
 
+function countOf(list: readonly unknown[]): string {
+  return list.length === 0 ? 'no' : String(list.length)
+}
+
 /** What the document says of a file header's fields. */
 function headerTexts(bytes: Buffer): string[] {
   const header = decodeFileHeader(bytes)
   if ('fault' in header) throw new Error(`The header is ${header.fault}`)
   return [
     'magic',
-    `${header.type}, version 1`,
+    `${header.type}, version ${versionOf(bytes)}`,
     'store id',
     `${header.type === 'manifest' ? 'generation' : 'segment'} ${header.fileId}`,
     header.origin === 'none' ? 'no origin' : header.origin,

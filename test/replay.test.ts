@@ -42,6 +42,8 @@ function mergedStore(): FaultyFiles {
     nextSequence: 6,
     keydirKind: 'btree',
     closed: true,
+    clockMs: 0,
+    sweeps: [],
     segments: [sealed],
   })
   files.poke(join(DISK, 'MANIFEST'), manifest)

@@ -4,12 +4,17 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { verifyCheckpoint } from '../src/checkpoint.ts'
 import { CorruptionError } from '../src/errors.ts'
-import { FILE_HEADER_SIZE, FORMAT_VERSION, storeSeed } from '../src/format/file-header.ts'
+import {
+  FILE_HEADER_SIZE,
+  FORMAT_VERSION,
+  storeSeed,
+  versionOf,
+} from '../src/format/file-header.ts'
 import { HintDecoder } from '../src/format/hint.ts'
 import type { Manifest } from '../src/format/manifest.ts'
-import { CHECKPOINT_NAME, hintName, segmentName } from '../src/format/names.ts'
+import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, segmentName } from '../src/format/names.ts'
 import { PUT, type RecordFields } from '../src/format/record.ts'
-import { systemFiles } from '../src/io/files.ts'
+import { readWhole, systemFiles } from '../src/io/files.ts'
 import { lockHolder } from '../src/io/lock.ts'
 import { readCacheMark } from '../src/kind.ts'
 import type { LeftOutSegment } from '../src/merge/call.ts'
@@ -121,7 +126,7 @@ function survey(
     directory: path,
     kind: mark === undefined ? 'store' : 'cache',
     valueEncoding: mark?.name ?? mark?.valueEncoding,
-    format: FORMAT_VERSION,
+    format: formatOf(path),
     storeId: Buffer.from(storeId).toString('hex'),
     keydir: keydirKind,
     inUseBy: lockHolder(path),
@@ -138,6 +143,12 @@ function survey(
     tornBytes: (sound?.recovery.torn ?? []).reduce((sum, { bytes }) => sum + bytes, 0),
     damage: read instanceof CorruptionError ? read.message : undefined,
   }
+}
+
+/** The version of the format that the manifest is written in; that of the segments may be an earlier one. */
+function formatOf(directory: string): number {
+  const head = readWhole(systemFiles, join(directory, MANIFEST_NAME), FILE_HEADER_SIZE)
+  return head === undefined ? FORMAT_VERSION : versionOf(head)
 }
 
 interface Figures {

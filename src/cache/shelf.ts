@@ -20,7 +20,7 @@
 
 import { removeCheckpoint } from '../checkpoint.ts'
 import type { ReadBytes } from '../encoding.ts'
-import type { Engine } from '../engine.ts'
+import type { Engine, Present } from '../engine.ts'
 import { type EventLoop, systemLoop } from '../event-loop.ts'
 import { Sweep } from '../expiry.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
@@ -117,8 +117,8 @@ export class Shelf {
     this.#ordered = engine.keydir
     this.#options = options
     this.#listener = listener
-    this.#sweep = new Sweep(engine, loop, TIDY_INTERVAL_MS, (entry) =>
-      this.#giveUp(entry, 'expired'),
+    this.#sweep = new Sweep(engine, loop, TIDY_INTERVAL_MS, (entry, present) =>
+      this.#giveUp(entry, 'expired', present),
     )
     const { recovery } = store.stats()
     const known = readOrder(engine, recovery, options.policy)
@@ -408,7 +408,7 @@ export class Shelf {
 
   /** Forgets some of what has expired; see `Sweep.slice`. */
   sweep(): number {
-    return this.#sweep.slice(this.#moment.nowMs)
+    return this.#sweep.slice(this.#engine.present())
   }
 
   /** Gives back the room of what is dead; a bounded piece of it. */
@@ -519,7 +519,7 @@ export class Shelf {
   /** Puts all entries in the order of their records, forgets what has expired, and counts the tags. */
   #reorder(): void {
     const engine = this.#engine
-    const { nowMs } = this.#moment
+    const present = engine.present()
     const sort = new RankSort()
     const first = Math.min(this.#cleaner.oldestSequence, engine.nextSequence)
     // More sequences than there are ranks share them.
@@ -534,9 +534,8 @@ export class Shelf {
       }
       const { entries } = engine.keydir
       place = engine.walk(place, WALK_ENTRIES, (entry) => {
-        const expiresAtMs = entries.expiresAtOf(entry)
-        if (expiresAtMs !== 0 && expiresAtMs <= nowMs) {
-          engine.expire(entry)
+        if (engine.hasExpired(entry, present)) {
+          engine.expire(entry, present)
         } else if (isTagKey(entries.keyView(entry))) {
           this.#tagCount++
           this.#tagBytes += entries.sizeOf(entry)
@@ -553,10 +552,11 @@ export class Shelf {
     this.#ordered = engine.keydir
   }
 
-  #giveUp(entry: Entry, why: Departure): void {
+  /** @param at of one that has expired: by when */
+  #giveUp(entry: Entry, why: Departure, at?: Present): void {
     this.#listener.leaving(this, entry, why)
     this.#order.forget(entry)
-    this.#engine.expire(entry)
+    this.#engine.expire(entry, at)
   }
 
   #noteTags(tags: readonly Uint8Array[], sequence: number): void {

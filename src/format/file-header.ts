@@ -18,8 +18,8 @@
 import { viewOf } from './bytes.ts'
 import { checksum } from './checksum.ts'
 
-/** The format that this version writes, and the only one that it reads. */
-export const FORMAT_VERSION = 1
+/** The newest format that there is; those before it are read, too. */
+export const FORMAT_VERSION = 2
 
 /** The size of a store's id. */
 export const STORE_ID_SIZE = 16
@@ -55,6 +55,18 @@ export const FILE_TYPES = {
 } as const
 export type FileType = keyof typeof FILE_TYPES
 
+/**
+ * The version that each kind of file is written in: that of its last change. What has not changed since stays readable
+ * to those who know no later one.
+ */
+const WRITTEN_VERSIONS: Readonly<Record<FileType, number>> = {
+  segment: 1,
+  hint: 1,
+  manifest: 2,
+  checkpoint: 1,
+  reserve: 1,
+}
+
 /** How a segment came to be: by writes, in the order of their sequences, or by a merge. */
 export type Origin = 'appended' | 'merged' | 'none'
 const ORIGINS: readonly Origin[] = ['none', 'appended', 'merged']
@@ -81,14 +93,15 @@ export interface FileHeader {
 export type HeaderFault =
   | { readonly fault: 'short' }
   | { readonly fault: 'damaged'; readonly offset: number }
-  | { readonly fault: 'version'; readonly version: number }
+  /** `newest` is what is read of its kind. */
+  | { readonly fault: 'version'; readonly version: number; readonly newest: number }
 
 /** A new file's header. */
 export function encodeFileHeader(header: FileHeader): Buffer {
   const bytes = Buffer.alloc(FILE_HEADER_SIZE)
   MAGIC.copy(bytes)
   bytes.write(FILE_TYPES[header.type], TYPE_AT, 'latin1')
-  bytes[VERSION_AT] = FORMAT_VERSION
+  bytes[VERSION_AT] = WRITTEN_VERSIONS[header.type]
   bytes.set(header.storeId, STORE_ID_AT)
   bytes.writeUInt32LE(header.fileId, FILE_ID_AT)
   bytes.writeUInt32LE(ORIGINS.indexOf(header.origin), ORIGIN_AT)
@@ -108,10 +121,11 @@ export function decodeFileHeader(bytes: Uint8Array): FileHeader | HeaderFault {
     // it from damage; the version itself is looked at only where the checksum vouches for it.
     return { fault: 'damaged', offset: 0 }
   }
-  const version = view.getUint8(VERSION_AT)
-  if (version !== FORMAT_VERSION) return { fault: 'version', version }
+  const version = versionOf(bytes)
   const letter = String.fromCharCode(view.getUint8(TYPE_AT))
   const type = (Object.keys(FILE_TYPES) as FileType[]).find((name) => FILE_TYPES[name] === letter)
+  const newest = type === undefined ? FORMAT_VERSION : WRITTEN_VERSIONS[type]
+  if (version < 1 || version > newest) return { fault: 'version', version, newest }
   const origin = ORIGINS[view.getUint32(ORIGIN_AT, true)]
   if (type === undefined || origin === undefined) return { fault: 'damaged', offset: TYPE_AT }
   const predecessorId = view.getUint32(PREDECESSOR_ID_AT, true)
@@ -123,6 +137,11 @@ export function decodeFileHeader(bytes: Uint8Array): FileHeader | HeaderFault {
     origin,
     predecessor: predecessorId === 0 ? undefined : { id: predecessorId, size },
   }
+}
+
+/** The version of a file, of which the header has been read. */
+export function versionOf(bytes: Uint8Array): number {
+  return viewOf(bytes).getUint8(VERSION_AT)
 }
 
 /** The seed of every checksum behind a file's header: the checksum of the store's id. */

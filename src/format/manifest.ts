@@ -10,8 +10,13 @@
  *       62     1  keydir kind used last: 1 btree, 2 hash, 3 skiplist, 4 bplustree
  *       63     1  1 where the store was closed in good order
  *       64     4  count of sealed segments
- *       68    42  each sealed segment (see SealedSegment), ascending by id
+ *       68     6  clock: the moment at which its writer looked at the clock last
+ *       74     2  count of sweeps
+ *       76    12  each sweep (see SweepMark): moment, next sequence
+ *        +    42  each sealed segment (see SealedSegment), ascending by id
  *        +     4  CRC-32 of everything behind the file header, continued from the store's seed
+ *
+ * Version 1 has neither clock nor sweeps: its sealed segments begin at 68.
  *
  * Invariants
  * - A sealed segment's size and contents are durable before a manifest lists it.
@@ -21,7 +26,13 @@
 import type { KeydirKind } from '../keydir/keydir.ts'
 import { readUint48, UINT48_SIZE, viewOf, writeUint48 } from './bytes.ts'
 import { checksum } from './checksum.ts'
-import { encodeFileHeader, FILE_HEADER_SIZE, type Origin, storeSeed } from './file-header.ts'
+import {
+  encodeFileHeader,
+  FILE_HEADER_SIZE,
+  type Origin,
+  storeSeed,
+  versionOf,
+} from './file-header.ts'
 
 /** What a segment holds, counted once when it is sealed; it never changes. */
 export interface SegmentFigures {
@@ -44,6 +55,14 @@ export interface SealedSegment extends Readonly<SegmentFigures> {
   readonly origin: Exclude<Origin, 'none'>
 }
 
+/** Of what had expired at a moment, and was forgotten: each record below a sequence that expires by then is gone. */
+export interface SweepMark {
+  /** Milliseconds since 1970, by the store's clock; from 1. */
+  readonly atMs: number
+  /** The sequence that the next record was to get. */
+  readonly nextSequence: number
+}
+
 /** The contents of a manifest. */
 export interface Manifest {
   readonly storeId: Uint8Array
@@ -54,6 +73,10 @@ export interface Manifest {
   readonly nextSequence: number
   readonly keydirKind: KeydirKind
   readonly closed: boolean
+  /** When its writer looked at the clock last, in milliseconds since 1970; 0 where that is not known. */
+  readonly clockMs: number
+  /** By descending moments and ascending sequences. */
+  readonly sweeps: readonly SweepMark[]
   readonly segments: readonly SealedSegment[]
 }
 
@@ -66,8 +89,14 @@ const NEXT_SEQUENCE_AT = NEXT_SEGMENT_ID_AT + 4
 const KIND_AT = NEXT_SEQUENCE_AT + UINT48_SIZE
 const CLOSED_AT = KIND_AT + 1
 const COUNT_AT = CLOSED_AT + 1
-const SEGMENTS_AT = COUNT_AT + 4
+const CLOCK_AT = COUNT_AT + 4
+const SWEEP_COUNT_AT = CLOCK_AT + UINT48_SIZE
+const SWEEPS_AT = SWEEP_COUNT_AT + 2
 const CRC_SIZE = 4
+
+/** What stands before a manifest's segments in version 1. */
+const FIRST_HEAD_SIZE = CLOCK_AT
+const SWEEP_SIZE = 2 * UINT48_SIZE
 
 /*
  * A sealed segment:
@@ -85,8 +114,9 @@ const SEGMENT_SIZE = 24 + 3 * UINT48_SIZE
 
 /** The whole file. */
 export function encodeManifest(manifest: Manifest): Buffer {
-  const { segments } = manifest
-  const bytes = Buffer.alloc(SEGMENTS_AT + segments.length * SEGMENT_SIZE + CRC_SIZE)
+  const { segments, sweeps } = manifest
+  const segmentsAt = SWEEPS_AT + sweeps.length * SWEEP_SIZE
+  const bytes = Buffer.alloc(segmentsAt + segments.length * SEGMENT_SIZE + CRC_SIZE)
   const view = viewOf(bytes)
   encodeFileHeader({
     type: 'manifest',
@@ -101,8 +131,15 @@ export function encodeManifest(manifest: Manifest): Buffer {
   view.setUint8(KIND_AT, KINDS.indexOf(manifest.keydirKind) + 1)
   view.setUint8(CLOSED_AT, manifest.closed ? 1 : 0)
   view.setUint32(COUNT_AT, segments.length, true)
+  writeUint48(view, CLOCK_AT, manifest.clockMs)
+  view.setUint16(SWEEP_COUNT_AT, sweeps.length, true)
+  for (const [index, { atMs, nextSequence }] of sweeps.entries()) {
+    const at = SWEEPS_AT + index * SWEEP_SIZE
+    writeUint48(view, at, atMs)
+    writeUint48(view, at + UINT48_SIZE, nextSequence)
+  }
   for (const [index, segment] of segments.entries()) {
-    const at = SEGMENTS_AT + index * SEGMENT_SIZE
+    const at = segmentsAt + index * SEGMENT_SIZE
     view.setUint32(at, segment.id, true)
     view.setUint32(at + 4, segment.origin === 'merged' ? 2 : 1, true)
     view.setUint32(at + 8, segment.size, true)
@@ -120,15 +157,22 @@ export function encodeManifest(manifest: Manifest): Buffer {
 
 /** No manifest is larger: a million segments take 42 MB. */
 const MAX_MANIFEST_SIZE = 64 * 1024 * 1024
-/** What stands before a manifest's segments. */
-export const MANIFEST_HEAD_SIZE = SEGMENTS_AT
+/** What tells how long a manifest is; one of version 1 may be shorter itself. */
+export const MANIFEST_HEAD_SIZE = SWEEPS_AT
 /** The checksum at its end. */
 export const MANIFEST_CRC_SIZE = CRC_SIZE
 
 /** Whether a manifest that begins with these {@link MANIFEST_HEAD_SIZE} bytes has as many bytes. */
 export function isManifestSize(head: Uint8Array, fileSize: number): boolean {
   const count = viewOf(head).getUint32(COUNT_AT, true)
-  return fileSize <= MAX_MANIFEST_SIZE && fileSize === SEGMENTS_AT + count * SEGMENT_SIZE + CRC_SIZE
+  const size = segmentsOffset(head) + count * SEGMENT_SIZE + CRC_SIZE
+  return fileSize <= MAX_MANIFEST_SIZE && fileSize === size
+}
+
+/** Where the sealed segments begin, as the first {@link MANIFEST_HEAD_SIZE} bytes tell. */
+function segmentsOffset(head: Uint8Array): number {
+  if (versionOf(head) === 1) return FIRST_HEAD_SIZE
+  return SWEEPS_AT + viewOf(head).getUint16(SWEEP_COUNT_AT, true) * SWEEP_SIZE
 }
 
 /**
@@ -141,16 +185,25 @@ export function decodeManifest(
   storeId: Uint8Array,
   generation: number,
 ): Manifest | number {
-  if (bytes.length < SEGMENTS_AT + CRC_SIZE) return bytes.length
+  const isFirst = versionOf(bytes) === 1
+  if (bytes.length < (isFirst ? FIRST_HEAD_SIZE : SWEEPS_AT) + CRC_SIZE) return bytes.length
   const view = viewOf(bytes)
   const count = view.getUint32(COUNT_AT, true)
-  const end = SEGMENTS_AT + count * SEGMENT_SIZE
+  const segmentsAt = segmentsOffset(bytes)
+  const end = segmentsAt + count * SEGMENT_SIZE
   if (end + CRC_SIZE !== bytes.length) return COUNT_AT
   if (view.getUint32(end, true) !== checksum(bytes, FILE_HEADER_SIZE, end, storeSeed(storeId))) {
     return FILE_HEADER_SIZE
   }
+  const sweeps: SweepMark[] = []
+  for (let at = SWEEPS_AT; at < segmentsAt; at += SWEEP_SIZE) {
+    sweeps.push({
+      atMs: readUint48(view, at),
+      nextSequence: readUint48(view, at + UINT48_SIZE),
+    })
+  }
   const segments: SealedSegment[] = []
-  for (let at = SEGMENTS_AT; at < end; at += SEGMENT_SIZE) {
+  for (let at = segmentsAt; at < end; at += SEGMENT_SIZE) {
     segments.push({
       id: view.getUint32(at, true),
       origin: view.getUint32(at + 4, true) === 2 ? 'merged' : 'appended',
@@ -174,6 +227,8 @@ export function decodeManifest(
     nextSequence: readUint48(view, NEXT_SEQUENCE_AT),
     keydirKind,
     closed: view.getUint8(CLOSED_AT) === 1,
+    clockMs: isFirst ? 0 : readUint48(view, CLOCK_AT),
+    sweeps,
     segments,
   }
 }

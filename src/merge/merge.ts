@@ -377,13 +377,12 @@ export class Merger {
 
   /** Forgets every key that has expired, so that the plan knows what its record gives back. */
   *#forgetExpired(signal: AbortSignal | undefined): Work<void> {
-    const nowMs = this.#now()
+    const present = this.#engine.present()
     if (this.#engine.keydir.entries.expiringCount === 0) return
     yield* walkInSlices(
       this.#engine,
       (entry) => {
-        const expiresAtMs = this.#engine.keydir.entries.expiresAtOf(entry)
-        if (expiresAtMs !== 0 && expiresAtMs <= nowMs) this.#engine.expire(entry)
+        if (this.#engine.hasExpired(entry, present)) this.#engine.expire(entry, present)
       },
       signal,
     )
@@ -535,7 +534,7 @@ export class Merger {
   ): Work<Map<number, Offsets>> {
     const offsets = new Map(inputs.map((segment) => [segment.id, new Offsets()]))
     const unread = new Map(plan.unread.map(({ id, reason }) => [id, reason]))
-    const nowMs = this.#now()
+    const present = this.#engine.present()
     yield* walkInSlices(
       this.#engine,
       (entry) => {
@@ -544,9 +543,8 @@ export class Merger {
         const list = offsets.get(id)
         const reason = unread.get(id)
         if (list === undefined && reason === undefined) return
-        const expiresAtMs = entries.expiresAtOf(entry)
-        if (reason === 'expired' || (expiresAtMs !== 0 && expiresAtMs <= nowMs)) {
-          this.#engine.expire(entry)
+        if (reason === 'expired' || this.#engine.hasExpired(entry, present)) {
+          this.#engine.expire(entry, present)
         } else if (list !== undefined) {
           list.add(entries.offsetOf(entry))
         } else {

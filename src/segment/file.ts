@@ -79,7 +79,8 @@ export function readFileHeader(
       case 'version':
         throw new StoreError(
           'FIRKIN_VERSION',
-          `${path} is of format version ${header.version}; this version of Firkin reads version 1`,
+          `${path} is of format version ${header.version}; this version of Firkin reads ` +
+            (header.newest === 1 ? 'version 1' : `versions 1 to ${header.newest}`),
         )
     }
   }

@@ -23,6 +23,7 @@ import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
 import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
 import { Reserve } from '../reserve.ts'
+import { Sweeps } from '../sweeps.ts'
 import { either, over, Task, type Wait, type Work } from '../task.ts'
 import { OpenFiles } from './open-files.ts'
 import { Segment, type StoreHome } from './segment.ts'
@@ -53,6 +54,10 @@ export class Segments {
   #inUse: Segment | undefined
   /** What a manifest may use where the disk is full. */
   reserve: Reserve
+  /** What has expired and was forgotten; the next manifest says so too. */
+  sweeps: Sweeps
+  /** When the clock was looked at last, in milliseconds since 1970. */
+  clockMs: number
   #installed: Manifest
   #nextId: number
   /** Segments that the manifest does not list any more, but that are still read. */
@@ -83,6 +88,8 @@ export class Segments {
     this.home = home
     this.#openFiles = new OpenFiles(maxOpenFiles)
     this.reserve = new Reserve(home, 0)
+    this.sweeps = Sweeps.of(installed.sweeps)
+    this.clockMs = installed.clockMs
     this.#installed = installed
     this.#nextId = nextId
     this.#newestId = nextId - 1
@@ -191,6 +198,7 @@ export class Segments {
   /** Takes over the set that another process has installed: what is not of the tail any more is sealed. */
   adopt(manifest: Manifest, arrived: readonly Segment[], tail: readonly Segment[]): void {
     this.#installed = manifest
+    this.sweeps = Sweeps.of(manifest.sweeps)
     for (const segment of [...arrived, ...tail]) this.#retired.delete(segment)
     for (const segment of arrived) this.addSealed(segment)
     const sealed = this.#tail.filter((segment) => segment.id < manifest.tailId)
@@ -233,7 +241,7 @@ export class Segments {
 
   /** Higher than the sequence of every record that was ever written. */
   get nextSequence(): number {
-    let next = this.#installed.nextSequence
+    let next = Math.max(this.#installed.nextSequence, this.sweeps.nextSequence)
     for (const { usage } of this.#byId.values()) next = Math.max(next, usage.maxSequence + 1)
     return next
   }
@@ -552,6 +560,8 @@ export class Segments {
       closed: false,
       nextSegmentId: this.#nextId,
       nextSequence: this.nextSequence,
+      clockMs: this.clockMs,
+      sweeps: this.sweeps.list,
       ...edit(installed),
       generation: installed.generation + 1,
     }

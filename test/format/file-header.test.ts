@@ -7,6 +7,7 @@ import {
   type FileHeader,
   FORMAT_VERSION,
   storeSeed,
+  versionOf,
 } from '../../src/format/file-header.ts'
 import { flips, SEED, STORE_ID } from '../support/records.ts'
 
@@ -31,7 +32,7 @@ const table: readonly (readonly [FileHeader, string])[] = [
   ],
   [
     { type: 'manifest', storeId: STORE_ID, fileId: 2, origin: 'none', predecessor: undefined },
-    '4649524b494e 4d 01 000102030405060708090a0b0c0d0e0f 02000000 00000000 00000000 00000000 d168c191',
+    '4649524b494e 4d 02 000102030405060708090a0b0c0d0e0f 02000000 00000000 00000000 00000000 c4d9d6ca',
   ],
   [
     { type: 'checkpoint', storeId: STORE_ID, fileId: 7, origin: 'none', predecessor: undefined },
@@ -82,8 +83,18 @@ describe('the header of a file', () => {
 
     for (const version of [0, FORMAT_VERSION + 1, 255]) {
       bytes[7] = version
-      expect(decodeFileHeader(seal(bytes))).toEqual({ fault: 'version', version })
+      expect(decodeFileHeader(seal(bytes))).toEqual({ fault: 'version', version, newest: 2 })
     }
+  })
+
+  it('of a version before the one that its kind is written in is read', () => {
+    const header = { type: 'manifest', storeId: STORE_ID, fileId: 1, origin: 'none' } as const
+    const bytes = encodeFileHeader(header)
+
+    bytes[7] = 1
+
+    expect(decodeFileHeader(seal(bytes))).toEqual({ ...header, predecessor: undefined })
+    expect(versionOf(bytes)).toBe(1)
   })
 
   it.each([

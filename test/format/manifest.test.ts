@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { checksum } from '../../src/format/checksum.ts'
 import { decodeFileHeader, FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
-import { decodeManifest, encodeManifest, type Manifest } from '../../src/format/manifest.ts'
+import {
+  decodeManifest,
+  encodeManifest,
+  isManifestSize,
+  type Manifest,
+} from '../../src/format/manifest.ts'
 import { flips, SEED, STORE_ID } from '../support/records.ts'
 
 const empty: Manifest = {
@@ -13,6 +18,8 @@ const empty: Manifest = {
   nextSequence: 7,
   keydirKind: 'btree',
   closed: true,
+  clockMs: 1_767_225_600_000,
+  sweeps: [],
   segments: [],
 }
 
@@ -22,6 +29,11 @@ const full: Manifest = {
   keydirKind: 'bplustree',
   closed: false,
   nextSequence: 2 ** 48 - 1,
+  clockMs: 2 ** 48 - 1,
+  sweeps: [
+    { atMs: 2 ** 48 - 1, nextSequence: 1 },
+    { atMs: 1, nextSequence: 2 ** 48 - 1 },
+  ],
   segments: [
     {
       id: 3,
@@ -59,10 +71,11 @@ function seal(bytes: Buffer): Buffer {
 
 describe('the manifest', () => {
   it('is these bytes', () => {
-    const hex = '01000000 ae000000 02000000 070000000000 01 01 00000000 213d006a'.replaceAll(
-      ' ',
-      '',
-    )
+    const hex =
+      '01000000 ae000000 02000000 070000000000 01 01 00000000 00a8da769b01 0000 62ad3890'.replaceAll(
+        ' ',
+        '',
+      )
 
     const bytes = encodeManifest(empty)
 
@@ -77,8 +90,34 @@ describe('the manifest', () => {
 
     const bytes = encodeManifest(full)
 
-    expect(bytes.length - encodeManifest(empty).length).toBe(2 * 42)
+    expect(bytes.length - encodeManifest({ ...full, segments: [] }).length).toBe(2 * 42)
     expect(bytes.toString('hex')).toContain(hex.replaceAll(' ', ''))
+  })
+
+  it('lists a sweep in 12 bytes', () => {
+    const bytes = encodeManifest(full)
+
+    expect(bytes.length - encodeManifest({ ...full, sweeps: [] }).length).toBe(2 * 12)
+    expect(bytes.toString('hex')).toContain('ffffffffffff010000000000010000000000ffffffffffff')
+  })
+
+  it('of version 1 has neither a clock nor sweeps', () => {
+    for (const manifest of [empty, full]) {
+      const bytes = encodeManifest({ ...manifest, sweeps: [] })
+      const [head, rest] = [bytes.subarray(0, 68), bytes.subarray(76)]
+      head[7] = 1
+
+      const first = seal(Buffer.concat([head, rest]))
+
+      expect(decode(first)).toEqual({
+        ...manifest,
+        generation: full.generation,
+        clockMs: 0,
+        sweeps: [],
+      })
+      expect(isManifestSize(first, first.length)).toBe(true)
+      expect(isManifestSize(first, first.length + 8)).toBe(false)
+    }
   })
 
   it.each(['btree', 'hash', 'skiplist', 'bplustree'] as const)(

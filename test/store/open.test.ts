@@ -103,26 +103,26 @@ describe('open', () => {
     expect(files.digest).toBe(digest)
   })
 
-  it.each(['MANIFEST', '0000000001.segment'])(
-    'refuses a %s of a newer format by its version',
-    async (name) => {
-      const files = new FaultyFiles(1)
-      const store = await openOn(files)
-      await store.put('a', '1')
-      await store.close()
-      const path = `${DISK}/${name}`
-      files.poke(path, withVersion(files.peek(path) ?? Buffer.alloc(0), 2))
-      files.poke(`${DISK}/CHECKPOINT`, undefined)
-      const { digest } = files
+  it.each([
+    ['MANIFEST', 3, 'versions 1 to 2'],
+    ['0000000001.segment', 2, 'version 1'],
+  ])('refuses a %s of a newer format by its version', async (name, version, read) => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    await store.put('a', '1')
+    await store.close()
+    const path = `${DISK}/${name}`
+    files.poke(path, withVersion(files.peek(path) ?? Buffer.alloc(0), version))
+    files.poke(`${DISK}/CHECKPOINT`, undefined)
+    const { digest } = files
 
-      await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_VERSION'))
-      await expect(openOn(files)).rejects.toThrow(
-        `${path} is of format version 2; this version of Firkin reads version 1`,
-      )
-      expect(files.digest).toBe(digest)
-      expect(files.openPaths).toEqual([])
-    },
-  )
+    await expect(openOn(files)).rejects.toThrow(withCode('FIRKIN_VERSION'))
+    await expect(openOn(files)).rejects.toThrow(
+      `${path} is of format version ${version}; this version of Firkin reads ${read}`,
+    )
+    expect(files.digest).toBe(digest)
+    expect(files.openPaths).toEqual([])
+  })
 
   it.each(['CHECKPOINT', '0000000001.hint'])(
     'does without a %s of a newer format',

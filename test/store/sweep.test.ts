@@ -67,9 +67,9 @@ async function openSwept(staying: number) {
     },
   )
   for (let index = 0; index < staying; index++) void store.put(`stays ${index}`, '')
-  const sweep = new Sweep(engine as Engine, time, INTERVAL_MS, (entry) => {
+  const sweep = new Sweep(engine as Engine, time, INTERVAL_MS, (entry, present) => {
     time.forget()
-    engine?.expire(entry)
+    engine?.expire(entry, present)
   })
   let dueAt = INTERVAL_MS
   let count = 0
@@ -81,7 +81,7 @@ async function openSwept(staying: number) {
     let most = 0
     for (let left = 0; time.now < beganAt + forMs; ) {
       const last = time.now
-      if (time.now >= dueAt) dueAt = sweep.slice(1e6 + time.now) + time.now
+      if (time.now >= dueAt) dueAt = sweep.slice((engine as Engine).present()) + time.now
       time.now = Math.max(time.now, Math.min(dueAt, last + 1))
       for (left += keysPerMs * (time.now - last); left >= 1; left--) {
         void store.put(`key ${count++}`, '', { ttlMs })

@@ -5,9 +5,12 @@ import { Arena } from '../../src/keydir/arena.ts'
 import { createKeydir } from '../../src/keydir/create.ts'
 import { type Entry, type Keydir, type KeydirKind, NO_ENTRY } from '../../src/keydir/keydir.ts'
 import { resolveRange } from '../../src/range.ts'
+import { Sweeps } from '../../src/sweeps.ts'
 import { type Found, type View, Views } from '../../src/view.ts'
 import { ViewCursor } from '../../src/view-cursor.ts'
 import { Random } from '../support/random.ts'
+
+const NOTHING_EXPIRED = { nowMs: 0, sweeps: Sweeps.of([]) }
 
 const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
@@ -147,7 +150,7 @@ describe('views', () => {
         const kindOfStep = random.below(100)
         if (kindOfStep < 40) change()
         else if (kindOfStep < (many ? 55 : 45)) {
-          open.push({ view: views.open(0), copy: new Map(present), walks: [] })
+          open.push({ view: views.open(NOTHING_EXPIRED), copy: new Map(present), walks: [] })
         } else if (open.length === 0) continue
         else if (kindOfStep < 65) end(random.pick(open))
         else if (kindOfStep < 75) begin(random.pick(open))
@@ -190,7 +193,7 @@ describe('views', () => {
     const open: { view: View; copy: Map<string, number> }[] = []
 
     for (let round = 0; round < 200; round++) {
-      open.push({ view: views.open(0), copy: new Map(present) })
+      open.push({ view: views.open(NOTHING_EXPIRED), copy: new Map(present) })
       for (let write = random.below(8); write > 0; write--) {
         const key = random.pick(keys)
         present.set(key, subject.put(key))
@@ -218,11 +221,11 @@ describe('views', () => {
       const keys = Array.from({ length: 300 }, (_, index) => `key ${1000 + index}`)
       for (const key of keys) subject.put(key)
       const others = [0, 1, 2].map((round) => {
-        const other = views.open(0)
+        const other = views.open(NOTHING_EXPIRED)
         for (const [index, key] of keys.entries()) if (index % 3 !== round) subject.put(key)
         return other
       })
-      const view = views.open(0)
+      const view = views.open(NOTHING_EXPIRED)
       const walk = subject.walk(view, { reverse })
       for (const key of keys) subject.put(key)
 
@@ -246,11 +249,11 @@ describe('views', () => {
     const { views } = subject
     const keys = Array.from({ length: 100 }, (_, index) => `key ${index}`)
     for (const key of keys) subject.put(key)
-    const oldest = views.open(0)
+    const oldest = views.open(NOTHING_EXPIRED)
 
     let most = 0
     for (let round = 0; round < 5000; round++) {
-      const view = views.open(0)
+      const view = views.open(NOTHING_EXPIRED)
       for (let write = 0; write < 5; write++) subject.put(keys[(round + write * 7) % 100] as string)
       views.close(view)
       most = Math.max(most, subject.kept(oldest))
@@ -265,10 +268,10 @@ describe('views', () => {
     const { views } = subject
     const keys = Array.from({ length: 20_000 }, (_, index) => `key ${100_000 + index}`)
     for (const key of keys) subject.put(key)
-    const oldest = views.open(0)
+    const oldest = views.open(NOTHING_EXPIRED)
     for (const key of keys) subject.put(key)
     const open = [1, 2, 3].map((count) => {
-      const view = views.open(0)
+      const view = views.open(NOTHING_EXPIRED)
       for (const key of keys.slice(0, count * 3)) subject.put(key)
       const shown = keys.map((key) => subject.find(view, key))
       return { view, walk: subject.walk(view), shown }
@@ -298,13 +301,13 @@ describe('views', () => {
     const subject = new Subject('btree')
     const { views } = subject
     subject.put('a')
-    const first = views.open(0)
+    const first = views.open(NOTHING_EXPIRED)
     subject.put('a')
-    const second = views.open(0)
+    const second = views.open(NOTHING_EXPIRED)
     subject.keydir = createKeydir('btree')
     views.moveOn(subject.keydir)
     subject.put('a')
-    const third = views.open(0)
+    const third = views.open(NOTHING_EXPIRED)
     subject.put('a')
 
     expect([first, second, third].map((view) => subject.find(view, 'a'))).toEqual([1, 2, 3])
@@ -319,7 +322,7 @@ describe('views', () => {
 
   it('are as they were where there is no memory for what a change replaces', () => {
     const subject = new Subject('btree')
-    const view = subject.views.open(0)
+    const view = subject.views.open(NOTHING_EXPIRED)
     const keys = Array.from({ length: 2000 }, (_, index) => `key ${index}`)
     for (const key of keys) subject.put(key)
     let refusals = 0
@@ -366,7 +369,7 @@ describe('with many views open', () => {
     for (let index = 0; index < 2000; index++) subject.put(`key ${1000 + index}`)
     const open: View[] = []
     for (let index = 0; index < count; index++) {
-      open.push(subject.views.open(0))
+      open.push(subject.views.open(NOTHING_EXPIRED))
       subject.put(keyOf(index))
     }
     return { subject, open }
@@ -429,9 +432,9 @@ describe('with many views open', () => {
     const subject = new Subject('btree')
     const keys = Array.from({ length: 20_000 }, (_, index) => `key ${100_000 + index}`)
     for (const key of keys) subject.put(key)
-    subject.views.open(0)
+    subject.views.open(NOTHING_EXPIRED)
     for (const key of keys.slice(0, -1)) subject.remove(key)
-    const view = subject.views.open(0)
+    const view = subject.views.open(NOTHING_EXPIRED)
     subject.put(keys.at(-1) as string)
 
     const count = looks(() => {

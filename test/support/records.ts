@@ -49,6 +49,8 @@ export const EMPTY_MANIFEST: Manifest = {
   nextSequence: 1,
   keydirKind: 'btree',
   closed: true,
+  clockMs: 0,
+  sweeps: [],
   segments: [],
 }
 

@@ -244,7 +244,7 @@ describe('firkin verify', () => {
 
       expect([command, status, stdout]).toEqual([command, 1, ''])
       expect(stderr).toBe(
-        `firkin: ${path} is of format version 9; this version of Firkin reads version 1\n`,
+        `firkin: ${path} is of format version 9; this version of Firkin reads versions 1 to 2\n`,
       )
     }
   })

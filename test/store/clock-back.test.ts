@@ -1,0 +1,392 @@
+/** A clock that is put back, and what had expired before. */
+
+import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { describe, expect, it } from 'vitest'
+import type { Engine } from '../../src/engine.ts'
+import type { SweepMark } from '../../src/format/manifest.ts'
+import { parseName } from '../../src/format/names.ts'
+import type { KeydirKind, RecoveryReport } from '../../src/index.ts'
+import { readManifest } from '../../src/manifest-file.ts'
+import { Store } from '../../src/store.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { inProcessLabour } from '../support/labour.ts'
+import { Random } from '../support/random.ts'
+import { DISK, openOn, type TextOptions, type TextStore, until } from '../support/store.ts'
+
+const START_MS = 1_000_000_000
+const MINUTE_MS = 60_000
+
+/** A clock that goes when it is told. */
+class Clock {
+  nowMs = START_MS
+  readonly read = (): number => this.nowMs
+}
+
+const IMAGES = ['checkpoint', 'hints', 'segments'] as const
+type Image = (typeof IMAGES)[number]
+
+/** Leaves nothing to load the keydir from but one kind of image. */
+function keepImage(files: FaultyFiles, image: Image): void {
+  for (const name of files.list(DISK) ?? []) {
+    const { type } = parseName(name)
+    const goes = type === 'checkpoint' || (type === 'hint' && image === 'segments')
+    if (image !== 'checkpoint' && goes) files.remove(join(DISK, name))
+  }
+}
+
+/** Opens a store in which nothing is swept but where a test says so, by the plan of a merge. */
+async function openTimed(
+  files: FaultyFiles,
+  clock: Clock,
+  options: TextOptions = {},
+): Promise<TextStore> {
+  return await openOn(files, { clock: clock.read, expiryIntervalMs: 2 ** 31 - 1, ...options })
+}
+
+async function sweep(store: TextStore): Promise<void> {
+  await store.merge({ dryRun: true })
+}
+
+describe('a key that was swept', () => {
+  it.each(IMAGES)('stays gone where the clock is put back, loaded from the %s', async (image) => {
+    const files = new FaultyFiles(1)
+    const clock = new Clock()
+    const store = await openTimed(files, clock, { expiryIntervalMs: 1 })
+    await store.put('gone', 'x', { ttlMs: 1000 })
+    await store.put('stays', 'x')
+    clock.nowMs += 1000
+    await until(() => store.stats().expiredKeys === 1)
+    await store.close()
+    keepImage(files, image)
+
+    clock.nowMs = START_MS
+    const again = await openTimed(files, clock)
+
+    expect(again.stats().recovery.source).toBe(image === 'checkpoint' ? 'checkpoint' : 'hints')
+    expect(again.get('gone')).toBeUndefined()
+    expect(again.has('gone')).toBe(false)
+    expect(again.expiresAt('gone')).toBeUndefined()
+    expect([...again.keys()]).toEqual(['stays'])
+    expect(again.count()).toBe(1)
+    expect(await again.delete('gone')).toBe(false)
+    await again.put('gone', 'put again', { ttlMs: 10 })
+    expect(again.get('gone')).toBe('put again')
+    await again.close()
+  })
+
+  it('stays gone in the store that is open, and so does what had expired with it', async () => {
+    const clock = new Clock()
+    const store = await openTimed(new FaultyFiles(1), clock)
+    await store.put('gone', 'x', { ttlMs: 1000 })
+    clock.nowMs += 1000
+    await sweep(store)
+    await store.put('later', 'x', { ttlMs: 1000 })
+
+    clock.nowMs = START_MS
+
+    expect([...store.keys()]).toEqual(['later'])
+    await store.close()
+  })
+
+  it.each(['hints', 'segments'] as const)(
+    'is forgotten anew by the next sweep, where the %s still have it',
+    async (image) => {
+      const files = new FaultyFiles(1)
+      const clock = new Clock()
+      const store = await openTimed(files, clock)
+      await store.put('gone', 'x', { ttlMs: 1000 })
+      clock.nowMs += 1000
+      await sweep(store)
+      await store.close()
+      keepImage(files, image)
+      clock.nowMs = START_MS
+      const again = await openTimed(files, clock)
+      const before = again.stats().keys
+
+      await sweep(again)
+
+      expect([before, again.stats().keys]).toEqual([1, 0])
+      expect((await again.merge()).bytesGained).toBeGreaterThan(0)
+      await again.close()
+    },
+  )
+
+  it('stays in a snapshot that was taken before', async () => {
+    const clock = new Clock()
+    const store = await openTimed(new FaultyFiles(1), clock)
+    await store.put('gone', 'x', { ttlMs: 1000 })
+    using snapshot = store.snapshot()
+
+    clock.nowMs += 1000
+    await sweep(store)
+
+    expect(store.get('gone')).toBeUndefined()
+    expect(snapshot.get('gone')).toBe('x')
+    expect([...snapshot.keys()]).toEqual(['gone'])
+    await store.close()
+  })
+
+  it('stays gone for a follower, and in a backup', async () => {
+    const files = new FaultyFiles(1)
+    const clock = new Clock()
+    const store = await openTimed(files, clock)
+    await store.put('gone', 'x', { ttlMs: 1000 })
+    await store.put('old', 'x')
+    await store.delete('old')
+    const reader = await openTimed(files, clock, { readOnly: true })
+    using old = reader.snapshot()
+    clock.nowMs += 1000
+    await sweep(store)
+    await store.backup('/disk/backup')
+
+    clock.nowMs = START_MS
+    const isBack = reader.has('gone')
+    await store.put('news', 'x')
+    await store.merge()
+    await reader.refresh()
+    const backup = await Store.open<string>(
+      '/disk/backup',
+      { ...OPTIONS, clock: clock.read },
+      on(files),
+    )
+
+    expect(isBack).toBe(true)
+    expect(reader.has('gone')).toBe(false)
+    expect(old.has('gone')).toBe(true)
+    expect(backup.has('gone')).toBe(false)
+    await Promise.all([reader.close(), store.close(), backup.close()])
+  })
+
+  it('stays gone after a kill behind the next manifest, and may be back after one before it', async () => {
+    const files = new FaultyFiles(1)
+    const clock = new Clock()
+    const store = await openTimed(files, clock, { sync: 'always' })
+    await store.put('gone', 'x', { ttlMs: 1000 })
+    await store.put('old', 'x')
+    clock.nowMs += 1000
+    await sweep(store)
+    const before = files.restart(2)
+    await store.delete('old')
+    await store.merge()
+    const behind = files.restart(3)
+    await store.close()
+
+    clock.nowMs = START_MS
+
+    for (const [machine, isThere] of [
+      [before, true],
+      [behind, false],
+    ] as const) {
+      const again = await openTimed(machine, clock)
+      expect(again.has('gone')).toBe(isThere)
+      await again.close()
+    }
+  })
+
+  it('is the end of no other: a clock that once was wrong holds up nothing that is put later', async () => {
+    const files = new FaultyFiles(1)
+    const clock = new Clock()
+    const store = await openTimed(files, clock)
+    await store.put('swept', 'x', { ttlMs: 1000 })
+    clock.nowMs = Date.UTC(2100, 0, 1)
+    await sweep(store)
+    clock.nowMs = START_MS
+    await store.put('lives', 'x', { ttlMs: 1000 })
+    await store.close()
+    keepImage(files, 'hints')
+
+    const again = await openTimed(files, clock)
+    await sweep(again)
+
+    expect([...again.keys()]).toEqual(['lives'])
+    clock.nowMs += 999
+    expect(again.has('lives')).toBe(true)
+    clock.nowMs += 1
+    expect(again.has('lives')).toBe(false)
+    await again.close()
+  })
+
+  it('is none that was put while the sweep went on, by a clock that was put back meanwhile', async () => {
+    const engines: Engine[] = []
+    const clock = new Clock()
+    const files = new FaultyFiles(1)
+    const store = await Store.open<string>(
+      DISK,
+      { ...OPTIONS, clock: clock.read },
+      {
+        ...on(files),
+        adopt(engine) {
+          engines.push(engine)
+          return { stalled() {} }
+        },
+      },
+    )
+    const [engine] = engines as [Engine]
+    const present = engine.present()
+    clock.nowMs -= 1000
+    await store.put('key', 'x', { ttlMs: 500 })
+
+    engine.key.encode('key')
+    expect(engine.hasExpired(engine.find(), present)).toBe(false)
+    expect(store.has('key')).toBe(true)
+    await store.close()
+  })
+})
+
+const OPTIONS = {
+  valueEncoding: 'utf8',
+  lock: false,
+  mapping: false,
+  reserveBytes: 0,
+  maxSegmentBytes: 64 * 1024,
+  merge: { automatic: false },
+} as const
+
+function on(files: FaultyFiles) {
+  return { files, labour: inProcessLabour(files) }
+}
+
+describe('opening', () => {
+  it.each([
+    [0, 0],
+    [MINUTE_MS, 0],
+    [MINUTE_MS + 1, MINUTE_MS + 1],
+    [-MINUTE_MS * 60, 0],
+  ])('where the clock is %d ms behind tells of %d, once', async (backMs, expected) => {
+    const files = new FaultyFiles(1)
+    const clock = new Clock()
+    const store = await openTimed(files, clock)
+    await store.put('key', 'x')
+    await store.close()
+    const told: RecoveryReport[] = []
+
+    clock.nowMs -= backMs
+    for (let round = 0; round < 2; round++) {
+      const again = await openTimed(files, clock)
+      again.on('recover', (report) => told.push(report))
+      await setImmediate()
+      await again.put('key', 'y')
+      await again.close()
+    }
+
+    expect(told.map(({ clockBackMs }) => clockBackMs)).toEqual([expected, 0])
+  })
+})
+
+/** A put, as the store numbers it. */
+interface Put {
+  readonly value: string
+  readonly sequence: number
+  /** 0 for never. */
+  readonly expiresAtMs: number
+}
+
+/** What a store should show. */
+class Model {
+  readonly puts = new Map<string, Put>()
+  sweeps: SweepMark[] = []
+
+  shown(nowMs: number, sweeps: readonly SweepMark[] = this.sweeps): [string, string][] {
+    const isGone = ({ expiresAtMs, sequence }: Put): boolean =>
+      expiresAtMs !== 0 &&
+      (expiresAtMs <= nowMs ||
+        sweeps.some((each) => expiresAtMs <= each.atMs && sequence < each.nextSequence))
+    return [...this.puts]
+      .filter(([, put]) => !isGone(put))
+      .map(([key, { value }]): [string, string] => [key, value])
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+  }
+}
+
+const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
+
+/** Does what follows from a seed, and compares after each step. */
+async function runModel(seed: number): Promise<void> {
+  const random = new Random(seed)
+  const clock = new Clock()
+  const model = new Model()
+  const sync = 'always'
+  let files = new FaultyFiles(seed)
+  let store = await openTimed(files, clock, { keydir: random.pick(KINDS), sync })
+  const reopen = async (): Promise<void> => {
+    keepImage(files, random.pick(IMAGES))
+    store = await openTimed(files, clock, { keydir: random.pick(KINDS), sync })
+  }
+  const manifestSweeps = (): readonly SweepMark[] => readManifest(files, DISK)?.sweeps ?? []
+  const noteSweep = (): void => {
+    model.sweeps.push({ atMs: clock.nowMs, nextSequence: store.stats().nextSequence })
+  }
+  const steps: Record<string, () => Promise<void>> = {
+    async put() {
+      const key = `key ${random.below(6)}`
+      const value = `value ${random.below(1000)}`
+      const ttlMs = random.chance(0.8) ? 1 + random.below(40) : 0
+      const { nextSequence: sequence } = store.stats()
+      model.puts.set(key, { value, sequence, expiresAtMs: ttlMs === 0 ? 0 : clock.nowMs + ttlMs })
+      await store.put(key, value, ttlMs === 0 ? {} : { ttlMs })
+    },
+    async delete() {
+      const key = `key ${random.below(6)}`
+      const isShown = model.shown(clock.nowMs).some(([each]) => each === key)
+      expect(await store.delete(key)).toBe(isShown)
+      if (isShown) model.puts.delete(key)
+    },
+    async clock() {
+      clock.nowMs += random.below(81) - 40
+    },
+    async sweep() {
+      noteSweep()
+      await sweep(store)
+    },
+    async merge() {
+      noteSweep()
+      await store.merge()
+    },
+    async close() {
+      await store.close()
+      await reopen()
+    },
+    async kill() {
+      const left = files.restart(random.below(1000))
+      // What the dead process has to say is nobody's.
+      store.on('error', () => undefined)
+      files.crash()
+      await store.close().catch(() => undefined)
+      files = left
+      model.sweeps = [...manifestSweeps()]
+      await reopen()
+    },
+    async read() {
+      const reader = await openTimed(files, clock, { readOnly: true, keydir: random.pick(KINDS) })
+      expect([...reader.entries()]).toEqual(model.shown(clock.nowMs, manifestSweeps()))
+      await reader.close()
+    },
+  }
+  // A merge takes away what a sweep has left: it comes seldom.
+  const often = ['put', 'put', 'clock', 'clock', 'clock', 'sweep', 'sweep', 'close', 'close']
+  const names = [...Object.keys(steps), ...often, ...often]
+  for (let step = 0; step < 80; step++) {
+    const name = random.pick(names)
+    await steps[name]?.()
+    const shown = model.shown(clock.nowMs)
+    expect([...store.entries()], `step ${step}, ${name}`).toEqual(shown)
+    expect(store.count()).toBe(shown.length)
+    const values = new Map(shown)
+    for (let each = 0; each < 6; each++) {
+      expect(store.get(`key ${each}`)).toBe(values.get(`key ${each}`))
+    }
+  }
+  await store.close()
+}
+
+describe('a store whose clock goes back and forth', () => {
+  const first = Number(process.env.SEED ?? 1)
+
+  it.each(Array.from({ length: 20 }, (_, index) => first + index))(
+    'shows the same from each image, closed or killed (seed %d)',
+    async (seed) => {
+      await runModel(seed)
+    },
+  )
+})
