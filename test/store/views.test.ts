@@ -114,12 +114,15 @@ describe('views', () => {
       const random = new Random(seed)
       const subject = new Subject(kind)
       const { views } = subject
-      const keys = Array.from({ length: 60 }, (_, index) => `key ${index % 7} ${index}`)
+      const keys = Array.from(
+        { length: 60 },
+        (_, index) => `${index % 5} key ${index % 7} ${index}`,
+      )
       const present = new Map<string, number>()
       let open: Shown[] = []
 
       const change = (): void => {
-        const key = random.chance(0.3) ? 'key 0 0' : random.pick(keys)
+        const key = random.chance(0.3) ? '0 key 0 0' : random.pick(keys)
         if (random.chance(0.6)) present.set(key, subject.put(key))
         else {
           subject.remove(key)
@@ -129,7 +132,7 @@ describe('views', () => {
       const begin = (shown: Shown): void => {
         const reverse = random.chance(0.5)
         const [a, b] = [random.pick(keys), random.pick(keys)].sort() as [string, string]
-        const bounds = [{}, { gte: a }, { gt: a, lte: b }, { gte: a, lt: b }, { prefix: 'key 3' }]
+        const bounds = [{}, { gte: a }, { gt: a, lte: b }, { gte: a, lt: b }, { prefix: '3 key' }]
         const range = { ...random.pick(bounds), reverse }
         const isIn = (key: string): boolean =>
           ('gte' in range ? key >= range.gte : 'gt' in range ? key > range.gt : true) &&
@@ -247,19 +250,22 @@ describe('views', () => {
   it('stay as many where the event loop does not turn', () => {
     const subject = new Subject('btree')
     const { views } = subject
-    const keys = Array.from({ length: 100 }, (_, index) => `key ${index}`)
+    const keys = Array.from({ length: 100 }, (_, index) => `${index % 10} key ${index}`)
     for (const key of keys) subject.put(key)
     const oldest = views.open(NOTHING_EXPIRED)
 
     let most = 0
+    let mostBytes = 0
     for (let round = 0; round < 5000; round++) {
       const view = views.open(NOTHING_EXPIRED)
       for (let write = 0; write < 5; write++) subject.put(keys[(round + write * 7) % 100] as string)
       views.close(view)
       most = Math.max(most, subject.kept(oldest))
+      mostBytes = Math.max(mostBytes, views.versionsOf(oldest)?.byteSize ?? 0)
     }
 
     expect(most).toBeLessThan(200)
+    expect(mostBytes).toBeLessThan(64 * 1024)
     views.close(oldest)
   })
 
