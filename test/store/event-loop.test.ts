@@ -367,6 +367,35 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
+  it('makes none for what was synced in the background before', async () => {
+    const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
+    await store.sync()
+    const before = files.calls.length
+
+    loop.now = 1_000_300
+    store.putSync('second', '')
+    const syncing = store.sync()
+    await Promise.resolve()
+    for (const key of keysUpTo(40)) store.putSync(key, '')
+
+    expect(syncsSince(before)).toBe(1)
+    loop.letGo()
+    await syncing
+    await store.close()
+  })
+
+  it('makes none before it is overdue', async () => {
+    const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
+    const before = files.calls.length
+
+    loop.now = 1_000_019
+    for (const key of keysUpTo(40)) store.putSync(key, '')
+
+    expect(syncsSince(before)).toBe(0)
+    loop.letGo()
+    await store.close()
+  })
+
   it('leaves the sync to the timer while the event loop turns', async () => {
     const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
     const before = files.calls.length
