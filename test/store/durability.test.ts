@@ -243,6 +243,10 @@ describe('what is written while a sync is under way', () => {
     expect(writes.callsSince(SYNCS)).toEqual(['sync'])
     writes.store.putSync('b', '')
     expect(writes.callsSince(SYNCS)).toEqual(['sync', 'sync'])
+    // A sync in a call counts anew as well.
+    writes.store.putSync('c', '')
+    writes.store.putSync('d', '')
+    expect(writes.callsSince(SYNCS)).toEqual(['sync', 'sync'])
     await writes.store.close()
 
     const bytes = await openSyncing({ everyBytes: 1000 })
@@ -253,6 +257,23 @@ describe('what is written while a sync is under way', () => {
     expect(bytes.callsSince(SYNCS)).toEqual(['sync', 'sync'])
     await bytes.store.close()
   })
+})
+
+describe('a write in a call', () => {
+  it.each(['always', 'interval', 'never'] as const)(
+    'settles what was put before it, with sync %s',
+    async (sync) => {
+      const { store, callsSince } = await openSettled({ sync })
+
+      const put = store.put('a', '')
+      store.putSync('b', '')
+      const before = callsSince().length
+      await put
+
+      expect(callsSince()).toHaveLength(before)
+      await store.close()
+    },
+  )
 })
 
 describe('store.sync', () => {
