@@ -7,7 +7,8 @@
  *
  * Where that cannot be done, because the writer took a failed write back that had been seen, or because it was begun
  * and failed half-way, all is loaded anew. So it is where another store has taken the place of the one that was opened:
- * what was seen of that one is then gone, and views of it end.
+ * what was seen of that one is then gone, and views of it end. A copy of the same store is another one, too: it may have
+ * the same names and numbers with other records behind them. Its files tell, for they are not those that are open.
  *
  * Invariant: whoever asks for a look gets one that begins afterwards. One that is under way may have passed by what was
  * written since.
@@ -18,8 +19,10 @@ import type { Engine } from './engine.ts'
 import { CorruptionError, StoreError } from './errors.ts'
 import type { Manifest } from './format/manifest.ts'
 import { parseName } from './format/names.ts'
+import type { Identity } from './io/files.ts'
 import { readManifest } from './manifest-file.ts'
 import { type RecoveryOptions, recover } from './recovery.ts'
+import type { Segment } from './segment/segment.ts'
 import { Task } from './task.ts'
 import { nextTurn, timers } from './time.ts'
 
@@ -47,6 +50,8 @@ export class Follower {
   #newsCount = 0
   /** What the looks by time have failed by, as it was told. */
   #told: string | undefined
+  /** Which files the known segments are. */
+  readonly #identities = new WeakMap<Segment, Identity | undefined>()
   /** Whether catching up ended half-way, so that it is not known what has been seen. */
   #isHalfWay = false
   /** The part of a look that a reader can do in its call. */
@@ -61,6 +66,7 @@ export class Follower {
     this.#engine = engine
     this.#options = options
     this.#listener = listener
+    this.#identify()
     if (intervalMs > 0) {
       // A look that takes longer is not waited for: the next one comes soon enough.
       const look = (): void => void (this.#looking ?? this.#lookByTime())
@@ -122,7 +128,7 @@ export class Follower {
       try {
         const manifest = this.#manifest()
         if (this.#isAnother(manifest)) {
-          await this.#reload()
+          await this.#reload(true)
           return
         }
         if (!this.#isHalfWay && !this.#engine.isWhole) {
@@ -131,6 +137,7 @@ export class Follower {
         }
         if (!this.#isHalfWay) await this.#catchUp()
         if (this.#isHalfWay) await this.#reload()
+        this.#identify()
         if (this.#engine.nextSequence !== before) this.#newsCount++
         return
       } catch (error) {
@@ -148,10 +155,30 @@ export class Follower {
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory} any more`)
   }
 
-  /** Whether a manifest is of another store, or of an older state of this one, such as a backup that was put back. */
-  #isAnother({ storeId, generation }: Manifest): boolean {
-    const { home, manifest } = this.#engine.segments
-    return Buffer.compare(storeId, home.storeId) !== 0 || generation < manifest.generation
+  /** Whether a manifest is of another store, of an older state of this one, or of a copy that was put in its place. */
+  #isAnother(manifest: Manifest): boolean {
+    const { home, manifest: seen } = this.#engine.segments
+    return (
+      Buffer.compare(manifest.storeId, home.storeId) !== 0 ||
+      manifest.generation < seen.generation ||
+      this.#isCopy(manifest)
+    )
+  }
+
+  /**
+   * Whether the name of a segment leads to another file than the one that was opened: a store gives none to two. Sealed
+   * segments are looked at where the manifest is another one; without that, nothing of theirs has changed.
+   */
+  #isCopy({ generation }: Manifest): boolean {
+    const { segments } = this.#engine
+    const { files } = segments.home
+    const looked = generation === segments.manifest.generation ? segments.tail : segments.all
+    return looked.some((segment) => {
+      const there = files.identify(segment.path)
+      const known = this.#identities.get(segment)
+      // What is missing was merged away, or is missed by whoever reads it.
+      return there !== undefined && known !== undefined && there !== known
+    })
   }
 
   /** Whether nothing is there that was not seen. */
@@ -170,6 +197,15 @@ export class Follower {
           files.size(segment.file) === segment.writtenSize && isLastAsSeen(segment, files),
       )
     )
+  }
+
+  /** Takes note of which files the segments are that came since. */
+  #identify(): void {
+    const { all, home } = this.#engine.segments
+    for (const segment of all) {
+      if (this.#identities.has(segment)) continue
+      this.#identities.set(segment, home.files.identify(segment.whereabouts))
+    }
   }
 
   /** Reads more of the keydir; whether that was all. Where what is known cannot be loaded anew, all is that is there. */
@@ -215,7 +251,9 @@ export class Follower {
     const { nextSequence } = engine
     const catchUp = new CatchUp(engine, this.#options, manifest, names)
     try {
-      return this.#finish(new Task(catchUp.run())) && !catchUp.isHalfWay
+      const isOver = this.#finish(new Task(catchUp.run()))
+      this.#identify()
+      return isOver && !catchUp.isHalfWay
     } finally {
       this.#isHalfWay = catchUp.isHalfWay
       if (engine.nextSequence !== nextSequence) this.#newsCount++
@@ -228,13 +266,15 @@ export class Follower {
     return task.isOver
   }
 
-  async #reload(): Promise<void> {
+  /** @param wasAnother whether another store was seen in the place of the one that is open */
+  async #reload(wasAnother = false): Promise<void> {
     const { files } = this.#engine.segments.home
     const recovered = await recover(files, this.#options)
-    const isAnother = this.#isAnother(recovered.segments.manifest)
+    const isAnother = wasAnother || this.#isAnother(recovered.segments.manifest)
     if (isAnother) this.#engine.replaceByAnother(recovered)
     else this.#engine.replace(recovered)
     if (isAnother) this.#newsCount++
     this.#isHalfWay = false
+    this.#identify()
   }
 }

@@ -53,7 +53,7 @@ export function neverSynced(files: Files): Files {
     list: (directory) => files.list(directory),
     freeBytes: (directory) => files.freeBytes(directory),
     makeDirectory: (directory) => files.makeDirectory(directory),
-    identify: (path) => files.identify(path),
+    identify: (at) => files.identify(at),
     hold(directory) {
       const held = files.hold(directory)
       return {

@@ -97,8 +97,8 @@ export interface Files {
   makeDirectory(directory: string): void
   /** Opens a directory by its real path, and keeps it open: then a sync of it needs no descriptor more. */
   hold(directory: string): HeldDirectory
-  /** Which file or directory a path leads to; `undefined` where it leads nowhere. */
-  identify(path: string): Identity | undefined
+  /** Which file or directory a path leads to, or which file is open; `undefined` where a path leads nowhere. */
+  identify(at: string | FileDescriptor): Identity | undefined
 }
 
 /**
@@ -161,9 +161,12 @@ export const systemFiles: Files = {
     syncNames(directory, fs.mkdirSync(directory, { recursive: true }))
   },
   hold: (directory) => new SystemDirectory(fs.realpathSync.native(directory)),
-  identify(path) {
+  identify(at) {
+    const options = { bigint: true } as const
     try {
-      return identityOf(fs.statSync(path, { bigint: true }))
+      return identityOf(
+        typeof at === 'string' ? fs.statSync(at, options) : fs.fstatSync(at, options),
+      )
     } catch (error) {
       if (LEADS_NOWHERE.has(errorCode(error) ?? '')) return undefined
       throw error

@@ -254,8 +254,8 @@ export class HeldFiles implements Files {
     return this.#files.hold(directory)
   }
 
-  identify(path: string): Identity | undefined {
-    return this.#files.identify(path)
+  identify(at: string | FileDescriptor): Identity | undefined {
+    return this.#files.identify(at)
   }
 
   #spendSpare(): boolean {

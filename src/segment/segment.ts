@@ -161,6 +161,11 @@ export class Segment {
     return this.#file ?? this.#reopen()
   }
 
+  /** What tells which file it is: the file where it is open, and else its path. */
+  get whereabouts(): FileDescriptor | string {
+    return this.#file ?? this.path
+  }
+
   /** Lets the file be closed while it is not used, so that only so many are open. It is not written any more. */
   shelve(among: OpenFiles): void {
     this.#among?.closed(this)

@@ -1,3 +1,4 @@
+import { cp, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { StoreStats } from '../../src/index.ts'
@@ -636,6 +637,74 @@ describe('a reader whose store is replaced', () => {
     await next.close()
     await reader.close()
     expect(files.openPaths).toEqual([])
+  })
+
+  it.each(['by a copy of the same age', 'by one that has gone on'])(
+    'sees what is written to a copy of the same store: %s',
+    async (which) => {
+      const { files, writer, reader } = await pair()
+      await writer.put('kept', 'old')
+      await writer.close()
+      const copy = files.restart(1)
+      const again = await openOn(files)
+      await fill(again, 'seen ')
+      await again.close()
+      await reader.refresh()
+      const snapshot = reader.snapshot()
+      const other = which === 'by a copy of the same age' ? files.restart(2) : copy
+      if (other === copy) {
+        // The same numbers of segments, and a higher generation, with other records behind them.
+        const store = await openOn(other)
+        for (let round = 0; round < 3; round++) await fill(store, 'other')
+        await store.close()
+        const next = await openOn(other)
+        await next.put('more', '1')
+        await next.close()
+      }
+      putInPlace(files, other)
+
+      expect(await reader.refresh()).toBe(true)
+
+      const next = await openOn(files)
+      await next.put('kept', 'new')
+      expect(await reader.refresh()).toBe(true)
+      expect(reader.get('kept')).toBe('new')
+      expect([...reader.entries()]).toEqual([...next.entries()])
+      expect(await reader.refresh()).toBe(false)
+      expect(() => snapshot.get('kept')).toThrow(withCode('FIRKIN_READ_FAILED'))
+      snapshot.close()
+      await next.merge()
+      await reader.refresh()
+      expect([...reader.entries()]).toEqual([...next.entries()])
+      await next.close()
+      await reader.close()
+      expect(files.openPaths).toEqual([])
+    },
+  )
+
+  it('sees what is written to a copy that was put in its place on a real disk', async () => {
+    await withDirectory(async (above) => {
+      const [directory, copy] = [join(above, 'store'), join(above, 'copy')]
+      const writer = await openStore(directory)
+      await writer.put('key', 'old')
+      await writer.close()
+      await cp(directory, copy, { recursive: true })
+      const reader = await openStore(directory, { readOnly: true })
+
+      await rm(directory, { recursive: true })
+      await rename(copy, directory)
+      const next = await openStore(directory)
+      await next.put('key', 'new')
+
+      expect(await reader.refresh()).toBe(true)
+      expect(reader.get('key')).toBe('new')
+      expect(await reader.refresh()).toBe(false)
+      await next.put('key', 'newer')
+      expect(await reader.refresh()).toBe(true)
+      expect(reader.get('key')).toBe('newer')
+      await reader.close()
+      await next.close()
+    })
   })
 
   it('is told once while there is none, and once when there is one again', async () => {

@@ -356,7 +356,8 @@ export class FaultyFiles implements Files {
     }
   }
 
-  identify(path: string): Identity | undefined {
+  identify(path: string | FileDescriptor): Identity | undefined {
+    if (typeof path === 'number') return this.#identityOf(this.#get(path, 'identify').file)
     this.#call('identify', path)
     const { directories } = this.#disk
     const named =
