@@ -83,7 +83,8 @@ export class Sweep {
       if (next === -1) break
     }
     this.#measure(atMs)
-    const restMs = (atMs - beganAtMs) * REST
+    // Longer than a slice it is only where others had the processor meanwhile, who do not rest for that either.
+    const restMs = Math.min(atMs - beganAtMs, SLICE_MS) * REST
     if (this.#found > this.#seen * MUCH) return restMs
     const looksPerMs = this.#keysPerMs * LOOKS_PER_KEY
     // Not a division: nothing may have been seen, and nothing expire.
