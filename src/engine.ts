@@ -62,6 +62,7 @@ import type { SyncPolicy } from './options.ts'
 import type { ResolvedRange } from './range.ts'
 import { ReadAhead, type Wanted } from './read-ahead.ts'
 import { type Recovered, reloadKeydir } from './recovery.ts'
+import { Disposal } from './segment/disposal.ts'
 import type { Segment } from './segment/segment.ts'
 import type { Segments } from './segment/segments.ts'
 import { SegmentUsage } from './segment/usage.ts'
@@ -77,6 +78,7 @@ export interface EngineOptions {
   readonly readOnly: boolean
   readonly verifyReads: boolean
   readonly maxSegmentBytes: number
+  readonly maxOpenFiles: number
   readonly sync: SyncPolicy
   readonly clock: () => number
 }
@@ -145,6 +147,7 @@ export class Engine {
   #nextSequence: number
   /** The moment that was noted last of those by which entries were forgotten. */
   #marked: Present | undefined
+  readonly #disposal: Disposal
 
   constructor(
     recovered: Recovered,
@@ -161,6 +164,11 @@ export class Engine {
     this.#seed = storeSeed(recovered.segments.home.storeId)
     this.#listener = listener
     this.readAhead = new ReadAhead(this.#seed)
+    this.#disposal = new Disposal(
+      () => this.#segments.home.files,
+      options.maxOpenFiles,
+      (error) => listener.failed(error),
+    )
     this.durability = new Durability(
       () => this.#segments,
       options.sync,
@@ -636,7 +644,10 @@ export class Engine {
     this.#retired.push({ segment, viewId: this.views.nextId })
   }
 
-  /** Closes the retired segments that no view can look into any more, and answers them. */
+  /**
+   * Lets go of the retired segments that no view can look into any more, and answers them. Their files are closed once
+   * this turn is over: what is deleted of them is to be deleted before.
+   */
   releaseRetired(): Segment[] {
     const oldest = this.views.oldestOpenId
     for (const { segments, viewId } of this.#former) if (viewId <= oldest) segments.close()
@@ -646,9 +657,15 @@ export class Engine {
     this.#retired = this.#retired.filter(({ viewId }) => viewId > oldest)
     return released.map(({ segment }) => {
       this.segments.drop(segment)
-      segment.close()
+      const remains = segment.leave()
+      if (remains !== undefined) this.#disposal.take(remains)
       return segment
     })
+  }
+
+  /** Resolves when the files of all segments that were let go of are closed. */
+  async settle(): Promise<void> {
+    await this.#disposal.settle()
   }
 
   /** Closes every file, and gives the keydir's memory back. */

@@ -634,6 +634,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       await engine.durability.stop()
       await this.#sealer?.settle()
       await engine.segments.settle()
+      await engine.settle()
       engine.close()
       this.#held.release()
     }

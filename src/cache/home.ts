@@ -43,6 +43,7 @@ export function neverSynced(files: Files): Files {
   return {
     open: (path, mode) => files.open(path, mode),
     close: (file) => files.close(file),
+    closeLater: (file) => files.closeLater(file),
     read: (file, target, at, size, position) => files.read(file, target, at, size, position),
     write: (file, source, at, size, position) => files.write(file, source, at, size, position),
     truncate: (file, size) => files.truncate(file, size),

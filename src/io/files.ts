@@ -55,6 +55,8 @@ export interface Files {
   open(path: string, mode: OpenMode): FileDescriptor
   /** Never fails: what must be on disk was synced before, and what was read was read. */
   close(file: FileDescriptor): void
+  /** As `close`, by a thread: where it is the last that holds a deleted file, to free that takes its time. */
+  closeLater(file: FileDescriptor): Promise<void>
   /** Reads up to `size` bytes at `position` into `target` at `at`; answers how many there were. */
   read(file: FileDescriptor, target: Uint8Array, at: number, size: number, position: number): number
   /** Writes up to `size` bytes of `source` from `at`, at `position`; answers how many were taken. */
@@ -119,6 +121,11 @@ export const systemFiles: Files = {
       // A file that is not open is our own bug.
       if (errorCode(error) === 'EBADF') throw error
     }
+  },
+  closeLater(file) {
+    return new Promise((resolve, reject) => {
+      fs.close(file, (error) => (error?.code === 'EBADF' ? reject(error) : resolve()))
+    })
   },
   read: (file, target, at, size, position) => fs.readSync(file, target, at, size, position),
   write: (file, source, at, size, position) => fs.writeSync(file, source, at, size, position),

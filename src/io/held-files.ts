@@ -155,6 +155,11 @@ export class HeldFiles implements Files {
     this.#saveSpare()
   }
 
+  async closeLater(file: FileDescriptor): Promise<void> {
+    await this.#files.closeLater(file)
+    this.#saveSpare()
+  }
+
   read(
     file: FileDescriptor,
     target: Uint8Array,

@@ -24,6 +24,7 @@ import {
 import type { HeldFiles } from '../io/held-files.ts'
 import { mapFile } from '../io/mapping.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
+import type { Remains } from './disposal.ts'
 import { openSegmentFile, readSegmentHeader, type SegmentHome } from './file.ts'
 import type { OpenFiles } from './open-files.ts'
 import { SegmentUsage } from './usage.ts'
@@ -190,11 +191,35 @@ export class Segment {
 
   /** Closes the file; what was located before must not be read any more. */
   close(): void {
-    if (this.#closed) return
+    if (this.#end()) this.rest()
+  }
+
+  /** As {@link close} for a file that is to be deleted now, but leaves it open; `undefined` where it cannot be. */
+  leave(): Remains | undefined {
+    const mapped = this.#mapped === NOT_MAPPED ? undefined : this.#mapped.bytes.buffer
+    if (!this.#end()) return undefined
+    const file = this.#file ?? this.#openToLeave()
+    this.#file = undefined
+    this.#among?.closed(this)
+    return file === undefined ? undefined : { file, mapped }
+  }
+
+  /** Whether it was not closed before. */
+  #end(): boolean {
+    if (this.#closed) return false
     this.#closed = true
     this.#mapped = NOT_MAPPED
     this.#mayMap = false
-    this.rest()
+    return true
+  }
+
+  #openToLeave(): FileDescriptor | undefined {
+    try {
+      return this.#files.open(this.path, 'read')
+    } catch {
+      // It is deleted without, which says what is wrong, or only takes longer.
+      return undefined
+    }
   }
 
   #reopen(): FileDescriptor {

@@ -116,8 +116,13 @@ describe('a file of the system', () => {
     await withDirectory(async (directory) => {
       const file = files.open(join(directory, 'file'), 'create')
       files.close(file)
+      const other = files.open(join(directory, 'other'), 'create')
+      await files.closeLater(other)
 
-      expect(codeOf(() => files.close(file))).toBe('EBADF')
+      for (const closed of [file, other]) {
+        expect(codeOf(() => files.close(closed))).toBe('EBADF')
+        await expect(files.closeLater(closed)).rejects.toMatchObject({ code: 'EBADF' })
+      }
     })
   })
 

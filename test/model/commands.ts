@@ -101,7 +101,8 @@ class MortalFiles {
           if (this.isFull && name === 'write') {
             throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
           }
-          if (!this.#dead || name === 'close') return Reflect.apply(call, target, args)
+          if (!this.#dead || name === 'close' || name === 'closeLater')
+            return Reflect.apply(call, target, args)
           if (name === 'syncLater' || name === 'syncDirectoryLater') return new Promise(() => {})
           throw new Error('The process was killed')
         }

@@ -206,6 +206,11 @@ export class FaultyFiles implements Files {
     this.#call('close', path)
   }
 
+  async closeLater(descriptor: FileDescriptor): Promise<void> {
+    this.close(descriptor)
+    await this.#passTime()
+  }
+
   read(
     descriptor: FileDescriptor,
     target: Uint8Array,
