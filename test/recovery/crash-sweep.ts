@@ -44,6 +44,8 @@ const LOSSES: readonly PowerLoss[] = [
 export interface CrashSweep {
   readonly seed: number
   readonly options: TrialOptions
+  /** Of so many calls in a row one is tried, by the seed; 1 is each. */
+  readonly stride: number
 }
 
 /** What a sweep has tried. */
@@ -63,13 +65,13 @@ interface Crash {
 }
 
 /** Runs the workload once, and tries out what a crash at each call would have left. */
-export async function sweepCrashes({ seed, options }: CrashSweep): Promise<SweepCounts> {
+export async function sweepCrashes({ seed, options, stride }: CrashSweep): Promise<SweepCounts> {
   const trial = new Trial(new FaultyFiles(seed), options)
   const aftermath = new Aftermath(seed, options)
   const crashes: Crash[] = []
   let calls = 0
   trial.files.onCall = (call, crash) => {
-    if (!CHANGING.has(call.kind)) return
+    if (!CHANGING.has(call.kind) || (call.number + seed) % stride !== 0) return
     calls++
     const { history, nowMs, backedUp } = trial
     crashes.push({ call, files: crash(), history: history.copy(), nowMs, backedUp })

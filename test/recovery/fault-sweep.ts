@@ -47,14 +47,14 @@ export interface FaultSweep extends CrashSweep {
 
 /** Fails every call of every step. */
 export async function sweepFaults(sweep: FaultSweep): Promise<SweepCounts> {
-  const { seed, options } = sweep
+  const { seed, options, stride } = sweep
   const trial = new Trial(new FaultyFiles(seed), options)
   const survivals = new Survivals()
   await trial.open()
   await trial.close()
   let calls = 0
   for (const step of workload.slice(1, -1)) {
-    for (let nth = 1; ; nth++) {
+    for (let nth = 1 + (seed % stride); ; nth += stride) {
       const attempt = new Attempt(fork(trial, seed), step, sweep, nth, survivals)
       await attempt.run()
       if (attempt.hit === undefined) break

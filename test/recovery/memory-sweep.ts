@@ -29,14 +29,14 @@ export interface MemorySweep extends CrashSweep {
 
 /** Refuses every allocation of every step. */
 export async function sweepMemory(sweep: MemorySweep): Promise<SweepCounts> {
-  const { seed, options, mode } = sweep
+  const { seed, options, mode, stride } = sweep
   const trial = new Trial(new FaultyFiles(seed), options)
   const survivals = new Survivals()
   await trial.open()
   await trial.close()
   let calls = 0
   for (const step of workload.slice(1, -1)) {
-    for (let nth = 1; ; nth++) {
+    for (let nth = 1 + (seed % stride); ; nth += stride) {
       const attempt = fork(trial, seed)
       try {
         if (!(await refuseOne(attempt, step, { nth, lasting: mode === 'no memory' }))) break

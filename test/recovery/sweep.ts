@@ -1,6 +1,6 @@
 /**
- * One sweep, as a program: `node dist/test/recovery/sweep.js NAME [SEED]`, with a name of `SWEEPS`. Prints what was
- * tried, as JSON, or what went wrong. The same seed does the same.
+ * One sweep, as a program: `node dist/test/recovery/sweep.js NAME [SEED [STRIDE]]`, with a name of `SWEEPS`. Prints
+ * what was tried, as JSON, or what went wrong. The same seed does the same; with a stride it tries one of so many calls.
  *
  * Built and by itself a sweep takes a third of the time that it takes among the tests, which load from source.
  */
@@ -8,7 +8,7 @@
 import { timers } from '../../src/time.ts'
 import { runSweep } from './sweeps.ts'
 
-const [name = '', seed = '1'] = process.argv.slice(2)
+const [name = '', seed = '1', stride = '1'] = process.argv.slice(2)
 
 // Timers stand still: what they would do is asked for, and so each run is the same.
 const standing = { ref: () => standing, unref: () => standing }
@@ -19,4 +19,4 @@ Object.assign(timers, {
   clearInterval: () => undefined,
 })
 
-process.stdout.write(`${JSON.stringify(await runSweep(name, Number(seed)))}\n`)
+process.stdout.write(`${JSON.stringify(await runSweep(name, Number(seed), Number(stride)))}\n`)

@@ -53,19 +53,19 @@ export const DEFAULT_SWEEPS: readonly string[] = [
   'no memory/everyWrites/hash',
 ]
 
-/** Runs the sweep of a name. */
-export async function runSweep(name: string, seed: number): Promise<SweepCounts> {
+/** Runs the sweep of a name, at one of `stride` calls in a row. */
+export async function runSweep(name: string, seed: number, stride: number): Promise<SweepCounts> {
   const sweep = SWEEPS.find((candidate) => candidate.name === name)
   if (sweep === undefined) throw new Error(`There is no sweep ${name}`)
   const { mode, sync, keydir } = sweep
-  const options = { sync, keydir }
+  const sweeping = { seed, options: { sync, keydir }, stride }
   switch (mode) {
     case 'crash':
-      return sweepCrashes({ seed, options })
+      return sweepCrashes(sweeping)
     case 'no memory':
     case 'no memory once':
-      return sweepMemory({ mode, seed, options })
+      return sweepMemory({ mode, ...sweeping })
     default:
-      return sweepFaults({ mode, seed, options })
+      return sweepFaults({ mode, ...sweeping })
   }
 }

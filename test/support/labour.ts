@@ -11,13 +11,21 @@ export function inProcessLabour(files: Files): Labour {
     copy(job, onProgress, signal) {
       const copy = copySegments(files, job)
       let targets: readonly CopyTarget[] | undefined
+      let failure: { readonly error: unknown } | undefined
       const step = (): readonly CopyTarget[] | undefined => {
+        // Whoever looks, and whoever waits, hears the same.
+        if (failure !== undefined) throw failure.error
         if (targets !== undefined) return targets
-        if (signal.aborted) copy.return([])
-        signal.throwIfAborted()
-        const { done, value } = copy.next()
-        if (done === true) targets = value
-        else onProgress(value)
+        try {
+          if (signal.aborted) copy.return([])
+          signal.throwIfAborted()
+          const { done, value } = copy.next()
+          if (done === true) targets = value
+          else onProgress(value)
+        } catch (error) {
+          failure = { error }
+          throw error
+        }
         return targets
       }
       const steps = async (): Promise<readonly CopyTarget[]> => {
