@@ -104,7 +104,7 @@ export class Durability {
 
   /** As {@link settle}, on return. The group's promise is settled too. */
   settleNow(group: Group): void {
-    if (this.#mustSync(group) || this.#isBehind) this.syncNow()
+    if (this.#mustSync(group)) this.syncNow()
     else this.#startTimer()
     group.resolve()
     this.pace.count(group.byteCount)
@@ -195,6 +195,8 @@ export class Durability {
         this.#coveredOverdueAtMs = Number.POSITIVE_INFINITY
         for (const group of groups) this.pace.release(group)
         this.#onSynced()
+        // What is full may have been sealed in a call meanwhile: then there is nothing more to be told of.
+        if (!this.#isBehind) this.sealed()
       } catch (error) {
         const poison = this.poison(error)
         for (const group of groups) group.reject(poison)

@@ -116,18 +116,10 @@ export class Reserve {
     this.#giveUp(Math.min(bytes - this.freeBytes, this.spareBytes))
   }
 
-  /** Does `work`; where there is no room for it, once more after each step that is given up. */
-  async lend<T>(work: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await work()
-      } catch (error) {
-        if (!this.giveUpFor(error)) throw error
-      }
-    }
-  }
-
-  /** As {@link lend}, for what only spares time: half of the whole is kept for what counts. */
+  /**
+   * Does `work`, which only spares time; where there is no room for it, once more by what can be given up, but for half of
+   * the whole, which is kept for what counts.
+   */
   async lendHalf(work: () => Promise<void>): Promise<void> {
     try {
       await work()

@@ -248,8 +248,9 @@ export class Merger {
     if (this.#isInCall || this.#isStopped) return
     this.#isInCall = true
     try {
-      const { automatic } = this.#policy
-      if (automatic && this.#engine.segments.tail.length > FULL_SEGMENTS) this.#sealFull()
+      const { segments } = this.#engine
+      const mayMerge = this.#policy.automatic && segments.tail.length > FULL_SEGMENTS
+      if (mayMerge || segments.isTailLong) this.#sealFull()
       const delayMs = this.#pressure?.delayMsPerMib ?? 0
       if (this.#running === undefined && delayMs > 0) this.consider()
       if (this.#running === undefined) {

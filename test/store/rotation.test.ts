@@ -55,6 +55,22 @@ describe('segments that fill faster than a sync', () => {
     await store.close()
   })
 
+  it('are synced by few calls, where nobody merges and the event loop does not turn', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files, { merge: { automatic: false } })
+    const endsAt = performance.now() + 80
+    let count = 0
+
+    while (performance.now() < endsAt || count < 60) {
+      store.putSync(`key ${count++ % 50}`, 'x'.repeat(40 * KIB))
+    }
+    const before = files.calls.length
+    for (let each = 0; each < 100; each++) store.putSync('small', 'y')
+
+    expect(files.calls.slice(before).filter(({ kind }) => kind === 'sync').length).toBeLessThan(25)
+    await store.close()
+  })
+
   it('get their hints from few threads when the store is closed', async () => {
     const files = new FaultyFiles(1)
     const inProcess = inProcessLabour(files)
