@@ -29,6 +29,8 @@ export class Sealer {
   readonly #listener: SealListener
   /** The segments that want a hint, and those that have had none since before the store was opened. */
   readonly #wanting: Segment[] = []
+  /** Of the segments that were sealed here, those whose hint nobody has tried to make yet. */
+  readonly #due = new Set<number>()
   readonly #unhinted: Segment[] = []
   #sealing: Promise<void> = Promise.resolve()
   #hinting: Promise<void> | undefined
@@ -43,6 +45,11 @@ export class Sealer {
   /** Resolves when all hints are made that are to be; never rejects. */
   async settle(): Promise<void> {
     if (this.#hinting !== undefined) await keepAlive(this.#hinting)
+  }
+
+  /** Whether the hint of a segment that was sealed since the store was opened is still to be made. */
+  isHintDue(id: number): boolean {
+    return this.#due.has(id)
   }
 
   /** Makes the hints of sealed segments that had none when the store was opened, as far as there is time. */
@@ -93,6 +100,7 @@ export class Sealer {
 
   #want(sealed: readonly Segment[]): void {
     this.#wanting.push(...sealed)
+    for (const { id } of sealed) this.#due.add(id)
     this.#beginHints()
   }
 
@@ -111,6 +119,7 @@ export class Sealer {
         return
       }
       await this.#make(next)
+      for (const { id } of next) this.#due.delete(id)
     }
   }
 

@@ -511,7 +511,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       // What is read by name must be what is open.
       files.assertThere()
       const { signal } = this.#ending
-      return await this.#reading(verifyDirectory(files, directory, { live: true, signal }))
+      const isHintDue = (id: number): boolean => this.#sealer?.isHintDue(id) ?? false
+      const verified = verifyDirectory(files, directory, { live: true, isHintDue, signal })
+      return await this.#reading(verified)
     } finally {
       engine.views.close(view)
     }

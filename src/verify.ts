@@ -77,6 +77,8 @@ export interface VerifyOptions {
    * @defaultValue false
    */
   readonly live?: boolean
+  /** Whether the hint of a segment is still being made: it is not missing yet. */
+  readonly isHintDue?: (id: number) => boolean
   /** Ends the verification. */
   readonly signal?: AbortSignal
   readonly onProgress?: (progress: VerifyProgress) => void
@@ -348,7 +350,8 @@ class Verifier {
     const path = this.#path(hintName(sealed.id))
     const hint = this.#guard(() => readHintFile(this.#files, path, sealed.size))
     if (hint === undefined) {
-      this.#add('hint', path, 0, 'The hint is missing')
+      const isDue = this.#options.isHintDue?.(sealed.id) ?? false
+      if (!isDue) this.#add('hint', path, 0, 'The hint is missing')
       return
     }
     const { storeId } = manifest

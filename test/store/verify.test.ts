@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { hintName, segmentName } from '../../src/format/names.ts'
 import type { VerifyReport } from '../../src/index.ts'
+import type { Labour } from '../../src/merge/thread.ts'
+import { Store } from '../../src/store.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
+import { inProcessLabour } from '../support/labour.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, type TextStore, until } from '../support/store.ts'
 
 /** Files that are synced at once, so that a merge ends in few turns. */
@@ -31,6 +34,40 @@ describe('verify', () => {
       records: 40 + 1 + 3,
       bytes: store.stats().bytes,
     })
+  })
+
+  it('does not miss the hints that are still being made', async () => {
+    const files = new FaultyFiles(1)
+    const labour = inProcessLabour(files)
+    let begin: () => void = () => {}
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve
+    })
+    const hint: Labour['hint'] = (...jobs) => begun.then(() => labour.hint(...jobs))
+    await using store = await Store.open<string, 'utf8'>(
+      DISK,
+      {
+        valueEncoding: 'utf8',
+        lock: false,
+        mapping: false,
+        maxSegmentBytes: 64 * KIB,
+        reserveBytes: 0,
+        merge: { automatic: false },
+      },
+      { files, labour: { ...labour, hint } },
+    )
+    await fill(store, 'a')
+    const before = files.peek(`${DISK}/${hintName(1)}`)
+    const { findings } = await store.verify()
+    begin()
+
+    expect(before).toBeUndefined()
+    expect(findings).toEqual([])
+    await idle(store)
+    files.poke(`${DISK}/${hintName(1)}`, undefined)
+    expect((await store.verify()).findings).toEqual([
+      expect.objectContaining({ kind: 'hint', message: 'The hint is missing' }),
+    ])
   })
 
   it('reads what is still staged', async () => {
