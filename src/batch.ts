@@ -116,17 +116,30 @@ export class WriteBatch<V> {
   }
 
   /**
-   * Makes all changes: visible at once, and settled when as durable as `sync` promises.
+   * Makes all changes: visible at once, and settled when as durable as `sync` promises. Where that fails nothing has
+   * changed, and the batch can be committed again.
    *
-   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED
+   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_NO_MEMORY, FIRKIN_POISONED
    */
   async commit(): Promise<void> {
-    await this.#commit().promise
+    const { promise } = this.#commit()
+    try {
+      await promise
+    } catch (error) {
+      this.#committed = false
+      throw error
+    }
   }
 
   /** As {@link commit}; on return as durable as `sync` promises. */
   commitSync(): void {
-    this.#home.engine.commits.settleNow(this.#commit())
+    const group = this.#commit()
+    try {
+      this.#home.engine.commits.settleNow(group)
+    } catch (error) {
+      this.#committed = false
+      throw error
+    }
   }
 
   #commit() {

@@ -1,8 +1,8 @@
 /**
  * Work that is due by time: by timers while the event loop turns, and in the calls of writers while it does not.
  *
- * Invariant: nothing is staged, and no operation of the engine is under way, while a chore is done. So one may do
- * whatever a timer may.
+ * Invariant: no operation of the engine is under way while a chore is done, and nothing is staged but a group that is
+ * written in steps. So one may do whatever a timer may.
  */
 
 import type { EventLoop } from './event-loop.ts'

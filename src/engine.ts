@@ -8,7 +8,7 @@
  *
  * Invariants
  * - Staging records and changing the keydir are one step, which is made or not, whatever throws. The keydir comes first,
- *   with all that may be refused; staging never fails. What is written past the stage is in the keydir before.
+ *   with all that may be refused; staging never fails.
  * - Where what was changed cannot be changed back, the keydir is loaded anew from what is written and staged; where that
  *   fails too the store is poisoned, and shows nothing until it could be loaded.
  * - Where a group cannot be written, the keydir and all figures are put back to what they were before it.
@@ -36,7 +36,6 @@ import {
   RecordFields,
   recordSize,
   SHORT_RECORD_SIZE,
-  splitChecksum,
   TOMBSTONE,
   valueOffset,
   verifyRecord,
@@ -47,7 +46,7 @@ import {
 } from './format/record.ts'
 import type { Group } from './group.ts'
 import { GroupCommit } from './group-commit.ts'
-import { allocateBuffer, allocateText, NoMemory } from './io/memory.ts'
+import { NoMemory } from './io/memory.ts'
 import { Location } from './keydir/entries.ts'
 import {
   type Entry,
@@ -181,7 +180,7 @@ export class Engine {
     const writing = { maxSegmentBytes, syncsEach: sync.everyWrites === 1 }
     this.#commits = new GroupCommit(this.segments, writing, this.durability, {
       rotated: (segmentId) => listener.rotated(segmentId),
-      undo: (stagedSize) => this.#undoGroup(stagedSize),
+      undo: (page, stagedSize) => this.#undoGroup(page, stagedSize),
       stalled: (byteCount) => {
         this.durability.catchUp()
         listener.stalled(byteCount)
@@ -384,7 +383,6 @@ export class Engine {
   put(value: Uint8Array | string, size: number, expiresAtMs: number): Group {
     const { key } = this
     const total = recordSize(key.size, size, expiresAtMs !== 0)
-    if (total > STAGE_SIZE) return this.#putLarge(value, size, expiresAtMs, total)
     const writer = this.commits.reserve(total)
     const sequence = this.#freeSequence()
     const { page, stagedSize: at, offset } = writer
@@ -393,9 +391,11 @@ export class Engine {
     const valueAt = keyAt + key.size
     if (typeof value === 'string') page.bytes.write(value, valueAt, 'utf8')
     else copyBytes(value, 0, size, page.bytes, valueAt)
-    writeChecksum(page, at, at + total, this.#seed)
+    const isLarge = total > STAGE_SIZE
+    if (!isLarge) writeChecksum(page, at, at + total, this.#seed)
     this.#applyPut(writer.stagedCount, writer.segment.id, offset, total, sequence, expiresAtMs)
-    writer.stage(PUT, total, sequence, expiresAtMs)
+    if (isLarge) writer.stageUnsealed(PUT, total, sequence, expiresAtMs)
+    else writer.stage(PUT, total, sequence, expiresAtMs)
     this.#nextSequence = sequence + 1
     return this.commits.join(1, total)
   }
@@ -437,7 +437,6 @@ export class Engine {
     if (count === 0) return this.commits.current()
     const total = size + BATCH_END_SIZE
     if (this.#nextSequence + count >= MAX_SEQUENCE) throw sequencesUsedUp()
-    if (total > STAGE_SIZE) return this.#commitLargeBatch(page, size, count, isFreeing)
     const { commits } = this
     const writer = isFreeing ? commits.reserveFreeing(total) : commits.reserve(total)
     const { stagedSize: start, stagedCount: firstNumber, offset } = writer
@@ -679,7 +678,8 @@ export class Engine {
   #verify(page: Page, at: number, head: number, size: number, sequence: number): boolean {
     if (size > SHORT_RECORD_SIZE) {
       this.#found(page, at, head, size)
-      return verifyRecord(page, at, size, this.#seed, sequence)
+      const isUnsealed = size > STAGE_SIZE && this.#commits?.writer.isUnsealed(page, at)
+      return isUnsealed === true || verifyRecord(page, at, size, this.#seed, sequence)
     }
     const slab = this.#slab
     const copyAt = slab.room(size, head)
@@ -727,8 +727,8 @@ export class Engine {
   }
 
   /** Puts the keydir back to what it was before the group that was staged. */
-  #undoGroup(stagedSize: number): void {
-    const { page, segment } = this.commits.writer
+  #undoGroup(page: Page, stagedSize: number): void {
+    const { segment } = this.commits.writer
     this.#takeBack({ page, start: 0, end: stagedSize, firstNumber: 0 }, segment)
   }
 
@@ -847,66 +847,6 @@ export class Engine {
     const size = entries.sizeOf(entry)
     keydir.remove(entry)
     usage.kill(size)
-  }
-
-  /** A record larger than the stage is written at once. */
-  #putLarge(
-    value: Uint8Array | string,
-    valueSize: number,
-    expiresAtMs: number,
-    total: number,
-  ): Group {
-    const { key } = this
-    const writer = this.commits.reserveLarge(total, false)
-    const bytes = typeof value === 'string' ? allocateText(value, valueSize) : value
-    const sequence = this.#freeSequence()
-    const head = pageOf(allocateBuffer(total - valueSize))
-    const keyAt = writeRecordHeader(
-      head.view,
-      0,
-      PUT,
-      0,
-      key.size,
-      valueSize,
-      sequence,
-      expiresAtMs,
-    )
-    head.bytes.set(key.bytes.subarray(0, key.size), keyAt)
-    head.view.setUint32(0, splitChecksum(head.bytes, bytes, this.#seed), true)
-    const { offset, segment } = writer
-    this.#applyPut(0, segment.id, offset, total, sequence, expiresAtMs)
-    const span = { page: head, start: 0, end: head.bytes.length, firstNumber: 0 }
-    this.#writeThrough([head.bytes, bytes], span, false)
-    segment.usage.add(PUT, total, sequence, expiresAtMs)
-    this.#nextSequence = sequence + 1
-    return this.commits.join(1, total)
-  }
-
-  #commitLargeBatch(page: Page, size: number, count: number, isFreeing: boolean): Group {
-    const total = size + BATCH_END_SIZE
-    const writer = this.commits.reserveLarge(total, isFreeing)
-    const { offset, segment } = writer
-    const span = { page, start: 0, end: size, firstNumber: 0 }
-    const added = this.#sealBatch(span, count)
-    const end = pageOf(allocateBuffer(BATCH_END_SIZE))
-    const sequence = this.#nextSequence + count
-    writeBatchEnd(end, 0, count, sequence, this.#seed)
-    this.#applyBatch(span, segment.id, offset)
-    this.#writeThrough([page.bytes.subarray(0, size), end.bytes], span, isFreeing)
-    this.#undo.forget(0)
-    segment.usage.addAll(added)
-    this.#nextSequence = sequence + 1
-    return this.commits.join(count, total)
-  }
-
-  /** Writes past the stage what was applied to the keydir before; where that fails, takes it back. */
-  #writeThrough(pieces: readonly Uint8Array[], applied: Span, isFreeing: boolean): void {
-    try {
-      this.commits.writeThrough(pieces, isFreeing)
-    } catch (error) {
-      this.#takeBack(applied, undefined)
-      throw error
-    }
   }
 
   /** Gives a batch's members their sequences and checksums, and counts them with the batch's end. */

@@ -4,23 +4,28 @@
  * reserve -> (the engine stages a record) -> join -> ... -> flush, when the turn ends, the stage is full or a
  * caller waits -> settle, as durable as was promised
  *
+ * A group of more than a mebibyte is not written when the turn ends but in steps, in later turns: until a caller waits
+ * for it, or what depends on it comes.
+ *
  * Invariant: a group is written whole or not at all; where it is not, its owner undoes what it did in memory
  * before anyone is told.
  */
 
 import type { Durability } from './durability.ts'
 import { StoreError } from './errors.ts'
+import type { Page } from './format/record.ts'
 import { Group } from './group.ts'
 import type { Segments } from './segment/segments.ts'
-import { Writer, type WriterOptions } from './segment/writer.ts'
-import { afterThis } from './time.ts'
+import { STAGE_SIZE, Writer, type WriterOptions } from './segment/writer.ts'
+import { afterThis, timers } from './time.ts'
+import { TimeSlice } from './time-slice.ts'
 
 /** What the owner of a group is told. */
 export interface GroupListener {
   /** A new segment was begun; told between two operations. */
   rotated(segmentId: number): void
-  /** The group that was staged, so many bytes, could not be written: undo it. */
-  undo(stagedSize: number): void
+  /** The group that was staged, so many bytes of a page, could not be written: undo it. */
+  undo(page: Page, stagedSize: number): void
   /**
    * The event loop does not turn: what is due is to be done now, after so many bytes were written. Nothing is staged.
    */
@@ -65,9 +70,9 @@ export class GroupCommit {
   }
 
   /**
-   * Makes room for a record or batch of `size` bytes, which is at most the stage's.
+   * Makes room for a record or batch of `size` bytes.
    *
-   * @throws {@link StoreError} FIRKIN_POISONED; FIRKIN_WRITE_FAILED where a new segment cannot be begun
+   * @throws {@link StoreError} FIRKIN_POISONED, FIRKIN_NO_MEMORY; FIRKIN_WRITE_FAILED where a new segment cannot be begun
    */
   reserve(size: number): Writer {
     // Where room is short, what gives it back is written by itself: a put must not ride along on the reserve.
@@ -79,15 +84,6 @@ export class GroupCommit {
   reserveFreeing(size: number): Writer {
     if (this.#group?.isFreeing === false && this.#segments.reserve.isShort) this.writeStaged()
     return this.#reserve(size, true)
-  }
-
-  /** Makes room for what is larger than the stage: nothing is staged then. See {@link reserve}. */
-  reserveLarge(size: number, isFreeing: boolean): Writer {
-    const { writer } = this
-    this.#durability.assertSound()
-    this.writeStaged()
-    if (writer.needsRotation(size)) this.rotate(isFreeing)
-    return writer
   }
 
   /**
@@ -143,15 +139,6 @@ export class GroupCommit {
     return group
   }
 
-  /** Writes pieces past the stage, at once. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
-  writeThrough(pieces: readonly Uint8Array[], isFreeing: boolean): void {
-    try {
-      this.writer.writeThrough(pieces, isFreeing)
-    } catch (error) {
-      throw writeFailed(error)
-    }
-  }
-
   /** The group that is staged, or one that waits for nothing. */
   current(): Group {
     if (this.#group !== undefined) return this.#group
@@ -163,6 +150,16 @@ export class GroupCommit {
   /** Writes what is staged; where that fails, its own callers are told. */
   writeStaged(): void {
     this.#flush()
+  }
+
+  /**
+   * Resolves when what is staged is written, in steps where it is much.
+   *
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED
+   */
+  async written(): Promise<void> {
+    if (this.writer.isLong) await this.#group?.promise
+    else this.flush()
   }
 
   /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
@@ -196,9 +193,8 @@ export class GroupCommit {
     if (!writer.fits(size)) {
       this.writeStaged()
       if (writer.needsRotation(size)) this.rotate(isFreeing)
+      if (size > STAGE_SIZE) writer.enlarge(size)
     }
-    // What was written past the stage must not share the fate of what is staged behind it.
-    if (writer.stagedSize === 0) this.writeStaged()
     return writer
   }
 
@@ -213,9 +209,36 @@ export class GroupCommit {
     this.#flushPlanned = true
     afterThis(() => {
       this.#flushPlanned = false
-      this.#flush()
+      if (this.writer.isLong) this.#planStep()
+      else this.#flush()
       this.attend()
     })
+  }
+
+  /** Goes on with the group that is staged in later turns, unless it is written to the end meanwhile. */
+  #planStep(): void {
+    const group = this.#group
+    if (group !== undefined) timers.setImmediate(() => this.#step(group))
+  }
+
+  #step(group: Group): void {
+    if (group !== this.#group) return
+    const slice = new TimeSlice()
+    for (let isWritten = false; !isWritten; ) {
+      const error = this.#attempt(group, () => {
+        isWritten = this.writer.step(group.isFreeing)
+      })
+      if (error !== undefined) {
+        this.#group = undefined
+        return
+      }
+      if (!isWritten && slice.isOver()) {
+        this.#planStep()
+        return
+      }
+    }
+    this.#group = undefined
+    this.#durability.settle(group)
   }
 
   /** Writes the group that is staged, and settles it; answers why it failed. */
@@ -229,16 +252,21 @@ export class GroupCommit {
   }
 
   #write(group: Group): StoreError | undefined {
-    const { stagedSize } = this.writer
+    return this.#attempt(group, () => this.writer.flush(group.isFreeing))
+  }
+
+  /** Writes something of a group; where that fails it is undone whole, its callers are told, and why is answered. */
+  #attempt(group: Group, write: () => void): StoreError | undefined {
+    const { page, stagedSize } = this.writer
     try {
-      this.writer.flush(group.isFreeing)
+      write()
+      return undefined
     } catch (error) {
       const failure = writeFailed(error)
-      this.#listener.undo(stagedSize)
+      this.#listener.undo(page, stagedSize)
       group.reject(failure)
       return failure
     }
-    return undefined
   }
 }
 

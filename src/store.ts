@@ -286,7 +286,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   /**
-   * The value of a key, or `undefined` where it is not there. A copy that the caller owns.
+   * The value of a key, or `undefined` where it is not there. A copy that the caller owns. A large value holds the event
+   * loop for some 0.5 ms a mebibyte.
    *
    * @throws {@link CorruptionError} where the record does not match its checksum
    * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_FAILED
@@ -342,7 +343,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /**
    * Puts a value under a key. Visible at once; the promise settles when the value is as durable as `sync`
-   * promises. The value's bytes are copied before this returns.
+   * promises. The value's bytes are copied before this returns, some 0.1 ms a mebibyte; what is larger than a mebibyte
+   * is checked and written in steps afterwards, between which the event loop turns. A call that returns only once it is
+   * written, as `putSync` or `snapshot` does, and a second large value, write it to the end.
    *
    * @throws TypeError, RangeError at once; whatever else is in the way rejects
    * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED
@@ -355,7 +358,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     }
   }
 
-  /** As {@link put}; on return as durable as `sync` promises, and at least with the operating system. */
+  /**
+   * As {@link put}; on return as durable as `sync` promises, and at least with the operating system. It holds the event
+   * loop for some 0.5 ms a mebibyte, and for the sync.
+   */
   putSync(key: Key, value: ValueInput<V>, options?: PutOptions): void {
     this.#engine.commits.settleNow(this.#put(key, value, options))
   }
@@ -462,7 +468,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Resolves once all that was written before survives a power loss. */
   async sync(): Promise<void> {
     this.#assertWritable()
-    this.#engine.commits.flush()
+    await this.#engine.commits.written()
     await this.#engine.durability.sync()
   }
 

@@ -137,6 +137,35 @@ export function writeChecksum(page: Page, at: number, end: number, seed: number)
   page.view.setUint32(at, pageChecksum(page, at + RECORD_CRC_SIZE, end, seed), true)
 }
 
+/** A record that gets its checksum in steps, for it is large. */
+export class UnsealedRecord {
+  /** Where in its page it begins. */
+  readonly at: number
+  readonly #page: Page
+  readonly #end: number
+  #checkedTo: number
+  #crc: number
+
+  /** @param size the size of the record, all of which but its checksum is in the page from `at` on */
+  constructor(page: Page, at: number, size: number, seed: number) {
+    this.at = at
+    this.#page = page
+    this.#end = at + size
+    this.#checkedTo = at + RECORD_CRC_SIZE
+    this.#crc = seed
+  }
+
+  /** Goes on by so many bytes; answers whether the checksum is written. */
+  sealMore(byteCount: number): boolean {
+    const to = Math.min(this.#checkedTo + byteCount, this.#end)
+    this.#crc = checksum(this.#page.bytes, this.#checkedTo, to, this.#crc)
+    this.#checkedTo = to
+    if (to < this.#end) return false
+    this.#page.view.setUint32(this.at, this.#crc, true)
+    return true
+  }
+}
+
 /** Whether the `size` bytes at `at` are the record with this sequence, by sequence and checksum. */
 export function verifyRecord(
   page: Page,
@@ -182,11 +211,6 @@ export function copyVerified(
 /** Where the value of the record at `at` begins, counted from there, given its key's size. */
 export function valueOffset(view: DataView, at: number, keySize: number): number {
   return keyOffset(view.getUint8(at + FLAGS_AT)) + keySize
-}
-
-/** The checksum of a record whose value lies elsewhere: `head` is all that stands before the value. */
-export function splitChecksum(head: Uint8Array, value: Uint8Array, seed: number): number {
-  return checksum(value, 0, value.length, checksum(head, RECORD_CRC_SIZE, head.length, seed))
 }
 
 /** Writes a whole batch end at `at` and answers where it ends. */

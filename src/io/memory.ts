@@ -62,13 +62,6 @@ export function allocateOwnBuffer(size: number): Buffer {
   }
 }
 
-/** A text's bytes as UTF-8. @throws {@link StoreError} FIRKIN_NO_MEMORY */
-export function allocateText(text: string, size: number): Buffer {
-  const bytes = allocateOwnBuffer(size)
-  bytes.write(text, 'utf8')
-  return bytes
-}
-
 /** Whether memory that can be done without is to be had. */
 export function maySpare(size: number): boolean {
   if (watch === undefined) return true

@@ -5,6 +5,9 @@
  * 2. Stage. The record's bytes are put in memory, at the place that they will have in the file.
  * 3. Flush. One write hands all that is staged, a *group*, to the operating system.
  *
+ * A record larger than the stage gets a larger one, with room for others behind it. It is sealed with its checksum, and
+ * written, in steps where its owner has the time, and to the end where that is asked for.
+ *
  * Invariants
  * - A record's location is final when it is staged.
  * - A group reaches the file whole or not at all: after a failed write the file is cut to where the group
@@ -13,8 +16,8 @@
  */
 
 import type { StoreError } from '../errors.ts'
-import { FILE_HEADER_SIZE } from '../format/file-header.ts'
-import { type Page, pageOf, type RecordKind } from '../format/record.ts'
+import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
+import { type Page, pageOf, type RecordKind, UnsealedRecord } from '../format/record.ts'
 import { writeFully } from '../io/files.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
 import { Room } from './room.ts'
@@ -32,10 +35,15 @@ export interface WriterOptions {
 /** How many bytes are staged before they are written without being asked. */
 export const STAGE_SIZE = 256 * 1024
 
+/** How much is sealed or written in one step; takes less than a millisecond. */
+const STEP_SIZE = 1024 * 1024
+/** A larger stage has room for as much again behind what it is made for, up to so many bytes. */
+const MOST_BEHIND = 64 * 1024 * 1024
+
 /** Writes the active segment. */
 export class Writer {
   /** The stage; the group's records begin at 0. */
-  readonly page: Page = pageOf(allocateOwnBuffer(STAGE_SIZE))
+  page: Page
   /** How many bytes are staged. */
   stagedSize = 0
   /** How many records are staged, batch ends included. */
@@ -44,17 +52,27 @@ export class Writer {
   readonly #segments: Segments
   readonly #options: WriterOptions
   readonly #room: Room
+  readonly #seed: number
   readonly #poison: (error: unknown) => StoreError
+  readonly #usualPage: Page = pageOf(allocateOwnBuffer(STAGE_SIZE))
+  /** The last larger stage: to take its memory anew would take as long as to write it (measured). */
+  #largePage: WeakRef<Page> | undefined
+  /** The staged records that have no checksum yet, in their order. */
+  readonly #unsealed: UnsealedRecord[] = []
+  /** How many of the staged bytes are in the file. */
+  #flushedSize = 0
   #segment: Segment | undefined
   /** The figures of the active segment when the group began. */
   readonly #figuresBefore = new SegmentUsage()
 
   /** @param poison refuses every write from now on; answers what they are refused with */
   constructor(segments: Segments, options: WriterOptions, poison: (error: unknown) => StoreError) {
+    this.page = this.#usualPage
     this.#segments = segments
     this.#options = options
     this.#room = new Room(segments.home.files, options.maxSegmentBytes)
     this.#poison = poison
+    this.#seed = storeSeed(segments.home.storeId)
     this.#resume(segments.active)
   }
 
@@ -73,8 +91,24 @@ export class Writer {
   fits(size: number): boolean {
     const segment = this.#segment
     return (
-      segment !== undefined && this.stagedSize + size <= STAGE_SIZE && this.#hasRoom(segment, size)
+      segment !== undefined &&
+      this.stagedSize + size <= this.#capacity &&
+      this.#hasRoom(segment, size)
     )
+  }
+
+  /** A larger stage is one only once what it was made for is staged. */
+  get #capacity(): number {
+    return this.stagedSize > STAGE_SIZE ? this.page.bytes.length : STAGE_SIZE
+  }
+
+  /**
+   * Makes the stage large enough for a record or batch of `size` bytes; nothing may be staged.
+   *
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY
+   */
+  enlarge(size: number): void {
+    this.#use(this.#largePageOf(size + Math.max(STAGE_SIZE, Math.min(size, MOST_BEHIND))))
   }
 
   /** Whether the active segment has room for `size` bytes; if not, `rotate`. Nothing must be staged to ask. */
@@ -115,6 +149,22 @@ export class Writer {
     this.stagedCount++
   }
 
+  /** As {@link stage}, for a record whose checksum is to be written later. */
+  stageUnsealed(kind: RecordKind, size: number, sequence: number, expiresAtMs: number): void {
+    this.#unsealed.push(new UnsealedRecord(this.page, this.stagedSize, size, this.#seed))
+    this.stage(kind, size, sequence, expiresAtMs)
+  }
+
+  /** Whether the record at `at` of a page has no checksum yet: no byte of it has left memory. */
+  isUnsealed(page: Page, at: number): boolean {
+    return page === this.page && this.#unsealed.some((record) => record.at === at)
+  }
+
+  /** Whether more is staged than is written in one step. */
+  get isLong(): boolean {
+    return this.stagedSize > STEP_SIZE
+  }
+
   /** As {@link stage}, for `count` records, which `added` has counted. */
   stageAll(added: SegmentUsage, size: number, count: number): void {
     const { usage } = this.segment
@@ -125,54 +175,87 @@ export class Writer {
   }
 
   /**
-   * Writes what is staged. Where that fails the group's records are no longer counted, and the operating
-   * system's error is thrown; the stage still holds the group's bytes.
+   * Writes what is staged, or what is left of it to be written. Where that fails the group's records are no longer
+   * counted, and the operating system's error is thrown; the stage's page still holds the group's bytes.
    *
    * @param isFreeing whether it gives room back, so that the reserve is there for it
    * @throws {@link StoreError} FIRKIN_POISONED where what was written cannot be cut off again
    */
   flush(isFreeing = false): void {
     if (this.stagedSize === 0) return
+    this.#attempt(() => {
+      for (const record of this.#unsealed.splice(0)) record.sealMore(Number.POSITIVE_INFINITY)
+      this.#writeMore(this.stagedSize, isFreeing)
+      return true
+    })
+  }
+
+  /**
+   * Writes as {@link flush} does, but only for a step; answers whether all that is staged was written.
+   *
+   * @throws as {@link flush}
+   */
+  step(isFreeing: boolean): boolean {
+    return this.#attempt(() => {
+      const [unsealed] = this.#unsealed
+      const sealedSize = unsealed?.at ?? this.stagedSize
+      if (this.#flushedSize < sealedSize) {
+        this.#writeMore(Math.min(this.#flushedSize + STEP_SIZE, sealedSize), isFreeing)
+      } else if (unsealed?.sealMore(STEP_SIZE) === true) this.#unsealed.shift()
+      return this.#flushedSize === this.stagedSize
+    })
+  }
+
+  /** Does some of a flush; it is over where that answers true, or throws. */
+  #attempt(work: () => boolean): boolean {
     const { segment } = this
-    const size = this.stagedSize
+    let isOver = true
     try {
-      this.#assertRoom(size, isFreeing)
-      this.#prepare(segment, size)
-      this.#write(segment, this.page.bytes, size, segment.writtenSize, isFreeing)
-      segment.writtenSize += size
+      isOver = work()
+      if (isOver) segment.writtenSize += this.stagedSize
+      return isOver
     } catch (error) {
       segment.usage.setFigures(this.#figuresBefore)
       this.#cut(segment)
       throw error
     } finally {
-      this.stagedSize = 0
-      this.stagedCount = 0
+      if (isOver) this.#clear()
     }
   }
 
-  /**
-   * Writes pieces too large for the stage, one behind the other, as one group. Nothing may be staged.
-   * Where that fails nothing has changed, and the operating system's error is thrown.
-   *
-   * @param isFreeing as for {@link flush}
-   * @throws {@link StoreError} FIRKIN_POISONED where what was written cannot be cut off again
-   */
-  writeThrough(pieces: readonly Uint8Array[], isFreeing = false): void {
+  /** Nothing is staged any more. */
+  #clear(): void {
+    this.stagedSize = 0
+    this.stagedCount = 0
+    this.#flushedSize = 0
+    this.#unsealed.length = 0
+    if (this.page !== this.#usualPage) this.#use(this.#usualPage)
+  }
+
+  /** Writes what is staged up to `end`. */
+  #writeMore(end: number, isFreeing: boolean): void {
     const { segment } = this
-    let position = segment.writtenSize
-    try {
-      const size = pieces.reduce((sum, { length }) => sum + length, 0)
-      this.#assertRoom(size, isFreeing)
-      this.finish()
-      for (const piece of pieces) {
-        this.#write(segment, piece, piece.length, position, isFreeing)
-        position += piece.length
-      }
-    } catch (error) {
-      this.#cut(segment)
-      throw error
+    const from = this.#flushedSize
+    if (from === 0) {
+      this.#assertRoom(this.stagedSize, isFreeing)
+      this.#prepare(segment, this.stagedSize)
     }
-    segment.writtenSize = position
+    const bytes = from === 0 ? this.page.bytes : this.page.bytes.subarray(from)
+    this.#write(segment, bytes, end - from, segment.writtenSize + from, isFreeing)
+    this.#flushedSize = end
+  }
+
+  #largePageOf(size: number): Page {
+    const last = this.#largePage?.deref()
+    if (last !== undefined && last.bytes.length >= size) return last
+    const page = pageOf(allocateOwnBuffer(size))
+    this.#largePage = new WeakRef(page)
+    return page
+  }
+
+  #use(page: Page): void {
+    this.page = page
+    if (this.#segment !== undefined) this.#segment.stage = page
   }
 
   /** What was given up of the reserve is not for puts. @throws as the operating system does where there is no room */
@@ -201,7 +284,8 @@ export class Writer {
 
   /** Makes room for what is staged, or leaves none behind it. */
   #prepare(segment: Segment, size: number): void {
-    const isLone = this.#options.syncsEach && this.stagedCount === 1 && !this.#segments.dirty
+    const mayBeLone = this.#options.syncsEach && this.page === this.#usualPage
+    const isLone = mayBeLone && this.stagedCount === 1 && !this.#segments.dirty
     if (isLone) this.#room.prepare(segment, size)
     else this.finish()
   }

@@ -19,6 +19,7 @@ import { EMPTY_MANIFEST, put, STORE_ID } from '../support/records.ts'
 
 const DIRECTORY = '/disk/segments'
 const KIB = 1024
+const MIB = 1024 * KIB
 
 /** An empty set, and a writer of it; sequences go up with each record. */
 class Bench {
@@ -27,13 +28,13 @@ class Bench {
   readonly writer: Writer
   #sequence = 1
 
-  constructor() {
+  constructor(maxSegmentBytes = 64 * KIB) {
     this.files.makeDirectory(DIRECTORY)
     const home = homeOf(HeldFiles.hold(this.files, DIRECTORY, 'unlocked'), STORE_ID)
     this.segments = new Segments(home, EMPTY_MANIFEST, 1, 0)
     this.writer = new Writer(
       this.segments,
-      { maxSegmentBytes: 64 * KIB, syncsEach: false },
+      { maxSegmentBytes, syncsEach: false },
       (cause) => new StoreError('FIRKIN_POISONED', 'poisoned', { cause }),
     )
   }
@@ -45,6 +46,18 @@ class Bench {
     if (writer.needsRotation(bytes.length)) writer.rotate()
     bytes.copy(writer.page.bytes, writer.stagedSize)
     writer.stage(PUT, bytes.length, this.#sequence++, 0)
+    return bytes
+  }
+
+  /** Stages a record that has no checksum yet; answers it with one. */
+  stageUnsealed(key: string, valueSize: number): Buffer {
+    const { writer } = this
+    const bytes = put(key, 'x'.repeat(valueSize), this.#sequence)
+    if (writer.needsRotation(bytes.length)) writer.rotate()
+    writer.enlarge(bytes.length)
+    bytes.copy(writer.page.bytes, writer.stagedSize)
+    writer.page.view.setUint32(writer.stagedSize, 0)
+    writer.stageUnsealed(PUT, bytes.length, this.#sequence++, 0)
     return bytes
   }
 
@@ -151,17 +164,64 @@ describe('a writer', () => {
     }
   })
 
-  it('writes pieces one behind the other, or none of them', () => {
-    const bench = new Bench()
-    bench.writer.rotate()
-    bench.writer.writeThrough([Buffer.from('one '), Buffer.from('two')])
-    expect(bench.bytesOf(1).subarray(FILE_HEADER_SIZE).toString()).toBe('one two')
-    bench.files.fail({ kinds: ['write'], nth: 2, code: 'ENOSPC' })
+  it('writes a large record and what comes behind it in steps, and reads it meanwhile', () => {
+    const bench = new Bench(8 * MIB)
+    const { writer, files } = bench
+    const large = bench.stageUnsealed('large', 3 * MIB)
+    const written = (): number => bench.bytesOf(1).length - FILE_HEADER_SIZE
 
-    expect(() => bench.writer.writeThrough([Buffer.from(' more'), Buffer.from('!')])).toThrow()
+    expect(writer.isUnsealed(writer.page, 0)).toBe(true)
+    expect(writer.fits(STAGE_SIZE)).toBe(true)
+    let steps = 0
+    while (written() < 2 * MIB) {
+      expect(writer.step(false)).toBe(false)
+      steps++
+    }
+    expect(steps).toBeGreaterThan(4)
+    expect(writer.isUnsealed(writer.page, 0)).toBe(false)
+    expect(writer.segment.writtenSize).toBe(FILE_HEADER_SIZE)
+    expect(writer.segment.locate(FILE_HEADER_SIZE, large.length)).toBe(writer.page)
+    const small = bench.stage('small')
+    const before = files.calls.length
+    while (!writer.step(false));
 
-    expect(bench.bytesOf(1).subarray(FILE_HEADER_SIZE).toString()).toBe('one two')
-    expect(bench.writer.offset).toBe(FILE_HEADER_SIZE + 7)
+    const bytes = bench.bytesOf(1).subarray(FILE_HEADER_SIZE)
+    expect(bytes.equals(Buffer.concat([large, small]))).toBe(true)
+    expect(files.calls.length - before).toBeLessThan(4)
+    expect(writer.page.bytes).toHaveLength(STAGE_SIZE)
+    expect(writer).toMatchObject({ stagedSize: 0, segment: { usage: { putCount: 2 } } })
+  })
+
+  it('ends in one go what it had begun in steps, and cuts off what fails in the midst of it', () => {
+    for (const steps of [0, 2, 5]) {
+      const bench = new Bench(8 * MIB)
+      const first = bench.stage('first')
+      bench.writer.flush()
+      const large = bench.stageUnsealed('large', 2 * MIB)
+      for (let step = 0; step < steps; step++) bench.writer.step(false)
+      bench.writer.flush()
+      const whole = Buffer.concat([first, large])
+      expect(bench.bytesOf(1).subarray(FILE_HEADER_SIZE).equals(whole)).toBe(true)
+
+      bench.stageUnsealed('more', 2 * MIB)
+      for (let step = 0; step < steps; step++) bench.writer.step(false)
+      bench.files.fail({ kinds: ['write'], nth: 1, code: 'ENOSPC' })
+      expect(() => {
+        while (!bench.writer.step(false));
+      }).toThrow('ENOSPC')
+      expect(bench.bytesOf(1).subarray(FILE_HEADER_SIZE).equals(whole)).toBe(true)
+      expect(bench.writer).toMatchObject({ stagedSize: 0, segment: { usage: { putCount: 2 } } })
+      expect(bench.writer.page.bytes).toHaveLength(STAGE_SIZE)
+    }
+  })
+
+  it('takes no more into a larger stage before what it was made for', () => {
+    const bench = new Bench(8 * MIB)
+    bench.stage('a')
+    bench.writer.flush()
+    bench.writer.enlarge(2 * MIB)
+
+    expect(bench.writer.fits(STAGE_SIZE + 1)).toBe(false)
   })
 })
 

@@ -201,20 +201,6 @@ describe('a group that cannot be written', () => {
     await expect(store.close()).rejects.toThrow(withCode('FIRKIN_POISONED'))
   })
 
-  it('does not take a write along that was made past the stage', async () => {
-    const files = new FaultyFiles(1)
-    await using store = await openOn(files, { maxSegmentBytes: 1024 * KIB })
-    const large = 'x'.repeat(300 * KIB)
-    await store.put('first', '')
-    files.fail({ kinds: ['write'], nth: 3, code: 'ENOSPC' })
-
-    const outcomes = await outcomesOf([store.put('large', large), store.put('small', '1')])
-
-    expect(outcomes).toEqual(['fulfilled', 'rejected'])
-    expect(store.get('large')).toBe(large)
-    expect(store.has('small')).toBe(false)
-  })
-
   it.each(['btree', 'hash', 'skiplist', 'bplustree'] as const)(
     'does not keep an open iterator of a %s from finding its place',
     async (keydir) => {
