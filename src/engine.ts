@@ -502,8 +502,11 @@ export class Engine {
     }
   }
 
-  /** Points a key to the copy of its record, or counts the copy as dead where the key has a newer record. */
-  repoint(segment: Segment, offset: number, fields: RecordFields, page: Page): void {
+  /**
+   * Points a key to the copy of its record, or counts the copy as dead where the key has a newer record; answers whether
+   * the key points to it.
+   */
+  repoint(segment: Segment, offset: number, fields: RecordFields, page: Page): boolean {
     const { size, sequence, expiresAtMs, keySize } = fields
     const key = page.bytes.subarray(fields.keyAt, fields.keyAt + keySize)
     const keydir = this.#keydir
@@ -511,14 +514,15 @@ export class Engine {
       const entry = keydir.find(key, keySize)
       if (entry !== NO_ENTRY && keydir.entries.sequenceOf(entry) === sequence) {
         keydir.update(entry, segment.id, offset, size, sequence, expiresAtMs)
-      } else {
-        segment.usage.kill(size)
+        return true
       }
+      segment.usage.kill(size)
     } catch (error) {
       // A merge cannot be taken back by now. One that is loaded anew has seen the copies.
       if (isLost(error)) this.reload(error)
       else this.rebuild()
     }
+    return false
   }
 
   /** Begins a new segment, so that the active one can be merged; false where it is empty. */

@@ -481,12 +481,13 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const each = segments.all.map((segment) => segmentStats(segment, segment === active))
     const total = (figure: 'bytes' | 'liveBytes' | 'deadBytes' | 'tombstoneBytes'): number =>
       each.reduce((sum, segment) => sum + segment[figure], 0)
+    const uncounted = this.#merger?.uncountedDeadBytes ?? 0
     return {
       keys: keydir.size,
       keydir: { kind: keydir.kind, bytes: keydir.byteSize },
       bytes: total('bytes'),
-      liveBytes: total('liveBytes'),
-      deadBytes: total('deadBytes'),
+      liveBytes: total('liveBytes') - uncounted,
+      deadBytes: total('deadBytes') + uncounted,
       tombstoneBytes: total('tombstoneBytes'),
       segments: each,
       nextSequence: engine.nextSequence,

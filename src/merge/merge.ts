@@ -95,6 +95,16 @@ interface LeftOut {
   readonly until: number
 }
 
+/** How far keys point to the copies of their records. */
+interface Repointing {
+  /** The segments that keys point to whose copies come later. */
+  readonly going: readonly Segment[]
+  /** The bytes of the copies that come later. */
+  leftBytes: number
+  /** The bytes of the records in `going` whose keys point to copies. */
+  movedBytes: number
+}
+
 /** Merges one store. One merge runs at a time. */
 export class Merger {
   readonly #engine: Engine
@@ -123,6 +133,7 @@ export class Merger {
   /** How long the writer that keeps the event loop from turning is still to work, in milliseconds. */
   #owedMs = 0
   #isInCall = false
+  #repointing: Repointing | undefined
 
   constructor(
     engine: Engine,
@@ -152,6 +163,14 @@ export class Merger {
   /** How long no merge starts by itself, in milliseconds. */
   get restMs(): number {
     return Math.max(0, Math.ceil(this.#restsUntil - monotonicMs()))
+  }
+
+  /** So many bytes of copies are dead and counted as live: they died since they were marked, and are not repointed yet. */
+  get uncountedDeadBytes(): number {
+    if (this.#repointing === undefined) return 0
+    const { going, leftBytes, movedBytes } = this.#repointing
+    const liveBytes = going.reduce((bytes, { usage }) => bytes + usage.liveBytes, 0) - movedBytes
+    return leftBytes - liveBytes
   }
 
   /** The segments that no merge rewrites. */
@@ -629,9 +648,15 @@ export class Merger {
     }
     for (const segment of opened) segments.addSealed(segment)
     for (const segment of going) segments.retire(segment)
-    for (const [index, target] of targets.entries()) {
-      const segment = opened[index]
-      if (segment !== undefined) yield* this.#repoint(segment, target)
+    const leftBytes = opened.reduce((bytes, { usage }) => bytes + usage.liveBytes, 0)
+    this.#repointing = { going, leftBytes, movedBytes: 0 }
+    try {
+      for (const [index, target] of targets.entries()) {
+        const segment = opened[index]
+        if (segment !== undefined) yield* this.#repoint(segment, target, this.#repointing)
+      }
+    } finally {
+      this.#repointing = undefined
     }
     if (this.#engine.keydir !== marked) {
       // It was loaded anew, and knows what had expired when the records were marked.
@@ -651,14 +676,17 @@ export class Merger {
   }
 
   /** Points the keys of a target's puts to it, unless they have a newer record by now. */
-  *#repoint(segment: Segment, target: CopyTarget): Work<void> {
+  *#repoint(segment: Segment, target: CopyTarget, count: Repointing): Work<void> {
     const engine = this.#engine
     const { keydir } = engine
     const decoder = HintDecoder.of(target.hint)
     const slice = new Slice(engine)
     while (decoder.next()) {
       const { fields, page, offset } = decoder
-      if (fields.kind === PUT) engine.repoint(segment, offset, fields, page)
+      if (fields.kind === PUT) {
+        if (engine.repoint(segment, offset, fields, page)) count.movedBytes += fields.size
+        count.leftBytes -= fields.size
+      }
       if (slice.isOver()) yield* slice.next()
       // A keydir that was loaded anew meanwhile knows where everything is.
       if (engine.keydir !== keydir) return

@@ -1,7 +1,9 @@
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { BATCH_END_SIZE, recordSize } from '../../src/format/record.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
+import { Random } from '../support/random.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, type TextStore } from '../support/store.ts'
 
 /** The figures that follow from what is stored, however the keydir was loaded. */
@@ -64,6 +66,39 @@ describe('stats', () => {
       tombstoneBytes: tombstones,
       nextSequence: 8,
     })
+  })
+
+  it('count as live what keys point to, at each moment of a merge in which others are written', async () => {
+    const random = new Random(1)
+    await using store = await openOn(new FaultyFiles(1), { maxSegmentBytes: 1024 * KIB })
+    const size = recordSize(9, 4, false)
+    const key = (): string => `key ${String(random.below(40_000)).padStart(5, '0')}`
+    const batch = store.batch()
+    for (let index = 0; index < 40_000; index++) batch.put(key(), 'one.')
+    await batch.commit()
+    for (let index = 0; index < 30_000; index++) void store.put(key(), 'two.')
+    await store.sync()
+
+    const merge = store.merge()
+    let isOver = false
+    void merge.finally(() => {
+      isOver = true
+    })
+    let looks = 0
+    for (; !isOver; looks++) {
+      for (let count = 0; count < 20; count++) {
+        if (random.chance(0.3)) void store.delete(key())
+        else void store.put(key(), 'more')
+      }
+      const { keys, bytes, liveBytes, deadBytes, tombstoneBytes, segments } = store.stats()
+      expect(liveBytes).toBe(keys * size)
+      const headers = segments.length * FILE_HEADER_SIZE
+      expect(liveBytes + deadBytes + tombstoneBytes + headers).toBe(bytes)
+      await setImmediate()
+    }
+    await merge
+    expect(looks).toBeGreaterThan(20)
+    expect(store.stats().liveBytes).toBe(store.stats().keys * size)
   })
 
   it('are those of the files', async () => {
