@@ -245,6 +245,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const { checkpointFault } = recovered.report
     this.#wasDamaged = checkpointFault !== undefined
     timers.setImmediate(() => {
+      // A store may be open for less than the time until the first look.
+      if (!this.closed) this.#considerMerging()
       this.#events.emit('recover', recovered.report)
       if (checkpointFault !== undefined) this.#tell(checkpointFault)
     })

@@ -20,6 +20,7 @@
  * - Between steps 4 and 6 the keydir may point into segments that are not of the set, but still open.
  * - Where the disk has too little room for all copies, a merge goes on in portions: each gives back room for the next.
  * - A segment that cannot be read whole ends no merge for good: it is left out, and the others are merged without it.
+ * - What goes unread is deleted first, and by every close.
  */
 
 import { join } from 'node:path'
@@ -233,8 +234,7 @@ export class Merger {
     this.releaseRetired()
     this.#isAsked = this.#running !== undefined
     if (this.#isStopped || this.#isAsked) return
-    if (!this.#policy.automatic || !this.#isInWindow()) return
-    if (!this.#engine.durability.isSound || monotonicMs() < this.#restsUntil) return
+    if (!this.#mayBegin) return
     const byPolicy = { byPolicy: true }
     const plan = this.#plan(byPolicy, false)
     if (isEmpty(plan)) {
@@ -359,12 +359,32 @@ export class Merger {
     this.#toldCode = passing
   }
 
-  /** Ends a merge that runs, and resolves when it is over. */
+  /** Ends a merge that runs, and resolves when it is over and what goes unread is deleted. */
   async stop(): Promise<void> {
     this.#isStopped = true
     this.#abort?.abort(closingError())
     if (this.#running !== undefined) await keepAlive(settled(this.#running.promise))
+    await this.#deleteUnread()
     this.releaseRetired()
+  }
+
+  /** Deletes what no merge need read: a store that is never open for as long as a merge takes must not grow for ever. */
+  async #deleteUnread(): Promise<void> {
+    if (!this.#mayBegin) return
+    const plan = this.#plan({ byPolicy: true }, false)
+    if (plan.unread.length === 0) return
+    try {
+      await keepAlive(this.#begin((signal) => this.#run(unreadOf(plan), signal, undefined)).promise)
+    } catch (error) {
+      // The next close tries again.
+      this.#tellOnce(asFailure(error))
+    }
+  }
+
+  /** Whether a merge may start by itself. */
+  get #mayBegin(): boolean {
+    if (!this.#policy.automatic || !this.#isInWindow()) return false
+    return this.#engine.durability.isSound && monotonicMs() >= this.#restsUntil
   }
 
   /** Deletes retired segments that no view can look into any more. */
@@ -465,7 +485,10 @@ export class Merger {
     let mostBytes = Number.POSITIVE_INFINITY
     let failure: unknown
     for (;;) {
-      const plan = this.#plan(options, false, made, mostBytes)
+      const whole = this.#plan(options, false, made, mostBytes)
+      // What goes unread does so at once: the rest takes time.
+      const isFirst = !isAsked && whole.unread.length > 0 && whole.inputs.length > 0
+      const plan = isFirst ? unreadOf(whole) : whole
       if (isEmpty(plan)) {
         const report = joined(reports)
         if (plan.isPortion) {
@@ -479,7 +502,7 @@ export class Merger {
         const report = yield* this.#run(plan, signal, options.onProgress)
         reports.push(report)
         for (const id of report.created) made.add(id)
-        if (!plan.isPortion) return joined(reports) ?? report
+        if (!plan.isPortion && !isFirst) return joined(reports) ?? report
       } catch (error) {
         if (this.#leaveOut(plan, error)) continue
         if (noRoomCode(error) === undefined || plan.inputs.length < 2) throw error
@@ -811,6 +834,11 @@ function lackOfRoom(): StoreError {
   return new StoreError('FIRKIN_MERGE_FAILED', 'A merge lacks room', {
     cause: Object.assign(cause, { code: 'ENOSPC' }),
   })
+}
+
+/** The part of a plan that copies nothing. */
+function unreadOf(plan: MergePlan): MergePlan {
+  return { ...plan, inputs: [], bytesToCopy: 0 }
 }
 
 function isEmpty(plan: MergePlan): boolean {
