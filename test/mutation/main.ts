@@ -46,6 +46,9 @@ interface Planting {
 }
 
 const PROJECT = join(import.meta.dirname, '../../..')
+const VITEST = ['vitest', 'run', '--config', 'test/vitest.config.ts', '--bail=1', '--maxWorkers=1']
+/** The sweeps try one of so many calls. */
+const SWEEP_STRIDE = '9'
 /** A test run that takes longer hangs, which counts as noticed. */
 const TEST_TIMEOUT_MS = 240_000
 const COPIED = [
@@ -167,18 +170,12 @@ async function judge(copy: string, { area, file, mutant }: Planting): Promise<Fa
   writeFileSync(path, plant(source, mutant))
   try {
     if ((await run(copy, ['tsc', '-p', 'src'])) !== 0) return 'does not compile'
-    const tests = area.tests.map((name) => join(copy, 'test', name))
-    const code = await run(copy, [
-      'vitest',
-      'run',
-      '--config',
-      'test/vitest.config.ts',
-      '--bail=1',
-      '--maxWorkers=1',
-      ...tests,
-    ])
-    if (code === undefined) return 'timed out'
-    return code === 0 ? 'survived' : 'killed'
+    for (const stage of area.tests) {
+      const tests = stage.map((name) => join(copy, 'test', name))
+      const code = await run(copy, [...VITEST, ...tests])
+      if (code !== 0) return code === undefined ? 'timed out' : 'killed'
+    }
+    return 'survived'
   } finally {
     writeFileSync(path, source)
   }
@@ -192,6 +189,7 @@ function run(cwd: string, [command = '', ...args]: readonly string[]): Promise<n
       cwd,
       stdio: 'ignore',
       detached: true,
+      env: { ...process.env, FIRKIN_SWEEPS: SWEEP_STRIDE },
     })
     let timedOut = false
     const timer = setTimeout(() => {

@@ -10,8 +10,11 @@ export const inline = process.env.FIRKIN_SWEEPS === 'inline'
 const INLINE_SWEEPS = ['crash/everyWrites/skiplist', 'once/always/btree', 'gone/interval/skiplist']
 const chosen: readonly string[] = inline ? INLINE_SWEEPS : DEFAULT_SWEEPS
 const all = process.env.FIRKIN_SWEEPS === 'all'
-/** A sweep of every call takes a minute: by default one of three is tried, others by another seed. */
-export const stride = all ? 1 : 3
+/**
+ * A sweep of every call takes a minute: by default one of four is tried, others by another seed; or one of as many as the
+ * environment says.
+ */
+export const stride = all ? 1 : Number(process.env.FIRKIN_SWEEPS ?? 4) || 4
 const program = fileURLToPath(new URL('../../dist/test/recovery/sweep.js', import.meta.url))
 
 /** The sweeps of one sort that this run of the tests makes. */
