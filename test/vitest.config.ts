@@ -24,6 +24,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
+    // By default one processor is left to others.
+    maxWorkers: '100%',
     // Only what runs in this process is counted.
     env: process.argv.includes('--coverage') ? { FIRKIN_SWEEPS: 'inline' } : {},
     coverage: {
