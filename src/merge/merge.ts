@@ -34,6 +34,7 @@ import { PUT } from '../format/record.ts'
 import { removeIfThere } from '../io/files.ts'
 import type { KnownKeydir } from '../keydir/keydir.ts'
 import type { MergePolicy, ResolvedOptions } from '../options.ts'
+import { STALL_MS } from '../pace.ts'
 import { noRoomCode } from '../reserve.ts'
 import type { Sealer } from '../sealer.ts'
 import { openSealed } from '../segment/open.ts'
@@ -83,6 +84,10 @@ const WORK_MS_PER_MIB = 3
 /** The longest that it works at once, in milliseconds; and what it waits at once for the thread. */
 const LONGEST_WORK_MS = 100
 const PAUSE_MS = 1
+/** The longest that a `…Sync` call works at once where the event loop turns, and others want their turns. */
+const LONGEST_SHARE_MS = 8
+/** When the event loop has not turned for so long, work is done in calls, in milliseconds. */
+const HOPELESS_MS = 100
 /** So many segments are full before it syncs and seals them. */
 const FULL_SEGMENTS = 2
 const MIB = 2 ** 20
@@ -265,31 +270,41 @@ export class Merger {
    */
   work(byteCount: number): void {
     if (this.#isInCall || this.#isStopped) return
+    const { turnMs } = this.#engine.durability.pace
+    const delayMs = this.#pressure?.delayMsPerMib ?? 0
+    const isHopeless = turnMs >= HOPELESS_MS
+    // Between the two the loop turns slowly, for the disk's sake say, and work in this call would make that worse.
+    if (!isHopeless && (delayMs === 0 || turnMs >= STALL_MS)) return
+    const dueMs = (byteCount / MIB) * Math.max(WORK_MS_PER_MIB, delayMs)
     this.#isInCall = true
     try {
-      const { segments } = this.#engine
-      const mayMerge = this.#policy.automatic && segments.tail.length > FULL_SEGMENTS
-      if (mayMerge || segments.isTailLong) this.#sealFull()
-      const delayMs = this.#pressure?.delayMsPerMib ?? 0
-      if (this.#running === undefined && delayMs > 0) this.consider()
-      if (this.#running === undefined) {
-        this.#owedMs = 0
-        return
-      }
-      this.#owedMs += (byteCount / MIB) * Math.max(WORK_MS_PER_MIB, delayMs)
-      this.#owedMs = Math.min(this.#owedMs, LONGEST_WORK_MS)
-      const beganAt = monotonicMs()
-      for (let spentMs = 0; spentMs < this.#owedMs; spentMs = monotonicMs() - beganAt) {
-        if (this.#running === undefined) break
-        if (this.#running.step()) continue
-        // The thread is at work.
-        if (delayMs === 0) break
-        pause(PAUSE_MS)
-      }
-      this.#owedMs -= monotonicMs() - beganAt
+      this.#workInCall(dueMs, isHopeless ? LONGEST_WORK_MS : LONGEST_SHARE_MS)
     } finally {
       this.#isInCall = false
     }
+  }
+
+  /** Goes on with a merge for so long, and longer where that is owed from before. */
+  #workInCall(dueMs: number, mostMs: number): void {
+    const { segments } = this.#engine
+    const mayMerge = this.#policy.automatic && segments.tail.length > FULL_SEGMENTS
+    if (mayMerge || segments.isTailLong) this.#sealFull()
+    const isSlowed = (this.#pressure?.delayMsPerMib ?? 0) > 0
+    if (this.#running === undefined && isSlowed) this.consider()
+    if (this.#running === undefined) {
+      this.#owedMs = 0
+      return
+    }
+    this.#owedMs = Math.min(this.#owedMs + dueMs, mostMs)
+    const beganAt = monotonicMs()
+    for (let spentMs = 0; spentMs < this.#owedMs; spentMs = monotonicMs() - beganAt) {
+      if (this.#running === undefined) break
+      if (this.#running.step()) continue
+      // The thread is at work.
+      if (!isSlowed) break
+      pause(PAUSE_MS)
+    }
+    this.#owedMs -= monotonicMs() - beganAt
   }
 
   /** Makes what is full durable and sealed, on return, and begins a merge where that is worth it. */
