@@ -17,6 +17,7 @@ import type { Page } from './format/record.ts'
 import { Group } from './group.ts'
 import type { Segments } from './segment/segments.ts'
 import { STAGE_SIZE, Writer, type WriterOptions } from './segment/writer.ts'
+import { either, over, type Work } from './task.ts'
 import { afterThis, timers } from './time.ts'
 import { TimeSlice } from './time-slice.ts'
 
@@ -40,6 +41,10 @@ export class GroupCommit {
   readonly #listener: GroupListener
   #group: Group | undefined
   #flushPlanned = false
+  /** Who waits for a group that is written in steps. */
+  #waiters: (() => void)[] = []
+  /** A group that was written in steps, and settles once those have had their turn. */
+  #written: Group | undefined
   /** The segments that were begun and that the owner has not been told of. */
   #rotated: number[] = []
 
@@ -139,6 +144,22 @@ export class GroupCommit {
     return group
   }
 
+  /**
+   * Writes what is staged; where that is done in steps, waits for it. Who waits goes on before those do who wait for the
+   * group, and may stage another at once.
+   */
+  *writeInTurns(): Work<void> {
+    if (this.#isInSteps) {
+      yield* over(
+        either(
+          () => this.#whenWritten(),
+          () => this.writeStaged(),
+        ),
+      )
+    }
+    this.writeStaged()
+  }
+
   /** The group that is staged, or one that waits for nothing. */
   current(): Group {
     if (this.#group !== undefined) return this.#group
@@ -158,7 +179,7 @@ export class GroupCommit {
    * @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED
    */
   async written(): Promise<void> {
-    if (this.writer.isLong) await this.#group?.promise
+    if (this.#isInSteps) await this.#group?.promise
     else this.flush()
   }
 
@@ -175,8 +196,10 @@ export class GroupCommit {
    */
   settleNow(group: Group): void {
     if (group !== this.#group) return
+    this.#settleWritten()
     this.#group = undefined
     const error = this.#write(group)
+    this.#resume()
     if (error !== undefined) throw error
     try {
       this.#durability.settleNow(group)
@@ -209,7 +232,7 @@ export class GroupCommit {
     this.#flushPlanned = true
     afterThis(() => {
       this.#flushPlanned = false
-      if (this.writer.isLong) this.#planStep()
+      if (this.#isInSteps) this.#planStep()
       else this.#flush()
       this.attend()
     })
@@ -230,6 +253,7 @@ export class GroupCommit {
       })
       if (error !== undefined) {
         this.#group = undefined
+        this.#resume()
         return
       }
       if (!isWritten && slice.isOver()) {
@@ -238,15 +262,41 @@ export class GroupCommit {
       }
     }
     this.#group = undefined
-    this.#durability.settle(group)
+    this.#written = group
+    if (this.#resume()) timers.setImmediate(() => this.#settleWritten())
+    else this.#settleWritten()
+  }
+
+  get #isInSteps(): boolean {
+    return this.#group !== undefined && this.writer.isLong
+  }
+
+  #whenWritten(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve))
+  }
+
+  /** Lets those go on who wait for what is written in steps; whether there were any. */
+  #resume(): boolean {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const resume of waiters) resume()
+    return waiters.length > 0
+  }
+
+  #settleWritten(): void {
+    const group = this.#written
+    this.#written = undefined
+    if (group !== undefined) this.#durability.settle(group)
   }
 
   /** Writes the group that is staged, and settles it; answers why it failed. */
   #flush(): StoreError | undefined {
+    this.#settleWritten()
     const group = this.#group
     if (group === undefined) return undefined
     this.#group = undefined
     const error = this.#write(group)
+    this.#resume()
     if (error === undefined) this.#durability.settle(group)
     return error
   }

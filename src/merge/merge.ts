@@ -386,6 +386,7 @@ export class Merger {
   /** Deletes what no merge need read: a store that is never open for as long as a merge takes must not grow for ever. */
   async #deleteUnread(): Promise<void> {
     if (!this.#mayBegin) return
+    this.#engine.commits.writeStaged()
     const plan = this.#plan({ byPolicy: true }, false)
     if (plan.unread.length === 0) return
     try {
@@ -420,8 +421,6 @@ export class Merger {
     made: ReadonlySet<number> = new Set(),
     mostBytes = Number.POSITIVE_INFINITY,
   ): MergePlan {
-    // What is dead by a record that could not be written would be live again.
-    this.#engine.commits.writeStaged()
     const { reserve } = this.#engine.segments
     const figures = this.#figures(withActive, made)
     const roomBytes = Math.min(reserve.freeBytes + reserve.spareBytes - OTHER_BYTES, mostBytes)
@@ -500,6 +499,8 @@ export class Merger {
     let mostBytes = Number.POSITIVE_INFINITY
     let failure: unknown
     for (;;) {
+      // What is dead by a record that could not be written would be live again.
+      yield* this.#engine.commits.writeInTurns()
       const whole = this.#plan(options, false, made, mostBytes)
       // What goes unread does so at once: the rest takes time.
       const isFirst = !isAsked && whole.unread.length > 0 && whole.inputs.length > 0
@@ -718,7 +719,7 @@ export class Merger {
     const engine = this.#engine
     const { keydir } = engine
     const decoder = HintDecoder.of(target.hint)
-    const slice = new Slice(engine)
+    const slice = yield* Slice.begin(engine)
     while (decoder.next()) {
       const { fields, page, offset } = decoder
       if (fields.kind === PUT) {

@@ -21,9 +21,14 @@ export class Slice {
   #beganAt = 0
   #steps = 0
 
-  constructor(engine: Engine) {
+  private constructor(engine: Engine) {
     this.#engine = engine
-    this.#begin()
+  }
+
+  static *begin(engine: Engine): Work<Slice> {
+    const slice = new Slice(engine)
+    yield* slice.#begin()
+    return slice
   }
 
   isOver(): boolean {
@@ -33,11 +38,11 @@ export class Slice {
   /** Lets others have their turn. */
   *next(): Work<void> {
     yield* over(turn)
-    this.#begin()
+    yield* this.#begin()
   }
 
-  #begin(): void {
-    this.#engine.commits.writeStaged()
+  *#begin(): Work<void> {
+    yield* this.#engine.commits.writeInTurns()
     this.#beganAt = monotonicMs()
   }
 }
@@ -48,7 +53,7 @@ export function* walkInSlices(
   visit: (entry: Entry) => void,
   signal: AbortSignal | undefined,
 ): Work<void> {
-  const slice = new Slice(engine)
+  const slice = yield* Slice.begin(engine)
   let keydir = engine.keydir
   for (let place = 0; place !== -1; ) {
     signal?.throwIfAborted()
