@@ -648,16 +648,16 @@ export class Engine {
   }
 
   /**
-   * Lets go of the retired segments that no view can look into any more, and answers them. Their files are closed once
-   * this turn is over: what is deleted of them is to be deleted before.
+   * Lets go of the retired segments that no view can look into any more, of so many at most, and answers them. Their files
+   * are closed once this turn is over: what is deleted of them is to be deleted before.
    */
-  releaseRetired(): Segment[] {
+  releaseRetired(most = Number.POSITIVE_INFINITY): Segment[] {
     const oldest = this.views.oldestOpenId
     for (const { segments, viewId } of this.#former) if (viewId <= oldest) segments.close()
     this.#former = this.#former.filter(({ viewId }) => viewId > oldest)
-    const released = this.#retired.filter(({ viewId }) => viewId <= oldest)
+    const released = this.#retired.filter(({ viewId }) => viewId <= oldest).slice(0, most)
     if (released.length === 0) return []
-    this.#retired = this.#retired.filter(({ viewId }) => viewId > oldest)
+    this.#retired = this.#retired.filter((retired) => !released.includes(retired))
     return released.map(({ segment }) => {
       this.segments.drop(segment)
       const remains = segment.leave()

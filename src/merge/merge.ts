@@ -39,8 +39,8 @@ import { noRoomCode } from '../reserve.ts'
 import type { Sealer } from '../sealer.ts'
 import { openSealed } from '../segment/open.ts'
 import type { Segment } from '../segment/segment.ts'
-import { either, over, Task, type Wait, type Work } from '../task.ts'
-import { monotonicMs, pause } from '../time.ts'
+import { either, over, Task, turn, type Wait, type Work } from '../task.ts'
+import { monotonicMs, pause, timers } from '../time.ts'
 import {
   checkCallOptions,
   joined,
@@ -88,6 +88,8 @@ const PAUSE_MS = 1
 const LONGEST_SHARE_MS = 8
 /** When the event loop has not turned for so long, work is done in calls, in milliseconds. */
 const HOPELESS_MS = 100
+/** So many segments are deleted in one turn: each takes some 0.1 ms. */
+const RELEASED_AT_ONCE = 8
 /** So many segments are full before it syncs and seals them. */
 const FULL_SEGMENTS = 2
 const MIB = 2 ** 20
@@ -380,7 +382,7 @@ export class Merger {
     this.#abort?.abort(closingError())
     if (this.#running !== undefined) await keepAlive(settled(this.#running.promise))
     await this.#deleteUnread()
-    this.releaseRetired()
+    this.#releaseSome(Number.POSITIVE_INFINITY)
   }
 
   /** Deletes what no merge need read: a store that is never open for as long as a merge takes must not grow for ever. */
@@ -403,12 +405,19 @@ export class Merger {
     return this.#engine.durability.isSound && monotonicMs() >= this.#restsUntil
   }
 
-  /** Deletes retired segments that no view can look into any more. */
+  /** Deletes retired segments that no view can look into any more, some of them in this turn. */
   releaseRetired(): void {
-    for (const { id } of this.#engine.releaseRetired()) {
+    if (this.#releaseSome(RELEASED_AT_ONCE)) timers.setImmediate(() => this.releaseRetired())
+  }
+
+  /** Deletes so many retired segments at most; whether there may be more. */
+  #releaseSome(most: number): boolean {
+    const released = this.#engine.releaseRetired(most)
+    for (const { id } of released) {
       this.#leftOut.delete(id)
       this.#removeFiles(id)
     }
+    return released.length === most
   }
 
   /**
@@ -709,7 +718,7 @@ export class Merger {
     }
     for (const segment of going) this.#engine.retire(segment)
     this.#removeCheckpoint()
-    this.releaseRetired()
+    while (this.#releaseSome(RELEASED_AT_ONCE)) yield* over(turn)
     this.#engine.shrinkNow()
     segments.reserve.begin()
   }
