@@ -174,13 +174,13 @@ export class Load {
     return [key, this.#size(), ttlMs === 0 ? 0 : Date.now() + ttlMs]
   }
 
-  /** Mostly small; some beyond the size of a segment, some beyond that of the stage. */
+  /** Mostly small; some beyond the size of a segment, some beyond that of the stage, a few written in steps. */
   #size(): number {
     const drawn = this.#random.below(1000)
     if (drawn < 700) return this.#random.below(300)
     if (drawn < 960) return this.#random.below(6 * KIB)
     if (drawn < 996) return this.#random.below(30 * KIB)
-    return this.#random.below(300 * KIB)
+    return this.#random.below((drawn < 998 ? 300 : 3000) * KIB)
   }
 
   #begin(changes: readonly ReportedChange[]): number {

@@ -59,7 +59,7 @@ export function planRound(seed: number, mappings: readonly boolean[]): RoundPlan
     keydir: random.pick(KINDS),
     sync: random.pick(SYNCS),
     mapping: random.pick(mappings),
-    maxSegmentBytes: random.pick([64, 64, 256]) * KIB,
+    maxSegmentBytes: random.pick([64, 64, 64, 256, 8192]) * KIB,
     merge: planMerges(random),
     kill: planKill(random),
     looks: random.chance(0.3) ? 2 + random.below(8) : 0,
