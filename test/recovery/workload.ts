@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import type { Trial } from './trial.ts'
 
 /** A step of the workload. */
@@ -61,6 +62,11 @@ export const workload: readonly Step[] = [
     name: 'large writes',
     async run(trial) {
       await trial.put('large', 257 * KIB)
+      // Written in steps, one of which comes before the turn is over.
+      const beside = setImmediate().then(() => trial.put('beside', 20))
+      await Promise.all([trial.put('larger', 1100 * KIB), beside])
+      await trial.delete('larger')
+      await trial.merge()
       await trial.batch(range(30).map((index) => [`g${index}`, 9 * KIB] as const))
       await trial.putSync('large', 300)
       await trial.idle()
