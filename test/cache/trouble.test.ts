@@ -82,6 +82,19 @@ describe('a cache whose directory is in trouble', () => {
     await cache.close()
   })
 
+  it('says once that what was set right before a close cannot be written', async () => {
+    const files = new FaultyFiles(1)
+    const cache = await openInMemory<string>(files, TEXT)
+    const errors = listen(cache)
+    cache.set('first', 'begins the segment')
+    await Promise.resolve()
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'ENOSPC' })
+    for (const key of ['a', 'b', 'c']) cache.set(key, 'value')
+    await cache.close()
+
+    expect(errors).toMatchObject([{ code: 'FIRKIN_WRITE_FAILED' }])
+  })
+
   it('does without a directory that it cannot use, and loads all the same', async () => {
     const files = new FaultyFiles(1)
     files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EACCES', lasting: true })

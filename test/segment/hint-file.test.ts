@@ -1,8 +1,9 @@
 import { readdir } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
-import { writeHintFile } from '../../src/segment/hint-file.ts'
+import { readHintFile, writeHintFile } from '../../src/segment/hint-file.ts'
 import { withDirectory } from '../support/directory.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
 
 describe('a hint file', () => {
   it('leaves nothing behind where the disk is full', async () => {
@@ -19,5 +20,17 @@ describe('a hint file', () => {
 
       expect(await readdir(directory)).toEqual([])
     })
+  })
+
+  it('is read no further than its head where its size cannot be right', () => {
+    const files = new FaultyFiles(1)
+    files.makeDirectory('/disk')
+    const read = [0, 1, 50, 1024 * 1024].map((size) => {
+      files.poke('/disk/hint', Buffer.alloc(size))
+      return readHintFile(files, '/disk/hint', 100)?.length
+    })
+
+    expect(read.slice(0, 3)).toEqual([0, 1, 50])
+    expect(read[3]).toBeLessThan(1024)
   })
 })

@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { BATCH_END, IN_BATCH, MAX_ROOM_SIZE, PUT, TOMBSTONE } from '../../src/format/record.ts'
-import { findRecord, type ScanEnd, type ScanOptions, scanSegment } from '../../src/segment/scan.ts'
+import {
+  findRecord,
+  type ScanEnd,
+  type ScanOptions,
+  scanSegment,
+  Window,
+} from '../../src/segment/scan.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { batchEnd, flips, put, record, SEED, segmentHeader, tombstone } from '../support/records.ts'
 
@@ -164,6 +170,20 @@ describe('a scan', () => {
     expect(scan(Buffer.concat([large, b])).found).toEqual(['0 +large 1', `${large.length} -b 2`])
   })
 
+  it('takes no memory for a record that only says it is large', () => {
+    const files = new FaultyFiles(1)
+    files.makeDirectory('/disk/scan')
+    const damaged = put('large', 'x'.repeat(3 * 1024 * 1024), 1).fill(0, 0, 4)
+    files.poke(PATH, Buffer.concat([header, damaged]))
+    const file = files.open(PATH, 'read')
+    const window = new Window(files, file, files.size(file))
+
+    const end = scanSegment({ ...optionsOf(files, file), window }, () => undefined)
+
+    expect(end.faultAt).toBe(FILE_HEADER_SIZE)
+    expect(window.page.bytes.length).toBeLessThan(1024 * 1024)
+  })
+
   it('ends behind the record at which its visitor says so', () => {
     const files = new FaultyFiles(1)
     files.makeDirectory('/disk/scan')
@@ -216,6 +236,34 @@ describe('a scan of batches', () => {
     expect(found).toEqual(['0 +a 1'])
     expect(end.end).toBe(FILE_HEADER_SIZE + a.length)
     expect(end.faultAt).toBeDefined()
+  })
+
+  it('holds as many members back as there are, and the memory for one batch alone', () => {
+    const count = 100
+    const records: Buffer[] = []
+    const keys: string[] = []
+    for (let sequence = 1; sequence < 30 * (count + 1); sequence++) {
+      const isEnd = sequence % (count + 1) === 0
+      const key = `${sequence} ${'k'.repeat(100)}`
+      records.push(isEnd ? batchEnd(count, sequence) : member(key, sequence))
+      if (!isEnd) keys.push(key)
+    }
+    records.push(batchEnd(count, 30 * (count + 1)))
+    const files = new FaultyFiles(1)
+    files.makeDirectory('/disk/scan')
+    files.poke(PATH, Buffer.concat([header, ...records]))
+    const file = files.open(PATH, 'read')
+    const found: string[] = []
+    let most = 0
+
+    scanSegment(optionsOf(files, file), (fields, { bytes }) => {
+      if (fields.kind === BATCH_END) return
+      found.push(bytes.toString('utf8', fields.keyAt, fields.keyAt + fields.keySize))
+      most = Math.max(most, bytes.length)
+    })
+
+    expect(found).toEqual(keys)
+    expect(most).toBeLessThan(4 * count * 130)
   })
 
   it('visits each record as it comes, where batches are known to be whole', () => {
@@ -281,6 +329,16 @@ describe('a scan of a file that is written meanwhile', () => {
 
     expect(seen.faultAt).toBeUndefined()
     expect(found).toEqual([1, 2, 3])
+  })
+
+  it('reads a record again that it has seen a part of before the rest came', () => {
+    const half = Buffer.from(c).fill(0, 12)
+    const files = new LiveFiles(2, () => write(files, FILE_HEADER_SIZE + a.length, c))
+
+    const { found, end } = scanLive(files, Buffer.concat([a, half, Buffer.alloc(4096)]))
+
+    expect(found).toEqual([1, 3])
+    expect(end).toMatchObject({ faultAt: undefined, roomSize: 4096 })
   })
 
   it('takes room for the end that is cut off before it is read', () => {

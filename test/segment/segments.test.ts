@@ -164,6 +164,32 @@ describe('a writer', () => {
     }
   })
 
+  it('cuts nothing off where a failed write has left nothing, so that nothing else can fail', () => {
+    const bench = new Bench()
+    bench.stage('a')
+    bench.writer.flush()
+    bench.files.fail({ kinds: ['write'], nth: 1, code: 'ENOSPC' })
+    bench.files.fail({ kinds: ['truncate', 'sync'], nth: 1, code: 'EIO' })
+    bench.stage('b')
+
+    expect(() => bench.writer.flush()).toThrow('ENOSPC')
+
+    bench.files.heal()
+    bench.stage('c')
+    bench.writer.flush()
+    expect(bench.writer.segment.usage.putCount).toBe(2)
+  })
+
+  it('leaves no file behind where a segment cannot be begun', () => {
+    const bench = new Bench()
+    bench.files.fail({ kinds: ['write'], nth: 1, code: 'ENOSPC' })
+
+    expect(() => bench.writer.rotate()).toThrow('ENOSPC')
+
+    expect(bench.files.list(DIRECTORY)).toEqual([])
+    expect(bench.files.openPaths).toEqual([])
+  })
+
   it('writes a large record and what comes behind it in steps, and reads it meanwhile', () => {
     const bench = new Bench(8 * MIB)
     const { writer, files } = bench
