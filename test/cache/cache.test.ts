@@ -1,8 +1,12 @@
 import diagnostics from 'node:diagnostics_channel'
+import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { type CacheMessage, openCache } from '../../src/cache/cache.ts'
+import { CACHE_ORDER_NAME } from '../../src/format/names.ts'
+import { recordSize } from '../../src/format/record.ts'
 import { withDirectory } from '../support/directory.ts'
-import { Clock, MIB, openInMemory } from './support.ts'
+import { FaultyFiles } from '../support/faulty-files.ts'
+import { Clock, DIRECTORY, MIB, openInMemory } from './support.ts'
 
 describe('openCache', () => {
   it.each([
@@ -118,6 +122,22 @@ describe('a cache', () => {
     await cache.close()
   })
 
+  it('keeps no order of what it has cleared', async () => {
+    const sizes: (number | undefined)[] = []
+    for (const count of [1, 10_000]) {
+      const files = new FaultyFiles(1)
+      const cache = await openInMemory<string>(files, { valueEncoding: 'utf8' })
+      for (let index = 0; index < count; index++) cache.set(`key ${index}`, 'value')
+      cache.clear()
+      cache.set('key', 'value')
+      await cache.close()
+      sizes.push(files.peek(join(DIRECTORY, CACHE_ORDER_NAME))?.length)
+    }
+
+    expect(sizes[0]).toBeGreaterThan(0)
+    expect(sizes[1]).toBeLessThan(Number(sizes[0]) + 100)
+  })
+
   it('answers that an entry is too large, and does not keep what was there before', async () => {
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
@@ -129,6 +149,19 @@ describe('a cache', () => {
     expect(cache.get('key')).toBeUndefined()
     expect(cache.set('key', 'x'.repeat(150))).toBe(true)
     expect(cache.stats()).toMatchObject({ refused: 1, sets: 2 })
+    await cache.close()
+  })
+
+  it('keeps what is as large as an entry may be, and refuses what is a byte larger', async () => {
+    const options = { valueEncoding: 'utf8', maxEntryBytes: 200 } as const
+    const cache = await openInMemory<string>(undefined, options)
+    for (const ttlMs of [0, 1000]) {
+      // The value has a byte of its own in front of it.
+      const largest = 200 - recordSize(3, 1, ttlMs !== 0)
+
+      expect(cache.set('key', 'x'.repeat(largest + 1), { ttlMs })).toBe(false)
+      expect(cache.set('key', 'x'.repeat(largest), { ttlMs })).toBe(true)
+    }
     await cache.close()
   })
 

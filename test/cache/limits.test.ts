@@ -81,6 +81,8 @@ describe('a cache that was killed', () => {
     // What was invalidated counts until it is met.
     expect(again.stats()).toMatchObject({ entries: 50, tags: 10, evictions: { count: 0 } })
     expect(countLast(again, 50, 50)).toBe(40)
+    for (let index = 0; index < 50; index++) again.delete(`key ${index}`)
+    expect(again.stats()).toMatchObject({ entries: 0, tags: 10, bytes: { live: 0 } })
     await again.close()
     await first.close()
   })

@@ -59,6 +59,36 @@ describe('invalidating a tag', () => {
     await second.close()
   })
 
+  it('is of that tag, whatever is moved to make room for it', async () => {
+    const cache = await openInMemory<string>(undefined, TEXT)
+    for (let index = 0; index < 1000; index++) cache.set(`old ${index}`, 'x'.repeat(1000))
+    let missed = 0
+    for (let index = 0; index < 2000; index++) {
+      cache.set('key', 'value', { tags: [`tag ${index}`] })
+      cache.invalidateTags(`tag ${index}`)
+      if (cache.has('key')) missed++
+    }
+
+    expect(missed).toBe(0)
+    expect(cache.get('old 999')).toBe('x'.repeat(1000))
+    await cache.close()
+  })
+
+  it('is counted no more once it was cleaned away', async () => {
+    const cache = await openInMemory<string>(undefined, { ...TEXT, policy: 'fifo' })
+    for (let index = 0; index < 100; index++) {
+      cache.set('key', 'value', { tags: [`tag ${index}`] })
+      cache.invalidateTags(`tag ${index}`)
+    }
+    expect(cache.stats().tags).toBe(100)
+
+    for (let index = 0; index < 4000; index++) cache.set(`key ${index}`, 'x'.repeat(500))
+    for (let index = 0; index < 4000; index++) cache.delete(`key ${index}`)
+
+    expect(cache.stats()).toMatchObject({ tags: 0, bytes: { live: 0 } })
+    await cache.close()
+  })
+
   it.each(['new', 'closed', 'killed'])(
     'takes no more than its share, and pushes nothing out, however many there are (%s)',
     async (state) => {

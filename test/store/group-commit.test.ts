@@ -97,6 +97,7 @@ describe('a group that cannot be written', () => {
       await using store = await fullStore(files, room)
       const entries = [...store.entries()]
       const figures = figuresOf(store)
+      const before = files.calls.length
 
       const outcomes = await outcomesOf([
         store.put('a', 'new a'),
@@ -110,6 +111,8 @@ describe('a group that cannot be written', () => {
       ])
 
       expect(new Set(outcomes)).toEqual(new Set(['rejected']))
+      // Nothing is loaded anew for it.
+      expect(kindsOf(files, before)).not.toContain('read')
       expect([...store.entries()]).toEqual(entries)
       expect(figuresOf(store)).toEqual(figures)
       expect(store.get('a')).toBe('old a')
