@@ -112,7 +112,7 @@ export class Durability {
 
   /** Makes the sync that no timer has begun in time, on return; for a writer that finds the event loop stalled. */
   catchUp(): void {
-    if (!this.isSound || this.#loop.nowMs() < this.#catchUpAtMs()) return
+    if (this.#loop.nowMs() < this.#catchUpAtMs()) return
     try {
       this.syncNow()
     } catch (error) {

@@ -384,6 +384,28 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
+  it('makes one, and no other, where a sync in the background has begun in time and gets no further', async () => {
+    const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
+    loop.now = 1_000_000
+    const syncing = store.sync()
+    await Promise.resolve()
+    const before = files.calls.length
+
+    loop.now = 1_000_019
+    for (const key of keysUpTo(17)) store.putSync(key, '')
+    expect(syncsSince(before)).toBe(0)
+    loop.now += 1
+    for (const key of keysUpTo(17)) store.putSync(key, '')
+    expect(syncsSince(before)).toBe(1)
+    loop.now += 5
+    for (const key of keysUpTo(17)) store.putSync(key, '')
+
+    expect(syncsSince(before)).toBe(1)
+    loop.letGo()
+    await syncing
+    await store.close()
+  })
+
   it('makes none before it is overdue', async () => {
     const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
     const before = files.calls.length
@@ -408,6 +430,37 @@ describe('a loop that the event loop waits for', () => {
 
     expect(syncsSince(before)).toBe(0)
     loop.letGo()
+    await store.close()
+  })
+
+  it('makes the sync that is overdue once the event loop has not turned for 20 ms', async () => {
+    const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
+    const before = files.calls.length
+    loop.now = 1_000_020
+    loop.turn()
+    store.putSync('second', '')
+
+    loop.now += 20
+    for (const key of keysUpTo(17)) store.putSync(key, '')
+
+    expect(syncsSince(before)).toBe(1)
+    loop.letGo()
+    await store.close()
+  })
+
+  it('leaves the sync to one in the background while that may get on', async () => {
+    const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
+    const syncing = store.sync()
+    await Promise.resolve()
+    const before = files.calls.length
+    store.putSync('second', '')
+
+    loop.now = 50
+    for (const key of keysUpTo(40)) store.putSync(key, '')
+
+    expect(syncsSince(before)).toBe(0)
+    loop.letGo()
+    await syncing
     await store.close()
   })
 
