@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import type { Labour } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store.ts'
+import { FakeLoop } from '../support/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessLabour } from '../support/labour.ts'
 import { DISK, idle, KIB, keysUpTo, openOn } from '../support/store.ts'
@@ -52,6 +53,45 @@ describe('segments that fill faster than a sync', () => {
     expect(store.stats().segments.length).toBeGreaterThan(90)
     // 16 of the tail, the active one, 4 that are sealed, what is synced, and a few of the store's own.
     expect(mostOpen).toBeLessThan(30)
+    await store.close()
+  })
+
+  it('keep no write waiting where they cannot be sealed', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files, { merge: { automatic: false }, sync: 'never' })
+    store.on('error', () => undefined)
+    files.fail({ kinds: ['rename'], path: /MANIFEST$/, nth: 1, code: 'EACCES', lasting: true })
+    for (const key of keysUpTo(20)) await store.put(key, key.padEnd(40 * KIB))
+    await idle(store)
+
+    await store.put('small', 'in the last segment')
+
+    expect(store.stats().segments).toHaveLength(20)
+    files.heal()
+    await store.close()
+  })
+
+  it('keep no write waiting once they were sealed in a call', async () => {
+    const files = new FaultyFiles(1)
+    const loop = new FakeLoop()
+    const options = { lock: false, mapping: false, maxSegmentBytes: 64 * KIB } as const
+    const store = await Store.open(
+      DISK,
+      { ...options, sync: 'never', merge: { automatic: false } },
+      { files, labour: inProcessLabour(files), loop },
+    )
+    const waiting: Promise<void>[] = []
+    for (const key of keysUpTo(20)) {
+      waiting.push(store.put(key, key.padEnd(40 * KIB)))
+      await Promise.resolve()
+    }
+
+    loop.now = 1000
+    for (const key of keysUpTo(40)) store.putSync(key, '')
+    loop.letGo()
+
+    await Promise.all(waiting)
+    expect(store.count()).toBe(40)
     await store.close()
   })
 
