@@ -98,6 +98,29 @@ describe('a merge in which a file operation fails', () => {
     await store.close()
   })
 
+  it('says so where the room has gone that there was when it began', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    store.on('error', () => undefined)
+    for (const key of keysUpTo(32)) await store.put(key, key.padEnd(5 * KIB))
+    // No segment is all dead.
+    for (const key of keysUpTo(32).filter((_, index) => index % 2 === 0)) await store.delete(key)
+    const entries = [...store.entries()]
+    store.once('merge', () => {
+      files.capacity = files.usedSize
+    })
+
+    await expect(store.merge()).rejects.toMatchObject({
+      code: 'FIRKIN_MERGE_FAILED',
+      cause: { code: 'ENOSPC', syscall: 'write' },
+    })
+
+    expect([...store.entries()]).toEqual(entries)
+    files.heal()
+    expect((await store.merge()).bytesGained).toBeGreaterThan(0)
+    await store.close()
+  })
+
   it('keeps both sets where it is not known which of them is durable', async () => {
     const { files, entries } = await groundOf(2)
     const store = await openOn(files)

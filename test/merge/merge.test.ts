@@ -540,13 +540,17 @@ describe('a merge that starts by itself', () => {
     expect(dead).toEqual([])
   })
 
-  it('does not do so with automatic false', async () => {
-    await using store = await openOn(new FaultyFiles(1), { merge: { automatic: false } })
+  it('does not do so with automatic false, nor does close', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files, { merge: { automatic: false } })
 
     await overwrite(store)
 
     expect(store.stats().merge.count).toBe(0)
     expect(store.stats().deadBytes).toBeGreaterThan(100 * KIB)
+    const before = segmentFiles(files).filter((name) => name.endsWith('.segment'))
+    await store.close()
+    expect(segmentFiles(files)).toEqual(expect.arrayContaining(before))
   })
 
   it.each([

@@ -268,7 +268,7 @@ describe('a plan and tombstones', () => {
   })
 
   it('merges what consists of tombstones with the segments that block them', () => {
-    const heavy = segment(3, { putCount: 0, tombstoneBytes: 0.6 * MIB })
+    const heavy = segment(3, { putCount: 0, tombstoneBytes: 0.5 * MIB })
 
     expect(inputs(automatic([dead(1, 0.2), segment(2), heavy]))).toEqual([
       '1 blocks tombstones',

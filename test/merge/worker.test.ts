@@ -4,12 +4,12 @@ import { execFile } from 'node:child_process'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { hintName, segmentName } from '../../src/format/names.ts'
 import { systemFiles } from '../../src/io/files.ts'
 import type { CopyJob, CopyProgress } from '../../src/merge/copy.ts'
-import { threadLabour } from '../../src/merge/thread.ts'
+import { keepAlive, threadLabour } from '../../src/merge/thread.ts'
 import { withDirectory } from '../support/directory.ts'
 import { placeOf } from '../support/held.ts'
 import { put, STORE_ID, segmentHeader, tombstone } from '../support/records.ts'
@@ -146,6 +146,18 @@ describe('the merge thread', () => {
 
       expect(await readdir(directory)).toEqual([hintName(1), segmentName(1)])
     })
+  })
+})
+
+describe('what keeps the process alive', () => {
+  it('is a timer that is not too long for one', async () => {
+    const warned = vi.spyOn(process, 'emitWarning').mockReturnValue()
+
+    const answer = await keepAlive(Promise.resolve('answer'))
+
+    expect(answer).toBe('answer')
+    expect(warned).not.toHaveBeenCalled()
+    warned.mockRestore()
   })
 })
 
