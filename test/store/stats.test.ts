@@ -131,6 +131,7 @@ describe('stats', () => {
       const store = await openOn(files, { keydir })
       for (const round of ['a', 'b']) {
         for (const key of keysUpTo(25)) await store.put(key, round.repeat(4 * KIB))
+        await store.batch().put('y', round).delete('nothing').commit()
       }
       for (const key of keysUpTo(5)) await store.delete(key)
       await store.batch().delete('key 010').put('x', '1').delete('nothing').commit()
