@@ -95,7 +95,7 @@ export class Shelf {
   readonly #moment: Moment
   readonly #tags = new TagIndex(() => this.#cleaner.oldestSequence)
   /** Records below this sequence may have tags that the index does not know. */
-  #indexedFrom: number
+  readonly #indexedFrom: number
   #tagCount = 0
   /** The bytes of the tags' records. */
   #tagBytes = 0
@@ -400,7 +400,6 @@ export class Shelf {
     this.#order.clear()
     this.#ordered = engine.keydir
     this.#tags.clear()
-    this.#indexedFrom = 0
     this.#tagCount = 0
     this.#tagBytes = 0
     this.#room.force(0)

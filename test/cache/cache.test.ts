@@ -129,6 +129,7 @@ describe('a cache', () => {
       const cache = await openInMemory<string>(files, { valueEncoding: 'utf8' })
       for (let index = 0; index < count; index++) cache.set(`key ${index}`, 'value')
       cache.clear()
+      expect(cache.stats().entries).toBe(0)
       cache.set('key', 'value')
       await cache.close()
       sizes.push(files.peek(join(DIRECTORY, CACHE_ORDER_NAME))?.length)

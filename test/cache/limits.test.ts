@@ -61,6 +61,19 @@ describe.each(POLICIES)('the limits of a cache that was killed (%s)', (policy) =
   })
 })
 
+it('has no more than maxEntries, also where it moves others to make room', async () => {
+  const cache = await openInMemory<string>(undefined, { ...TEXT, maxEntries: 600 })
+  let most = 0
+  for (let index = 0; index < 2000; index++) {
+    cache.set(`key ${index}`, 'x'.repeat(1000))
+    cache.get(`key ${index % 200}`)
+    most = Math.max(most, cache.stats().entries)
+  }
+
+  expect(most).toBe(600)
+  await cache.close()
+})
+
 describe('a cache that was killed', () => {
   it('counts neither what was removed or has expired, nor tags', async () => {
     const clock = new Clock()
@@ -102,6 +115,8 @@ describe('a cache that was killed', () => {
       damaged.writeUInt8(damaged.readUInt8(at) ^ 0xff, at)
       copy.poke(path, damaged)
       await (await openInMemory<string>(copy, options)).close()
+      // Nothing was read: it is the order in which they were written again.
+      expect(copy.peek(path)?.equals(order)).toBe(true)
       const cache = await openInMemory<string>(copy, options)
       for (let index = 8000; index < 12_000; index++) cache.set(`key ${index}`, 'value')
 

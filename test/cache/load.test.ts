@@ -184,6 +184,26 @@ describe('getOrSet', () => {
     })
   })
 
+  it('keeps a failure in the place of what was stale and is invalidated meanwhile', async () => {
+    await withCache(
+      async (cache, source, clock) => {
+        const options = { errorTtlMs: 1000 }
+        const tag = 't'.repeat(250)
+        cache.set('key', 'old', { ttlMs: 100, staleMs: 500, tags: [tag] })
+        clock.now += 100
+        expect(await cache.getOrSet('key', source.load, options)).toBe('old')
+
+        cache.invalidateTags(tag)
+        source.fail('no'.repeat(50))
+        await vi.waitFor(() => expect(cache.stats().loads.failed).toBe(1))
+
+        await expect(cache.getOrSet('key', source.load, options)).rejects.toThrow('nono')
+        expect(source.count).toBe(1)
+      },
+      { maxEntryBytes: 400 },
+    )
+  })
+
   it('aborts a load that nobody waits for any more, and no other', async () => {
     await withCache(async (cache, source) => {
       const [one, two] = [new AbortController(), new AbortController()]

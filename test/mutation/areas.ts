@@ -15,7 +15,7 @@ export const AREAS: readonly Area[] = [
   {
     name: 'engine',
     sources: ['engine.ts', 'group-commit.ts', 'undo.ts'],
-    tests: [[...QUICK, 'model'], ['store'], ['recovery/fault.test.ts']],
+    tests: [['undo.test.ts', ...QUICK, 'model'], ['store'], ['recovery/fault.test.ts']],
   },
   {
     name: 'durability',
