@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { encodeFileHeader } from '../src/format/file-header.ts'
-import { encodeManifest } from '../src/format/manifest.ts'
+import { encodeManifest, type SealedSegment } from '../src/format/manifest.ts'
 import { segmentName } from '../src/format/names.ts'
 import { buildHint } from '../src/segment/hint-file.ts'
 import type { StoreStats } from '../src/stats.ts'
@@ -10,46 +10,83 @@ import { placeOf } from './support/held.ts'
 import { put, STORE_ID, tombstone } from './support/records.ts'
 import { DISK, openOn } from './support/store.ts'
 
-/** A store of one merged segment, in which an older put stands behind its key's tombstone. */
-function mergedStore(): FaultyFiles {
+interface Part {
+  readonly origin: 'appended' | 'merged'
+  readonly records: readonly Buffer[]
+  readonly figures: Pick<
+    SealedSegment,
+    'putCount' | 'tombstoneCount' | 'tombstoneBytes' | 'minSequence' | 'maxSequence'
+  >
+}
+
+/** A store of sealed segments, with ids from 1 on. */
+function storeOf(parts: readonly Part[]): FaultyFiles {
   const files = new FaultyFiles(1)
   files.makeDirectory(DISK)
-  const header = encodeFileHeader({
-    type: 'segment',
-    storeId: STORE_ID,
-    fileId: 1,
-    origin: 'merged',
+  const segments = parts.map(({ origin, records, figures }, index): SealedSegment => {
+    const id = index + 1
+    const header = encodeFileHeader({ type: 'segment', storeId: STORE_ID, fileId: id, origin })
+    const bytes = Buffer.concat([header, ...records])
+    files.poke(join(DISK, segmentName(id)), bytes)
+    return { id, origin, size: bytes.length, lastExpiryMs: 0, ...figures }
   })
-  const deleted = tombstone('deleted', 5)
-  const bytes = Buffer.concat([header, put('live', '1', 2), deleted, put('deleted', 'older', 3)])
-  const sealed = {
-    id: 1,
-    origin: 'merged',
-    size: bytes.length,
-    putCount: 2,
-    tombstoneCount: 1,
-    tombstoneBytes: deleted.length,
-    minSequence: 2,
-    maxSequence: 5,
-    lastExpiryMs: 0,
-  } as const
   const manifest = encodeManifest({
     storeId: STORE_ID,
     generation: 1,
-    tailId: 2,
+    tailId: parts.length + 1,
     tailSize: 0,
-    nextSegmentId: 2,
-    nextSequence: 6,
+    nextSegmentId: parts.length + 1,
+    nextSequence: 100,
     keydirKind: 'btree',
     closed: true,
     clockMs: 0,
     sweeps: [],
-    segments: [sealed],
+    segments,
   })
   files.poke(join(DISK, 'MANIFEST'), manifest)
-  files.poke(join(DISK, segmentName(1)), bytes)
   return files
 }
+
+const deleted = tombstone('deleted', 5)
+const TOMBSTONE = { tombstoneCount: 1, tombstoneBytes: deleted.length, maxSequence: 5 }
+
+/** A store of one merged segment, in which an older put stands behind its key's tombstone. */
+function mergedStore(): FaultyFiles {
+  return storeOf([
+    {
+      origin: 'merged',
+      records: [put('live', '1', 2), deleted, put('deleted', 'older', 3)],
+      figures: { ...TOMBSTONE, putCount: 2, minSequence: 2 },
+    },
+  ])
+}
+
+describe('a tombstone', () => {
+  it('hides an older put in the segment that is read next', async () => {
+    await using store = await openOn(
+      storeOf([
+        {
+          origin: 'appended',
+          records: [put('live', '1', 1), put('deleted', 'old', 2), deleted],
+          figures: { ...TOMBSTONE, putCount: 2, minSequence: 1 },
+        },
+        {
+          origin: 'merged',
+          records: [put('deleted', 'between', 3)],
+          figures: {
+            putCount: 1,
+            tombstoneCount: 0,
+            tombstoneBytes: 0,
+            minSequence: 3,
+            maxSequence: 3,
+          },
+        },
+      ]),
+    )
+
+    expect([...store.entries()]).toEqual([['live', '1']])
+  })
+})
 
 describe('a merged segment', () => {
   it.each(['hints', 'segments'])(

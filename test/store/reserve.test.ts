@@ -83,6 +83,7 @@ describe('the reserve', () => {
     expect(without.stats().recovery.leftovers).toEqual(['RESERVE'])
     await without.close()
 
+    expect(files.openPaths).toEqual([])
     expect(files.list(DISK)).not.toContain('RESERVE')
   })
 
