@@ -1,10 +1,14 @@
-export type { BackupOptions, BackupProgress, BackupReport } from './backup.ts'
-export type { BatchOperation, WriteBatch } from './batch.ts'
-export type { Key } from './encoding.ts'
+export type { Key } from './engine/encoding.ts'
+export type { RangeOptions } from './engine/range.ts'
 export { CorruptionError, type ErrorCode, StoreError } from './errors.ts'
+export type { Finding, FindingKind, VerifyReport } from './inspection/verify.ts'
 export type { KeydirKind } from './keydir/keydir.ts'
-export type { LostKey } from './losses.ts'
-export type { LeftOutSegment, MergeCallOptions, MergeProgress, MergeReport } from './merge/call.ts'
+export type {
+  LeftOutSegment,
+  MergeCallOptions,
+  MergeProgress,
+  MergeReport,
+} from './merge/options.ts'
 export type { MergePlan, PlanEntry, PlanReason } from './merge/plan.ts'
 export type { MergeHindrance, Pressure } from './merge/pressure.ts'
 export type {
@@ -18,12 +22,13 @@ export type {
   ValueEncodingOf,
   ValueInput,
 } from './options.ts'
-export type { PutOptions } from './put-options.ts'
-export type { RangeOptions } from './range.ts'
-export type { RecoveryReport, TornTail } from './recovery.ts'
-export type { DamagedRange, LossReport } from './salvage.ts'
-export type { Snapshot } from './snapshot.ts'
-export type { SegmentStats, StoreStats } from './stats.ts'
-export { type MergeEvent, open, type Store, type StoreEvents } from './store.ts'
-export type { Finding, FindingKind, VerifyReport } from './verify.ts'
-export type { KeyOf, RangeIterator } from './view-reader.ts'
+export type { RecoveryReport, TornTail } from './recovery/recovery.ts'
+export type { LostKey } from './salvage/losses.ts'
+export type { DamagedRange, LossReport } from './salvage/salvage.ts'
+export type { BackupOptions, BackupProgress, BackupReport } from './store/backup.ts'
+export type { BatchOperation, WriteBatch } from './store/batch.ts'
+export type { PutOptions } from './store/put-options.ts'
+export type { Snapshot } from './store/snapshot.ts'
+export type { SegmentStats, StoreStats } from './store/stats.ts'
+export { type MergeEvent, open, type Store, type StoreEvents } from './store/store.ts'
+export type { KeyOf, RangeIterator } from './store/view-reader.ts'

@@ -1,5 +1,5 @@
 import type { KeydirKind } from './keydir/keydir.ts'
-import { systemClock } from './time.ts'
+import { systemClock } from './scheduling/time.ts'
 
 /** When writes are synced, so that they survive a power loss; see the README's table. */
 export type SyncOption =

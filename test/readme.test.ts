@@ -2,12 +2,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describe, expect, it, vi } from 'vitest'
-import { WriteBatch } from '../src/batch.ts'
 import { PersistentCache } from '../src/cache/cache.ts'
 import { resolveOptions, type StoreOptions } from '../src/options.ts'
-import { Snapshot } from '../src/snapshot.ts'
-import { Store } from '../src/store.ts'
-import { systemClock } from '../src/time.ts'
+import { systemClock } from '../src/scheduling/time.ts'
+import { WriteBatch } from '../src/store/batch.ts'
+import { Snapshot } from '../src/store/snapshot.ts'
+import { Store } from '../src/store/store.ts'
 import { withDirectory } from './support/directory.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -102,7 +102,7 @@ describe('the README', () => {
   })
 
   it('gives every event', () => {
-    const source = readFileSync(join(root, 'src/store.ts'), 'utf8')
+    const source = readFileSync(join(root, 'src/store/store.ts'), 'utf8')
     const body = source.split('export interface StoreEvents')[1]?.split('\n}\n')[0] ?? ''
     const events = [...body.matchAll(/^ {2}(\w+): \[/gm)].map(([, event]) => `'${event}'`)
 

@@ -30,7 +30,7 @@ export default defineConfig({
     env: process.argv.includes('--coverage') ? { FIRKIN_SWEEPS: 'inline' } : {},
     coverage: {
       // What decides which bytes a crash leaves, and what they mean.
-      include: ['segment/**', 'merge/**', 'format/**', 'recovery.ts', 'replay.ts'].map(
+      include: ['segment/**', 'merge/**', 'format/**', 'recovery/**'].map(
         (path) => `**/src/${path}`,
       ),
       // Some tests run the build, which is the same once more.

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { RangeOptions } from '../src/range.ts'
+import type { RangeOptions } from '../src/engine/range.ts'
 import { UsageError } from './failure.ts'
 import { encodeText, parseCount, parseHex } from './text.ts'
 

@@ -2,7 +2,7 @@ import { join, resolve } from 'node:path'
 import { CorruptionError } from '../src/errors.ts'
 import { MANIFEST_NAME } from '../src/format/names.ts'
 import { errorCode, systemFiles } from '../src/io/files.ts'
-import { readManifest } from '../src/manifest-file.ts'
+import { readManifest } from '../src/segment/manifest-file.ts'
 import { asReadFailure } from './failure.ts'
 
 /** How often a store is looked at whose writer replaces the set of segments under the looker's eyes. */

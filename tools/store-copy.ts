@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
-import { isFree } from '../src/backup.ts'
 import { StoreError } from '../src/errors.ts'
 import { systemFiles } from '../src/io/files.ts'
+import { isFree } from '../src/store/backup.ts'
 import { STATUS, type Status, UsageError } from './failure.ts'
 import type { Call } from './session.ts'
 import { openToRead, requireManifest } from './store.ts'

@@ -2,7 +2,6 @@
 
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { verifyCheckpoint } from '../src/checkpoint.ts'
 import { CorruptionError } from '../src/errors.ts'
 import {
   FILE_HEADER_SIZE,
@@ -16,12 +15,13 @@ import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, segmentName } from '../src/fo
 import { PUT, type RecordFields } from '../src/format/record.ts'
 import { readWhole, systemFiles } from '../src/io/files.ts'
 import { lockHolder } from '../src/io/lock.ts'
-import { readCacheMark } from '../src/kind.ts'
-import type { LeftOutSegment } from '../src/merge/call.ts'
+import type { LeftOutSegment } from '../src/merge/options.ts'
+import { verifyCheckpoint } from '../src/recovery/checkpoint-file.ts'
 import { readFileHeader } from '../src/segment/file.ts'
 import { readHintFile } from '../src/segment/hint-file.ts'
+import { readCacheMark } from '../src/segment/kind.ts'
 import { scanSegment } from '../src/segment/scan.ts'
-import type { SegmentStats, StoreStats } from '../src/stats.ts'
+import type { SegmentStats, StoreStats } from '../src/store/stats.ts'
 import { asReadFailure } from './failure.ts'
 import { planMerge, sumUp } from './merge-plan.ts'
 import { steadily } from './steady.ts'

@@ -1,7 +1,11 @@
 import { resolve } from 'node:path'
+import {
+  type VerifyProgress,
+  type VerifyReport,
+  verifyDirectory,
+} from '../src/inspection/verify.ts'
 import { systemFiles } from '../src/io/files.ts'
 import { lockHolder } from '../src/io/lock.ts'
-import { type VerifyProgress, type VerifyReport, verifyDirectory } from '../src/verify.ts'
 import type { Call } from './session.ts'
 import { generationOf } from './steady.ts'
 

@@ -2,7 +2,7 @@
 
 import { crc32 as nativeCrc32 } from 'node:zlib'
 import crc from 'crc-32'
-import { KeyBuffer } from '../../src/encoding.ts'
+import { KeyBuffer } from '../../src/engine/encoding.ts'
 import { copyChecksum, viewChecksum } from '../../src/format/checksum.ts'
 import { pageOf } from '../../src/format/record.ts'
 import type { Bench, Settings } from '../bench.ts'

@@ -30,7 +30,7 @@ import {
   type WriteBatch,
 } from '../index.ts'
 import { checkNames, checkObject, STORE_OPTION_NAMES } from '../options.ts'
-import { TimeSlice } from '../time-slice.ts'
+import { TimeSlice } from '../scheduling/time-slice.ts'
 
 /** What Level hands over: text where an encoding's format is `utf8`, bytes where it is `buffer`. */
 type Format = string | Buffer | Uint8Array

@@ -9,7 +9,7 @@ import {
   type StoreOptions,
   type ValueEncoding,
 } from '../index.ts'
-import { TimeSlice } from '../time-slice.ts'
+import { TimeSlice } from '../scheduling/time-slice.ts'
 import { CODEC, checkEncodings, checkValueEncoding } from './check-encodings.ts'
 
 /** How a {@link KeyvFirkin} opens its store; values are text unless `valueEncoding` says otherwise. */

@@ -16,9 +16,9 @@ import { Writable } from 'node:stream'
 import type { cacheStores } from 'undici'
 import { type CacheOptions, openCache, PersistentCache } from '../cache/cache.ts'
 import { MAX_CACHE_BYTES, MAX_ENTRY_SHARE, MIN_CACHE_BYTES } from '../cache/options.ts'
-import { ownBytes, type ReadBytes } from '../encoding.ts'
+import { ownBytes, type ReadBytes } from '../engine/encoding.ts'
 import { checkInteger, checkNames, checkObject } from '../options.ts'
-import { systemClock } from '../time.ts'
+import { systemClock } from '../scheduling/time.ts'
 import { checkEncodings } from './check-encodings.ts'
 
 /** What undici asks of a store. */

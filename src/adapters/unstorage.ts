@@ -8,7 +8,7 @@
 import { EventEmitter } from 'node:events'
 import { resolve } from 'node:path'
 import type { Driver, TransactionOptions } from 'unstorage'
-import { textSize } from '../encoding.ts'
+import { textSize } from '../engine/encoding.ts'
 import {
   open,
   type PutOptions,
@@ -18,8 +18,8 @@ import {
   type StoreOptions,
 } from '../index.ts'
 import { checkNames, checkObject, STORE_OPTION_NAMES } from '../options.ts'
-import { systemClock } from '../time.ts'
-import { TimeSlice } from '../time-slice.ts'
+import { systemClock } from '../scheduling/time.ts'
+import { TimeSlice } from '../scheduling/time-slice.ts'
 import { CODEC, checkEncodings } from './check-encodings.ts'
 
 /** Where a {@link firkinDriver} keeps its items: `base` or `store`. */

@@ -7,7 +7,7 @@
  */
 
 import { EventEmitter } from 'node:events'
-import { afterThis } from '../time.ts'
+import { afterThis } from '../scheduling/time.ts'
 import { type CacheMessage, operations } from './channels.ts'
 import { asError } from './failure.ts'
 import type { Departure } from './shelf.ts'

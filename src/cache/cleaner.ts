@@ -15,13 +15,13 @@
  * - A segment of the tail is deleted once a manifest has listed what is behind it: a tail with a gap ends there.
  */
 
-import { removeCheckpoint } from '../checkpoint.ts'
-import type { Engine } from '../engine.ts'
+import type { Engine } from '../engine/engine.ts'
 import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { type Page, PUT, type RecordFields } from '../format/record.ts'
 import { type Files, removeIfThere } from '../io/files.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
+import { removeCheckpoint } from '../recovery/checkpoint-file.ts'
 import { scanSegment, Window } from '../segment/scan.ts'
 import type { Segment } from '../segment/segment.ts'
 

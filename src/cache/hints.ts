@@ -12,7 +12,7 @@
  * are removed.
  */
 
-import type { Engine } from '../engine.ts'
+import type { Engine } from '../engine/engine.ts'
 import { hintName } from '../format/names.ts'
 import { errorCode, removeIfThere } from '../io/files.ts'
 import { keepAlive, type Labour } from '../merge/thread.ts'

@@ -8,14 +8,14 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
-import type { EventLoop } from '../event-loop.ts'
 import { CACHE_MARKER_NAME, CACHE_ORDER_NAME, holdsStore, parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
-import { MAX_CACHE_MARK_SIZE } from '../kind.ts'
 import { type Labour, threadLabour } from '../merge/thread.ts'
-import { assertFree } from '../opening.ts'
 import type { ValueEncoding } from '../options.ts'
+import type { EventLoop } from '../scheduling/event-loop.ts'
+import { MAX_CACHE_MARK_SIZE } from '../segment/kind.ts'
+import { assertFree } from '../store/open.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 
 /** What a cache stands on; tests put others in its place. */

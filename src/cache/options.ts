@@ -6,7 +6,7 @@ import {
   shown,
   type ValueEncoding,
 } from '../options.ts'
-import { systemClock } from '../time.ts'
+import { systemClock } from '../scheduling/time.ts'
 import type { CachePolicy } from './order.ts'
 
 /** How a cache is opened. Sizes are bytes, times milliseconds. */

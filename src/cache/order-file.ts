@@ -13,7 +13,7 @@
 
 import { endianness } from 'node:os'
 import { join } from 'node:path'
-import type { Engine } from '../engine.ts'
+import type { Engine } from '../engine/engine.ts'
 import { checksum } from '../format/checksum.ts'
 import { CACHE_ORDER_NAME } from '../format/names.ts'
 import {
@@ -23,9 +23,9 @@ import {
   removeIfThere,
   writeFully,
 } from '../io/files.ts'
-import type { RecoveryReport } from '../recovery.ts'
+import { fileChecksum } from '../io/vouched.ts'
+import type { RecoveryReport } from '../recovery/recovery.ts'
 import type { SegmentHome } from '../segment/file.ts'
-import { fileChecksum } from '../vouched.ts'
 import { type CachePolicy, Order, type OrderMeta } from './order.ts'
 import { type PageSource, QUEUE_PAGE_SIZE } from './queue.ts'
 

@@ -14,7 +14,7 @@
  * `reserve` has answered true.
  */
 
-import type { Engine } from '../engine.ts'
+import type { Engine } from '../engine/engine.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import type { Cleaner } from './cleaner.ts'
 import type { Hints } from './hints.ts'

@@ -9,7 +9,7 @@
  * Tags' keys begin with a byte that no UTF-8 text begins with, so that no entry's key is one of them.
  */
 
-import type { Engine } from '../engine.ts'
+import type { Engine } from '../engine/engine.ts'
 import { checksum } from '../format/checksum.ts'
 import { MAX_KEY_SIZE } from '../format/record.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'

@@ -8,7 +8,7 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
 import { type ErrorCode, StoreError } from '../errors.ts'
-import { monotonicMs } from '../time.ts'
+import { monotonicMs } from '../scheduling/time.ts'
 import { allocateBuffer } from './memory.ts'
 import { Patience } from './patience.ts'
 

@@ -8,7 +8,7 @@
  */
 
 import { closeSync, openSync, read, readFileSync } from 'node:fs'
-import { monotonicMs } from '../time.ts'
+import { monotonicMs } from '../scheduling/time.ts'
 import type { FileDescriptor } from './files.ts'
 import { maySpare } from './memory.ts'
 import { mmapIo } from './mmap-io.ts'

@@ -6,8 +6,8 @@ import {
   Worker,
 } from 'node:worker_threads'
 import { CorruptionError, StoreError } from '../errors.ts'
+import { timers } from '../scheduling/time.ts'
 import type { HintJob } from '../segment/hint-file.ts'
-import { timers } from '../time.ts'
 import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
 import type { CopyTarget } from './targets.ts'
 

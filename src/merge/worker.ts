@@ -2,8 +2,8 @@
 
 import { isMainThread, type Transferable, workerData } from 'node:worker_threads'
 import { systemFiles } from '../io/files.ts'
+import { monotonicMs } from '../scheduling/time.ts'
 import { buildHint } from '../segment/hint-file.ts'
-import { monotonicMs } from '../time.ts'
 import { type CopyJob, copySegments } from './copy.ts'
 import type { CopyTarget } from './targets.ts'
 import { dataOf, type ThreadData, type ThreadMessage } from './thread.ts'

@@ -15,7 +15,7 @@
 
 import { StoreError } from '../errors.ts'
 import type { FileDescriptor, Files } from '../io/files.ts'
-import { afterThis, nextTurn } from '../time.ts'
+import { afterThis, nextTurn } from '../scheduling/time.ts'
 
 /** So many files may wait for the garbage collector, at most. */
 const MOST_MAPPED = 8

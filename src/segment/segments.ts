@@ -22,11 +22,11 @@ import { StoreError } from '../errors.ts'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
 import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
-import { Reserve } from '../reserve.ts'
-import { Sweeps } from '../sweeps.ts'
-import { either, over, Task, type Wait, type Work } from '../task.ts'
+import { either, over, Task, type Wait, type Work } from '../scheduling/task.ts'
 import { OpenFiles } from './open-files.ts'
+import { Reserve } from './reserve.ts'
 import { Segment, type StoreHome } from './segment.ts'
+import { Sweeps } from './sweeps.ts'
 
 /** With more segments than this in the tail, writers wait for those that are full to be sealed. */
 const LONG_TAIL = 16

@@ -1,6 +1,6 @@
 import { type CacheOptions, PersistentCache } from '../../src/cache/cache.ts'
-import type { EventLoop } from '../../src/event-loop.ts'
 import type { Files } from '../../src/io/files.ts'
+import type { EventLoop } from '../../src/scheduling/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessLabour } from '../support/labour.ts'
 

@@ -9,8 +9,8 @@ import {
   decodeCheckpointHead,
 } from '../../src/format/checkpoint.ts'
 import type { KeydirKind } from '../../src/index.ts'
-import { readManifest } from '../../src/manifest-file.ts'
-import { verifyDirectory } from '../../src/verify.ts'
+import { verifyDirectory } from '../../src/inspection/verify.ts'
+import { readManifest } from '../../src/segment/manifest-file.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import {
   DISK,

@@ -11,9 +11,9 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { parseName, RESERVE_NAME, segmentName } from '../../src/format/names.ts'
 import { StoreError } from '../../src/index.ts'
+import { verifyDirectory } from '../../src/inspection/verify.ts'
 import { errorCode, systemFiles } from '../../src/io/files.ts'
-import { Store } from '../../src/store.ts'
-import { verifyDirectory } from '../../src/verify.ts'
+import { Store } from '../../src/store/store.ts'
 import { inProcessLabour } from '../support/labour.ts'
 
 /** Where there is only so much room. */

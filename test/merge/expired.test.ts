@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { open } from '../../src/index.ts'
 import { systemFiles } from '../../src/io/files.ts'
-import { Store } from '../../src/store.ts'
+import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { inProcessLabour } from '../support/labour.ts'
 

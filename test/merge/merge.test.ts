@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import type { MergeCallOptions, MergeEvent } from '../../src/index.ts'
 import type { Labour } from '../../src/merge/thread.ts'
-import { Store } from '../../src/store.ts'
+import { Store } from '../../src/store/store.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { copyingBy, inProcessLabour } from '../support/labour.ts'
 import {

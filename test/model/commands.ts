@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { expect } from 'vitest'
 import type { KeydirKind, RangeOptions, StoreOptions } from '../../src/index.ts'
 import { type Files, systemFiles } from '../../src/io/files.ts'
-import { Store } from '../../src/store.ts'
+import { Store } from '../../src/store/store.ts'
 import { inProcessLabour } from '../support/labour.ts'
 import { inRange } from '../support/ranges.ts'
 

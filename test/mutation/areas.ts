@@ -14,12 +14,12 @@ const QUICK = WRITES.map((name) => `store/${name}.test.ts`)
 export const AREAS: readonly Area[] = [
   {
     name: 'engine',
-    sources: ['engine.ts', 'group-commit.ts', 'undo.ts'],
-    tests: [['undo.test.ts', ...QUICK, 'model'], ['store'], ['recovery/fault.test.ts']],
+    sources: ['engine/engine.ts', 'engine/group-commit.ts', 'engine/undo.ts'],
+    tests: [['engine/undo.test.ts', ...QUICK, 'model'], ['store'], ['recovery/fault.test.ts']],
   },
   {
     name: 'durability',
-    sources: ['durability.ts'],
+    sources: ['engine/durability.ts'],
     tests: [
       ['store/durability.test.ts', 'store/group-commit.test.ts'],
       ['store'],
@@ -28,7 +28,13 @@ export const AREAS: readonly Area[] = [
   },
   {
     name: 'view',
-    sources: ['view.ts', 'view-cursor.ts', 'view-reader.ts', 'versions.ts', 'version-cursor.ts'],
+    sources: [
+      'engine/views.ts',
+      'engine/view-cursor.ts',
+      'store/view-reader.ts',
+      'engine/versions.ts',
+      'engine/version-cursor.ts',
+    ],
     tests: [
       ['store/views.test.ts', 'store/snapshot.test.ts', 'store/range.test.ts', 'model'],
       ['store'],
@@ -43,18 +49,22 @@ export const AREAS: readonly Area[] = [
       ['recovery/crash.test.ts', 'recovery/fault.test.ts'],
     ],
   },
-  { name: 'merge', sources: ['merge'], tests: [['merge'], ['model', 'store']] },
+  {
+    name: 'merge',
+    sources: ['merge', 'engine/merge.ts', 'engine/slice.ts'],
+    tests: [['merge'], ['model', 'store']],
+  },
   {
     name: 'recovery',
-    sources: ['recovery.ts', 'replay.ts'],
+    sources: ['recovery/recovery.ts', 'recovery/replay.ts'],
     tests: [
       [
-        'replay.test.ts',
+        'recovery/replay.test.ts',
         'recovery/torn-tail.test.ts',
         'recovery/regressions.test.ts',
         'store/open.test.ts',
       ],
-      ['damage', 'salvage.test.ts', 'recovery/room.test.ts'],
+      ['damage', 'salvage', 'recovery/room.test.ts'],
       ['store', 'recovery/crash.test.ts'],
     ],
   },

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { hintName, MANIFEST_NAME, segmentName } from '../../src/format/names.ts'
-import { readManifest } from '../../src/manifest-file.ts'
-import { type VerifyReport, verifyDirectory } from '../../src/verify.ts'
+import { type VerifyReport, verifyDirectory } from '../../src/inspection/verify.ts'
+import { readManifest } from '../../src/segment/manifest-file.ts'
 import type { FaultyFiles } from '../support/faulty-files.ts'
 import { Trial, type TrialStore } from './trial.ts'
 

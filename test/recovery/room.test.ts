@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { MANIFEST_NAME, segmentName } from '../../src/format/names.ts'
-import { verifyDirectory } from '../../src/verify.ts'
+import { verifyDirectory } from '../../src/inspection/verify.ts'
 import type { PowerLoss } from '../support/disk.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import type { History } from '../support/history.ts'

@@ -5,7 +5,7 @@
  * Built and by itself a sweep takes a third of the time that it takes among the tests, which load from source.
  */
 
-import { timers } from '../../src/time.ts'
+import { timers } from '../../src/scheduling/time.ts'
 import { runSweep } from './sweeps.ts'
 
 const [name = '', seed = '1', stride = '1'] = process.argv.slice(2)

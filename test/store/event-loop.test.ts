@@ -4,10 +4,10 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { describe, expect, it, vi } from 'vitest'
 import { openCache } from '../../src/cache/cache.ts'
-import { Chores } from '../../src/chores.ts'
-import { Group } from '../../src/group.ts'
-import { Pace } from '../../src/pace.ts'
-import { Store } from '../../src/store.ts'
+import { Group } from '../../src/engine/group.ts'
+import { Pace } from '../../src/engine/pace.ts'
+import { Chores } from '../../src/scheduling/chores.ts'
+import { Store } from '../../src/store/store.ts'
 import { openInMemory } from '../cache/support.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FakeLoop } from '../support/event-loop.ts'
@@ -532,7 +532,7 @@ const built = (file: string): string => new URL(`../../dist/src/${file}`, import
 /** Writes without pause for so long, in a process of its own; answers when it has synced, in milliseconds from its start. */
 async function syncsOf(directory: string, write: string, forMs: number): Promise<number[]> {
   const code = `
-    import { Store } from ${JSON.stringify(built('store.js'))}
+    import { Store } from ${JSON.stringify(built('store/store.js'))}
     import { systemFiles } from ${JSON.stringify(built('io/files.js'))}
     import { threadLabour } from ${JSON.stringify(built('merge/thread.js'))}
     const syncs = []

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { encodeManifest } from '../../src/format/manifest.ts'
 import { MAX_KEY_SIZE, MAX_SEQUENCE, MAX_VALUE_SIZE } from '../../src/format/record.ts'
-import { readManifest } from '../../src/manifest-file.ts'
+import { readManifest } from '../../src/segment/manifest-file.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, KIB, openAny, openOn, openStore, withCode } from '../support/store.ts'

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { StoreError } from '../../src/errors.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
-import { Reserve } from '../../src/reserve.ts'
+import { Reserve } from '../../src/segment/reserve.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import {
   DISK,

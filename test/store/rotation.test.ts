@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import type { Labour } from '../../src/merge/thread.ts'
-import { Store } from '../../src/store.ts'
+import { Store } from '../../src/store/store.ts'
 import { FakeLoop } from '../support/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessLabour } from '../support/labour.ts'

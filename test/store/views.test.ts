@@ -1,13 +1,13 @@
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
+import { resolveRange } from '../../src/engine/range.ts'
+import { ViewCursor } from '../../src/engine/view-cursor.ts'
+import { type Found, type View, Views } from '../../src/engine/views.ts'
 import { watchAllocations } from '../../src/io/memory.ts'
 import { Arena } from '../../src/keydir/arena.ts'
 import { createKeydir } from '../../src/keydir/create.ts'
 import { type Entry, type Keydir, type KeydirKind, NO_ENTRY } from '../../src/keydir/keydir.ts'
-import { resolveRange } from '../../src/range.ts'
-import { Sweeps } from '../../src/sweeps.ts'
-import { type Found, type View, Views } from '../../src/view.ts'
-import { ViewCursor } from '../../src/view-cursor.ts'
+import { Sweeps } from '../../src/segment/sweeps.ts'
 import { Random } from '../support/random.ts'
 
 const NOTHING_EXPIRED = { nowMs: 0, sweeps: Sweeps.of([]) }

@@ -1,4 +1,4 @@
-import type { EventLoop, PendingTurn } from '../../src/event-loop.ts'
+import type { EventLoop, PendingTurn } from '../../src/scheduling/event-loop.ts'
 
 /** An event loop that turns when it is told to, and whose clock stands still; until it is let go. */
 export class FakeLoop implements EventLoop {

@@ -3,7 +3,7 @@ import { expect } from 'vitest'
 import type { ErrorCode } from '../../src/errors.ts'
 import { type Files, systemFiles } from '../../src/io/files.ts'
 import type { KeyEncoding, StoreOptions } from '../../src/options.ts'
-import { Store } from '../../src/store.ts'
+import { Store } from '../../src/store/store.ts'
 import { inProcessLabour } from './labour.ts'
 
 export const KIB = 1024

@@ -1,5 +1,5 @@
 import { onTestFinished, vi } from 'vitest'
-import { timers } from '../../src/time.ts'
+import { timers } from '../../src/scheduling/time.ts'
 
 type Timer = keyof typeof timers
 

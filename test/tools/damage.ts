@@ -3,7 +3,7 @@ import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hintName, segmentName } from '../../src/format/names.ts'
 import { systemFiles } from '../../src/io/files.ts'
-import { readManifest } from '../../src/manifest-file.ts'
+import { readManifest } from '../../src/segment/manifest-file.ts'
 import type { JsonBytes } from '../../tools/entry.ts'
 import { linesOf, run } from './run.ts'
 

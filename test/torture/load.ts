@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { type Snapshot, StoreError } from '../../src/index.ts'
-import type { Store } from '../../src/store.ts'
+import type { Store } from '../../src/store/store.ts'
 import type { Random } from '../support/random.ts'
 import { makeValue, type Report, type ReportedChange } from './order.ts'
 

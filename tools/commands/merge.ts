@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { Command } from 'commander'
-import type { MergeReport } from '../../src/merge/call.ts'
+import type { MergeReport } from '../../src/merge/options.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
 import { planMerge, sumUp } from '../merge-plan.ts'

@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import type { VerifyReport } from '../../src/verify.ts'
+import type { VerifyReport } from '../../src/inspection/verify.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
 import type { Output } from '../output.ts'

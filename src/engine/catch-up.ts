@@ -1,0 +1,316 @@
+/**
+ * Bringing the keydir of a read-only store up to what its writer's files say now.
+ *
+ * It may be much, and is done in slices, or in the call of a reader that finds a file gone; see task.ts. What is read between two of them is a state that the writer's log went through:
+ *
+ * 1. Replay what was appended to the known segments of the tail, record by record, each batch as a whole. Their files
+ *    stay readable after a merge.
+ * 2. Where the manifest is another one, point what a merge has moved to its copies. That changes nothing to be seen.
+ * 3. Go through the keydir for what still points into segments that went. What has expired is forgotten.
+ * 4. Replay what was appended since, in its order: the segments that were sealed meanwhile, and the new tail.
+ * 5. Take over the set, and let go of the segments that went.
+ *
+ * Where a merge has taken in what had not been seen here, the order of that is lost: the merge may have moved it, or
+ * dropped a tombstone together with what it hides, so that a key points into a segment that went. All of step 4 is then
+ * one step, and what points there is forgotten in it.
+ *
+ * Invariant: a segment that has arrived can be read from step 2 on, and is of the set from step 5 on.
+ */
+
+import { CorruptionError } from '../errors.ts'
+import { FILE_HEADER_SIZE } from '../format/file-header.ts'
+import type { Manifest } from '../format/manifest.ts'
+import { parseName } from '../format/names.ts'
+import { BATCH_END, DAMAGED, MAX_HEAD_SIZE, PUT, pageOf, RecordFields } from '../format/record.ts'
+import { type Files, readFully } from '../io/files.ts'
+import type { Entry } from '../keydir/keydir.ts'
+import { openTail, type RecoveryOptions } from '../recovery/recovery.ts'
+import { type Enough, Replay, scanOptionsOf } from '../recovery/replay.ts'
+import { over, turn, type Work } from '../scheduling/task.ts'
+import { TimeSlice } from '../scheduling/time-slice.ts'
+import { openSealed } from '../segment/open.ts'
+import { scanSegment } from '../segment/scan.ts'
+import type { Segment } from '../segment/segment.ts'
+import { hasExpired, Sweeps } from '../segment/sweeps.ts'
+import type { Engine } from './engine.ts'
+
+/** So many records are applied in one go, at most: that takes as long again as reading them. */
+const MOST_AT_ONCE = 1024
+/** So many entries are looked at in one step. */
+const WALK_COUNT = 1024
+
+/** The segments that were not known. */
+interface News {
+  /** Those that the manifest lists. */
+  readonly arrived: Segment[]
+  /** Those of the tail. */
+  readonly tail: Segment[]
+}
+
+/** One look of a follower that has found something new. */
+export class CatchUp {
+  readonly #engine: Engine
+  readonly #options: RecoveryOptions
+  readonly #manifest: Manifest
+  readonly #names: readonly string[]
+  readonly #replay: Replay
+  readonly #slice = new TimeSlice()
+  #isHalfWay = false
+
+  /** @param names those of the directory, listed before `manifest` was read */
+  constructor(
+    engine: Engine,
+    options: RecoveryOptions,
+    manifest: Manifest,
+    names: readonly string[],
+  ) {
+    this.#engine = engine
+    this.#options = options
+    this.#manifest = manifest
+    this.#names = names
+    this.#replay = new Replay(engine.wholeKeydir, engine.segments, (entry, key, keySize) =>
+      engine.views.save(entry, key, keySize),
+    )
+  }
+
+  /** Whether it ended half-way, so that it is not known what has been seen, and all is to be loaded anew. */
+  get isHalfWay(): boolean {
+    return this.#isHalfWay
+  }
+
+  /**
+   * Catches up. Where that cannot be done it ends half-way: what was seen before has changed, or the keydir was loaded
+   * anew meanwhile.
+   */
+  *run(): Work<void> {
+    this.#isHalfWay = true
+    if (!(yield* this.#extend(this.#engine.segments.tail))) return
+    this.#isHalfWay = false
+    const gone = this.#gone()
+    const news = this.#openNew()
+    this.#isHalfWay = true
+    this.#isHalfWay = !(yield* this.#takeOver(news, gone))
+  }
+
+  /** Takes over the set of the manifest: steps 2 to 5. */
+  *#takeOver({ arrived, tail }: News, gone: readonly Segment[]): Work<boolean> {
+    const engine = this.#engine
+    const { segments } = engine
+    const seen = Math.max(0, ...segments.all.map(({ usage }) => usage.maxSequence))
+    for (const segment of [...arrived, ...tail]) segments.expect(segment)
+    const isKnown = ({ usage }: Segment): boolean => usage.maxSequence <= seen
+    for (const segment of arrived.filter(isKnown)) {
+      if (!(yield* this.#repoint(segment))) return false
+    }
+    const lost: Entry[] = []
+    if (gone.length > 0 && !(yield* this.#findLost(gone, lost))) return false
+    this.#replay.knownUpTo = seen
+    const newer = arrived.filter((segment) => !isKnown(segment))
+    const isOrdered = lost.length === 0 && newer.every(({ origin }) => origin === 'appended')
+    if (isOrdered) {
+      for (const segment of newer.sort((a, b) => a.id - b.id)) {
+        if (!(yield* this.#load(segment))) return false
+      }
+      for (const segment of tail) segment.writtenSize = FILE_HEADER_SIZE
+      if (!(yield* this.#extend(tail))) return false
+    } else {
+      this.#loadAtOnce(newer, tail)
+      this.#forget(lost, gone)
+    }
+    segments.adopt(this.#manifest, arrived, tail)
+    for (const segment of gone) engine.retire(segment)
+    if (gone.length > 0) engine.releaseRetired()
+    engine.advanceSequence()
+    return true
+  }
+
+  /** The segments that the writer has retired. */
+  #gone(): Segment[] {
+    const { segments } = this.#engine
+    const { generation, tailId } = this.#manifest
+    if (generation === segments.manifest.generation) return []
+    const listed = new Set(this.#manifest.segments.map(({ id }) => id))
+    return segments.all.filter(
+      ({ id }) => !listed.has(id) && !segments.tail.some((each) => each.id === id && id >= tailId),
+    )
+  }
+
+  /** Opens the segments that are not known yet: those that the manifest lists, and those of the tail. */
+  #openNew(): News {
+    const { segments } = this.#engine
+    const unknown = this.#names.filter((name) => {
+      const parsed = parseName(name)
+      return parsed.type !== 'segment' || segments.find(parsed.id) === undefined
+    })
+    const arrived: Segment[] = []
+    try {
+      for (const sealed of this.#manifest.segments) {
+        if (segments.find(sealed.id) !== undefined) continue
+        const segment = openSealed(segments.home, sealed, this.#options.mapping)
+        arrived.push(segment)
+        segments.bound(segment)
+      }
+      const manifest = { ...this.#manifest, tailSize: 0 }
+      const found = openTail(segments.home, manifest, unknown, this.#options)
+      return { arrived, tail: found.segments }
+    } catch (error) {
+      for (const segment of arrived) segment.close()
+      throw error
+    }
+  }
+
+  /** Replays what was appended to segments of the tail; false where what was there before has changed. */
+  *#extend(tail: readonly Segment[]): Work<boolean> {
+    const { files } = this.#engine.segments.home
+    for (const segment of tail) {
+      const size = files.size(segment.file)
+      if (size < segment.writtenSize) return false
+      for (let isCut = true; isCut; ) {
+        const portion = this.#portion()
+        if (!extend(this.#replay, segment, files, size, portion.isEnough)) return false
+        this.#replay.finish()
+        isCut = portion.isCut
+        // Without a turn that is not needed: what is there at the moment of a look is what it is to show.
+        if (isCut && !(yield* this.#giveWay())) return false
+      }
+    }
+    return true
+  }
+
+  /** Points what a merge has moved into a segment there. */
+  *#repoint(segment: Segment): Work<boolean> {
+    const engine = this.#engine
+    const { usage } = segment
+    for (let at = FILE_HEADER_SIZE; at < usage.size; ) {
+      const portion = this.#portion()
+      const options = scanOptionsOf(engine.segments.home, segment, at, usage.size)
+      const { end, faultAt, fault } = scanSegment(options, (fields, page, offset) => {
+        if (fields.kind === PUT) engine.repoint(segment, offset, fields, page)
+        else if (fields.kind === BATCH_END) usage.deadBytes += fields.size
+        return portion.isEnough() ? false : undefined
+      })
+      if (faultAt !== undefined) throw new CorruptionError(fault, segment.path, faultAt)
+      at = end
+      if (!(yield* this.#giveWay())) return false
+    }
+    return true
+  }
+
+  /** Loads an appended segment that was sealed since. */
+  *#load(segment: Segment): Work<boolean> {
+    for (let at = FILE_HEADER_SIZE; at < segment.usage.size; ) {
+      at = this.#replay.loadSome(segment, at, this.#portion().isEnough)
+      if (!(yield* this.#giveWay())) return false
+    }
+    return true
+  }
+
+  /** Forgets what has expired of what points into segments that went, and collects the rest. */
+  *#findLost(gone: readonly Segment[], lost: Entry[]): Work<boolean> {
+    const engine = this.#engine
+    const expiry = { nowMs: engine.options.clock(), sweeps: Sweeps.of(this.#manifest.sweeps) }
+    const ids = new Set(gone.map(({ id }) => id))
+    const visit = (entry: Entry): void => {
+      const { entries } = engine.keydir
+      if (!ids.has(entries.segmentOf(entry))) return
+      if (hasExpired(entries, entry, expiry)) engine.expire(entry)
+      else lost.push(entry)
+    }
+    for (let place = 0; place !== -1; ) {
+      place = engine.walk(place, WALK_COUNT, visit)
+      if (!(yield* this.#giveWay())) return false
+    }
+    return true
+  }
+
+  #loadAtOnce(newer: readonly Segment[], tail: readonly Segment[]): void {
+    const { files } = this.#engine.segments.home
+    this.#replay.loadSealed(newer, true)
+    for (const segment of tail) {
+      const size = segment.writtenSize
+      segment.writtenSize = FILE_HEADER_SIZE
+      extend(this.#replay, segment, files, size, () => false)
+    }
+    this.#replay.finish()
+  }
+
+  /** Forgets what still points into segments that went: it was deleted. */
+  #forget(lost: readonly Entry[], gone: readonly Segment[]): void {
+    const engine = this.#engine
+    const ids = new Set(gone.map(({ id }) => id))
+    for (const entry of lost) {
+      // Its number may be another key's by now.
+      if (engine.isLive(entry) && ids.has(engine.keydir.entries.segmentOf(entry)))
+        engine.expire(entry)
+    }
+  }
+
+  #portion(): Portion {
+    return new Portion(this.#slice)
+  }
+
+  /** Lets the event loop turn where the slice is over; whether the keydir is the same as before. */
+  *#giveWay(): Work<boolean> {
+    if (this.#slice.isOver()) {
+      yield* over(turn)
+      this.#slice.begin()
+    }
+    return this.#engine.keydir === this.#replay.keydir
+  }
+}
+
+/** As much as is applied in one go. */
+class Portion {
+  /** Whether it ended before all was there. */
+  isCut = false
+  #count = 0
+  readonly #slice: TimeSlice
+
+  constructor(slice: TimeSlice) {
+    this.#slice = slice
+  }
+
+  readonly isEnough: Enough = () => {
+    this.isCut ||= ++this.#count >= MOST_AT_ONCE || this.#slice.isOver()
+    return this.isCut
+  }
+}
+
+/** Replays what was appended to a segment of the tail; false where what was there before has changed. */
+function extend(
+  replay: Replay,
+  segment: Segment,
+  files: Files,
+  size: number,
+  isEnough: Enough,
+): boolean {
+  const { lastReadAt } = segment
+  const lastSequence = segment.usage.maxSequence
+  if (size > segment.writtenSize) {
+    const from = segment.writtenSize
+    const scan = replay.replay(segment, from, size, from, isEnough)
+    const grew = scan.end > segment.writtenSize
+    segment.writtenSize = scan.end
+    // What is not whole may be on its way. Where a record follows it, it is the middle of one that took the place
+    // of what was seen before.
+    if (!grew && scan.faultAt !== undefined) {
+      if (replay.findFrom(segment, scan.faultAt, size) !== undefined) return false
+    }
+  }
+  // Looked at last: while the last record is there that was seen before, so is all that is older.
+  return lastReadAt === 0 || sequenceAt(segment, files, lastReadAt) === lastSequence
+}
+
+/** Whether the last record is there that was read from a segment. */
+export function isLastAsSeen(segment: Segment, files: Files): boolean {
+  const { lastReadAt, usage } = segment
+  return lastReadAt === 0 || sequenceAt(segment, files, lastReadAt) === usage.maxSequence
+}
+
+/** The sequence of the record at a place in a segment's file; 0 where there is none. */
+function sequenceAt(segment: Segment, files: Files, offset: number): number {
+  const head = pageOf(Buffer.alloc(MAX_HEAD_SIZE))
+  const size = readFully(files, segment.file, head.bytes, MAX_HEAD_SIZE, offset)
+  const fields = new RecordFields()
+  return fields.readHeader(head, 0, size) === DAMAGED ? 0 : fields.sequence
+}

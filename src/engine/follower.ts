@@ -1,0 +1,280 @@
+/**
+ * A read-only store that catches up with its writer.
+ *
+ * 1. Where anything is new, read what of the keydir still lies in a checkpoint: a chunk that turned out to be damaged
+ *    half-way through a change would leave open views without what it replaces.
+ * 2. Apply what was appended, and what merges have changed: see catch-up.ts.
+ *
+ * Where that cannot be done, because the writer took a failed write back that had been seen, or because it was begun
+ * and failed half-way, all is loaded anew. So it is where another store has taken the place of the one that was opened:
+ * what was seen of that one is then gone, and views of it end. A copy of the same store is another one, too: it may have
+ * the same names and numbers with other records behind them. Its files tell, for they are not those that are open.
+ *
+ * Invariant: whoever asks for a look gets one that begins afterwards. One that is under way may have passed by what was
+ * written since.
+ */
+
+import { CorruptionError, StoreError } from '../errors.ts'
+import type { Manifest } from '../format/manifest.ts'
+import { parseName } from '../format/names.ts'
+import type { Identity } from '../io/files.ts'
+import { type RecoveryOptions, recover } from '../recovery/recovery.ts'
+import { Task } from '../scheduling/task.ts'
+import { nextTurn, timers } from '../scheduling/time.ts'
+import { readManifest } from '../segment/manifest-file.ts'
+import type { Segment } from '../segment/segment.ts'
+import { CatchUp, isLastAsSeen } from './catch-up.ts'
+import type { Engine } from './engine.ts'
+
+/** How often a set of segments that changes under the reader's hands is looked at again. */
+const MAX_ATTEMPTS = 10
+
+/** What a follower tells of the looks that it takes by time. */
+export interface FollowListener {
+  /** One has failed, or has failed by another reason than the one before. */
+  failed(error: unknown): void
+  /** They fail no more. */
+  resumed(): void
+}
+
+/** Catches a read-only engine up with its writer. */
+export class Follower {
+  readonly #engine: Engine
+  readonly #options: RecoveryOptions
+  readonly #listener: FollowListener
+  readonly #timer: NodeJS.Timeout | undefined
+  /** The look that is under way, and the one that begins behind it. */
+  #looking: Promise<void> | undefined
+  #next: Promise<void> | undefined
+  /** How many looks have found anything new. */
+  #newsCount = 0
+  /** What the looks by time have failed by, as it was told. */
+  #told: string | undefined
+  /** Which files the known segments are. */
+  readonly #identities = new WeakMap<Segment, Identity | undefined>()
+  /** Whether catching up ended half-way, so that it is not known what has been seen. */
+  #isHalfWay = false
+  /** The part of a look that a reader can do in its call. */
+  #catchingUp: Task<void> | undefined
+
+  constructor(
+    engine: Engine,
+    options: RecoveryOptions,
+    intervalMs: number,
+    listener: FollowListener,
+  ) {
+    this.#engine = engine
+    this.#options = options
+    this.#listener = listener
+    this.#identify()
+    if (intervalMs > 0) {
+      // A look that takes longer is not waited for: the next one comes soon enough.
+      const look = (): void => void (this.#looking ?? this.#lookByTime())
+      this.#timer = timers.setInterval(look, intervalMs)
+      this.#timer.unref()
+    }
+  }
+
+  /**
+   * Resolves once all is seen that the writer had handed to the operating system when this was called; whether anything
+   * was new since then.
+   */
+  async refresh(): Promise<boolean> {
+    const before = this.#newsCount
+    await this.#look()
+    return this.#newsCount !== before
+  }
+
+  async stop(): Promise<void> {
+    timers.clearInterval(this.#timer)
+    while (this.#looking !== undefined) await this.#looking.catch(() => undefined)
+  }
+
+  /** Looks, behind the look that is under way, and together with all who ask meanwhile. */
+  #look(): Promise<void> {
+    if (this.#looking === undefined) return this.#begin()
+    this.#next ??= this.#looking.then(
+      () => this.#begin(),
+      () => this.#begin(),
+    )
+    return this.#next
+  }
+
+  #begin(): Promise<void> {
+    this.#next = undefined
+    const looking = this.#refresh().finally(() => {
+      if (this.#looking === looking) this.#looking = undefined
+    })
+    this.#looking = looking
+    return looking
+  }
+
+  /** Looks; tells a failure once, and once it is over. */
+  async #lookByTime(): Promise<void> {
+    try {
+      await this.#look()
+      if (this.#told !== undefined) this.#listener.resumed()
+      this.#told = undefined
+    } catch (error) {
+      const text = String(error)
+      if (text !== this.#told) this.#listener.failed(error)
+      this.#told = text
+    }
+  }
+
+  async #refresh(): Promise<void> {
+    const before = this.#engine.nextSequence
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const manifest = this.#manifest()
+        if (this.#isAnother(manifest)) {
+          await this.#reload(true)
+          return
+        }
+        if (!this.#isHalfWay && !this.#engine.isWhole) {
+          if (this.#isUnchanged(manifest)) return
+          while (!this.#readMore()) await nextTurn()
+        }
+        if (!this.#isHalfWay) await this.#catchUp()
+        if (this.#isHalfWay) await this.#reload()
+        this.#identify()
+        if (this.#engine.nextSequence !== before) this.#newsCount++
+        return
+      } catch (error) {
+        // A merge may have replaced the set between our look at the manifest and at the files.
+        if (!(error instanceof CorruptionError) || attempt === MAX_ATTEMPTS) throw error
+      }
+    }
+  }
+
+  /** @throws {@link StoreError} FIRKIN_NOT_FOUND; {@link CorruptionError} */
+  #manifest(): Manifest {
+    const { files, directory } = this.#engine.segments.home
+    const manifest = readManifest(files, directory)
+    if (manifest !== undefined) return manifest
+    throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory} any more`)
+  }
+
+  /** Whether a manifest is of another store, of an older state of this one, or of a copy that was put in its place. */
+  #isAnother(manifest: Manifest): boolean {
+    const { home, manifest: seen } = this.#engine.segments
+    return (
+      Buffer.compare(manifest.storeId, home.storeId) !== 0 ||
+      manifest.generation < seen.generation ||
+      this.#isCopy(manifest)
+    )
+  }
+
+  /**
+   * Whether the name of a segment leads to another file than the one that was opened: a store gives none to two. Sealed
+   * segments are looked at where the manifest is another one; without that, nothing of theirs has changed.
+   */
+  #isCopy({ generation }: Manifest): boolean {
+    const { segments } = this.#engine
+    const { files } = segments.home
+    const looked = generation === segments.manifest.generation ? segments.tail : segments.all
+    return looked.some((segment) => {
+      const there = files.identify(segment.path)
+      const known = this.#identities.get(segment)
+      // What is missing was merged away, or is missed by whoever reads it.
+      return there !== undefined && known !== undefined && there !== known
+    })
+  }
+
+  /** Whether nothing is there that was not seen. */
+  #isUnchanged(manifest: Manifest): boolean {
+    const { segments } = this.#engine
+    const { files, directory } = segments.home
+    const isUnknown = (name: string): boolean => {
+      const parsed = parseName(name)
+      return parsed.type === 'segment' && segments.find(parsed.id) === undefined
+    }
+    return (
+      files.list(directory)?.some(isUnknown) === false &&
+      manifest.generation === segments.manifest.generation &&
+      segments.tail.every(
+        (segment) =>
+          files.size(segment.file) === segment.writtenSize && isLastAsSeen(segment, files),
+      )
+    )
+  }
+
+  /** Takes note of which files the segments are that came since. */
+  #identify(): void {
+    const { all, home } = this.#engine.segments
+    for (const segment of all) {
+      if (this.#identities.has(segment)) continue
+      this.#identities.set(segment, home.files.identify(segment.whereabouts))
+    }
+  }
+
+  /** Reads more of the keydir; whether that was all. Where what is known cannot be loaded anew, all is that is there. */
+  #readMore(): boolean {
+    try {
+      return this.#engine.readMore()
+    } catch (error) {
+      // The engine has told what is wrong with what is known.
+      if (!(error instanceof StoreError)) throw error
+      this.#isHalfWay = true
+      return true
+    }
+  }
+
+  async #catchUp(): Promise<void> {
+    const { files, directory } = this.#engine.segments.home
+    // The names first: a segment that is begun meanwhile is seen the next time, and never without those before it.
+    const names = files.list(directory) ?? []
+    const catchUp = new CatchUp(this.#engine, this.#options, this.#manifest(), names)
+    this.#catchingUp = new Task(catchUp.run())
+    try {
+      await this.#catchingUp.begin().promise
+    } finally {
+      this.#isHalfWay = catchUp.isHalfWay
+      this.#catchingUp = undefined
+    }
+  }
+
+  /**
+   * Catches up in the call of a reader that finds a file gone, as far as that can be done there; whether what it looks for
+   * may be elsewhere now.
+   */
+  catchUpNow(): boolean {
+    if (this.#catchingUp !== undefined) return this.#finish(this.#catchingUp)
+    const engine = this.#engine
+    const { files, directory } = engine.segments.home
+    const names = files.list(directory) ?? []
+    const before = engine.segments.manifest.generation
+    const manifest = this.#manifest()
+    const isKnown = this.#isAnother(manifest) || manifest.generation === before
+    if (this.#looking !== undefined || this.#isHalfWay || isKnown) return false
+    while (!this.#readMore());
+    const { nextSequence } = engine
+    const catchUp = new CatchUp(engine, this.#options, manifest, names)
+    try {
+      const isOver = this.#finish(new Task(catchUp.run()))
+      this.#identify()
+      return isOver && !catchUp.isHalfWay
+    } finally {
+      this.#isHalfWay = catchUp.isHalfWay
+      if (engine.nextSequence !== nextSequence) this.#newsCount++
+    }
+  }
+
+  #finish(task: Task<void>): boolean {
+    while (task.step());
+    task.look()
+    return task.isOver
+  }
+
+  /** @param wasAnother whether another store was seen in the place of the one that is open */
+  async #reload(wasAnother = false): Promise<void> {
+    const { files } = this.#engine.segments.home
+    const recovered = await recover(files, this.#options)
+    const isAnother = wasAnother || this.#isAnother(recovered.segments.manifest)
+    if (isAnother) this.#engine.replaceByAnother(recovered)
+    else this.#engine.replace(recovered)
+    if (isAnother) this.#newsCount++
+    this.#isHalfWay = false
+    this.#identify()
+  }
+}

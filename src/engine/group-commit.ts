@@ -1,0 +1,329 @@
+/**
+ * Group commit: the writes of one turn of the event loop go to the operating system together.
+ *
+ * reserve -> (the engine stages a record) -> join -> ... -> flush, when the turn ends, the stage is full or a
+ * caller waits -> settle, as durable as was promised
+ *
+ * A group of more than a mebibyte is not written when the turn ends but in steps, in later turns: until a caller waits
+ * for it, or what depends on it comes.
+ *
+ * Invariant: a group is written whole or not at all; where it is not, its owner undoes what it did in memory
+ * before anyone is told.
+ */
+
+import { StoreError } from '../errors.ts'
+import type { Page } from '../format/record.ts'
+import { either, over, type Work } from '../scheduling/task.ts'
+import { afterThis, timers } from '../scheduling/time.ts'
+import { TimeSlice } from '../scheduling/time-slice.ts'
+import type { Segments } from '../segment/segments.ts'
+import { STAGE_SIZE, Writer, type WriterOptions } from '../segment/writer.ts'
+import type { Durability } from './durability.ts'
+import { Group } from './group.ts'
+
+/** What the owner of a group is told. */
+export interface GroupListener {
+  /** A new segment was begun; told between two operations. */
+  rotated(segmentId: number): void
+  /** The group that was staged, so many bytes of a page, could not be written: undo it. */
+  undo(page: Page, stagedSize: number): void
+  /**
+   * The event loop does not turn: what is due is to be done now, after so many bytes were written. Nothing is staged.
+   */
+  stalled(byteCount: number): void
+}
+
+/** Gathers writes into groups. */
+export class GroupCommit {
+  readonly writer: Writer
+  readonly #segments: Segments
+  readonly #durability: Durability
+  readonly #listener: GroupListener
+  #group: Group | undefined
+  #flushPlanned = false
+  /** Who waits for a group that is written in steps. */
+  #waiters: (() => void)[] = []
+  /** A group that was written in steps, and settles once those have had their turn. */
+  #written: Group | undefined
+  /** The segments that were begun and that the owner has not been told of. */
+  #rotated: number[] = []
+
+  constructor(
+    segments: Segments,
+    options: WriterOptions,
+    durability: Durability,
+    listener: GroupListener,
+  ) {
+    this.writer = new Writer(segments, options, (error) =>
+      durability.poison(error, 'A failed write could not be undone; open the store again to write'),
+    )
+    this.#segments = segments
+    this.#durability = durability
+    this.#listener = listener
+  }
+
+  /**
+   * Tells of new segments, and does what is due by time where no timer can; only between two operations, for it may look
+   * at the caller's clock, which may begin others.
+   */
+  attend(): void {
+    if (this.#rotated.length > 0) this.#tellRotated()
+    const byteCount = this.#durability.pace.takeStall()
+    if (byteCount === undefined) return
+    this.writeStaged()
+    this.#listener.stalled(byteCount)
+  }
+
+  /**
+   * Makes room for a record or batch of `size` bytes.
+   *
+   * @throws {@link StoreError} FIRKIN_POISONED, FIRKIN_NO_MEMORY; FIRKIN_WRITE_FAILED where a new segment cannot be begun
+   */
+  reserve(size: number): Writer {
+    // Where room is short, what gives it back is written by itself: a put must not ride along on the reserve.
+    if (this.#group?.isFreeing === true && this.#segments.reserve.isShort) this.writeStaged()
+    return this.#reserve(size, false)
+  }
+
+  /** As {@link reserve}, for what gives room back: where there is none, the reserve is there for it. */
+  reserveFreeing(size: number): Writer {
+    if (this.#group?.isFreeing === false && this.#segments.reserve.isShort) this.writeStaged()
+    return this.#reserve(size, true)
+  }
+
+  /**
+   * Begins a new segment; nothing may be staged.
+   *
+   * @param isFreeing whether it is for what gives room back, so that the reserve is there for it
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED
+   */
+  rotate(isFreeing: boolean): void {
+    const { reserve, active } = this.#segments
+    for (let isDone = false; !isDone; ) {
+      try {
+        this.writer.rotate()
+        isDone = true
+      } catch (error) {
+        if (!isFreeing || !reserve.giveUpFor(error)) throw writeFailed(error)
+      }
+    }
+    // Its owner is told between two operations; see `attend`.
+    this.#rotated.push(this.writer.segment.id)
+    this.#planFlush()
+    // The segment before is sealed in the background, whatever was promised of it.
+    if (active !== undefined) this.#durability.request()
+  }
+
+  /** Leaves the active segment as it is to stay. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
+  finish(): void {
+    this.flush()
+    try {
+      this.writer.finish()
+    } catch (error) {
+      throw writeFailed(error)
+    }
+  }
+
+  /** Counts what was just staged to the group, and answers the group. */
+  join(writeCount: number, byteCount: number): Group {
+    let group = this.#group
+    if (group === undefined) {
+      group = new Group()
+      this.#group = group
+      this.#planFlush()
+    }
+    group.writeCount += writeCount
+    group.byteCount += byteCount
+    return group
+  }
+
+  /** As {@link join}, for what gives room back. */
+  joinFreeing(writeCount: number, byteCount: number): Group {
+    const group = this.join(writeCount, byteCount)
+    group.isFreeing = true
+    return group
+  }
+
+  /**
+   * Writes what is staged; where that is done in steps, waits for it. Who waits goes on before those do who wait for the
+   * group, and may stage another at once.
+   */
+  *writeInTurns(): Work<void> {
+    if (this.#isInSteps) {
+      yield* over(
+        either(
+          () => this.#whenWritten(),
+          () => this.writeStaged(),
+        ),
+      )
+    }
+    this.writeStaged()
+  }
+
+  /** The group that is staged, or one that waits for nothing. */
+  current(): Group {
+    if (this.#group !== undefined) return this.#group
+    const group = new Group()
+    this.#durability.pace.release(group)
+    return group
+  }
+
+  /** Writes what is staged; where that fails, its own callers are told. */
+  writeStaged(): void {
+    this.#flush()
+  }
+
+  /**
+   * Resolves when what is staged is written, in steps where it is much.
+   *
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED
+   */
+  async written(): Promise<void> {
+    if (this.#isInSteps) await this.#group?.promise
+    else this.flush()
+  }
+
+  /** Writes what is staged. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
+  flush(): void {
+    const error = this.#flush()
+    if (error !== undefined) throw error
+  }
+
+  /**
+   * Writes what is staged, and settles `group`, which the caller was just given.
+   *
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED
+   */
+  settleNow(group: Group): void {
+    if (group !== this.#group) return
+    this.#settleWritten()
+    this.#group = undefined
+    const error = this.#write(group)
+    this.#resume()
+    if (error !== undefined) throw error
+    try {
+      this.#durability.settleNow(group)
+    } catch (error) {
+      // Others may wait for the same group.
+      if (error instanceof StoreError) group.reject(error)
+      throw error
+    }
+  }
+
+  #reserve(size: number, isFreeing: boolean): Writer {
+    const { writer } = this
+    this.#durability.assertSound()
+    if (!writer.fits(size)) {
+      this.writeStaged()
+      if (writer.needsRotation(size)) this.rotate(isFreeing)
+      if (size > STAGE_SIZE) writer.enlarge(size)
+    }
+    return writer
+  }
+
+  #tellRotated(): void {
+    const rotated = this.#rotated
+    this.#rotated = []
+    for (const segmentId of rotated) this.#listener.rotated(segmentId)
+  }
+
+  #planFlush(): void {
+    if (this.#flushPlanned) return
+    this.#flushPlanned = true
+    afterThis(() => {
+      this.#flushPlanned = false
+      if (this.#isInSteps) this.#planStep()
+      else this.#flush()
+      this.attend()
+    })
+  }
+
+  /** Goes on with the group that is staged in later turns, unless it is written to the end meanwhile. */
+  #planStep(): void {
+    const group = this.#group
+    if (group !== undefined) timers.setImmediate(() => this.#step(group))
+  }
+
+  #step(group: Group): void {
+    if (group !== this.#group) return
+    const slice = new TimeSlice()
+    for (let isWritten = false; !isWritten; ) {
+      const error = this.#attempt(group, () => {
+        isWritten = this.writer.step(group.isFreeing)
+      })
+      if (error !== undefined) {
+        this.#group = undefined
+        this.#resume()
+        return
+      }
+      if (!isWritten && slice.isOver()) {
+        this.#planStep()
+        return
+      }
+    }
+    this.#group = undefined
+    this.#written = group
+    if (this.#resume()) timers.setImmediate(() => this.#settleWritten())
+    else this.#settleWritten()
+  }
+
+  get #isInSteps(): boolean {
+    return this.#group !== undefined && this.writer.isLong
+  }
+
+  #whenWritten(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve))
+  }
+
+  /** Lets those go on who wait for what is written in steps; whether there were any. */
+  #resume(): boolean {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const resume of waiters) resume()
+    return waiters.length > 0
+  }
+
+  #settleWritten(): void {
+    const group = this.#written
+    this.#written = undefined
+    if (group !== undefined) this.#durability.settle(group)
+  }
+
+  /** Writes the group that is staged, and settles it; answers why it failed. */
+  #flush(): StoreError | undefined {
+    this.#settleWritten()
+    const group = this.#group
+    if (group === undefined) return undefined
+    this.#group = undefined
+    const error = this.#write(group)
+    this.#resume()
+    if (error === undefined) this.#durability.settle(group)
+    return error
+  }
+
+  #write(group: Group): StoreError | undefined {
+    return this.#attempt(group, () => this.writer.flush(group.isFreeing))
+  }
+
+  /** Writes something of a group; where that fails it is undone whole, its callers are told, and why is answered. */
+  #attempt(group: Group, write: () => void): StoreError | undefined {
+    const { page, stagedSize } = this.writer
+    try {
+      write()
+      return undefined
+    } catch (error) {
+      const failure = writeFailed(error)
+      this.#listener.undo(page, stagedSize)
+      group.reject(failure)
+      return failure
+    }
+  }
+}
+
+function writeFailed(cause: unknown): StoreError {
+  if (cause instanceof StoreError) return cause
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new StoreError('FIRKIN_WRITE_FAILED', `The write failed and was undone: ${reason}`, {
+    cause,
+  })
+}

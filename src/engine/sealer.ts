@@ -1,0 +1,154 @@
+/**
+ * What happens in the background to a segment that is full, once a sync has made it durable: the manifest lists it
+ * as sealed, and it gets a hint. Hints are made by one thread at a time, which makes as many as are wanted by then.
+ *
+ * Invariant: a hint is a shortcut. One that cannot be made costs the next open time and nothing else.
+ */
+
+import { StoreError } from '../errors.ts'
+import { removeIfThere } from '../io/files.ts'
+import { keepAlive, type Labour } from '../merge/thread.ts'
+import type { Segment } from '../segment/segment.ts'
+import type { Segments } from '../segment/segments.ts'
+
+/** What a sealer tells. */
+export interface SealListener {
+  /** Segments were sealed: there is more to merge. */
+  sealed(): void
+  /** Something failed that no caller waits for. */
+  failed(message: string, cause: unknown): void
+}
+
+/** So many hints are made by one thread at most: what a merge deletes meanwhile is not made by the next. */
+const HINTS_AT_ONCE = 64
+
+/** Seals the segments of one store. */
+export class Sealer {
+  readonly #segments: Segments
+  readonly #labour: Labour
+  readonly #listener: SealListener
+  /** The segments that want a hint, and those that have had none since before the store was opened. */
+  readonly #wanting: Segment[] = []
+  /** Of the segments that were sealed here, those whose hint nobody has tried to make yet. */
+  readonly #due = new Set<number>()
+  readonly #unhinted: Segment[] = []
+  #sealing: Promise<void> = Promise.resolve()
+  #hinting: Promise<void> | undefined
+  #isEnding = false
+
+  constructor(segments: Segments, labour: Labour, listener: SealListener) {
+    this.#segments = segments
+    this.#labour = labour
+    this.#listener = listener
+  }
+
+  /** Resolves when all hints are made that are to be; never rejects. */
+  async settle(): Promise<void> {
+    if (this.#hinting !== undefined) await keepAlive(this.#hinting)
+  }
+
+  /** Whether the hint of a segment that was sealed since the store was opened is still to be made. */
+  isHintDue(id: number): boolean {
+    return this.#due.has(id)
+  }
+
+  /** Makes the hints of sealed segments that had none when the store was opened, as far as there is time. */
+  makeUp(ids: readonly number[]): void {
+    for (const id of ids) {
+      const segment = this.#segments.find(id)
+      if (segment !== undefined) this.#unhinted.push(segment)
+    }
+    this.#beginHints()
+  }
+
+  /** Seals what a sync has made durable, in the background. */
+  sealLater(): void {
+    if (!this.#segments.sealPending || this.#isEnding) return
+    this.#sealing = this.#sealing.then(async () => {
+      try {
+        this.#want(await this.#segments.seal())
+        if (!this.#isEnding) this.#listener.sealed()
+      } catch (error) {
+        // Nothing that was promised depends on it; the next sync tries again.
+        this.#listener.failed('The manifest cannot be replaced', error)
+      }
+    })
+  }
+
+  /** Seals no more in the background, and resolves when nothing is being sealed. */
+  async end(): Promise<void> {
+    this.#isEnding = true
+    await this.#sealing
+  }
+
+  /** Seals what is durable. */
+  async seal(): Promise<void> {
+    this.#want(await this.#segments.seal())
+  }
+
+  /** As {@link seal}, on return; hints are made once the event loop turns. */
+  sealNow(): void {
+    this.#want(this.#segments.sealFullNow())
+  }
+
+  /** Tells what failed, and why, whatever kind of error that was: a thread may die of anything. */
+  #tell(message: string, cause: unknown): void {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const told = new StoreError('FIRKIN_IO_FAILED', `${message}: ${reason}`, { cause })
+    this.#listener.failed(message, cause instanceof StoreError ? cause : told)
+  }
+
+  #want(sealed: readonly Segment[]): void {
+    this.#wanting.push(...sealed)
+    for (const { id } of sealed) this.#due.add(id)
+    this.#beginHints()
+  }
+
+  #beginHints(): void {
+    this.#hinting ??= this.#makeHints()
+  }
+
+  async #makeHints(): Promise<void> {
+    for (;;) {
+      // What was sealed in the same turn joins.
+      await Promise.resolve()
+      const next = this.#wanting.splice(0, HINTS_AT_ONCE)
+      if (next.length === 0 && !this.#isEnding) next.push(...this.#unhinted.splice(0, 1))
+      if (next.length === 0) {
+        this.#hinting = undefined
+        return
+      }
+      await this.#make(next)
+      for (const { id } of next) this.#due.delete(id)
+    }
+  }
+
+  async #make(segments: readonly Segment[]): Promise<void> {
+    const { storeId, files } = this.#segments.home
+    // A merge may have deleted a segment, or do so meanwhile.
+    const isGone = (segment: Segment): boolean => this.#segments.find(segment.id) !== segment
+    const left = segments.filter((segment) => !isGone(segment))
+    if (left.length === 0) return
+    const jobs = left.map(({ id, origin, usage }) => ({
+      place: files.place,
+      storeId,
+      id,
+      origin,
+      size: usage.size,
+    }))
+    try {
+      const make = () => this.#labour.hint(...jobs)
+      // While the store is open, room counts for more than time.
+      await (this.#isEnding ? this.#segments.reserve.lendHalf(make) : make())
+      for (const segment of left) if (isGone(segment)) removeIfThere(files, segment.hintPath)
+    } catch (error) {
+      const [only, ...others] = left
+      if (only !== undefined && others.length === 0) {
+        if (!isGone(only)) this.#tell(`The hint of segment ${only.id} cannot be made`, error)
+      } else {
+        // One that cannot be made keeps those behind it from being made; by itself it says which it is.
+        for (const segment of left) await this.#make([segment])
+      }
+    }
+  }
+}

@@ -1,0 +1,289 @@
+/**
+ * A consistent copy of a store, while it is written, by its writer or beside it.
+ *
+ * 1. Note which segments there are and how far the active one reaches, and make all of that durable.
+ * 2. Give each segment that does not change a second name in the target; where that cannot be, copy it.
+ * 3. Copy the active segment, as far as it was noted.
+ * 4. Copy what says that this is a cache's, where it is: it comes before the manifest, as it does in a cache.
+ * 5. Sync the directory, and write the target's manifest, last: without it the target is no store.
+ */
+
+import { join } from 'node:path'
+import type { Engine } from '../engine/engine.ts'
+import { StoreError } from '../errors.ts'
+import type { Manifest } from '../format/manifest.ts'
+import { CACHE_MARKER_NAME, hintName, MANIFEST_NAME, segmentName } from '../format/names.ts'
+import { discard, errorCode, type Files, readFully, writeFully } from '../io/files.ts'
+import { HeldFiles } from '../io/held-files.ts'
+import { checkNames, checkObject } from '../options.ts'
+import { nextTurn } from '../scheduling/time.ts'
+import { cacheMarkIn } from '../segment/kind.ts'
+import { homeOf, type Segment } from '../segment/segment.ts'
+import { Segments } from '../segment/segments.ts'
+
+/** Options of one call of `store.backup`. */
+export interface BackupOptions {
+  /** Ends the backup; what was made of it is removed. */
+  readonly signal?: AbortSignal
+  /** Called about every mebibyte that is copied, and after each segment. What it throws ends the backup. */
+  readonly onProgress?: (progress: BackupProgress) => void
+}
+
+/** How far a backup has come, in bytes of segments. */
+export interface BackupProgress {
+  readonly bytesDone: number
+  readonly bytesTotal: number
+}
+
+/** What a backup did. */
+export interface BackupReport {
+  readonly directory: string
+  readonly segments: number
+  /** Bytes that were given a second name. */
+  readonly bytesLinked: number
+  readonly bytesCopied: number
+}
+
+const COPY_SIZE = 1024 * 1024
+
+/**
+ * Backs a store up into a directory that is empty or does not exist. Where that fails nothing of it is left.
+ *
+ * @param closing ends the backup as `options.signal` does
+ * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
+ */
+export async function backUp(
+  engine: Engine,
+  target: string,
+  options: BackupOptions,
+  closing: AbortSignal,
+): Promise<BackupReport> {
+  checkObject(options, 'Backup options')
+  checkNames(options, ['signal', 'onProgress'], 'backup option')
+  const signal = AbortSignal.any(
+    options.signal === undefined ? [closing] : [closing, options.signal],
+  )
+  signal.throwIfAborted()
+  const { files } = engine.segments.home
+  if (!isFree(listTarget(files, target))) throw notEmpty(target)
+  // A view keeps what a merge retires from being closed.
+  const view = engine.openView()
+  let held: HeldFiles | undefined
+  let backup: Backup | undefined
+  try {
+    if (!engine.options.readOnly) engine.commits.flush()
+    const moment = momentOf(engine)
+    await engine.durability.sync()
+    files.makeDirectory(target)
+    held = HeldFiles.hold(files, target, 'unlocked')
+    backup = new Backup(held, { ...options, signal })
+    return { directory: target, ...(await backup.make(moment)) }
+  } catch (error) {
+    backup?.discard()
+    // What is not the operating system's was thrown by `onProgress`.
+    if (error === signal.reason || errorCode(error) === undefined) throw error
+    if (error instanceof StoreError) throw error
+    // Another backup has begun to fill it since it was looked into.
+    if (errorCode(error) === 'EEXIST') throw notEmpty(target, { cause: error })
+    throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
+  } finally {
+    held?.release()
+    engine.views.close(view)
+  }
+}
+
+/** A segment as far as it is backed up. */
+interface Piece {
+  readonly segment: Segment
+  readonly size: number
+}
+
+/** What a store consisted of at some moment. */
+interface Moment {
+  readonly manifest: Manifest
+  readonly nextSequence: number
+  readonly nextSegmentId: number
+  /** What is not written any more, whether the manifest lists it by then or not. */
+  readonly unchanging: readonly Piece[]
+  /** The active segment. */
+  readonly last: Piece | undefined
+  /** What says that the directory is a cache's. */
+  readonly cacheMark: Buffer | undefined
+}
+
+function momentOf({ segments, nextSequence }: Engine): Moment {
+  const { files, directory } = segments.home
+  // A store that is only read may end in a torn segment, with nothing behind it that counts.
+  const tail = segments.tail
+    .filter(({ writtenSize }) => writtenSize > 0)
+    .map((segment) => ({ segment, size: segment.writtenSize }))
+  const last = tail.pop()
+  return {
+    manifest: {
+      ...segments.manifest,
+      clockMs: segments.clockMs,
+      sweeps: segments.sweeps.list,
+    },
+    nextSequence,
+    nextSegmentId: segments.nextId,
+    unchanging: [
+      ...segments.listed.map((segment) => ({ segment, size: segment.usage.size })),
+      ...tail,
+    ],
+    last,
+    cacheMark: cacheMarkIn(files, directory),
+  }
+}
+
+/** A backup that is being made. */
+class Backup {
+  readonly #files: HeldFiles
+  readonly #directory: string
+  readonly #options: BackupOptions
+  /** The paths of the files that were made so far. */
+  readonly #made: string[] = []
+  #bytesTotal = 0
+  #bytesLinked = 0
+  #bytesCopied = 0
+
+  constructor(files: HeldFiles, options: BackupOptions) {
+    this.#files = files
+    this.#directory = files.directory
+    this.#options = options
+  }
+
+  async make(moment: Moment): Promise<Omit<BackupReport, 'directory'>> {
+    const { manifest, unchanging, last } = moment
+    this.#bytesTotal = unchanging.reduce((sum, { size }) => sum + size, last?.size ?? 0)
+
+    for (const { segment, size } of unchanging) {
+      if (!this.#link(segment, size)) await this.#copy(segment, size)
+    }
+    if (last !== undefined) await this.#copy(last.segment, last.size)
+    if (moment.cacheMark !== undefined) await this.#mark(moment.cacheMark)
+    const copy = new Segments(
+      homeOf(this.#files, manifest.storeId),
+      { ...manifest, nextSequence: moment.nextSequence },
+      moment.nextSegmentId,
+      0,
+    )
+    // A power loss must not leave the manifest without what it lists.
+    await this.#files.syncDirectoryLater(this.#directory)
+    this.#made.push(join(this.#directory, MANIFEST_NAME))
+    await copy.commit(() => ({
+      tailId: last?.segment.id ?? manifest.tailId,
+      tailSize: last?.size ?? 0,
+      closed: true,
+      segments: unchanging.map(({ segment }) => segment.usage.seal(segment.id, segment.origin)),
+    }))
+    return {
+      segments: unchanging.length + (last === undefined ? 0 : 1),
+      bytesLinked: this.#bytesLinked,
+      bytesCopied: this.#bytesCopied,
+    }
+  }
+
+  /** Removes what was made, as far as it can be: without a manifest it is no store anyway. */
+  discard(): void {
+    for (const path of this.#made.toReversed()) discard(this.#files, path)
+  }
+
+  /** Whether the target now names the segment's file, and its hint; not so across file systems. */
+  #link(segment: Segment, size: number): boolean {
+    // What is behind a tear must not come along.
+    if (this.#files.size(segment.file) !== size) return false
+    if (!this.#tryLink(segment.path, segmentName(segment.id))) return false
+    this.#tryLink(segment.hintPath, hintName(segment.id))
+    this.#bytesLinked += size
+    this.#tell()
+    return true
+  }
+
+  #tryLink(from: string, name: string): boolean {
+    const to = join(this.#directory, name)
+    try {
+      this.#files.link(from, to)
+      this.#made.push(to)
+      return true
+    } catch (error) {
+      if (errorCode(error) === undefined || errorCode(error) === 'ENOSPC') throw error
+      return false
+    }
+  }
+
+  /** Copies what the segment's file begins with; by its descriptor, for its name may be gone by a merge. */
+  async #copy(segment: Segment, size: number): Promise<void> {
+    const files = this.#files
+    const buffer = Buffer.allocUnsafeSlow(Math.min(COPY_SIZE, size))
+    const path = join(this.#directory, segmentName(segment.id))
+    const target = files.open(path, 'create')
+    this.#made.push(path)
+    try {
+      for (let at = 0; at < size; ) {
+        const read = readFully(files, segment.file, buffer, Math.min(buffer.length, size - at), at)
+        if (read === 0) {
+          throw new StoreError('FIRKIN_READ_FAILED', `${segment.path} ends before ${size}`)
+        }
+        writeFully(files, target, buffer, read, at)
+        at += read
+        this.#bytesCopied += read
+        this.#tell()
+        await nextTurn()
+      }
+      await files.syncLater(target)
+    } finally {
+      files.close(target)
+    }
+  }
+
+  /** Says that the copy is a cache's. */
+  async #mark(mark: Buffer): Promise<void> {
+    const files = this.#files
+    const path = join(this.#directory, CACHE_MARKER_NAME)
+    const target = files.open(path, 'create')
+    this.#made.push(path)
+    try {
+      writeFully(files, target, mark, mark.length, 0)
+      await files.syncLater(target)
+    } finally {
+      files.close(target)
+    }
+  }
+
+  /** Tells how far it has come, and ends it where that is wished. */
+  #tell(): void {
+    const { signal, onProgress } = this.#options
+    signal?.throwIfAborted()
+    onProgress?.({
+      bytesDone: this.#bytesLinked + this.#bytesCopied,
+      bytesTotal: this.#bytesTotal,
+    })
+  }
+}
+
+/** What file systems keep in their root by themselves. */
+const NAMES_OF_SYSTEM: readonly string[] = [
+  'lost+found',
+  '.Spotlight-V100',
+  '.Trashes',
+  '.fseventsd',
+  '$RECYCLE.BIN',
+  'System Volume Information',
+]
+
+/** Whether a directory with these names may be filled: nobody has put anything there. */
+export function isFree(names: readonly string[]): boolean {
+  return names.every((name) => NAMES_OF_SYSTEM.includes(name))
+}
+
+function listTarget(files: Files, target: string): string[] {
+  try {
+    return files.list(target) ?? []
+  } catch (error) {
+    throw new StoreError('FIRKIN_IO_FAILED', `Cannot look into ${target}`, { cause: error })
+  }
+}
+
+function notEmpty(target: string, options?: ErrorOptions): StoreError {
+  return new StoreError('FIRKIN_EXISTS', `${target} is not empty`, options)
+}

@@ -1,0 +1,58 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { KeyBuffer } from '../../src/engine/encoding.ts'
+
+const encodedBytes = (key: string | Uint8Array) => Buffer.from(key as string)
+
+describe('a key that is encoded', () => {
+  const key = fc.oneof(
+    fc.string({ minLength: 1, maxLength: 80 }),
+    fc.string({ minLength: 1, maxLength: 80, unit: 'binary' }),
+    fc.constantFrom(
+      'a'.repeat(64),
+      'a'.repeat(65),
+      'é'.repeat(64),
+      '\x7f',
+      '\x80',
+      'aaaaaaa\u0101',
+    ),
+    fc.uint8Array({ minLength: 1, maxLength: 80 }),
+  )
+
+  it('is its bytes, as text or not, whatever key was encoded before', () => {
+    const encoded = new KeyBuffer()
+
+    fc.assert(
+      fc.property(key, (each) => {
+        encoded.encode(each)
+        expect(encoded.bytes.subarray(0, encoded.size)).toEqual(encodedBytes(each))
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('is padded with zeros to the end of its last word', () => {
+    const encoded = new KeyBuffer()
+
+    fc.assert(
+      fc.property(key, (each) => {
+        encoded.encode(each)
+        const words = encoded.words.slice(0, Math.ceil(encoded.size / 4))
+        const expected = Buffer.alloc(words.byteLength)
+        encodedBytes(each).copy(expected)
+        expect(Buffer.from(words.buffer)).toEqual(expected)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('may be as long as any', () => {
+    const encoded = new KeyBuffer()
+
+    for (const each of ['k'.repeat(65_535), Buffer.alloc(65_535, 'k')]) {
+      encoded.encode(each)
+      expect(encoded.size).toBe(65_535)
+      expect(encoded.bytes.toString('latin1', 65_532, 65_536)).toBe('kkk\0')
+    }
+  })
+})

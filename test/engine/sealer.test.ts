@@ -1,0 +1,117 @@
+import type { EventEmitter } from 'node:events'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { systemFiles } from '../../src/io/files.ts'
+import { threadLabour } from '../../src/merge/thread.ts'
+import { Store } from '../../src/store/store.ts'
+import { withDirectory } from '../support/directory.ts'
+import { placeOf } from '../support/held.ts'
+import { inProcessLabour } from '../support/labour.ts'
+import { KIB } from '../support/store.ts'
+
+/** What a thread does is played here, and what arrives from it. */
+let play: ((worker: EventEmitter, port: EventEmitter) => void) | undefined
+
+vi.mock('node:worker_threads', async (load) => {
+  const real = await load<typeof import('node:worker_threads')>()
+  const { EventEmitter: Emitter } = await import('node:events')
+  class PlayedPort extends Emitter {
+    unref(): void {}
+    close(): void {}
+  }
+  let port = new PlayedPort()
+  class PlayedChannel {
+    readonly port1 = new PlayedPort()
+    readonly port2 = new PlayedPort()
+
+    constructor() {
+      port = this.port1
+    }
+  }
+  class PlayedWorker extends Emitter {
+    constructor() {
+      super()
+      setImmediate(() => play?.(this, port))
+    }
+
+    unref(): void {}
+  }
+  const receiveMessageOnPort = () => undefined
+  return { ...real, Worker: PlayedWorker, MessageChannel: PlayedChannel, receiveMessageOnPort }
+})
+
+const JOB = {
+  place: placeOf(systemFiles, '/'),
+  storeId: new Uint8Array(8),
+  id: 1,
+  origin: 'appended',
+  size: 9,
+} as const
+
+afterEach(() => {
+  play = undefined
+})
+
+/** The errors that a store tells whose hints fail with `reason`. */
+async function toldOf(reason: unknown): Promise<Error[]> {
+  const errors: Error[] = []
+  await withDirectory(async (directory) => {
+    const labour = {
+      ...inProcessLabour(systemFiles),
+      hint: () => Promise.reject(reason),
+    }
+    const options = { maxSegmentBytes: 64 * KIB, merge: { automatic: false } }
+    const store = await Store.open(directory, options, { files: systemFiles, labour })
+    store.on('error', (error) => errors.push(error))
+    await store.put('a', 'x'.repeat(60 * KIB))
+    await store.put('b', 'x'.repeat(60 * KIB))
+    await store.close()
+  })
+  return errors
+}
+
+describe('a hint that cannot be made', () => {
+  it.each([
+    ['an error of the system', Object.assign(new Error('out of memory'), { code: 'ERR_X' })],
+    ['an error without a code', new Error('out of memory')],
+    ['what is no error', 'out of memory'],
+  ])('is told with its segment and its reason, by %s', async (_name, reason) => {
+    const errors = await toldOf(reason)
+
+    expect(errors).toEqual([
+      expect.objectContaining({
+        code: 'FIRKIN_IO_FAILED',
+        message: 'The hint of segment 1 cannot be made: out of memory',
+        cause: reason,
+      }),
+    ])
+  })
+})
+
+describe('a thread', () => {
+  it('has made its hints when it ends in order', async () => {
+    play = (worker) => worker.emit('exit', 0)
+
+    await expect(threadLabour.hint(JOB)).resolves.toBeUndefined()
+  })
+
+  it('that dies is told of by its own error, or else by its code', async () => {
+    const died = new Error('Worker terminated due to reaching memory limit')
+    play = (worker) => {
+      worker.emit('error', died)
+      worker.emit('exit', 1)
+    }
+    await expect(threadLabour.hint(JOB)).rejects.toBe(died)
+    play = (worker) => worker.emit('exit', 9)
+    await expect(threadLabour.hint(JOB)).rejects.toThrow('The merge thread ended with code 9')
+  })
+
+  it('whose answer cannot be taken over is told of by the reason of that', async () => {
+    const unreadable = new Error('Unable to deserialize cloned data')
+    play = (worker, port) => {
+      port.emit('messageerror', unreadable)
+      worker.emit('exit', 0)
+    }
+
+    await expect(threadLabour.hint(JOB)).rejects.toBe(unreadable)
+  })
+})
