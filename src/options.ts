@@ -1,4 +1,4 @@
-import type { KeydirKind } from './keydir/keydir.ts'
+import type { KeydirKind } from './format/keydir-kind.ts'
 import { systemClock } from './scheduling/time.ts'
 
 /** When writes are synced, so that they survive a power loss; see the README's table. */

@@ -2,10 +2,10 @@
 
 import { join, resolve } from 'node:path'
 import { CorruptionError, StoreError } from '../src/errors.ts'
+import type { KeydirKind } from '../src/format/keydir-kind.ts'
 import type { Manifest } from '../src/format/manifest.ts'
 import { MANIFEST_NAME, parseName } from '../src/format/names.ts'
 import { systemFiles } from '../src/io/files.ts'
-import type { KeydirKind } from '../src/keydir/keydir.ts'
 import { isCache, readCacheMark } from '../src/segment/kind.ts'
 import { readManifest } from '../src/segment/manifest-file.ts'
 import { open, type Store } from '../src/store/store.ts'

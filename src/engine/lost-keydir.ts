@@ -1,13 +1,7 @@
 import { StoreError } from '../errors.ts'
+import type { KeydirKind } from '../format/keydir-kind.ts'
 import type { Entries } from '../keydir/entries.ts'
-import type {
-  Entry,
-  Keydir,
-  KeydirCursor,
-  KeydirImage,
-  KeydirKind,
-  KeyRange,
-} from '../keydir/keydir.ts'
+import type { Entry, Keydir, KeydirCursor, KeydirImage, KeyRange } from '../keydir/keydir.ts'
 
 /** Thrown where a keydir is touched that there is none of: it has to be loaded anew. */
 export class KeydirLost extends StoreError {}

@@ -13,10 +13,10 @@
  * A chunk is verified when it is first touched, so that opening does not read them all.
  */
 
-import type { KeydirKind } from '../keydir/keydir.ts'
 import { viewOf } from './bytes.ts'
 import { checksum } from './checksum.ts'
 import { encodeFileHeader, FILE_HEADER_SIZE, storeSeed } from './file-header.ts'
+import type { KeydirKind } from './keydir-kind.ts'
 import type { SegmentFigures } from './manifest.ts'
 
 const SUMMARY_SIZE_AT = FILE_HEADER_SIZE

@@ -23,7 +23,6 @@
  * - Every file of the store's own names that is neither listed nor in the tail is a leftover.
  */
 
-import type { KeydirKind } from '../keydir/keydir.ts'
 import { readUint48, UINT48_SIZE, viewOf, writeUint48 } from './bytes.ts'
 import { checksum } from './checksum.ts'
 import {
@@ -33,6 +32,7 @@ import {
   storeSeed,
   versionOf,
 } from './file-header.ts'
+import type { KeydirKind } from './keydir-kind.ts'
 
 /** What a segment holds, counted once when it is sealed; it never changes. */
 export interface SegmentFigures {

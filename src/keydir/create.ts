@@ -1,7 +1,8 @@
+import type { KeydirKind } from '../format/keydir-kind.ts'
 import { BPlusTreeKeydir } from './bplustree.ts'
 import { BTreeKeydir } from './btree.ts'
 import { HashKeydir } from './hash.ts'
-import type { ChunkSource, Keydir, KeydirKind } from './keydir.ts'
+import type { ChunkSource, Keydir } from './keydir.ts'
 import { SkiplistKeydir } from './skiplist.ts'
 
 /** Makes an empty keydir of a kind. */

@@ -13,10 +13,8 @@
  *   keydir is as it was. A removal takes no more than a `find` of its key does.
  */
 
+import type { KeydirKind } from '../format/keydir-kind.ts'
 import type { Entries } from './entries.ts'
-
-/** How the keydir is organised; see the README for what each kind trades. */
-export type KeydirKind = 'btree' | 'hash' | 'skiplist' | 'bplustree'
 
 /** The number of an entry in its {@link Entries}; {@link NO_ENTRY} where there is none. */
 export type Entry = number

@@ -20,6 +20,7 @@ import {
 } from '../format/checkpoint.ts'
 import { checksum } from '../format/checksum.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
+import type { KeydirKind } from '../format/keydir-kind.ts'
 import { CHECKPOINT_NAME, temporaryName } from '../format/names.ts'
 import {
   createAnew,
@@ -37,7 +38,7 @@ import { HUGE_PAGE_SIZE, makeHuge, takePage } from '../io/pages.ts'
 import { fileChecksum, readVouched } from '../io/vouched.ts'
 import { CHUNK_SIZE } from '../keydir/arena.ts'
 import { restoreKeydir } from '../keydir/create.ts'
-import type { Keydir, KeydirKind } from '../keydir/keydir.ts'
+import type { Keydir } from '../keydir/keydir.ts'
 import { monotonicMs } from '../scheduling/time.ts'
 import { readFileHeader, type SegmentHome } from '../segment/file.ts'
 import type { Segment } from '../segment/segment.ts'

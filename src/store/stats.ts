@@ -1,5 +1,5 @@
 import type { StoreError } from '../errors.ts'
-import type { KeydirKind } from '../keydir/keydir.ts'
+import type { KeydirKind } from '../format/keydir-kind.ts'
 import type { LeftOutSegment } from '../merge/options.ts'
 import type { Pressure } from '../merge/pressure.ts'
 import type { RecoveryReport } from '../recovery/recovery.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import type { KeydirKind } from '../../src/format/keydir-kind.ts'
 import { createKeydir, restoreKeydir } from '../../src/keydir/create.ts'
-import type { KeydirKind } from '../../src/keydir/keydir.ts'
 import { describeKeydir } from './contract.ts'
 
 const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']

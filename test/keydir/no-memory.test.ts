@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
+import type { KeydirKind } from '../../src/format/keydir-kind.ts'
 import { createKeydir } from '../../src/keydir/create.ts'
 import { Entries } from '../../src/keydir/entries.ts'
 import { HashKeydir } from '../../src/keydir/hash.ts'
 import { KeyHash } from '../../src/keydir/key-hash.ts'
-import { type Keydir, type KeydirKind, NO_ENTRY } from '../../src/keydir/keydir.ts'
+import { type Keydir, NO_ENTRY } from '../../src/keydir/keydir.ts'
 import { RefusedMemory } from '../support/memory.ts'
 import { bytes, type Fields, fieldsOf, find, insert, keysOf, Random, update } from './model.ts'
 

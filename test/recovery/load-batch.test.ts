@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import type { KeydirKind } from '../../src/format/keydir-kind.ts'
 import { PUT, pageOf, RecordFields, TOMBSTONE } from '../../src/format/record.ts'
 import { createKeydir } from '../../src/keydir/create.ts'
-import type { KeydirKind } from '../../src/keydir/keydir.ts'
 import { LoadBatch } from '../../src/recovery/load-batch.ts'
 import { Random } from '../keydir/model.ts'
 import { type RecordInput, record, SEED } from '../support/records.ts'
