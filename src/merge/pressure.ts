@@ -61,9 +61,13 @@ export function pressureOf(
     bytes += segment.size
     wasteBytes += segment.deadBytes + segment.tombstoneBytes
   }
-  const targetBytes =
-    policy.maxSpaceAmplification * (bytes - wasteBytes) + SPARE_SEGMENTS * maxSegmentBytes
-  const part = targetBytes === Number.POSITIVE_INFINITY ? 0 : RAMP_PART * targetBytes
+  const { maxSpaceAmplification } = policy
+  const isBounded = maxSpaceAmplification !== Number.POSITIVE_INFINITY
+  // Without live bytes the product would be no number.
+  const targetBytes = isBounded
+    ? maxSpaceAmplification * (bytes - wasteBytes) + SPARE_SEGMENTS * maxSegmentBytes
+    : Number.POSITIVE_INFINITY
+  const part = isBounded ? RAMP_PART * targetBytes : 0
   const ramp = Math.max(RAMP_SEGMENTS * maxSegmentBytes, part)
   const excess = bytes - (targetBytes - ramp)
   let reclaimableBytes = 0

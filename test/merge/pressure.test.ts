@@ -101,6 +101,13 @@ describe('the pressure on writers', () => {
       maxSpaceAmplification: expect.closeTo(5),
     })
     expect(policyOf({ triggerDeadRatio: 1 }).maxSpaceAmplification).toBe(Number.POSITIVE_INFINITY)
+    // A new store has no live bytes, and nobody is slowed there either.
+    const nobody = policyOf({ maxSpaceAmplification: Number.POSITIVE_INFINITY })
+    expect(pressureOf([], nobody, 64 * KIB, undefined, 0)).toMatchObject({
+      state: 'none',
+      targetBytes: Number.POSITIVE_INFINITY,
+      delayMsPerMib: 0,
+    })
     expect(policyOf().maxSpaceAmplification).toBe(3)
     for (const wrong of [0.5, Number.NaN]) {
       expect(() => policyOf({ maxSpaceAmplification: wrong })).toThrow(RangeError)

@@ -81,6 +81,8 @@ export class Trial {
         mapping: false,
         reserveBytes: 0,
         clock: () => this.nowMs,
+        // Where timers stand still, whoever is slowed waits for ever.
+        merge: { maxSpaceAmplification: Number.POSITIVE_INFINITY },
         ...this.options,
         ...options,
       },
