@@ -248,10 +248,11 @@ export class GroupCommit {
     if (group !== this.#group) return
     const slice = new TimeSlice()
     for (let isWritten = false; !isWritten; ) {
-      const error = this.#attempt(group, () => {
+      const { page, stagedSize } = this.writer
+      try {
         isWritten = this.writer.step(group.isFreeing)
-      })
-      if (error !== undefined) {
+      } catch (error) {
+        this.#failed(group, page, stagedSize, error)
         this.#group = undefined
         this.#resume()
         return
@@ -278,9 +279,10 @@ export class GroupCommit {
   /** Lets those go on who wait for what is written in steps; whether there were any. */
   #resume(): boolean {
     const waiters = this.#waiters
+    if (waiters.length === 0) return false
     this.#waiters = []
     for (const resume of waiters) resume()
-    return waiters.length > 0
+    return true
   }
 
   #settleWritten(): void {
@@ -302,21 +304,21 @@ export class GroupCommit {
   }
 
   #write(group: Group): StoreError | undefined {
-    return this.#attempt(group, () => this.writer.flush(group.isFreeing))
-  }
-
-  /** Writes something of a group; where that fails it is undone whole, its callers are told, and why is answered. */
-  #attempt(group: Group, write: () => void): StoreError | undefined {
     const { page, stagedSize } = this.writer
     try {
-      write()
+      this.writer.flush(group.isFreeing)
       return undefined
     } catch (error) {
-      const failure = writeFailed(error)
-      this.#listener.undo(page, stagedSize)
-      group.reject(failure)
-      return failure
+      return this.#failed(group, page, stagedSize, error)
     }
+  }
+
+  /** Undoes a group whole, of which something could not be written, and tells its callers; answers why. */
+  #failed(group: Group, page: Page, stagedSize: number, error: unknown): StoreError {
+    const failure = writeFailed(error)
+    this.#listener.undo(page, stagedSize)
+    group.reject(failure)
+    return failure
   }
 }
 

@@ -183,11 +183,19 @@ export class Writer {
    */
   flush(isFreeing = false): void {
     if (this.stagedSize === 0) return
-    this.#attempt(() => {
-      for (const record of this.#unsealed.splice(0)) record.sealMore(Number.POSITIVE_INFINITY)
+    const { segment } = this
+    try {
+      while (this.#unsealed.length > 0) {
+        this.#unsealed.shift()?.sealMore(Number.POSITIVE_INFINITY)
+      }
       this.#writeMore(this.stagedSize, isFreeing)
-      return true
-    })
+      segment.writtenSize += this.stagedSize
+    } catch (error) {
+      this.#takeBack(segment)
+      throw error
+    } finally {
+      this.#clear()
+    }
   }
 
   /**
@@ -196,31 +204,29 @@ export class Writer {
    * @throws as {@link flush}
    */
   step(isFreeing: boolean): boolean {
-    return this.#attempt(() => {
+    const { segment } = this
+    let isOver = true
+    try {
       const [unsealed] = this.#unsealed
       const sealedSize = unsealed?.at ?? this.stagedSize
       if (this.#flushedSize < sealedSize) {
         this.#writeMore(Math.min(this.#flushedSize + STEP_SIZE, sealedSize), isFreeing)
       } else if (unsealed?.sealMore(STEP_SIZE) === true) this.#unsealed.shift()
-      return this.#flushedSize === this.stagedSize
-    })
-  }
-
-  /** Does some of a flush; it is over where that answers true, or throws. */
-  #attempt(work: () => boolean): boolean {
-    const { segment } = this
-    let isOver = true
-    try {
-      isOver = work()
+      isOver = this.#flushedSize === this.stagedSize
       if (isOver) segment.writtenSize += this.stagedSize
       return isOver
     } catch (error) {
-      segment.usage.setFigures(this.#figuresBefore)
-      this.#cut(segment)
+      this.#takeBack(segment)
       throw error
     } finally {
       if (isOver) this.#clear()
     }
+  }
+
+  /** Counts and keeps nothing of what is staged. */
+  #takeBack(segment: Segment): void {
+    segment.usage.setFigures(this.#figuresBefore)
+    this.#cut(segment)
   }
 
   /** Nothing is staged any more. */
@@ -228,7 +234,7 @@ export class Writer {
     this.stagedSize = 0
     this.stagedCount = 0
     this.#flushedSize = 0
-    this.#unsealed.length = 0
+    if (this.#unsealed.length > 0) this.#unsealed.length = 0
     if (this.page !== this.#usualPage) this.#use(this.#usualPage)
   }
 
