@@ -20,10 +20,7 @@ import type { EventLoop } from '../scheduling/event-loop.ts'
 import { timers } from '../scheduling/time.ts'
 import type { Segments } from '../segment/segments.ts'
 import { Group } from './group.ts'
-import { Pace, STALL_MS } from './pace.ts'
-
-/** When the event loop has not turned for so long, no sync in the background gets on, in milliseconds. */
-const HOPELESS_MS = 100
+import { HOPELESS_MS, Pace, STALL_MS } from './pace.ts'
 
 /** Syncs as the policy promises. */
 export class Durability {

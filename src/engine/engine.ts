@@ -655,15 +655,18 @@ export class Engine {
     const oldest = this.views.oldestOpenId
     for (const { segments, viewId } of this.#former) if (viewId <= oldest) segments.close()
     this.#former = this.#former.filter(({ viewId }) => viewId > oldest)
-    const released = this.#retired.filter(({ viewId }) => viewId <= oldest).slice(0, most)
-    if (released.length === 0) return []
-    this.#retired = this.#retired.filter((retired) => !released.includes(retired))
-    return released.map(({ segment }) => {
+    const released: Segment[] = []
+    this.#retired = this.#retired.filter(({ segment, viewId }) => {
+      if (viewId > oldest || released.length === most) return true
+      released.push(segment)
+      return false
+    })
+    for (const segment of released) {
       this.segments.drop(segment)
       const remains = segment.leave()
       if (remains !== undefined) this.#disposal.take(remains)
-      return segment
-    })
+    }
+    return released
   }
 
   /** Resolves when the files of all segments that were let go of are closed. */

@@ -54,7 +54,7 @@ import { openSealed } from '../segment/open.ts'
 import { noRoomCode } from '../segment/reserve.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { Engine } from './engine.ts'
-import { STALL_MS } from './pace.ts'
+import { HOPELESS_MS, STALL_MS } from './pace.ts'
 import type { Sealer } from './sealer.ts'
 import { Slice, walkInSlices } from './slice.ts'
 
@@ -86,8 +86,6 @@ const LONGEST_WORK_MS = 100
 const PAUSE_MS = 1
 /** The longest that a `…Sync` call works at once where the event loop turns, and others want their turns. */
 const LONGEST_SHARE_MS = 8
-/** When the event loop has not turned for so long, work is done in calls, in milliseconds. */
-const HOPELESS_MS = 100
 /** So many segments are deleted in one turn: each takes some 0.1 ms. */
 const RELEASED_AT_ONCE = 8
 /** So many segments are full before it syncs and seals them. */
@@ -223,6 +221,7 @@ export class Merger {
       engine.shrinkNow()
       return planned(before, this.leftOut, false)
     }
+    yield* engine.commits.writeInTurns()
     const failure = endActive(engine)
     yield* over(this.#syncing)
     yield* over(

@@ -24,6 +24,8 @@ import { Group } from './group.ts'
 const LONGEST_TURN_MS = 4
 /** When the event loop has not turned for so long, it is not to be waited for, in milliseconds. */
 export const STALL_MS = 20
+/** When it has not turned for so long, nothing in the background gets on, in milliseconds. */
+export const HOPELESS_MS = 100
 /** The clock is looked at after so many bytes at the latest, and after so many groups. */
 const BYTES_PER_LOOK = 64 * 1024
 const GROUPS_PER_LOOK = 16

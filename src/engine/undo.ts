@@ -34,7 +34,7 @@ export interface Span {
  * group, those that replaced nothing are not in the log.
  */
 export class UndoLog {
-  // As many as fit the stage; memory is taken as it is touched. Only what is written past the stage may need more.
+  // As many as fit the stage; memory is taken as it is touched. Only a larger stage may need more.
   readonly #ofStage = numbers(FIELDS * Math.ceil(STAGE_SIZE / MIN_RECORD_SIZE))
   #replaced = this.#ofStage
   #used = 0

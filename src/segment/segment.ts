@@ -23,9 +23,9 @@ import {
 } from '../io/files.ts'
 import type { HeldFiles } from '../io/held-files.ts'
 import { mapFile } from '../io/mapping.ts'
-import { allocateOwnBuffer } from '../io/memory.ts'
 import type { Remains } from './disposal.ts'
 import { openSegmentFile, readSegmentHeader, type SegmentHome } from './file.ts'
+import { LargePage } from './large-page.ts'
 import type { OpenFiles } from './open-files.ts'
 import { SegmentUsage } from './usage.ts'
 
@@ -34,8 +34,8 @@ const SCRATCH_SIZE = 64 * 1024
 
 const scratch = pageOf(Buffer.allocUnsafeSlow(SCRATCH_SIZE))
 
-/** What the last larger record was read into: to take its memory anew would take longer than the read (measured). */
-let large: WeakRef<Page> | undefined
+/** What larger records are read into; valid until the next one is read. */
+const large = new LargePage()
 const NOT_MAPPED = pageOf(Buffer.alloc(0))
 
 /** Whether a segment came by writes or by a merge. */
@@ -269,7 +269,7 @@ export class Segment {
       throw new CorruptionError('The file ends inside a record', this.path, this.writtenSize)
     }
     this.at = 0
-    const page = size <= SCRATCH_SIZE ? scratch : largePage(size)
+    const page = size <= SCRATCH_SIZE ? scratch : large.of(size)
     let read: number
     try {
       read = readFully(this.#files, this.file, page.bytes, size, offset)
@@ -282,13 +282,4 @@ export class Segment {
     }
     return page
   }
-}
-
-/** A page for a record that is too large for the scratch; valid until the next one is read, as that is. */
-function largePage(size: number): Page {
-  const last = large?.deref()
-  if (last !== undefined && last.bytes.length >= size) return last
-  const page = pageOf(allocateOwnBuffer(size))
-  large = new WeakRef(page)
-  return page
 }

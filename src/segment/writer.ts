@@ -20,6 +20,7 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { type Page, pageOf, type RecordKind, UnsealedRecord } from '../format/record.ts'
 import { writeFully } from '../io/files.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
+import { LargePage } from './large-page.ts'
 import { Room } from './room.ts'
 import type { Segment } from './segment.ts'
 import type { Segments } from './segments.ts'
@@ -55,8 +56,7 @@ export class Writer {
   readonly #seed: number
   readonly #poison: (error: unknown) => StoreError
   readonly #usualPage: Page = pageOf(allocateOwnBuffer(STAGE_SIZE))
-  /** The last larger stage: to take its memory anew would take as long as to write it (measured). */
-  #largePage: WeakRef<Page> | undefined
+  readonly #largePage = new LargePage()
   /** The staged records that have no checksum yet, in their order. */
   readonly #unsealed: UnsealedRecord[] = []
   /** How many of the staged bytes are in the file. */
@@ -108,7 +108,7 @@ export class Writer {
    * @throws {@link StoreError} FIRKIN_NO_MEMORY
    */
   enlarge(size: number): void {
-    this.#use(this.#largePageOf(size + Math.max(STAGE_SIZE, Math.min(size, MOST_BEHIND))))
+    this.#use(this.#largePage.of(size + Math.max(STAGE_SIZE, Math.min(size, MOST_BEHIND))))
   }
 
   /** Whether the active segment has room for `size` bytes; if not, `rotate`. Nothing must be staged to ask. */
@@ -249,14 +249,6 @@ export class Writer {
     const bytes = from === 0 ? this.page.bytes : this.page.bytes.subarray(from)
     this.#write(segment, bytes, end - from, segment.writtenSize + from, isFreeing)
     this.#flushedSize = end
-  }
-
-  #largePageOf(size: number): Page {
-    const last = this.#largePage?.deref()
-    if (last !== undefined && last.bytes.length >= size) return last
-    const page = pageOf(allocateOwnBuffer(size))
-    this.#largePage = new WeakRef(page)
-    return page
   }
 
   #use(page: Page): void {

@@ -116,8 +116,8 @@ export class WriteBatch<V> {
   }
 
   /**
-   * Makes all changes: visible at once, and settled when as durable as `sync` promises. Where that fails nothing has
-   * changed, and the batch can be committed again.
+   * Makes all changes: visible at once, and settled when as durable as `sync` promises. Where its write fails nothing
+   * has changed, and the batch can be committed again.
    *
    * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_NO_MEMORY, FIRKIN_POISONED
    */
