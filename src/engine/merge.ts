@@ -541,6 +541,8 @@ export class Merger {
   #leaveOut(plan: MergePlan, error: unknown): boolean {
     if (!(error instanceof CorruptionError || error instanceof SourceError)) return false
     const { segments } = this.#engine
+    // In the place of a directory that was moved, other files have the same names.
+    segments.home.files.assertThere()
     const faulty = plan.inputs.find(({ id }) => segments.get(id).path === error.file)
     if (faulty === undefined) return false
     // Damage stays; what a disk cannot read it may read another time.

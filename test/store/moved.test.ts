@@ -12,9 +12,14 @@ import {
   unlinkSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { systemFiles } from '../../src/io/files.ts'
+import type { Labour } from '../../src/merge/thread.ts'
+import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
+import { copyingBy, inProcessLabour } from '../support/labour.ts'
 import { Peer } from '../support/peer.ts'
 import {
   DISK,
@@ -137,6 +142,56 @@ describe.each(WAYS)('a store whose directory is %s', (_, replace) => {
       expect(other.count()).toBe(KEYS.length)
     })
   })
+
+  it.each(['hint', 'copy'] as const)(
+    'is not called damaged by a %s that reads what is there now',
+    async (kind) => {
+      await withDirectory(async (above) => {
+        const directory = join(above, 'store')
+        const real = inProcessLabour(systemFiles)
+        let hasMoved = false
+        let hint: Labour['hint'] = async (...jobs) => {
+          while (!hasMoved) await setImmediate()
+          await real.hint(...jobs)
+        }
+        if (kind === 'copy') hint = real.hint
+        const copy: Labour['copy'] = (...job) => {
+          if (!hasMoved) {
+            hasMoved = true
+            moved = replace(directory, join(above, 'aside'))
+          }
+          return copyingBy(moved.then(() => real.copy(...job).done))
+        }
+        let moved = Promise.resolve()
+        const store = await Store.open<string, 'utf8'>(
+          directory,
+          {
+            valueEncoding: 'utf8',
+            maxSegmentBytes: 64 * KIB,
+            reserveBytes: 0,
+            merge: { automatic: false },
+          },
+          { files: systemFiles, labour: { hint, copy } },
+        )
+        const errors: Error[] = []
+        store.on('error', (error) => errors.push(error))
+        await fill(store, 'old')
+        await fill(store)
+        await store.backup(join(above, 'aside.backup'))
+
+        if (kind === 'copy') {
+          await expect(store.merge()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+        } else {
+          await replace(directory, join(above, 'aside'))
+          hasMoved = true
+          await until(() => errors.length > 0)
+        }
+        await expect(store.close()).rejects.toThrow(withCode('FIRKIN_MOVED'))
+
+        expect(errors).toEqual([withCode('FIRKIN_MOVED')])
+      })
+    },
+  )
 
   it.each([true, false])(
     'rejects its close, and changes nothing there, written before: %s',
