@@ -130,7 +130,7 @@ export class Hints {
     } catch (error) {
       // One that was deleted meanwhile cannot be read; those behind it then have to wait.
       mayTryAgain = !chosen.every(isThere)
-      if (!mayTryAgain) this.#failed(error)
+      if (!mayTryAgain) this.#failed(files.reasonOf(error))
     }
     for (const segment of chosen) {
       const size = this.#sizeOf(segment)

@@ -142,7 +142,7 @@ export class Sealer {
       await (this.#isEnding ? this.#segments.reserve.lendHalf(make) : make())
       for (const segment of left) if (isGone(segment)) removeIfThere(files, segment.hintPath)
     } catch (thrown) {
-      const error = this.#reasonOf(thrown)
+      const error = files.reasonOf(thrown)
       const [only, ...others] = left
       if (only !== undefined && others.length === 0) {
         if (!isGone(only)) this.#tell(`The hint of segment ${only.id} cannot be made`, error)
@@ -150,16 +150,6 @@ export class Sealer {
         // One that cannot be made keeps those behind it from being made; by itself it says which it is.
         for (const segment of left) await this.#make([segment])
       }
-    }
-  }
-
-  /** Why something failed: in the place of a directory that was moved, other files have the same names. */
-  #reasonOf(error: unknown): unknown {
-    try {
-      this.#segments.home.files.assertThere()
-      return error
-    } catch (reason) {
-      return reason
     }
   }
 }

@@ -130,6 +130,16 @@ export class HeldFiles implements Files {
     throw this.#moved
   }
 
+  /** Why reading by name has failed: where the directory was moved, the names are those of other files. */
+  reasonOf(error: unknown): unknown {
+    try {
+      this.assertThere()
+      return error
+    } catch (reason) {
+      return reason
+    }
+  }
+
   /** Gives the lock up, and closes the directory. */
   release(): void {
     this.#lock?.release()
