@@ -99,8 +99,8 @@ export interface MergeOptions {
   /**
    * How many times the bytes of the live entries a store may take on disk, beside 4 segments: writers that outrun the
    * merges are slowed so that it takes no more. They are slowed for what a merge would give back now, and where it may
-   * run: by no more than 15 ms for each mebibyte. A merge lets `triggerDeadRatio` of each segment be dead, so less than
-   * 1 / (1 - `triggerDeadRatio`) is taken for that. From 1 on; `Infinity` slows nobody.
+   * run: by 15 ms for each mebibyte there, and 250 ms at most further on. A merge lets `triggerDeadRatio` of each
+   * segment be dead, so less than 1 / (1 - `triggerDeadRatio`) is taken for that. From 1 on; `Infinity` slows nobody.
    * @defaultValue 3
    */
   readonly maxSpaceAmplification?: number

@@ -274,8 +274,9 @@ export class Merger {
     const { turnMs } = this.#engine.durability.pace
     const delayMs = this.#pressure?.delayMsPerMib ?? 0
     const isHopeless = turnMs >= HOPELESS_MS
+    const isMissed = this.#pressure?.state === 'missed'
     // Between the two the loop turns slowly, for the disk's sake say, and work in this call would make that worse.
-    if (!isHopeless && (delayMs === 0 || turnMs >= STALL_MS)) return
+    if (!isHopeless && (delayMs === 0 || (turnMs >= STALL_MS && !isMissed))) return
     const dueMs = (byteCount / MIB) * Math.max(WORK_MS_PER_MIB, delayMs)
     this.#isInCall = true
     try {

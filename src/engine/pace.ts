@@ -155,12 +155,12 @@ export class Pace {
     this.#timerAtMs = dueAtMs
     this.#loop.after(Math.ceil(dueAtMs - nowMs), () => {
       this.#timerAtMs = Number.POSITIVE_INFINITY
-      this.#settleDue()
+      // A test may have stopped the clock: what the timer was for is due all the same.
+      this.#settleDue(Math.max(dueAtMs, this.#loop.nowMs()))
     })
   }
 
-  #settleDue(): void {
-    const nowMs = this.#loop.nowMs()
+  #settleDue(nowMs: number): void {
     const later = this.#held.findIndex(({ dueAtMs }) => dueAtMs > nowMs)
     const due = this.#held.splice(0, later === -1 ? this.#held.length : later)
     for (const { group } of due) group.resolve()
@@ -191,6 +191,6 @@ export class Pace {
     this.#turn = undefined
     this.#isStalled = false
     this.#turnBytes = 0
-    if (this.#held.length > 0) this.#settleDue()
+    if (this.#held.length > 0) this.#settleDue(this.#loop.nowMs())
   }
 }

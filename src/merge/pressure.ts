@@ -5,7 +5,8 @@
  *
  * is held against the bytes of all segments of the set; what only open views still look into is neither counted nor
  * slowed for. From a quarter below the target on, two segments at least, writes settle later: the nearer the target, the
- * later, up to 15 ms for each mebibyte beyond it. So a writer that is faster than the merge comes down to the pace of the merge, smoothly.
+ * later, up to 15 ms for each mebibyte at the target, and four times as long for each such stretch beyond it, up to 250 ms.
+ * So a writer that is faster than the merge comes down to the pace of the merge, smoothly, however slow that is.
  *
  * Invariants
  * - A writer is slowed only for bytes that a merge by the policy gives back now, and only where such a merge may run: what
@@ -39,8 +40,11 @@ export interface Pressure {
   readonly hindrance: MergeHindrance | undefined
 }
 
-/** The most that a mebibyte written is delayed, in milliseconds. */
-const MAX_DELAY_MS_PER_MIB = 15
+/** How long a mebibyte that is written at the target is delayed, in milliseconds. */
+const DELAY_MS_PER_MIB = 15
+/** By how much that grows for each ramp beyond the target, and the most it grows to: merges may be starved of the machine. */
+const GROWTH = 4
+const MAX_DELAY_MS_PER_MIB = 250
 /** So many segments are allowed for what is being written, synced and merged. */
 const SPARE_SEGMENTS = 4
 /** Writers are slowed from so many segments below the target on, and from such a part of it. */
@@ -76,7 +80,13 @@ export function pressureOf(
     for (const { bytesGained } of [...inputs, ...unread]) reclaimableBytes += bytesGained
   }
   const slowing = hindrance === undefined ? Math.min(excess, reclaimableBytes) : 0
-  const delayMsPerMib = MAX_DELAY_MS_PER_MIB * Math.min(1, Math.max(0, slowing) / ramp)
+  const delayMsPerMib = delayAt(Math.max(0, slowing) / ramp)
   const state = bytes > targetBytes ? 'missed' : delayMsPerMib > 0 ? 'slowed' : 'none'
   return { state, bytes, targetBytes, reclaimableBytes, delayMsPerMib, hindrance }
+}
+
+/** The delay where writers are so many ramps beyond the beginning of the first, which ends at the target. */
+function delayAt(ramps: number): number {
+  if (ramps <= 1) return DELAY_MS_PER_MIB * ramps
+  return Math.min(MAX_DELAY_MS_PER_MIB, DELAY_MS_PER_MIB * GROWTH ** (ramps - 1))
 }
