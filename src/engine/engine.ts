@@ -648,16 +648,18 @@ export class Engine {
   }
 
   /**
-   * Lets go of the retired segments that no view can look into any more, of so many at most, and answers them. Their files
-   * are closed once this turn is over: what is deleted of them is to be deleted before.
+   * Lets go of the retired segments that no view can look into any more, of up to `most`, and returns them. Their files are
+   * closed after this turn: delete what is to be deleted of them before. Where many wait to be closed, that is one.
    */
   releaseRetired(most = Number.POSITIVE_INFINITY): Segment[] {
     const oldest = this.views.oldestOpenId
     for (const { segments, viewId } of this.#former) if (viewId <= oldest) segments.close()
     this.#former = this.#former.filter(({ viewId }) => viewId > oldest)
+    const atMost =
+      most === Number.POSITIVE_INFINITY ? most : Math.min(most, this.#disposal.room + 1)
     const released: Segment[] = []
     this.#retired = this.#retired.filter(({ segment, viewId }) => {
-      if (viewId > oldest || released.length === most) return true
+      if (viewId > oldest || released.length === atMost) return true
       released.push(segment)
       return false
     })
@@ -667,6 +669,12 @@ export class Engine {
       if (remains !== undefined) this.#disposal.take(remains)
     }
     return released
+  }
+
+  /** Whether {@link releaseRetired} has something to let go of. */
+  get mayRelease(): boolean {
+    const oldest = this.views.oldestOpenId
+    return this.#retired.some(({ viewId }) => viewId <= oldest)
   }
 
   /** Resolves when the files of all segments that were let go of are closed. */

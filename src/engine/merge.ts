@@ -49,7 +49,7 @@ import { type Copying, keepAlive, type Labour } from '../merge/thread.ts'
 import type { MergePolicy, ResolvedOptions } from '../options.ts'
 import { removeCheckpoint } from '../recovery/checkpoint-file.ts'
 import { either, over, Task, turn, type Wait, type Work } from '../scheduling/task.ts'
-import { monotonicMs, pause, timers } from '../scheduling/time.ts'
+import { monotonicMs, nextTurn, pause, timers } from '../scheduling/time.ts'
 import { openSealed } from '../segment/open.ts'
 import { noRoomCode } from '../segment/reserve.ts'
 import type { Segment } from '../segment/segment.ts'
@@ -86,8 +86,8 @@ const LONGEST_WORK_MS = 100
 const PAUSE_MS = 1
 /** The longest that a `…Sync` call works at once where the event loop turns, and others want their turns. */
 const LONGEST_SHARE_MS = 8
-/** So many segments are deleted in one turn: each takes some 0.1 ms. */
-const RELEASED_AT_ONCE = 8
+/** How many segments are deleted in one turn: each takes 0.1 ms, and a millisecond on a busy disk. */
+const RELEASED_AT_ONCE = 2
 /** So many segments are full before it syncs and seals them. */
 const FULL_SEGMENTS = 2
 const MIB = 2 ** 20
@@ -139,6 +139,8 @@ export class Merger {
   /** How long the writer that keeps the event loop from turning is still to work, in milliseconds. */
   #owedMs = 0
   #isInCall = false
+  /** Whether a turn of the event loop is awaited to delete more. */
+  #isReleasing = false
   #repointing: Repointing | undefined
 
   constructor(
@@ -280,23 +282,25 @@ export class Merger {
     const dueMs = (byteCount / MIB) * Math.max(WORK_MS_PER_MIB, delayMs)
     this.#isInCall = true
     try {
-      this.#workInCall(dueMs, isHopeless ? LONGEST_WORK_MS : LONGEST_SHARE_MS)
+      this.#workInCall(dueMs, isHopeless)
     } finally {
       this.#isInCall = false
     }
   }
 
   /** Goes on with a merge for so long, and longer where that is owed from before. */
-  #workInCall(dueMs: number, mostMs: number): void {
+  #workInCall(dueMs: number, isHopeless: boolean): void {
     const { segments } = this.#engine
     const mayMerge = this.#policy.automatic && segments.tail.length > FULL_SEGMENTS
-    if (mayMerge || segments.isTailLong) this.#sealFull()
+    // Where the event loop turns, threads sync meanwhile.
+    if (isHopeless && (mayMerge || segments.isTailLong)) this.#sealFull()
     const isSlowed = (this.#pressure?.delayMsPerMib ?? 0) > 0
     if (this.#running === undefined && isSlowed) this.consider()
     if (this.#running === undefined) {
       this.#owedMs = 0
       return
     }
+    const mostMs = isHopeless ? LONGEST_WORK_MS : LONGEST_SHARE_MS
     this.#owedMs = Math.min(this.#owedMs + dueMs, mostMs)
     const beganAt = monotonicMs()
     for (let spentMs = 0; spentMs < this.#owedMs; spentMs = monotonicMs() - beganAt) {
@@ -382,7 +386,7 @@ export class Merger {
     this.#abort?.abort(closingError())
     if (this.#running !== undefined) await keepAlive(settled(this.#running.promise))
     await this.#deleteUnread()
-    this.#releaseSome(Number.POSITIVE_INFINITY)
+    while (this.#releaseSome()) await nextTurn()
   }
 
   /** Deletes what no merge need read: a store that is never open for as long as a merge takes must not grow for ever. */
@@ -407,17 +411,21 @@ export class Merger {
 
   /** Deletes retired segments that no view can look into any more, some of them in this turn. */
   releaseRetired(): void {
-    if (this.#releaseSome(RELEASED_AT_ONCE)) timers.setImmediate(() => this.releaseRetired())
+    if (this.#isReleasing || !this.#releaseSome()) return
+    this.#isReleasing = true
+    timers.setImmediate(() => {
+      this.#isReleasing = false
+      this.releaseRetired()
+    })
   }
 
-  /** Deletes so many retired segments at most; whether there may be more. */
-  #releaseSome(most: number): boolean {
-    const released = this.#engine.releaseRetired(most)
-    for (const { id } of released) {
+  /** Deletes a few retired segments; returns whether there are more. */
+  #releaseSome(): boolean {
+    for (const { id } of this.#engine.releaseRetired(RELEASED_AT_ONCE)) {
       this.#leftOut.delete(id)
       this.#removeFiles(id)
     }
-    return released.length === most
+    return this.#engine.mayRelease
   }
 
   /**
@@ -655,8 +663,20 @@ export class Merger {
       return targets
     } catch (error) {
       // A thread that has died has left what it had begun.
-      for (const id of job.targetIds) this.#removeFiles(id)
+      this.#removeBegun(job.targetIds)
       throw error
+    }
+  }
+
+  /** Removes what there is of the files of segments of which most were never begun. */
+  #removeBegun(ids: readonly number[]): void {
+    const { files, directory } = this.#engine.segments.home
+    try {
+      const names = new Set(files.list(directory))
+      for (const id of ids) if (filesOf(id).some((name) => names.has(name))) this.#removeFiles(id)
+    } catch (error) {
+      // The next open removes them.
+      this.#tellFailure('Cannot remove what a merge has begun', error)
     }
   }
 
@@ -720,7 +740,7 @@ export class Merger {
     }
     for (const segment of going) this.#engine.retire(segment)
     this.#removeCheckpoint()
-    while (this.#releaseSome(RELEASED_AT_ONCE)) yield* over(turn)
+    while (this.#releaseSome()) yield* over(turn)
     this.#engine.shrinkNow()
     segments.reserve.begin()
   }
@@ -791,8 +811,7 @@ export class Merger {
   #removeFiles(id: number): void {
     const { files, directory } = this.#engine.segments.home
     try {
-      for (const name of [temporaryName(hintName(id), 0), hintName(id), segmentName(id)])
-        removeIfThere(files, join(directory, name))
+      for (const name of filesOf(id)) removeIfThere(files, join(directory, name))
     } catch (error) {
       // The next open tries again.
       this.#tellFailure(`Cannot remove segment ${id}`, error)
@@ -877,6 +896,11 @@ function asFailure(error: unknown): StoreError {
   return new StoreError('FIRKIN_MERGE_FAILED', 'The merge failed; nothing was changed', {
     cause: error,
   })
+}
+
+/** The names that the files of a segment have. */
+function filesOf(id: number): string[] {
+  return [temporaryName(hintName(id), 0), hintName(id), segmentName(id)]
 }
 
 function sumOfSizes(segments: readonly Segment[]): number {

@@ -149,8 +149,8 @@ export const systemFiles: Files = {
     }
   },
   size: (file) => fs.fstatSync(file).size,
-  rename: (from, to) => fs.renameSync(from, to),
-  remove: (path) => fs.unlinkSync(path),
+  rename: (from, to) => outliving(to, () => fs.renameSync(from, to)),
+  remove: (path) => outliving(path, () => fs.unlinkSync(path)),
   link: (from, to) => fs.linkSync(from, to),
   list(directory) {
     try {
@@ -179,6 +179,37 @@ export const systemFiles: Files = {
       throw error
     }
   },
+}
+
+/** So many files may wait for a thread to free them, at most. */
+const MOST_OUTLIVING = 8
+let outlivingCount = 0
+
+/**
+ * Takes a file's last name away, and leaves it to a thread to free it: a file system that tells its disk of the blocks at
+ * once (mount option `discard`) takes tens of milliseconds for that. So the file is held open meanwhile.
+ */
+function outliving(path: string, takeNameAway: () => void): void {
+  const file = outlivingCount < MOST_OUTLIVING ? openToOutlive(path) : undefined
+  try {
+    takeNameAway()
+  } finally {
+    if (file !== undefined) {
+      outlivingCount++
+      fs.close(file, () => outlivingCount--)
+    }
+  }
+}
+
+function openToOutlive(path: string): FileDescriptor | undefined {
+  // Windows gives no name back while the file is open.
+  if (process.platform === 'win32') return undefined
+  try {
+    return fs.openSync(path, FLAGS.read)
+  } catch {
+    // There may be no such file, or no descriptor: whoever takes the name away says what is wrong, or frees it himself.
+    return undefined
+  }
 }
 
 /** What the operating system says where a path leads to nothing. */

@@ -54,6 +54,11 @@ export class Disposal {
     this.#failed = failed
   }
 
+  /** How many more files may wait for the thread. */
+  get room(): number {
+    return Math.max(0, this.#mostReady - this.#ready.length)
+  }
+
   /** Takes over a file whose name is removed before this turn is over. */
   take({ file, mapped }: Remains): void {
     if (mapped === undefined) {

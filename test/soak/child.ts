@@ -19,6 +19,7 @@ const load: Load = {
   isOver: () => performance.now() >= endsAtMs,
   liveBytes: 0,
   operations: 0,
+  isHeldUp: false,
   figures: {},
 }
 const meter = new Meter(load)

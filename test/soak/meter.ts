@@ -129,7 +129,7 @@ export class Meter {
       this.#waitedMs = waitedMs
       this.#measuringMs = 0
       this.#recent.add(ownMs)
-      if (this.#isWarm) this.delays.add(ownMs)
+      if (this.#isWarm && !this.#load.isHeldUp) this.delays.add(ownMs)
       this.#look()
     }, LOOK_MS)
   }

@@ -86,6 +86,7 @@ describe('delays', () => {
         directory,
         random: new Random(1),
         isOver: () => false,
+        isHeldUp: false,
         liveBytes: 0,
         operations: 0,
         figures: {},

@@ -11,6 +11,8 @@ export interface Load {
   liveBytes: number
   /** How many operations were done. */
   operations: number
+  /** Whether it is doing what is known to hold up the event loop, so that its delay says nothing. */
+  isHeldUp: boolean
   /** Other figures of its own that must not grow, by name; keys that are held, for one. */
   readonly figures: Record<string, number>
 }
