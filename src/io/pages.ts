@@ -1,5 +1,5 @@
 /**
- * Memory in huge pages, on Linux and where the optional package `mmap-io` could be built; elsewhere memory comes as it
+ * Memory in huge pages, on Linux and where memory can be mapped (mmap/); elsewhere memory comes as it
  * comes. A huge page costs the processor no walk through tables to find a place in it (measured, bench `get`).
  *
  * The system makes one in either of two ways: of the small pages that are in use, or at the first touch, if it was told
@@ -11,17 +11,16 @@ import { closeSync, openSync, read, readFileSync } from 'node:fs'
 import { monotonicMs } from '../scheduling/time.ts'
 import type { FileDescriptor } from './files.ts'
 import { maySpare } from './memory.ts'
-import { mmapIo } from './mmap-io.ts'
+import { provider } from './mmap/providers.ts'
 import { Patience } from './patience.ts'
 
 /** The size of a huge page, where the system has them. */
 export const HUGE_PAGE_SIZE = 2 ** 21
 
-// What Linux calls these; the package passes on any number.
-const MAP_ANONYMOUS = 0x20
+// What Linux calls these.
+const MADV_DONTNEED = 4
 const MADV_HUGEPAGE = 14
 const MADV_COLLAPSE = 25
-const NO_FILE = -1
 
 const HUGE_PAGES_FILE = '/sys/kernel/mm/transparent_hugepage/enabled'
 /** Begins with a byte that is not zero. */
@@ -48,11 +47,9 @@ let touchCount = 0
  * @returns `undefined` where there is no such memory to be had: use any other
  */
 export function takePage(): Uint8Array | undefined {
-  if (mmapIo === undefined || !pagesAvailable || !maySpare(HUGE_PAGE_SIZE)) return undefined
+  if (provider === undefined || !pagesAvailable || !maySpare(HUGE_PAGE_SIZE)) return undefined
   try {
-    const { PROT_READ, PROT_WRITE, MAP_PRIVATE } = mmapIo
-    const flags = MAP_PRIVATE | MAP_ANONYMOUS
-    const page = mmapIo.map(HUGE_PAGE_SIZE, PROT_READ | PROT_WRITE, flags, NO_FILE)
+    const page = provider.mapMemory(HUGE_PAGE_SIZE)
     pages.add(page.buffer)
     return page
   } catch {
@@ -77,7 +74,7 @@ export function takeHugePage(): Uint8Array | undefined {
 
 /** Has the system make a huge page ready in the background, if there is none. */
 export function touchAhead(): void {
-  if (mmapIo === undefined || ahead !== undefined || !areHugePagesAvailable()) return
+  if (provider === undefined || ahead !== undefined || !areHugePagesAvailable()) return
   try {
     touchingFile ??= openSync(TOUCHING_FILE, 'r')
   } catch {
@@ -113,7 +110,7 @@ function closeTouchingFile(): void {
  * @param isTouched whether there is something in it already; then the system may be given its time
  */
 export function makeHuge(page: Uint8Array, isTouched: boolean): void {
-  if (mmapIo === undefined || !pages.has(page.buffer) || !areHugePagesAvailable()) return
+  if (provider === undefined || !pages.has(page.buffer) || !areHugePagesAvailable()) return
   const beganAtMs = monotonicMs()
   // While another page is touched, the system would wait for that.
   const collapses = isTouched && !isTouching() && patience.lasts(beganAtMs)
@@ -129,12 +126,12 @@ export function makeHuge(page: Uint8Array, isTouched: boolean): void {
  * and would be in no hurry. Other memory is left to it.
  */
 export function givePage(page: Uint8Array): void {
-  if (pages.delete(page.buffer) && mmapIo !== undefined) advise(page, mmapIo.MADV_DONTNEED)
+  if (pages.delete(page.buffer)) advise(page, MADV_DONTNEED)
 }
 
 function advise(page: Uint8Array, advice: number): void {
   try {
-    mmapIo?.advise(page, advice)
+    provider?.advise(page, advice)
   } catch {
     // Too many mappings, no huge page free, an older kernel: the memory stays as it is.
   }

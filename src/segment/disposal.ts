@@ -25,7 +25,7 @@ const MOST_READY = 16
 /** What a segment leaves behind that is not read any more. */
 export interface Remains {
   readonly file: FileDescriptor
-  /** The memory that shows the file; it must not be held by anybody else. */
+  /** The memory that shows the file, where the garbage collector has to unmap it; nobody else may hold it. */
   readonly mapped: ArrayBufferLike | undefined
 }
 

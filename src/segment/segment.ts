@@ -22,7 +22,7 @@ import {
   writeFully,
 } from '../io/files.ts'
 import type { HeldFiles } from '../io/held-files.ts'
-import { mapFile } from '../io/mapping.ts'
+import { mapFile, unmapFile } from '../io/mapping.ts'
 import type { Remains } from './disposal.ts'
 import { openSegmentFile, readSegmentHeader, type SegmentHome } from './file.ts'
 import { LargePage } from './large-page.ts'
@@ -191,17 +191,22 @@ export class Segment {
 
   /** Closes the file; what was located before must not be read any more. */
   close(): void {
-    if (this.#end()) this.rest()
+    const mapped = this.#mapped.bytes
+    if (!this.#end()) return
+    this.rest()
+    if (mapped.length > 0) unmapFile(mapped)
   }
 
   /** As {@link close} for a file that is to be deleted now, but leaves it open; `undefined` where it cannot be. */
   leave(): Remains | undefined {
-    const mapped = this.#mapped === NOT_MAPPED ? undefined : this.#mapped.bytes.buffer
+    const mapped = this.#mapped.bytes
     if (!this.#end()) return undefined
     const file = this.#file ?? this.#openToLeave()
     this.#file = undefined
     this.#among?.closed(this)
-    return file === undefined ? undefined : { file, mapped }
+    const isUnmapped = mapped.length === 0 || unmapFile(mapped)
+    if (file === undefined) return undefined
+    return { file, mapped: isUnmapped ? undefined : mapped.buffer }
   }
 
   /** Whether it was not closed before. */

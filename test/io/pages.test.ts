@@ -1,5 +1,4 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { setTimeout } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { mappingAvailable } from '../../src/io/mapping.ts'
@@ -104,26 +103,34 @@ describe.runIf(pagesAvailable)('a page', () => {
 })
 
 describe.runIf(pagesAvailable)('where the system takes no advice', () => {
-  const path = createRequire(import.meta.url).resolve('mmap-io')
-
-  /** Loads the arena anew, with a package of which `part` fails. */
-  async function arenaWithout(part: 'advise' | 'map') {
-    const loaded = createRequire(import.meta.url).cache[path]
-    if (loaded === undefined) throw new Error('mmap-io is not loaded')
-    const { exports } = loaded
+  /** Loads the arena again, with a provider of which `part` fails. */
+  async function arenaWithout(part: 'advise' | 'mapMemory') {
+    const { provider } = await import('../../src/io/mmap/providers.ts')
+    if (provider === undefined) throw new Error('There is no provider')
     const refuse = () => {
       throw new Error(`${part} failed`)
     }
-    loaded.exports = { ...exports, [part]: refuse }
     vi.resetModules()
+    vi.doMock('../../src/io/mmap/providers.ts', () => ({
+      provider: new Proxy(provider, {
+        get: (target, name) => {
+          const member = Reflect.get(target, name)
+          return name === part
+            ? refuse
+            : typeof member === 'function'
+              ? member.bind(target)
+              : member
+        },
+      }),
+    }))
     try {
       return await import('../../src/keydir/arena.ts')
     } finally {
-      loaded.exports = exports
+      vi.doUnmock('../../src/io/mmap/providers.ts')
     }
   }
 
-  it.each(['advise', 'map'] as const)(
+  it.each(['advise', 'mapMemory'] as const)(
     'an arena grows and is released, without %s',
     async (part) => {
       const { Arena, CHUNK_SIZE, growEagerly } = await arenaWithout(part)

@@ -1,0 +1,150 @@
+/**
+ * Maps by calls of the C library, through the package `koffi`: it comes ready-made for each platform, in a package of its
+ * own that is all that is used of it.
+ *
+ * Unmapping: a mapping must go while nobody can look into its memory any more, and must not keep a deleted file's room
+ * until the garbage collector gets to it. Where an `ArrayBuffer` can be detached (Node 22 and later) it is, so that who
+ * still held it finds nothing, and the memory is unmapped. Where it cannot, the file is replaced in its place by memory
+ * that is all zeros, and the collector unmaps that. Either is done by a thread: it takes some 50 ms to free the pages of a
+ * deleted file of 128 MiB.
+ *
+ * Threads: a collector that ends with its thread unmaps nothing. So a worker thread maps only where it can detach.
+ */
+
+import { createRequire } from 'node:module'
+import { isMainThread } from 'node:worker_threads'
+import type { FileDescriptor } from '../files.ts'
+import type { MapProvider } from './provider.ts'
+
+/** A function of the C library. */
+interface NativeFunction {
+  (...args: (number | bigint)[]): number | bigint
+  async(...args: [...(number | bigint)[], (error: unknown, result: number | bigint) => void]): void
+}
+
+/** What is used of the package. */
+interface Koffi {
+  load(path: null): { func(prototype: string): NativeFunction }
+  view(address: Address, size: number): ArrayBuffer
+  errno(): number
+}
+
+/** An address, as the package gives it: a number where it is a safe one. */
+type Address = number | bigint
+
+/** An `ArrayBuffer` where it can be detached. */
+interface Detachable {
+  transfer(size: number): ArrayBuffer
+}
+
+const PLATFORMS: readonly string[] = ['linux', 'darwin']
+
+const PROT_READ = 1
+const PROT_WRITE = 2
+const MAP_SHARED = 1
+const MAP_PRIVATE = 2
+const MAP_FIXED = 0x10
+const MAP_ANONYMOUS = process.platform === 'darwin' ? 0x1000 : 0x20
+const MAP_NORESERVE = process.platform === 'darwin' ? 0x40 : 0x4000
+const NO_FILE = -1
+
+const canDetach = 'transfer' in ArrayBuffer.prototype
+
+/** The provider; `undefined` where the package is not there, or does not work on this platform or thread. */
+export function loadKoffi(): MapProvider | undefined {
+  if (!PLATFORMS.includes(process.platform) || !(isMainThread || canDetach)) return undefined
+  try {
+    const name = `@koromix/koffi-${process.platform}-${process.arch}`
+    return new KoffiProvider(createRequire(import.meta.url)(name))
+  } catch {
+    // It is absent on other processors, and where optional packages are not installed.
+    return undefined
+  }
+}
+
+class KoffiProvider implements MapProvider {
+  readonly name = 'koffi'
+  readonly #koffi: Koffi
+  readonly #mmap: NativeFunction
+  readonly #munmap: NativeFunction
+  readonly #madvise: NativeFunction
+  /** Where each mapping lies, by its memory. */
+  readonly #addresses = new WeakMap<ArrayBufferLike, Address>()
+  /** Unmaps what the collector has found. */
+  readonly #collected = new FinalizationRegistry<{ address: Address; size: number }>(
+    ({ address, size }) => void this.#munmap(address, size),
+  )
+
+  constructor(koffi: Koffi) {
+    this.#koffi = koffi
+    const library = koffi.load(null)
+    this.#mmap = library.func(
+      'intptr_t mmap(intptr_t address, size_t size, int protection, int flags, int file, int64_t offset)',
+    )
+    this.#munmap = library.func('int munmap(intptr_t address, size_t size)')
+    this.#madvise = library.func('int madvise(intptr_t address, size_t size, int advice)')
+  }
+
+  mapFile(file: FileDescriptor, size: number): Buffer {
+    return this.#map(size, PROT_READ, MAP_SHARED, file)
+  }
+
+  mapMemory(size: number): Buffer {
+    return this.#map(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, NO_FILE)
+  }
+
+  advise(bytes: Uint8Array, advice: number): void {
+    const address = this.#addressOf(bytes)
+    if (Number(this.#madvise(address, bytes.length, advice)) !== 0) throw this.#error('madvise')
+  }
+
+  async unmap({ buffer }: Uint8Array): Promise<void> {
+    const address = this.#addresses.get(buffer)
+    const size = buffer.byteLength
+    if (address === undefined || size === 0) return
+    if (canDetach) {
+      this.#collected.unregister(buffer)
+      ;(buffer as unknown as Detachable).transfer(0)
+      await call(this.#munmap, address, size)
+      return
+    }
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE
+    await call(this.#mmap, address, size, PROT_READ, flags, NO_FILE, 0)
+    // Until here it must not be collected: what lies at that place by then would be replaced.
+    this.#addresses.delete(buffer)
+  }
+
+  #map(size: number, protection: number, flags: number, file: FileDescriptor): Buffer {
+    const address = this.#mmap(0, size, protection, flags, file, 0)
+    if (Number(address) === -1) throw this.#error('mmap')
+    let buffer: ArrayBuffer
+    try {
+      buffer = this.#koffi.view(address, size)
+    } catch (error) {
+      // A runtime that keeps its memory in a cage takes none from elsewhere.
+      this.#munmap(address, size)
+      throw error
+    }
+    this.#addresses.set(buffer, address)
+    this.#collected.register(buffer, { address, size }, buffer)
+    return Buffer.from(buffer)
+  }
+
+  #addressOf({ buffer, byteOffset }: Uint8Array): Address {
+    const address = this.#addresses.get(buffer)
+    if (address === undefined) throw new Error('This memory was not mapped here')
+    return typeof address === 'bigint' ? address + BigInt(byteOffset) : address + byteOffset
+  }
+
+  #error(name: string): Error {
+    return new Error(`${name} failed with errno ${this.#koffi.errno()}`)
+  }
+}
+
+/** Calls a function by a thread. */
+function call(native: NativeFunction, ...args: (number | bigint)[]): Promise<void> {
+  return new Promise((resolve) => {
+    // Memory that cannot be unmapped stays where it is, which harms nobody.
+    native.async(...args, () => resolve())
+  })
+}

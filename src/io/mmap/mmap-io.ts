@@ -1,0 +1,38 @@
+/** Maps by the package `mmap-io`, a native add-on that is compiled when it is installed. */
+
+import { createRequire } from 'node:module'
+import type { FileDescriptor } from '../files.ts'
+import type { MapProvider } from './provider.ts'
+
+interface MmapIo {
+  readonly PROT_READ: number
+  readonly PROT_WRITE: number
+  readonly MAP_SHARED: number
+  readonly MAP_PRIVATE: number
+  map(size: number, protection: number, flags: number, file: FileDescriptor): Buffer
+  advise(buffer: Uint8Array, advice: number): void
+}
+
+/** What Linux calls it; the package passes on any number. */
+const MAP_ANONYMOUS = 0x20
+const NO_FILE = -1
+
+/** The provider; `undefined` where the package is not there. */
+export function loadMmapIo(): MapProvider | undefined {
+  let mmapIo: MmapIo
+  try {
+    const loaded: MmapIo | { default: MmapIo } = createRequire(import.meta.url)('mmap-io')
+    mmapIo = 'default' in loaded ? loaded.default : loaded
+  } catch {
+    // It is absent where it could not be compiled.
+    return undefined
+  }
+  const { PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE } = mmapIo
+  return {
+    name: 'mmap-io',
+    mapFile: (file, size) => mmapIo.map(size, PROT_READ, MAP_SHARED, file),
+    mapMemory: (size) =>
+      mmapIo.map(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, NO_FILE),
+    advise: (bytes, advice) => mmapIo.advise(bytes, advice),
+  }
+}
