@@ -10,7 +10,7 @@
  * - No step begins while another one of the task is under way.
  */
 
-import { nextTurn } from './time.ts'
+import { nextSlice, nextTurn } from './time.ts'
 
 /** What a task waits for. */
 export interface Wait<T = unknown> {
@@ -38,8 +38,8 @@ export function either<T>(later: () => Promise<T>, now: () => T): Wait<T> {
   return { later, now: () => ({ value: now() }) }
 }
 
-/** A wait for the event loop to turn, where it does. */
-export const turn: Wait<void> = either(nextTurn, () => undefined)
+/** A wait for the event loop to turn, where it does, and for other work to have its slices. */
+export const turn: Wait<void> = either(nextSlice, () => undefined)
 
 /** Work that is under way. */
 export class Task<T> {

@@ -1,4 +1,4 @@
-import { monotonicMs, nextTurn } from './time.ts'
+import { monotonicMs, nextSlice } from './time.ts'
 
 /** How long the event loop is held at once, in milliseconds. */
 const SLICE_MS = 2
@@ -27,7 +27,7 @@ export class TimeSlice {
 
   /** Lets the event loop turn, and begins the next slice. */
   async next(): Promise<void> {
-    await nextTurn()
+    await nextSlice()
     this.begin()
   }
 

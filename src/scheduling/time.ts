@@ -46,6 +46,25 @@ export function nextTurn(): Promise<void> {
   })
 }
 
+/** Who waits for a slice of the main thread, in order. */
+const waiting: (() => void)[] = []
+
+/**
+ * Resolves in a later turn of the event loop, for work in slices: one slice of all that goes on in this thread gets a turn,
+ * so that the slices of several stores do not add up.
+ */
+export function nextSlice(): Promise<void> {
+  return new Promise((resolve) => {
+    waiting.push(resolve)
+    if (waiting.length === 1) timers.setImmediate(giveSlice)
+  })
+}
+
+function giveSlice(): void {
+  waiting.shift()?.()
+  if (waiting.length > 0) timers.setImmediate(giveSlice)
+}
+
 const nobody = new Int32Array(new SharedArrayBuffer(4))
 
 /** Lets so many milliseconds pass, on return. */
