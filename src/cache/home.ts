@@ -46,6 +46,9 @@ export function neverSynced(files: Files): Files {
     closeLater: (file) => files.closeLater(file),
     read: (file, target, at, size, position) => files.read(file, target, at, size, position),
     write: (file, source, at, size, position) => files.write(file, source, at, size, position),
+    writeLater: (file, source, at, size, position) =>
+      files.writeLater(file, source, at, size, position),
+    areWritesSlow: () => files.areWritesSlow(),
     truncate: (file, size) => files.truncate(file, size),
     size: (file) => files.size(file),
     rename: (from, to) => files.rename(from, to),

@@ -4,8 +4,8 @@
  * reserve -> (the engine stages a record) -> join -> ... -> flush, when the turn ends, the stage is full or a
  * caller waits -> settle, as durable as was promised
  *
- * A group of more than a mebibyte is not written when the turn ends but in steps, in later turns: until a caller waits
- * for it, or what depends on it comes.
+ * A group of more than a mebibyte is not written when the turn ends but in steps, by a thread: until a caller waits for it,
+ * or what depends on it comes. So is any group where writes hold up the process (io/stalls.ts).
  *
  * Invariant: a group is written whole or not at all; where it is not, its owner undoes what it did in memory
  * before anyone is told.
@@ -37,6 +37,7 @@ export interface GroupListener {
 export class GroupCommit {
   readonly writer: Writer
   readonly #segments: Segments
+  readonly #syncsEach: boolean
   readonly #durability: Durability
   readonly #listener: GroupListener
   #group: Group | undefined
@@ -58,6 +59,7 @@ export class GroupCommit {
       durability.poison(error, 'A failed write could not be undone; open the store again to write'),
     )
     this.#segments = segments
+    this.#syncsEach = options.syncsEach
     this.#durability = durability
     this.#listener = listener
   }
@@ -112,6 +114,11 @@ export class GroupCommit {
     this.#planFlush()
     // The segment before is sealed in the background, whatever was promised of it.
     if (active !== undefined) this.#durability.request()
+  }
+
+  /** Resolves when nothing is left of a write that has failed. */
+  async cut(): Promise<void> {
+    await this.writer.cut()
   }
 
   /** Leaves the active segment as it is to stay. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
@@ -215,6 +222,7 @@ export class GroupCommit {
     this.#durability.assertSound()
     if (!writer.fits(size)) {
       this.writeStaged()
+      writer.assertCut()
       if (writer.needsRotation(size)) this.rotate(isFreeing)
       if (size > STAGE_SIZE) writer.enlarge(size)
     }
@@ -233,6 +241,7 @@ export class GroupCommit {
     afterThis(() => {
       this.#flushPlanned = false
       if (this.#isInSteps) this.#planStep()
+      else if (this.#isLeftToThread) this.#step(this.current())
       else this.#flush()
       this.attend()
     })
@@ -245,31 +254,51 @@ export class GroupCommit {
   }
 
   #step(group: Group): void {
-    if (group !== this.#group) return
+    if (group !== this.#group || this.writer.isFlying) return
     const slice = new TimeSlice()
-    for (let isWritten = false; !isWritten; ) {
-      const { page, stagedSize } = this.writer
-      try {
-        isWritten = this.writer.step(group.isFreeing)
-      } catch (error) {
-        this.#failed(group, page, stagedSize, error)
-        this.#group = undefined
-        this.#resume()
-        return
-      }
-      if (!isWritten && slice.isOver()) {
-        this.#planStep()
-        return
-      }
+    while (this.writer.seal()) {
+      if (!slice.isOver()) continue
+      this.#planStep()
+      return
     }
+    this.writer.writeLater(group.isFreeing, (error) => {
+      if (error !== undefined) this.#giveUp(group, error)
+      else if (this.writer.isWritten) this.#stepped(group)
+      else this.#planStep()
+    })
+  }
+
+  /** All of a group was written in steps. */
+  #stepped(group: Group): void {
+    this.writer.complete()
     this.#group = undefined
     this.#written = group
     if (this.#resume()) timers.setImmediate(() => this.#settleWritten())
     else this.#settleWritten()
   }
 
+  #giveUp(group: Group, error: unknown): void {
+    const { page, stagedSize } = this.writer
+    let reason = error
+    try {
+      this.writer.giveUp()
+    } catch (poison) {
+      reason = poison
+    }
+    this.#group = undefined
+    this.#failed(group, page, stagedSize, reason)
+    this.#resume()
+  }
+
+  /** Whether what is staged is better written by a thread. */
+  get #isLeftToThread(): boolean {
+    return (
+      this.#group !== undefined && !this.#syncsEach && this.#segments.home.files.areWritesSlow()
+    )
+  }
+
   get #isInSteps(): boolean {
-    return this.#group !== undefined && this.writer.isLong
+    return this.#group !== undefined && (this.writer.isLong || this.writer.isFlying)
   }
 
   #whenWritten(): Promise<void> {

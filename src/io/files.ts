@@ -11,6 +11,7 @@ import { type ErrorCode, StoreError } from '../errors.ts'
 import { monotonicMs } from '../scheduling/time.ts'
 import { allocateBuffer } from './memory.ts'
 import { Patience } from './patience.ts'
+import { Stalls } from './stalls.ts'
 
 /** An open file. */
 export type FileDescriptor = number
@@ -67,6 +68,18 @@ export interface Files {
     size: number,
     position: number,
   ): number
+  /**
+   * As `write`, by a thread; until it settles, `source` must stay as it is and the file open.
+   */
+  writeLater(
+    file: FileDescriptor,
+    source: Uint8Array,
+    at: number,
+    size: number,
+    position: number,
+  ): Promise<number>
+  /** Whether writing holds up the process at present, so that it is better left to a thread. */
+  areWritesSlow(): boolean
   /** Cuts the file to `size` bytes. */
   truncate(file: FileDescriptor, size: number): void
   /** On return the file's contents and size survive a power loss. */
@@ -108,8 +121,19 @@ export interface Files {
  * `durable-put`): so what is quick is done on the spot.
  */
 const patience = new Patience(1)
+/** A disk that is quick on average may hold up the process for 50 ms now and then. */
+const syncStalls = new Stalls()
 /** More than this is never synced on the spot, in bytes. */
 const QUICK_BYTES = 256 * 1024
+
+const stalls = new Stalls()
+/** Only writes of so many bytes are timed: to look at the clock takes a part of what a short one does. */
+const TIMED_BYTES = 8 * 1024
+
+function noteWrite(beganAtMs: number): void {
+  const nowMs = monotonicMs()
+  stalls.took(nowMs - beganAtMs, nowMs)
+}
 
 /** The files of the machine that this runs on. */
 export const systemFiles: Files = {
@@ -128,15 +152,36 @@ export const systemFiles: Files = {
     })
   },
   read: (file, target, at, size, position) => fs.readSync(file, target, at, size, position),
-  write: (file, source, at, size, position) => fs.writeSync(file, source, at, size, position),
+  write(file, source, at, size, position) {
+    if (size < TIMED_BYTES) return fs.writeSync(file, source, at, size, position)
+    const beganAtMs = monotonicMs()
+    try {
+      return fs.writeSync(file, source, at, size, position)
+    } finally {
+      noteWrite(beganAtMs)
+    }
+  },
+  writeLater(file, source, at, size, position) {
+    const beganAtMs = monotonicMs()
+    return new Promise((resolve, reject) => {
+      fs.write(file, source, at, size, position, (error, written) => {
+        noteWrite(beganAtMs)
+        if (error === null) resolve(written)
+        else reject(error)
+      })
+    })
+  },
+  areWritesSlow: () => stalls.haveBeen && stalls.areLikely(monotonicMs()),
   truncate: (file, size) => fs.ftruncateSync(file, size),
   sync: (file) => fs.fdatasyncSync(file),
   async syncLater(file, dirtyBytes = Number.POSITIVE_INFINITY) {
     const beganAtMs = monotonicMs()
-    if (dirtyBytes > QUICK_BYTES || !patience.lasts(beganAtMs)) return await syncByThread(file)
+    const isQuick = patience.lasts(beganAtMs) && !syncStalls.areLikely(beganAtMs)
+    if (dirtyBytes > QUICK_BYTES || !isQuick) return await syncByThread(file)
     fs.fdatasyncSync(file)
     const nowMs = monotonicMs()
     patience.took(nowMs - beganAtMs, nowMs)
+    syncStalls.took(nowMs - beganAtMs, nowMs)
   },
   syncDirectory,
   async syncDirectoryLater(directory) {
@@ -310,12 +355,30 @@ export function writeFully(
 ): void {
   for (let at = 0; at < size; ) {
     const written = files.write(file, source, at, size - at, position + at)
-    if (written === 0) {
-      const message = `EIO: the file took no more bytes at ${position + at}`
-      throw Object.assign(new Error(message), { code: 'EIO' })
-    }
+    if (written === 0) throw fullError(position + at)
     at += written
   }
+}
+
+/** As {@link writeFully}, by a thread: what is between `at` and `end` of `source`. */
+export async function writeFullyLater(
+  files: Files,
+  file: FileDescriptor,
+  source: Uint8Array,
+  at: number,
+  end: number,
+  position: number,
+): Promise<void> {
+  for (let from = at; from < end; ) {
+    const written = await files.writeLater(file, source, from, end - from, position + from - at)
+    if (written === 0) throw fullError(position + from - at)
+    from += written
+  }
+}
+
+function fullError(position: number): Error {
+  const message = `EIO: the file took no more bytes at ${position}`
+  return Object.assign(new Error(message), { code: 'EIO' })
 }
 
 /** Reads up to `size` bytes at `position`; fewer only where the file ends. */

@@ -190,6 +190,20 @@ export class HeldFiles implements Files {
     return this.#files.write(file, source, at, size, position)
   }
 
+  writeLater(
+    file: FileDescriptor,
+    source: Uint8Array,
+    at: number,
+    size: number,
+    position: number,
+  ): Promise<number> {
+    return this.#files.writeLater(file, source, at, size, position)
+  }
+
+  areWritesSlow(): boolean {
+    return this.#files.areWritesSlow()
+  }
+
   truncate(file: FileDescriptor, size: number): void {
     this.#files.truncate(file, size)
   }

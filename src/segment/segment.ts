@@ -87,6 +87,9 @@ export class Segment {
   #mapped = NOT_MAPPED
   #mayMap: boolean
   #closed = false
+  /** How many threads write to the file, and what is to be closed when they have. */
+  #writerCount = 0
+  readonly #unclosed: FileDescriptor[] = []
 
   /** @param mappingSize how far a mapping may reach, or 0 for none */
   constructor(
@@ -178,9 +181,26 @@ export class Segment {
   /** Closes the file until it is used. */
   rest(): void {
     if (this.#file === undefined) return
-    this.#files.close(this.#file)
+    this.#close(this.#file)
     this.#file = undefined
     this.#among?.closed(this)
+  }
+
+  /** The file, which stays open, whatever happens, until {@link releaseFile}: a thread writes to it. */
+  holdFile(): FileDescriptor {
+    const { file } = this
+    this.#writerCount++
+    return file
+  }
+
+  releaseFile(): void {
+    if (--this.#writerCount > 0) return
+    for (const file of this.#unclosed.splice(0)) this.#files.close(file)
+  }
+
+  #close(file: FileDescriptor): void {
+    if (this.#writerCount > 0) this.#unclosed.push(file)
+    else this.#files.close(file)
   }
 
   /** As many of the file's bytes as are mapped. */
@@ -206,6 +226,10 @@ export class Segment {
     this.#among?.closed(this)
     const isUnmapped = mapped.length === 0 || unmapFile(mapped)
     if (file === undefined) return undefined
+    if (this.#writerCount > 0) {
+      this.#unclosed.push(file)
+      return undefined
+    }
     return { file, mapped: isUnmapped ? undefined : mapped.buffer }
   }
 

@@ -41,6 +41,7 @@ export async function leaveInOrder(engine: Engine, options: ClosingOptions): Pro
   const { files } = segments.home
   // What cannot be written is told to its own callers.
   commits.writeStaged()
+  await commits.cut()
   if (isAsOpened(engine, options)) {
     files.assertThere()
     return

@@ -44,6 +44,8 @@ const LOSSES: readonly PowerLoss[] = [
 export interface CrashSweep {
   readonly seed: number
   readonly options: TrialOptions
+  /** Whether writes are left to a thread. */
+  readonly slow: boolean
   /** Of so many calls in a row one is tried, by the seed; 1 is each. */
   readonly stride: number
 }
@@ -65,8 +67,15 @@ interface Crash {
 }
 
 /** Runs the workload once, and tries out what a crash at each call would have left. */
-export async function sweepCrashes({ seed, options, stride }: CrashSweep): Promise<SweepCounts> {
-  const trial = new Trial(new FaultyFiles(seed), options)
+export async function sweepCrashes({
+  seed,
+  options,
+  stride,
+  slow,
+}: CrashSweep): Promise<SweepCounts> {
+  const files = new FaultyFiles(seed)
+  files.slow = slow
+  const trial = new Trial(files, options)
   const aftermath = new Aftermath(seed, options)
   const crashes: Crash[] = []
   let calls = 0

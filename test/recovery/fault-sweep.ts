@@ -47,8 +47,10 @@ export interface FaultSweep extends CrashSweep {
 
 /** Fails every call of every step. */
 export async function sweepFaults(sweep: FaultSweep): Promise<SweepCounts> {
-  const { seed, options, stride } = sweep
-  const trial = new Trial(new FaultyFiles(seed), options)
+  const { seed, options, slow, stride } = sweep
+  const files = new FaultyFiles(seed)
+  files.slow = slow
+  const trial = new Trial(files, options)
   const survivals = new Survivals()
   await trial.open()
   await trial.close()

@@ -29,8 +29,10 @@ export interface MemorySweep extends CrashSweep {
 
 /** Refuses every allocation of every step. */
 export async function sweepMemory(sweep: MemorySweep): Promise<SweepCounts> {
-  const { seed, options, mode, stride } = sweep
-  const trial = new Trial(new FaultyFiles(seed), options)
+  const { seed, options, slow, mode, stride } = sweep
+  const files = new FaultyFiles(seed)
+  files.slow = slow
+  const trial = new Trial(files, options)
   const survivals = new Survivals()
   await trial.open()
   await trial.close()

@@ -12,6 +12,8 @@ export interface Sweep {
   readonly mode: 'crash' | FaultMode | MemoryMode
   readonly sync: Sync
   readonly keydir: Keydir
+  /** Whether writes hold up the process, so that they are left to a thread. */
+  readonly slow: boolean
 }
 
 const MODES = [
@@ -31,10 +33,12 @@ const KEYDIRS: readonly Keydir[] = ['btree', 'hash', 'skiplist', 'bplustree']
 /** Every way of crashing and failing, with every mode of `sync` and every keydir. */
 export const SWEEPS: readonly Sweep[] = MODES.flatMap((mode) =>
   SYNCS.flatMap((sync) =>
-    KEYDIRS.map((keydir) => {
-      const name = `${mode}/${typeof sync === 'string' ? sync : 'everyWrites'}/${keydir}`
-      return { name, mode, sync, keydir }
-    }),
+    KEYDIRS.flatMap((keydir) =>
+      [false, true].map((slow) => {
+        const name = `${mode}/${typeof sync === 'string' ? sync : 'everyWrites'}/${keydir}`
+        return { name: slow ? `${name}/slow` : name, mode, sync, keydir, slow }
+      }),
+    ),
   ),
 )
 
@@ -51,14 +55,19 @@ export const DEFAULT_SWEEPS: readonly string[] = [
   'full/always/skiplist',
   'no memory once/interval/btree',
   'no memory/everyWrites/hash',
+  'crash/interval/btree/slow',
+  'once/interval/hash/slow',
+  'lasting/never/btree/slow',
+  'full/interval/skiplist/slow',
+  'no memory/interval/hash/slow',
 ]
 
 /** Runs the sweep of a name, at one of `stride` calls in a row. */
 export async function runSweep(name: string, seed: number, stride: number): Promise<SweepCounts> {
   const sweep = SWEEPS.find((candidate) => candidate.name === name)
   if (sweep === undefined) throw new Error(`There is no sweep ${name}`)
-  const { mode, sync, keydir } = sweep
-  const sweeping = { seed, options: { sync, keydir }, stride }
+  const { mode, sync, keydir, slow } = sweep
+  const sweeping = { seed, options: { sync, keydir }, slow, stride }
   switch (mode) {
     case 'crash':
       return sweepCrashes(sweeping)

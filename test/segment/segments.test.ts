@@ -21,6 +21,22 @@ const DIRECTORY = '/disk/segments'
 const KIB = 1024
 const MIB = 1024 * KIB
 
+/** Seals or writes a step, as a group in steps is written; returns whether all is written. */
+async function step(writer: Writer): Promise<boolean> {
+  if (writer.seal()) return false
+  try {
+    await new Promise<void>((resolve, reject) =>
+      writer.writeLater(false, (error) => (error === undefined ? resolve() : reject(error))),
+    )
+  } catch (error) {
+    writer.giveUp()
+    throw error
+  }
+  if (!writer.isWritten) return false
+  writer.complete()
+  return true
+}
+
 /** An empty set, and a writer of it; sequences go up with each record. */
 class Bench {
   readonly files = new FaultyFiles(1)
@@ -190,7 +206,7 @@ describe('a writer', () => {
     expect(bench.files.openPaths).toEqual([])
   })
 
-  it('writes a large record and what comes behind it in steps, and reads it meanwhile', () => {
+  it('writes a large record and what comes behind it in steps, and reads it meanwhile', async () => {
     const bench = new Bench(8 * MIB)
     const { writer, files } = bench
     const large = bench.stageUnsealed('large', 3 * MIB)
@@ -200,7 +216,7 @@ describe('a writer', () => {
     expect(writer.fits(STAGE_SIZE)).toBe(true)
     let steps = 0
     while (written() < 2 * MIB) {
-      expect(writer.step(false)).toBe(false)
+      expect(await step(writer)).toBe(false)
       steps++
     }
     expect(steps).toBeGreaterThan(4)
@@ -209,7 +225,7 @@ describe('a writer', () => {
     expect(writer.segment.locate(FILE_HEADER_SIZE, large.length)).toBe(writer.page)
     const small = bench.stage('small')
     const before = files.calls.length
-    while (!writer.step(false));
+    while (!(await step(writer)));
 
     const bytes = bench.bytesOf(1).subarray(FILE_HEADER_SIZE)
     expect(bytes.equals(Buffer.concat([large, small]))).toBe(true)
@@ -218,23 +234,24 @@ describe('a writer', () => {
     expect(writer).toMatchObject({ stagedSize: 0, segment: { usage: { putCount: 2 } } })
   })
 
-  it('ends in one go what it had begun in steps, and cuts off what fails in the midst of it', () => {
+  it('ends in one go what it had begun in steps, and cuts off what fails in the midst of it', async () => {
     for (const steps of [0, 2, 5]) {
       const bench = new Bench(8 * MIB)
       const first = bench.stage('first')
       bench.writer.flush()
       const large = bench.stageUnsealed('large', 2 * MIB)
-      for (let step = 0; step < steps; step++) bench.writer.step(false)
+      for (let count = 0; count < steps; count++) await step(bench.writer)
       bench.writer.flush()
       const whole = Buffer.concat([first, large])
       expect(bench.bytesOf(1).subarray(FILE_HEADER_SIZE).equals(whole)).toBe(true)
 
       bench.stageUnsealed('more', 2 * MIB)
-      for (let step = 0; step < steps; step++) bench.writer.step(false)
+      for (let count = 0; count < steps; count++) await step(bench.writer)
       bench.files.fail({ kinds: ['write'], nth: 1, code: 'ENOSPC' })
-      expect(() => {
-        while (!bench.writer.step(false));
-      }).toThrow('ENOSPC')
+      const toEnd = async () => {
+        while (!(await step(bench.writer)));
+      }
+      await expect(toEnd()).rejects.toThrow('ENOSPC')
       expect(bench.bytesOf(1).subarray(FILE_HEADER_SIZE).equals(whole)).toBe(true)
       expect(bench.writer).toMatchObject({ stagedSize: 0, segment: { usage: { putCount: 2 } } })
       expect(bench.writer.page.bytes).toHaveLength(STAGE_SIZE)

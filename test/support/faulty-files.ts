@@ -100,6 +100,8 @@ export class FaultyFiles implements Files {
   readonly calls: Call[] = []
   /** How many bytes fit on the disk. */
   capacity = Number.POSITIVE_INFINITY
+  /** Whether writes are to be left to a thread. */
+  slow = false
   onCall: CallListener | undefined
 
   readonly #disk: Disk
@@ -150,12 +152,18 @@ export class FaultyFiles implements Files {
 
   /** The same machine with a new process; this one stays as it is. */
   restart(seed: number): FaultyFiles {
-    return new FaultyFiles(seed, this.#disk.copy())
+    return this.#successor(seed, this.#disk.copy())
   }
 
   /** The machine with a new process after its power was cut; this one stays as it is. */
   afterPowerLoss(loss: PowerLoss, seed: number): FaultyFiles {
-    return new FaultyFiles(seed, this.#disk.afterPowerLoss(loss, new Random(seed)))
+    return this.#successor(seed, this.#disk.afterPowerLoss(loss, new Random(seed)))
+  }
+
+  #successor(seed: number, disk: Disk): FaultyFiles {
+    const files = new FaultyFiles(seed, disk)
+    files.slow = this.slow
+    return files
   }
 
   /** Tells machines apart by what a process sees of their disks. */
@@ -247,6 +255,25 @@ export class FaultyFiles implements Files {
     }
     file.write(position, source.subarray(at, at + taken))
     return taken
+  }
+
+  async writeLater(
+    descriptor: FileDescriptor,
+    source: Uint8Array,
+    at: number,
+    size: number,
+    position: number,
+  ): Promise<number> {
+    // Nobody knows when the thread gets to it.
+    const isEarly = this.#random.below(2) === 0
+    if (!isEarly) await this.#passTime()
+    const written = this.write(descriptor, source, at, size, position)
+    if (isEarly) await this.#passTime()
+    return written
+  }
+
+  areWritesSlow(): boolean {
+    return this.slow
   }
 
   truncate(descriptor: FileDescriptor, size: number): void {
@@ -430,7 +457,7 @@ export class FaultyFiles implements Files {
     const disk = this.#disk.copy((original, copy) => copies.set(original, copy))
     // A file without a name is of no use to the next process.
     part?.((file) => copies.get(file) ?? new DiskFile())
-    return new FaultyFiles(this.#random.below(2 ** 32), disk)
+    return this.#successor(this.#random.below(2 ** 32), disk)
   }
 
   async #passTime(): Promise<void> {
