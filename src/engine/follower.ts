@@ -20,7 +20,7 @@ import { parseName } from '../format/names.ts'
 import type { Identity } from '../io/files.ts'
 import { type RecoveryOptions, recover } from '../recovery/recovery.ts'
 import { Task } from '../scheduling/task.ts'
-import { nextTurn, timers } from '../scheduling/time.ts'
+import { nextSlice, nextTurn, timers } from '../scheduling/time.ts'
 import { readManifest } from '../segment/manifest-file.ts'
 import type { Segment } from '../segment/segment.ts'
 import { CatchUp, isLastAsSeen } from './catch-up.ts'
@@ -100,9 +100,9 @@ export class Follower {
     return this.#next
   }
 
-  #begin(): Promise<void> {
+  #begin(byTime = false): Promise<void> {
     this.#next = undefined
-    const looking = this.#refresh().finally(() => {
+    const looking = this.#refresh(byTime).finally(() => {
       if (this.#looking === looking) this.#looking = undefined
     })
     this.#looking = looking
@@ -112,7 +112,7 @@ export class Follower {
   /** Looks; tells a failure once, and once it is over. */
   async #lookByTime(): Promise<void> {
     try {
-      await this.#look()
+      await this.#begin(true)
       if (this.#told !== undefined) this.#listener.resumed()
       this.#told = undefined
     } catch (error) {
@@ -122,7 +122,9 @@ export class Follower {
     }
   }
 
-  async #refresh(): Promise<void> {
+  async #refresh(byTime: boolean): Promise<void> {
+    // Others that follow in this process may have begun in the same turn.
+    if (byTime) await nextSlice()
     const before = this.#engine.nextSequence
     for (let attempt = 1; ; attempt++) {
       try {
