@@ -20,6 +20,7 @@ import type { Segments } from '../segment/segments.ts'
 import { STAGE_SIZE, Writer, type WriterOptions } from '../segment/writer.ts'
 import type { Durability } from './durability.ts'
 import { Group } from './group.ts'
+import { HOPELESS_MS } from './pace.ts'
 
 /** What the owner of a group is told. */
 export interface GroupListener {
@@ -70,8 +71,11 @@ export class GroupCommit {
    */
   attend(): void {
     if (this.#rotated.length > 0) this.#tellRotated()
-    const byteCount = this.#durability.pace.takeStall()
+    const { pace } = this.#durability
+    const byteCount = pace.takeStall()
     if (byteCount === undefined) return
+    // To write the rest of a large group here would hold up a loop that turns, if slowly.
+    if (this.#isInSteps && pace.turnMs < HOPELESS_MS) return
     this.writeStaged()
     this.#listener.stalled(byteCount)
   }

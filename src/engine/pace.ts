@@ -21,7 +21,7 @@ import type { EventLoop, PendingTurn } from '../scheduling/event-loop.ts'
 import { Group } from './group.ts'
 
 /** How long the event loop may be kept from turning by writes that are awaited one by one, in milliseconds. */
-const LONGEST_TURN_MS = 4
+const LONGEST_TURN_MS = 3
 /** When the event loop has not turned for so long, it is not to be waited for, in milliseconds. */
 export const STALL_MS = 20
 /** When it has not turned for so long, nothing in the background gets on, in milliseconds. */

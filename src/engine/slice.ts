@@ -4,7 +4,7 @@ import { monotonicMs } from '../scheduling/time.ts'
 import type { Engine } from './engine.ts'
 
 /** How long the main thread is held at once, in milliseconds. */
-const SLICE_MS = 2
+const SLICE_MS = 1
 /** How many entries are walked in one step. */
 const WALK_ENTRIES = 512
 /** How many steps are made between two looks at the clock. */

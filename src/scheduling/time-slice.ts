@@ -1,7 +1,7 @@
 import { monotonicMs, nextSlice } from './time.ts'
 
 /** How long the event loop is held at once, in milliseconds. */
-const SLICE_MS = 2
+const SLICE_MS = 1
 /** So many short steps are made between two looks at the clock, at most. */
 const MAX_STEPS_PER_LOOK = 16
 /** Steps that take longer together are each followed by a look at the clock. */

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { type Files, systemFiles } from '../../src/io/files.ts'
 import { mappingAvailable } from '../../src/io/mapping.ts'
@@ -293,8 +294,10 @@ describe('the option', () => {
     const before = files.calls.length
 
     vi.advanceTimersByTime(699)
+    await setImmediate()
     expect(files.calls).toHaveLength(before)
     vi.advanceTimersByTime(1)
+    await setImmediate()
     expect(files.calls.length).toBeGreaterThan(before)
     await reader.close()
   })
