@@ -206,7 +206,7 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly reserveBytes?: number
   /**
-   * Whether sealed segments are read through memory mappings, where `mmap-io` is installed. Without, each read
+   * Whether sealed segments are read through memory mappings, where there are any. Without, each read
    * is a call to the operating system.
    * @defaultValue true
    */

@@ -79,7 +79,7 @@ export interface CacheOptions<V = Buffer> {
   // Performance
 
   /**
-   * Whether files are read through memory mappings, where `mmap-io` is installed.
+   * Whether files are read through memory mappings, where there are any.
    * @defaultValue true
    */
   readonly mapping?: boolean

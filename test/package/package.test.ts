@@ -173,7 +173,7 @@ describe('the packed package', () => {
     timeout: 60_000,
   }, async () => {
     await writeFile(join(project, 'plain.js'), WITHOUT_NATIVE_PARTS)
-    const parts = ['mmap-io', 'fs-native-extensions'].map((name) =>
+    const parts = ['@koromix', 'mmap-io', 'fs-native-extensions'].map((name) =>
       join(project, 'node_modules', name),
     )
     for (const part of parts) await rm(part, { recursive: true, force: true })
