@@ -61,6 +61,11 @@ export class Subject {
     this.#files.isFull = isFull
   }
 
+  /** Leaves writes to threads, or not, until it is opened again. */
+  set slow(isSlow: boolean) {
+    this.#files.isSlow = isSlow
+  }
+
   async reopen(): Promise<void> {
     await this.store.close()
     await this.#open()
@@ -70,7 +75,7 @@ export class Subject {
   async crash(): Promise<void> {
     // Nobody hears what a dead process says.
     this.store.on('error', () => {})
-    this.#files.kill()
+    await this.#files.kill()
     // It can do nothing any more, but its timers would run, and its files be open, to the end of the test.
     this.store.close().catch(() => {})
     await this.#open()
@@ -90,7 +95,11 @@ export class Subject {
 class MortalFiles {
   readonly files: Files
   isFull = false
+  /** Whether writes are left to threads. */
+  isSlow = false
   #dead = false
+  /** What threads write. */
+  readonly #flights = new Set<Promise<unknown>>()
 
   constructor() {
     this.files = new Proxy(systemFiles, {
@@ -98,20 +107,35 @@ class MortalFiles {
         const call = Reflect.get(target, name)
         if (typeof call !== 'function') return call
         return (...args: unknown[]) => {
-          if (this.isFull && name === 'write') {
-            throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
+          if (this.isFull && (name === 'write' || name === 'writeLater')) {
+            const message = 'ENOSPC: no space left on device'
+            const error = Object.assign(new Error(message), { code: 'ENOSPC' })
+            if (name === 'writeLater') return Promise.reject(error)
+            throw error
           }
-          if (!this.#dead || name === 'close' || name === 'closeLater')
-            return Reflect.apply(call, target, args)
-          if (name === 'syncLater' || name === 'syncDirectoryLater') return new Promise(() => {})
+          if (name === 'areWritesSlow') return this.isSlow
+          if (!this.#dead || name === 'close' || name === 'closeLater') {
+            const result = Reflect.apply(call, target, args)
+            return name === 'writeLater' ? this.#follow(result as Promise<unknown>) : result
+          }
+          if (name.toString().endsWith('Later')) return new Promise(() => {})
           throw new Error('The process was killed')
         }
       },
     })
   }
 
-  kill(): void {
+  /** Resolves when no thread writes any more, as none does for a process that is gone. */
+  async kill(): Promise<void> {
     this.#dead = true
+    await Promise.allSettled(this.#flights)
+  }
+
+  #follow<T>(flight: Promise<T>): Promise<T> {
+    this.#flights.add(flight)
+    const landed = (): void => void this.#flights.delete(flight)
+    flight.then(landed, landed)
+    return flight
   }
 }
 
@@ -267,6 +291,12 @@ const snapshot = fc.array(fc.tuple(key, fc.option(value)), { maxLength: 15 }).ma
   }),
 )
 
+const slowness = fc.boolean().map((isSlow) =>
+  command(isSlow ? 'a slow disk' : 'a quick disk', async (_, subject) => {
+    subject.slow = isSlow
+  }),
+)
+
 /**
  * Writes groups that fail, with views that were opened before them and in their midst, and then the same changes again,
  * which do not. Each view shows what there was before.
@@ -376,6 +406,7 @@ export const commands = fc.commands(
     range,
     snapshot,
     failingGroups,
+    slowness,
     clear,
     pass,
     merge,
