@@ -21,6 +21,7 @@ export default defineConfig({
           ...unmappedTools,
         ]
       : [],
+    setupFiles: ['support/quick-disk.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
