@@ -11,10 +11,10 @@ const INLINE_SWEEPS = ['crash/everyWrites/skiplist', 'once/always/btree', 'gone/
 const chosen: readonly string[] = inline ? INLINE_SWEEPS : DEFAULT_SWEEPS
 const all = process.env.FIRKIN_SWEEPS === 'all'
 /**
- * A sweep of every call takes a minute: by default one of four is tried, others by another seed; or one of as many as the
+ * A sweep of every call takes a minute: by default one of eight is tried, others by another seed; or one of as many as the
  * environment says.
  */
-export const stride = all ? 1 : Number(process.env.FIRKIN_SWEEPS ?? 4) || 4
+export const stride = all ? 1 : Number(process.env.FIRKIN_SWEEPS ?? 8) || 8
 const program = fileURLToPath(new URL('../../dist/test/recovery/sweep.js', import.meta.url))
 
 /** The sweeps of one sort that this run of the tests makes. */
