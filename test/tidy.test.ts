@@ -9,8 +9,8 @@ const SOURCE = join(import.meta.dirname, '../src')
 /** The folders of src, from the bottom up, as src/README.md lists them. */
 const FOLDERS = [
   'scheduling',
-  'io',
   'format',
+  'io',
   'keydir',
   'segment',
   'merge',
@@ -25,8 +25,6 @@ const FOLDERS = [
 
 /** Imports that go up, and why. */
 const UPWARDS: ReadonlySet<string> = new Set([
-  // The lock's name and a checksum, both pure.
-  'io -> format',
   // Where the manifest is lost, opening says what salvaging would find.
   'recovery -> salvage',
 ])

@@ -7,9 +7,9 @@ const LAST_PAUSE_MS = 8000
 const SOON = 4
 
 /**
- * Notices where calls of a sort hold up the process. A write, for one, only hands bytes to the system, but where the system is short of room
- * for them, or the disk frees what was deleted, it takes 20 to 60 ms now and then. A thread takes some 50 us to be asked and
- * heard of, so that all else is quicker on the spot.
+ * Notices where calls of a sort hold up the process. A write, for one, only hands bytes to the system, but where the system
+ * is short of room for them, or the disk frees what was deleted, it takes 20 to 60 ms now and then. A thread takes some
+ * 50 us to be asked and heard of, so that all else is quicker on the spot.
  */
 export class Stalls {
   #untilMs = Number.NEGATIVE_INFINITY

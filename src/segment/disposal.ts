@@ -6,7 +6,7 @@
  * its mapping, and is closed by a thread.
  *
  * 1. Take over the descriptor of a segment that nobody reads any more; its name is removed in the same turn.
- * 2. Where it was mapped, wait until the garbage collector has unmapped it.
+ * 2. Where it is mapped, and no thread unmaps it, wait until the garbage collector has.
  * 3. Close it, by a thread, one file after the other.
  *
  * Invariant: a fifth as many descriptors wait as the store may have files open, and 24 at most. Where there
