@@ -48,7 +48,7 @@ export function neverSynced(files: Files): Files {
     write: (file, source, at, size, position) => files.write(file, source, at, size, position),
     writeLater: (file, source, at, size, position) =>
       files.writeLater(file, source, at, size, position),
-    areWritesSlow: () => files.areWritesSlow(),
+    areWritesSlow: (byteCount) => files.areWritesSlow(byteCount),
     truncate: (file, size) => files.truncate(file, size),
     size: (file) => files.size(file),
     rename: (from, to) => files.rename(from, to),

@@ -78,8 +78,8 @@ export class Durability {
     if (this.#poison !== undefined) throw this.#poison
   }
 
-  /** Takes a group that was just written, and settles it as promised. */
-  settle(group: Group): void {
+  /** Takes a group that was just written, and settles it as promised; `isInRun` is for {@link Pace.release}. */
+  settle(group: Group, isInRun = false): void {
     if (this.#mustSync(group)) {
       this.#waiting.push(group)
       this.request()
@@ -90,7 +90,7 @@ export class Durability {
       this.#behind.push(group)
       this.request()
     } else {
-      this.pace.release(group)
+      this.pace.release(group, isInRun)
     }
   }
 

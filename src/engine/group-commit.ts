@@ -76,7 +76,7 @@ export class GroupCommit {
     if (byteCount === undefined) return
     // To write the rest of a large group here would hold up a loop that turns, if slowly.
     if (this.#isInSteps && pace.turnMs < HOPELESS_MS) return
-    this.writeStaged()
+    this.#flush(true)
     this.#listener.stalled(byteCount)
   }
 
@@ -225,7 +225,7 @@ export class GroupCommit {
     const { writer } = this
     this.#durability.assertSound()
     if (!writer.fits(size)) {
-      this.writeStaged()
+      this.#flush(true)
       writer.assertCut()
       if (writer.needsRotation(size)) this.rotate(isFreeing)
       if (size > STAGE_SIZE) writer.enlarge(size)
@@ -244,6 +244,7 @@ export class GroupCommit {
     this.#flushPlanned = true
     afterThis(() => {
       this.#flushPlanned = false
+      this.#durability.pace.endRun()
       if (this.#isInSteps) this.#planStep()
       else if (this.#isLeftToThread) this.#step(this.current())
       else this.#flush()
@@ -296,9 +297,8 @@ export class GroupCommit {
 
   /** Whether what is staged is better written by a thread. */
   get #isLeftToThread(): boolean {
-    return (
-      this.#group !== undefined && !this.#syncsEach && this.#segments.home.files.areWritesSlow()
-    )
+    if (this.#group === undefined || this.#syncsEach) return false
+    return this.#segments.home.files.areWritesSlow(this.writer.stagedSize)
   }
 
   get #isInSteps(): boolean {
@@ -324,15 +324,15 @@ export class GroupCommit {
     if (group !== undefined) this.#durability.settle(group)
   }
 
-  /** Writes the group that is staged, and settles it; answers why it failed. */
-  #flush(): StoreError | undefined {
+  /** Writes the group that is staged, and settles it; answers why it failed. `isInRun` is for {@link Pace.release}. */
+  #flush(isInRun = false): StoreError | undefined {
     this.#settleWritten()
     const group = this.#group
     if (group === undefined) return undefined
     this.#group = undefined
     const error = this.#write(group)
     this.#resume()
-    if (error === undefined) this.#durability.settle(group)
+    if (error === undefined) this.#durability.settle(group, isInRun)
     return error
   }
 

@@ -3,7 +3,9 @@
  *
  * Who waits for a promise that is settled goes on before the event loop turns. So a loop that awaits each write, and
  * gets each promise settled at once, keeps every timer and all I/O of the process waiting for as long as it runs.
- * Therefore a group that settles when the loop has not turned for {@link LONGEST_TURN_MS} is *held* until it has.
+ * Therefore a group that settles when the loop has not turned for {@link LONGEST_TURN_MS} is *held* until it has; but for
+ * those of the first *run* of a turn, the writes that a caller begins without awaiting any, while it lasts: thousands who
+ * wait for one held promise keep memory busy (bench `put`, windows of 100,000).
  *
  * Where merging is behind (merge/pressure.ts), groups are held longer, in proportion to their bytes. Time that passes
  * anyway counts, and delays too short for a timer are gathered: what is slowed is the rate.
@@ -53,6 +55,8 @@ export class Pace {
   /** When `#turn` was asked for. */
   #turnBeganAtMs = 0
   #isStalled = false
+  /** Whether a caller has let go since the loop turned, as far as is known. */
+  #hasRunEnded = true
   /** When that was said last: what is staged is written for it, and groups are to be large. */
   #stalledAtMs = Number.NEGATIVE_INFINITY
   /** How many bytes were written since the loop turned, or the last stall; and by `…Sync` calls since they paid last. */
@@ -74,12 +78,22 @@ export class Pace {
     return this.#lookedAtMs - this.#turnBeganAtMs
   }
 
-  /** Settles a group, now or later. */
-  release(group: Group): void {
+  /**
+   * Settles a group, now or later.
+   *
+   * @param isInRun whether the caller who has begun its writes has not let go since
+   */
+  release(group: Group, isInRun = false): void {
+    if (!isInRun) this.#hasRunEnded = true
     this.#turnBytes += group.byteCount
     this.#credit -= group.byteCount + GROUP_COST
     if (this.#credit > 0) group.resolve()
     else this.#releaseByClock(group)
+  }
+
+  /** Takes note that those who wait may go on in this turn. */
+  endRun(): void {
+    this.#hasRunEnded = true
   }
 
   /** A promise of `answer` for a write that had nothing to write; it settles as a group's does. */
@@ -87,6 +101,7 @@ export class Pace {
     this.#credit -= GROUP_COST
     if (this.#credit > 0) return Promise.resolve(answer)
     const group = new Group()
+    this.#hasRunEnded = true
     this.#releaseByClock(group)
     return group.promise.then(() => answer)
   }
@@ -132,7 +147,8 @@ export class Pace {
     const turn = this.#look()
     const nowMs = this.#lookedAtMs
     const dueAtMs = this.#delayMsPerMib === 0 ? nowMs : this.#dueAt(group, nowMs)
-    if (this.#held.length === 0 && this.turnMs < LONGEST_TURN_MS && dueAtMs <= nowMs) {
+    const mayGoOn = this.turnMs < LONGEST_TURN_MS || !this.#hasRunEnded
+    if (this.#held.length === 0 && mayGoOn && dueAtMs <= nowMs) {
       group.resolve()
       return
     }
@@ -189,6 +205,7 @@ export class Pace {
 
   #turned(): void {
     this.#turn = undefined
+    this.#hasRunEnded = false
     this.#isStalled = false
     this.#turnBytes = 0
     if (this.#held.length > 0) this.#settleDue(this.#loop.nowMs())

@@ -78,8 +78,8 @@ export interface Files {
     size: number,
     position: number,
   ): Promise<number>
-  /** Whether writing holds up the process at present, so that it is better left to a thread. */
-  areWritesSlow(): boolean
+  /** Whether writes of so many bytes hold up the process at present, so that they are better left to a thread. */
+  areWritesSlow(byteCount: number): boolean
   /** Cuts the file to `size` bytes. */
   truncate(file: FileDescriptor, size: number): void
   /** On return the file's contents and size survive a power loss. */
@@ -122,18 +122,15 @@ export interface Files {
  */
 const patience = new Patience(1)
 /** A disk that is quick on average may hold up the process for 50 ms now and then. */
-const syncStalls = new Stalls()
+const syncStalls = new Stalls(15)
 /** More than this is never synced on the spot, in bytes. */
 const QUICK_BYTES = 256 * 1024
 
-const stalls = new Stalls()
+const stalls = new Stalls(8)
 /** Only writes of so many bytes are timed: to look at the clock takes a part of what a short one does. */
 const TIMED_BYTES = 8 * 1024
-
-function noteWrite(beganAtMs: number): void {
-  const nowMs = monotonicMs()
-  stalls.took(nowMs - beganAtMs, nowMs)
-}
+/** Less is written before a thread has been asked and heard of, which takes some 50 us. */
+const LEAST_FOR_THREAD = 16 * 1024
 
 /** The files of the machine that this runs on. */
 export const systemFiles: Files = {
@@ -158,20 +155,20 @@ export const systemFiles: Files = {
     try {
       return fs.writeSync(file, source, at, size, position)
     } finally {
-      noteWrite(beganAtMs)
+      const nowMs = monotonicMs()
+      stalls.took(nowMs - beganAtMs, nowMs)
     }
   },
   writeLater(file, source, at, size, position) {
-    const beganAtMs = monotonicMs()
     return new Promise((resolve, reject) => {
       fs.write(file, source, at, size, position, (error, written) => {
-        noteWrite(beganAtMs)
         if (error === null) resolve(written)
         else reject(error)
       })
     })
   },
-  areWritesSlow: () => stalls.haveBeen && stalls.areLikely(monotonicMs()),
+  areWritesSlow: (byteCount) =>
+    byteCount >= LEAST_FOR_THREAD && stalls.haveBeen && stalls.areLikely(monotonicMs()),
   truncate: (file, size) => fs.ftruncateSync(file, size),
   sync: (file) => fs.fdatasyncSync(file),
   async syncLater(file, dirtyBytes = Number.POSITIVE_INFINITY) {

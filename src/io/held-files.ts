@@ -200,8 +200,8 @@ export class HeldFiles implements Files {
     return this.#files.writeLater(file, source, at, size, position)
   }
 
-  areWritesSlow(): boolean {
-    return this.#files.areWritesSlow()
+  areWritesSlow(byteCount: number): boolean {
+    return this.#files.areWritesSlow(byteCount)
   }
 
   truncate(file: FileDescriptor, size: number): void {

@@ -1,5 +1,3 @@
-/** A call that takes longer has held up its process, in milliseconds. */
-const STALL_MS = 4
 /** How long calls are left to a thread after one: twice as long where the next comes soon after, up to the last. */
 const FIRST_PAUSE_MS = 250
 const LAST_PAUSE_MS = 8000
@@ -12,8 +10,14 @@ const SOON = 4
  * 50 us to be asked and heard of, so that all else is quicker on the spot.
  */
 export class Stalls {
+  readonly #limitMs: number
   #untilMs = Number.NEGATIVE_INFINITY
   #pauseMs = FIRST_PAUSE_MS
+
+  /** @param limitMs a call that takes as long has held up its process, in milliseconds */
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs
+  }
 
   /** Whether there was one lately; without, there is no need to look at the clock. */
   get haveBeen(): boolean {
@@ -26,9 +30,12 @@ export class Stalls {
     return nowMs < this.#untilMs
   }
 
-  /** Takes note of how long a call took, on the spot or by a thread. */
+  /**
+   * Takes note of how long a call took on the spot. What it takes by a thread says nothing: it is heard of only when the
+   * event loop turns.
+   */
   took(durationMs: number, nowMs: number): void {
-    if (durationMs < STALL_MS) return
+    if (durationMs < this.#limitMs) return
     const isSoon = nowMs < this.#untilMs + SOON * this.#pauseMs
     this.#pauseMs = isSoon ? Math.min(2 * this.#pauseMs, LAST_PAUSE_MS) : FIRST_PAUSE_MS
     this.#untilMs = nowMs + this.#pauseMs

@@ -407,8 +407,8 @@ export class Writer {
 
   /** Where the next group is staged. */
   #nextPage(): Page {
-    if (this.#options.syncsEach || !this.#segments.home.files.areWritesSlow())
-      return this.#usualPage
+    const { files } = this.#segments.home
+    if (this.#options.syncsEach || !files.areWritesSlow(STAGE_SIZE)) return this.#usualPage
     const spare = this.#roomyPages.pop()
     if (spare !== undefined) return spare
     try {

@@ -3,7 +3,7 @@ import { Stalls } from '../../src/io/stalls.ts'
 
 describe('Stalls', () => {
   it('are likely for a quarter of a second after one', () => {
-    const stalls = new Stalls()
+    const stalls = new Stalls(4)
     stalls.took(3.9, 1000)
     expect([stalls.haveBeen, stalls.areLikely(1000)]).toEqual([false, false])
 
@@ -14,7 +14,7 @@ describe('Stalls', () => {
   })
 
   it('are likely for twice as long where the next one comes soon, for 8 seconds at most', () => {
-    const stalls = new Stalls()
+    const stalls = new Stalls(4)
     const likelyFor = (nowMs: number): number => {
       let ms = 0
       while (stalls.areLikely(nowMs + ms)) ms += 50
@@ -30,7 +30,7 @@ describe('Stalls', () => {
   })
 
   it('begin again with a quarter of a second once there was none for a while', () => {
-    const stalls = new Stalls()
+    const stalls = new Stalls(4)
     stalls.took(50, 0)
     stalls.took(50, 100)
 

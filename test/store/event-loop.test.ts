@@ -34,10 +34,13 @@ async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
 }
 
 /** A group that is released, and whether it settles before the loop turns. */
-async function release(pace: Pace): Promise<{ promise: Promise<void>; settled: boolean }> {
+async function release(
+  pace: Pace,
+  isInRun = false,
+): Promise<{ promise: Promise<void>; settled: boolean }> {
   const group = new Group()
   const { promise } = group
-  pace.release(group)
+  pace.release(group, isInRun)
   return { promise, settled: await hasSettled(promise) }
 }
 
@@ -69,6 +72,25 @@ describe('the pace of writes', () => {
     expect(await hasSettled(second.promise)).toBe(true)
     expect(await passed).toBe('answer')
     expect((await release(pace)).settled).toBe(true)
+  })
+
+  it('settles at once what a caller writes in a turn without awaiting it, but for the last group of it', async () => {
+    const loop = new FakeLoop()
+    const pace = new Pace(loop)
+    await release(pace)
+    loop.now += 4
+    loop.turn()
+    for (let round = 0; round < 3; round++) {
+      loop.now += 100
+      expect((await release(pace, true)).settled).toBe(true)
+    }
+
+    const last = await release(pace)
+    const ofNextRun = await release(pace, true)
+    expect([last.settled, ofNextRun.settled]).toEqual([false, false])
+    loop.turn()
+
+    expect(await hasSettled(ofNextRun.promise)).toBe(true)
   })
 
   it('finds that the loop is late within 16 groups, however fast they are', async () => {
