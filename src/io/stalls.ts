@@ -1,6 +1,6 @@
 /** How long calls are left to a thread after one: twice as long where the next comes soon after, up to the last. */
-const FIRST_PAUSE_MS = 250
-const LAST_PAUSE_MS = 8000
+const FIRST_PAUSE_MS = 1000
+const LAST_PAUSE_MS = 32_000
 /** Soon is within so many pauses. */
 const SOON = 4
 

@@ -8,7 +8,8 @@
  * 1. Add. What the keydir needs of a record is copied; its value is not. By the first ones it is found out how to rank
  *    records: to give each a number, which sorts as the places in the keydir do. From then on each goes to the bucket
  *    that the highest bits of its rank name.
- * 2. Take. Bucket by bucket, as much as the processor's cache holds, they are sorted by their ranks and given back.
+ * 2. Take. Bucket by bucket, as much as the processor's cache holds, they are sorted by their ranks and given back. A few
+ *    records are never ranked, and come back as they were added.
  *
  * Invariants
  * - Records of one key come back in the order in which they were added: equal keys have equal ranks, and both the
@@ -48,8 +49,9 @@ export class LoadBatch {
   /** How keys are ranked, where the keydir does not rank them. */
   #ranks: KeyRanks | undefined
   readonly #sort = new RankSort()
-  /** Of the bucket that is being taken: its number, where the next record stands in its order, where that ends. */
+  /** What is being taken: the number of the bucket, its records, where the next stands in their order, where that ends. */
   #bucket = -1
+  #taken: HeldRecords = this.#sample
   #at = 0
   #end = 0
 
@@ -94,7 +96,7 @@ export class LoadBatch {
     while (this.#at === this.#end) if (!this.#nextBucket()) return undefined
     const place = this.#sort.pairs[this.#at + 1] as number
     this.#at += 2
-    ;(this.#buckets[this.#bucket] as HeldRecords).read(place, this.#record)
+    this.#taken.read(place, this.#record)
     return this.#record
   }
 
@@ -109,28 +111,29 @@ export class LoadBatch {
     spare = this
   }
 
-  /** Sorts the next bucket; false where there is none, and the batch begins anew. */
+  /** Goes on with the next bucket; false where there is none, and the batch begins anew. */
   #nextBucket(): boolean {
-    if (!this.#isRanked) this.#rankSample()
-    this.#buckets[this.#bucket]?.clear()
+    if (this.#bucket >= 0) this.#taken.clear()
     this.#bucket++
-    const bucket = this.#buckets[this.#bucket]
-    if (bucket === undefined) {
+    const isAll = !this.#isRanked && this.#bucket > 0
+    const bucket = this.#isRanked ? this.#buckets[this.#bucket] : this.#sample
+    if (isAll || bucket === undefined) {
       this.#bucket = -1
       this.#isRanked = false
       this.count = 0
       return false
     }
+    this.#taken = bucket
     const sort = this.#sort
     sort.begin(bucket.count)
     bucket.list(sort.pairs)
-    sort.sort(bucket.count, BUCKET_SHIFT)
+    if (this.#isRanked) sort.sort(bucket.count, BUCKET_SHIFT)
     this.#at = 0
     this.#end = bucket.count * 2
     return true
   }
 
-  /** Finds out how to rank keys by the first ones, and puts these into their buckets. */
+  /** Finds out how to rank keys by the first ones, and puts these into their buckets, of which none is being taken. */
   #rankSample(): void {
     const sample = this.#sample
     const record = this.#record

@@ -80,12 +80,25 @@ export interface ScanEnd {
   readonly roomSize: number
 }
 
+const NO_PAGE = pageOf(Buffer.allocUnsafe(0))
+/** A page that no window uses: a follower looks at files many times a second, and the collector is slow to notice pages. */
+let sparePage: Page | undefined
+
+function takePage(size: number): Page {
+  const page = sparePage
+  if (page === undefined || size > WINDOW_SIZE) {
+    return pageOf(allocateOwnBuffer(Math.max(size, WINDOW_SIZE)))
+  }
+  sparePage = undefined
+  return page
+}
+
 /** A window that slides over a file. */
 export class Window {
   readonly #files: Pick<Files, 'read'>
   readonly #file: FileDescriptor
   readonly #to: number
-  #page = pageOf(Buffer.allocUnsafe(0))
+  #page = NO_PAGE
   #from = 0
   #filled = 0
 
@@ -104,6 +117,13 @@ export class Window {
     return this.#filled
   }
 
+  /** Lets go of what it has shown, whose memory the next window may get. */
+  release(): void {
+    if (this.#page.bytes.length === WINDOW_SIZE) sparePage = this.#page
+    this.#page = NO_PAGE
+    this.#filled = 0
+  }
+
   /** Forgets what it has shown: what is shown from now on is read anew. */
   forget(): void {
     this.#filled = 0
@@ -116,7 +136,7 @@ export class Window {
       return offset - this.#from
     }
     const span = Math.min(Math.max(WINDOW_SIZE, wanted), this.#to - offset)
-    if (this.#page.bytes.length < span) this.#page = pageOf(allocateOwnBuffer(span))
+    if (this.#page.bytes.length < span) this.#page = takePage(span)
     this.#from = offset
     this.#filled = readFully(this.#files, this.#file, this.#page.bytes, span, offset)
     return 0
@@ -169,6 +189,7 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
     const maxSequence = Math.max(scan.maxSequence, rest.maxSequence)
     scan = { ...rest, maxSequence, lastAt: rest.lastAt ?? scan.lastAt }
   }
+  if (options.window === undefined) window.release()
   if (scan.faultAt === undefined || scan.end < roomFrom) return scan
   if (!hasCome(options, scan.end, scan.maxSequence)) return scan
   return { ...scan, faultAt: undefined, fault: '', roomSize: options.to - scan.end }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { KeydirKind } from '../../src/format/keydir-kind.ts'
 import { PUT, pageOf, RecordFields, TOMBSTONE } from '../../src/format/record.ts'
+import { watchAllocations } from '../../src/io/memory.ts'
 import { createKeydir } from '../../src/keydir/create.ts'
 import { LoadBatch } from '../../src/recovery/load-batch.ts'
 import { Random } from '../keydir/model.ts'
@@ -75,6 +76,25 @@ describe.each(KINDS)('a batch for the keydir %s', (kind) => {
     batch.release()
   })
 
+  it('takes no memory beyond the first block for a few records, which come as they were added', () => {
+    const batch = LoadBatch.obtain(createKeydir(kind))
+    const sizes: number[] = []
+    watchAllocations((size) => sizes.push(size))
+    try {
+      for (let sequence = 1; sequence <= 500; sequence++) {
+        add(batch, { key: `key ${500 - sequence}`, sequence }, 1)
+      }
+      expect(takeAll(batch).map(({ sequence }) => sequence)).toEqual(
+        Array.from({ length: 500 }, (_, index) => index + 1),
+      )
+    } finally {
+      watchAllocations(undefined)
+      batch.release()
+    }
+
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(64 * 1024)
+  })
+
   it('can be filled once more after all was taken', () => {
     const batch = LoadBatch.obtain(createKeydir(kind))
 
@@ -138,12 +158,14 @@ describe('a batch', () => {
 
     const keydir = createKeydir('hash')
     const third = LoadBatch.obtain(keydir)
-    add(third, { key: 'b', sequence: 1 }, 1)
-    add(third, { key: 'a', sequence: 2 }, 1)
+    for (let sequence = 1; sequence <= 5000; sequence++) {
+      add(third, { key: `key ${sequence}`, sequence }, 1)
+    }
 
     expect([second === first, third === second]).toEqual([false, true])
-    const ranks = takeAll(third).map(({ key }) => keydir.rank?.(Buffer.from(key), 1) ?? 0)
-    expect(ranks).toEqual([...ranks].sort((a, b) => a - b))
+    const ranks = takeAll(third).map(({ key }) => keydir.rank?.(Buffer.from(key), key.length))
+    expect(ranks).toEqual(ranks.toSorted((a = 0, b = 0) => a - b))
+    expect(new Set(ranks).size).toBeGreaterThan(4000)
     third.release()
   })
 })
