@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { BATCH_END, IN_BATCH, MAX_ROOM_SIZE, PUT, TOMBSTONE } from '../../src/format/record.ts'
+import { watchAllocations } from '../../src/io/memory.ts'
 import {
   findRecord,
   type ScanEnd,
@@ -59,6 +60,34 @@ const b = tombstone('b', 2)
 const c = put('c', '', 3, 5000)
 
 describe('a scan', () => {
+  it('looks at a file through the memory that the scan before it has let go of', () => {
+    const sizes: number[] = []
+    scan(a)
+    watchAllocations((size) => sizes.push(size))
+    try {
+      expect(scan(Buffer.concat([a, b])).found).toHaveLength(2)
+      expect(scan(c).found).toEqual(['0 +c 3'])
+    } finally {
+      watchAllocations(undefined)
+    }
+
+    expect(sizes).toEqual([])
+  })
+
+  it('looks through memory of its own where it begins within another', () => {
+    const found: string[] = []
+    const files = new FaultyFiles(1)
+    files.makeDirectory('/disk/scan')
+    files.poke(PATH, Buffer.concat([header, a, b, c]))
+    const file = files.open(PATH, 'read')
+    scanSegment(optionsOf(files, file), (fields, page) => {
+      scan(put('inner', 'x'.repeat(50), 1))
+      found.push(page.bytes.toString('utf8', fields.keyAt, fields.keyAt + fields.keySize))
+    })
+
+    expect(found).toEqual(['a', 'b', 'c'])
+  })
+
   it('visits every record with its place', () => {
     const { found, end } = scan(Buffer.concat([a, b, c]))
 
