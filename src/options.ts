@@ -1,7 +1,7 @@
 import type { KeydirKind } from './format/keydir-kind.ts'
 import { systemClock } from './scheduling/time.ts'
 
-/** When writes are synced, so that they survive a power loss; see the README's table. */
+/** When writes are synced, so that they survive a power loss; README.md says what each survives. */
 export type SyncOption =
   | 'always'
   | 'interval'

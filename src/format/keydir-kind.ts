@@ -1,2 +1,2 @@
-/** How a keydir is organised; see the README for what each kind trades. Manifest and checkpoint name it. */
+/** How a keydir is organised; src/store/README.md says what each kind trades. Manifest and checkpoint name it. */
 export type KeydirKind = 'btree' | 'hash' | 'skiplist' | 'bplustree'

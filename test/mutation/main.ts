@@ -60,6 +60,7 @@ const COPIED = [
   'package.json',
   'tsconfig.json',
   'README.md',
+  '.github',
 ]
 const NOT_COPIED = /node_modules|\/results$/
 

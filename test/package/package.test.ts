@@ -135,11 +135,12 @@ describe('the packed package', () => {
 
   it('holds what it needs, and nothing else', () => {
     const needed =
-      /^(LICENSE|README\.md|package\.json|src\/format\/FORMAT\.md|dist\/(src|tools)\/.*\.(js|d\.ts))$/
+      /^(LICENSE|README\.md|package\.json|src\/([a-z]+\/)?[A-Z]+\.md|tools\/README\.md|dist\/(src|tools)\/.*\.(js|d\.ts))$/
 
     expect(tarball.paths.filter((path) => !needed.test(path))).toEqual([])
     expect(tarball.paths).toContain('dist/src/merge/worker.js')
     expect(tarball.paths).toContain('src/format/FORMAT.md')
+    expect(tarball.paths).toContain('src/store/README.md')
     expect(tarball.size).toBeLessThan(500_000)
   })
 

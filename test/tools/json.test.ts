@@ -1,4 +1,4 @@
-/** What `--json` prints, held against the shapes that the README promises. */
+/** What `--json` prints, held against the shapes that tools/README.md promises. */
 
 import { readFileSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
@@ -10,7 +10,7 @@ import { Fixtures, fillTiny, openBytes } from './fixture.ts'
 import { linesOf, run } from './run.ts'
 
 const fixtures = new Fixtures()
-const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8')
+const PAGE = readFileSync(join(import.meta.dirname, '../../tools/README.md'), 'utf8')
 
 /** The names of an object, and of those in it. */
 type Shape = ReadonlyMap<string, { readonly optional: boolean; readonly inner: Shape | undefined }>
@@ -49,7 +49,7 @@ function parseShape(text: string): Shape {
 
 /** The documented shape of each command. */
 function shapes(): Map<string, Shape> {
-  const table = README.split('\n### JSON\n')[1]?.split('\n## ')[0] ?? ''
+  const table = PAGE.split('\n## JSON\n')[1]?.split('\n## ')[0] ?? ''
   const shapes = new Map<string, Shape>()
   for (const [, first = '', second = ''] of table.matchAll(/^\| (`.*?`) \| (`.*`) \|$/gm)) {
     const commands = [...first.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name)
@@ -85,7 +85,7 @@ function namesOf(shape: Shape, path = ''): string[] {
 }
 
 describe('what --json prints', () => {
-  it('has the shapes that the README gives, with every name that is there', async () => {
+  it('has the shapes that its page gives, with every name that is there', async () => {
     const documented = shapes()
     const seen = new Map([...documented.keys()].map((command) => [command, new Set<string>()]))
     const see = async (command: string, ...argv: string[]): Promise<void> => {

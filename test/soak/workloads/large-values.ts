@@ -25,7 +25,7 @@ export const largeValues: Workload = {
       expectThat(store.has(key), `${key} is not there`)
     }
     await store.close()
-    // To read so much at once takes the time that README says: values of up to 64 MiB are only put here.
+    // To read so much at once takes the time that the store's page says: values of up to 64 MiB are only put here.
     load.isHeldUp = true
     const reopened = await open(load.directory, { readOnly: true })
     for (const [key, size] of sizes) {

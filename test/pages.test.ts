@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describe, expect, it, vi } from 'vitest'
 import { PersistentCache } from '../src/cache/cache.ts'
@@ -11,18 +11,57 @@ import { Store } from '../src/store/store.ts'
 import { withDirectory } from './support/directory.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
+/** The pages, each beside what it is about. */
+const PAGES = [
+  'README.md',
+  'src/README.md',
+  'src/store/README.md',
+  'src/cache/README.md',
+  'src/adapters/README.md',
+  'src/format/FORMAT.md',
+  'tools/README.md',
+  'bench/README.md',
+  'test/README.md',
+  '.github/CHANGES.md',
+  '.github/CONTRIBUTING.md',
+  '.github/SECURITY.md',
+]
+const STORE = 'src/store/README.md'
+const CACHE = 'src/cache/README.md'
 
-/** The text of a section, up to the next one. */
-function section(title: string): string {
-  const text = readme.split(`\n## ${title}\n`)[1]?.split('\n## ')[0]
-  if (text === undefined) throw new Error(`README has no section ${title}`)
+function read(page: string): string {
+  return readFileSync(join(root, page), 'utf8')
+}
+
+/** The text of a section of a page, up to the next one. */
+function section(page: string, title: string): string {
+  const text = read(page).split(`\n## ${title}\n`)[1]?.split('\n## ')[0]
+  if (text === undefined) throw new Error(`${page} has no section ${title}`)
   return text
 }
 
-/** The names between backticks in the first column of a section's tables. */
+/** The anchors that a page's headings have. */
+function anchors(page: string): string[] {
+  return [...read(page).matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
+    title.toLowerCase().replaceAll(' ', '-'),
+  )
+}
+
+/** The links of a page to files: the path from the root, and the anchor. */
+function linksOf(page: string): { path: string; anchor: string | undefined }[] {
+  return [...read(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)].map(
+    ([, path = '', anchor]) => ({
+      path: path === '' ? page : relative(root, resolve(root, dirname(page), path)),
+      anchor,
+    }),
+  )
+}
+
+/** The names between backticks in the first column of the tables of a section of the store's page. */
 function firstColumn(title: string): string[] {
-  const cells = [...section(title).matchAll(/^\| *([^|]*?) *\|/gm)].map(([, cell = '']) => cell)
+  const cells = [...section(STORE, title).matchAll(/^\| *([^|]*?) *\|/gm)].map(
+    ([, cell = '']) => cell,
+  )
   return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name))
 }
 
@@ -33,9 +72,9 @@ function memberNames(file: string, name: string): string[] {
   return [...body.matchAll(/^ {2}readonly (\w+)\?:/gm)].map(([, member = '']) => member)
 }
 
-describe('the README', () => {
-  it('gives every option, and its default', () => {
-    const rows = [...section('Options').matchAll(/^\| *`([\w.]+)` *\| *(`([^`]+)`)? *\|/gm)]
+describe('the pages', () => {
+  it('give every option, and its default', () => {
+    const rows = [...section(STORE, 'Options').matchAll(/^\| *`([\w.]+)` *\| *(`([^`]+)`)? *\|/gm)]
     const values = new Map(rows.map(([, name = '', , value]) => [name, value]))
     const parse = (text: string | undefined): unknown => {
       if (text === undefined || text === 'undefined') return undefined
@@ -55,14 +94,14 @@ describe('the README', () => {
     expect(resolveOptions({ ...options, merge } as StoreOptions)).toEqual(resolveOptions())
   })
 
-  it('gives every error code', () => {
+  it('give every error code', () => {
     const source = readFileSync(join(root, 'src/errors.ts'), 'utf8')
     const codes = [...source.matchAll(/^ {2}\| '(FIRKIN_\w+)'/gm)].map(([, code]) => code)
 
     expect(firstColumn('Errors').sort()).toEqual(codes.sort())
   })
 
-  it('gives every method', () => {
+  it('give every method', () => {
     const documented = new Set(firstColumn('API').map((text) => text.split('(')[0]))
     const methods = [Store, WriteBatch, Snapshot].flatMap((type) =>
       Object.getOwnPropertyNames(type.prototype).filter((name) => name !== 'constructor'),
@@ -72,8 +111,8 @@ describe('the README', () => {
     expect(methods.length).toBeGreaterThan(30)
   })
 
-  it('gives every option of a cache, and its default', () => {
-    const rows = [...section('Cache').matchAll(/^\| *`(\w+)` *\| *(?:`([^`]+)`)? *\|/gm)]
+  it('give every option of a cache, and its default', () => {
+    const rows = [...section(CACHE, 'Options').matchAll(/^\| *`(\w+)` *\| *(?:`([^`]+)`)? *\|/gm)]
     const source = readFileSync(join(root, 'src/cache/options.ts'), 'utf8')
     const body = source.split('export interface CacheOptions')[1]?.split('\n}\n')[0] ?? ''
     const members = [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name]) => name)
@@ -86,8 +125,8 @@ describe('the README', () => {
     expect(defaults.length).toBeGreaterThan(8)
   })
 
-  it('gives every method of a cache, and every figure', () => {
-    const documented = section('Cache')
+  it('give every method of a cache, and every figure', () => {
+    const documented = read(CACHE)
     const methods = Object.getOwnPropertyNames(PersistentCache.prototype)
     const source = readFileSync(join(root, 'src/cache/stats.ts'), 'utf8').split(
       'What is counted',
@@ -101,7 +140,7 @@ describe('the README', () => {
     expect(figures.length).toBeGreaterThan(20)
   })
 
-  it('gives every event', () => {
+  it('give every event', () => {
     const source = readFileSync(join(root, 'src/store/store.ts'), 'utf8')
     const body = source.split('export interface StoreEvents')[1]?.split('\n}\n')[0] ?? ''
     const events = [...body.matchAll(/^ {2}(\w+): \[/gm)].map(([, event]) => `'${event}'`)
@@ -109,8 +148,8 @@ describe('the README', () => {
     expect(firstColumn('Events')).toEqual(events)
   })
 
-  it('has an example that runs as it stands', async () => {
-    const code = section('Ten lines').split('```js\n')[1]?.split('```')[0] ?? ''
+  it('have an example on the first that runs as it stands', async () => {
+    const code = read('README.md').split('```js\n')[1]?.split('```')[0] ?? ''
     const firkin = pathToFileURL(join(root, 'dist/src/index.js')).href
     await withDirectory(async (directory) => {
       const file = join(directory, 'example.mjs')
@@ -126,18 +165,35 @@ describe('the README', () => {
     })
   })
 
-  it('links to files that are there', () => {
-    const links = [...readme.matchAll(/\]\(([^)#:]+)(#[^)]*)?\)/g)].map(([, path = '']) => path)
+  it('link to files that are there, and to headings that they have', () => {
+    const links = PAGES.flatMap((page) => linksOf(page).map((link) => ({ page, ...link })))
+    const missing = links.filter(({ path, anchor }) => {
+      if (!existsSync(join(root, path))) return true
+      return anchor !== undefined && !anchors(path).includes(anchor)
+    })
 
-    expect(links.filter((path) => !existsSync(join(root, path)))).toEqual([])
-    expect(links.length).toBeGreaterThan(20)
+    expect(missing).toEqual([])
+    expect(links.length).toBeGreaterThan(60)
   })
 
-  it('names scripts that are there', () => {
+  it('can all be reached from the first, which is a front door', () => {
+    const reached = new Set(['README.md'])
+    for (const page of reached) {
+      for (const { path } of linksOf(page)) if (path.endsWith('.md')) reached.add(path)
+    }
+
+    expect(PAGES.filter((page) => !reached.has(page))).toEqual([])
+    expect(read('README.md').split('\n').length).toBeLessThanOrEqual(200)
+    expect(read('README.md').split('```js\n')[0]?.split('\n').length).toBeLessThan(15)
+  })
+
+  it('name scripts that are there', () => {
     const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-    const named = [...readme.matchAll(/npm run (\w+)/g)].map(([, name = '']) => name)
+    const named = PAGES.flatMap((page) =>
+      [...read(page).matchAll(/npm run (\w+)/g)].map(([, name = '']) => name),
+    )
 
     expect(named.filter((name) => !(name in scripts))).toEqual([])
-    expect(named.length).toBeGreaterThan(1)
+    expect(named.length).toBeGreaterThan(5)
   })
 })
