@@ -1,7 +1,9 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
-import { describe, expect, it, vi } from 'vitest'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
 import { PersistentCache } from '../src/cache/cache.ts'
 import { resolveOptions, type StoreOptions } from '../src/options.ts'
 import { systemClock } from '../src/scheduling/time.ts'
@@ -55,6 +57,15 @@ function linksOf(page: string): { path: string; anchor: string | undefined }[] {
       anchor,
     }),
   )
+}
+
+/** Makes firkin and what the examples use importable from a directory. */
+function linkPackages(directory: string): void {
+  mkdirSync(join(directory, 'node_modules'))
+  symlinkSync(root, join(directory, 'node_modules/firkin'))
+  for (const name of ['@types', 'keyv', 'unstorage', 'undici', 'abstract-level']) {
+    symlinkSync(join(root, 'node_modules', name), join(directory, 'node_modules', name))
+  }
 }
 
 /** The names between backticks in the first column of the tables of a section of the store's page. */
@@ -148,22 +159,45 @@ describe('the pages', () => {
     expect(firstColumn('Events')).toEqual(events)
   })
 
-  it('have an example on the first that runs as it stands', async () => {
-    const code = read('README.md').split('```js\n')[1]?.split('```')[0] ?? ''
-    const firkin = pathToFileURL(join(root, 'dist/src/index.js')).href
+  it('have examples that run as they stand, and are strict TypeScript', async () => {
+    const examples = PAGES.flatMap((page) =>
+      [...read(page).matchAll(/^```js\n(.*?)^```/gms)].map(([, code = '']) => ({ page, code })),
+    )
+    expect(examples.length).toBeGreaterThan(5)
     await withDirectory(async (directory) => {
-      const file = join(directory, 'example.mjs')
-      const data = JSON.stringify(join(directory, 'data'))
-      writeFileSync(file, code.replace("'firkin'", `'${firkin}'`).replace("'./data'", data))
-      const log = vi.spyOn(console, 'log').mockReturnValue()
+      linkPackages(directory)
+      const sources = examples.map(({ code }, index) => {
+        const name = join(directory, `example-${index}`)
+        writeFileSync(`${name}.mjs`, code)
+        writeFileSync(`${name}.mts`, code)
+        return name
+      })
+      const printed = []
+      for (const name of sources) {
+        const run = promisify(execFile)(process.execPath, [`${name}.mjs`], { cwd: directory })
+        printed.push((await run).stdout)
+      }
+      const types = [
+        '--types',
+        'node',
+        '--module',
+        'nodenext',
+        '--target',
+        'es2022',
+        '--lib',
+        'esnext',
+      ]
+      const flags = ['--noEmit', '--strict', '--skipLibCheck', ...types]
+      const tsc = join(root, 'node_modules/typescript/bin/tsc')
+      const files = sources.map((name) => `${name}.mts`)
+      await promisify(execFile)(process.execPath, [tsc, ...flags, ...files], { cwd: directory })
 
-      await import(/* @vite-ignore */ pathToFileURL(file).href)
-
-      const printed = log.mock.calls
-      log.mockRestore()
-      expect(printed).toEqual([[{ name: 'Ada' }], ['user:7', 'Ada'], ['user:8', 'Bob']])
+      expect(printed.slice(0, 2)).toEqual([
+        "{ name: 'Ada' }\nuser:7 { name: 'Ada' }\nuser:8 { name: 'Bob' }\n",
+        "{ name: 'Ada' }\n{ name: 'Bob' }\n",
+      ])
     })
-  })
+  }, 60_000)
 
   it('link to files that are there, and to headings that they have', () => {
     const links = PAGES.flatMap((page) => linksOf(page).map((link) => ({ page, ...link })))

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, expectTypeOf, it } from 'vitest'
+import { openCache } from '../src/cache/cache.ts'
 import { open, type Store, type StoreOptions } from '../src/index.ts'
 import { withDirectory } from './support/directory.ts'
 
@@ -60,6 +61,31 @@ describe('the types of a store', () => {
       expectTypeOf(unnamed.get('key')).toEqualTypeOf<unknown>()
       expectTypeOf(named.get('key')).toEqualTypeOf<User | undefined>()
       expect(named.get('key')?.name).toBe('Ada')
+    })
+  })
+
+  it('of a cache follow from its valueEncoding in the same way', async () => {
+    await withDirectory(async (directory) => {
+      const maxBytes = 2 ** 20
+      await using bytes = await openCache(join(directory, 'a'), { maxBytes })
+      await using text = await openCache(join(directory, 'b'), { maxBytes, valueEncoding: 'utf8' })
+      await using json = await openCache(join(directory, 'c'), { maxBytes, valueEncoding: 'json' })
+      await using users = await openCache<User>(join(directory, 'd'), {
+        maxBytes,
+        valueEncoding: 'json',
+      })
+      json.set('key', { name: 'Ada' })
+      users.set('key', { name: 'Ada' })
+
+      expectTypeOf(bytes.get('key')).toEqualTypeOf<Buffer | undefined>()
+      expectTypeOf(text.get('key')).toEqualTypeOf<string | undefined>()
+      expectTypeOf(json.get('key')).toEqualTypeOf<unknown>()
+      expectTypeOf(users.get('key')).toEqualTypeOf<User | undefined>()
+      expect([json.get('key'), users.get('key')?.name]).toEqual([{ name: 'Ada' }, 'Ada'])
+      // @ts-expect-error This encoding does not give numbers.
+      expect(() => openCache<number>(directory, { maxBytes, valueEncoding: 'utf8' })).toBeTypeOf(
+        'function',
+      )
     })
   })
 

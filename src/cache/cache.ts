@@ -63,6 +63,16 @@ const RETRY_MS = 10_000
 const ENTRY_OPTION_NAMES = ['ttlMs', 'staleMs', 'tags'] as const
 const LOAD_OPTION_NAMES = [...ENTRY_OPTION_NAMES, 'errorTtlMs', 'signal'] as const
 
+/** Opens a cache of text; see the form with the general options. */
+export async function openCache(
+  directory: string,
+  options: CacheOptions<string> & { readonly valueEncoding: 'utf8' },
+): Promise<PersistentCache<string>>
+/** Opens a cache of JSON values; see the form with the general options. */
+export async function openCache<V = unknown>(
+  directory: string,
+  options: CacheOptions<V> & { readonly valueEncoding: 'json' },
+): Promise<PersistentCache<V>>
 /**
  * Opens the cache in a directory, and creates it where there is none.
  *
@@ -74,6 +84,10 @@ const LOAD_OPTION_NAMES = [...ENTRY_OPTION_NAMES, 'errorTtlMs', 'signal'] as con
  * FIRKIN_VERSION, FIRKIN_IO_FAILED
  */
 export async function openCache<V = Buffer>(
+  directory: string,
+  options: CacheOptions<V>,
+): Promise<PersistentCache<V>>
+export async function openCache<V>(
   directory: string,
   options: CacheOptions<V>,
 ): Promise<PersistentCache<V>> {

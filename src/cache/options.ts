@@ -5,6 +5,7 @@ import {
   resolveOptions,
   shown,
   type ValueEncoding,
+  type ValueEncodingOf,
 } from '../options.ts'
 import { systemClock } from '../scheduling/time.ts'
 import type { CachePolicy } from './order.ts'
@@ -56,7 +57,7 @@ export interface CacheOptions<V = Buffer> {
    * How values are stored and given back.
    * @defaultValue 'buffer'
    */
-  readonly valueEncoding?: ValueEncoding<V>
+  readonly valueEncoding?: ValueEncodingOf<V>
   /**
    * What to do about damage, a full disk, or a directory that cannot be used. `false` empties the cache, or does
    * without it, and says so by the event `error`; `true` throws.
@@ -199,7 +200,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
     if (typeof value !== 'boolean') throw new TypeError(`Option ${name} must be a boolean`)
   }
   // Safety: the default is the default of V.
-  const valueEncoding = input.valueEncoding ?? ('buffer' as ValueEncoding<V>)
+  const valueEncoding = (input.valueEncoding ?? 'buffer') as ValueEncoding<V>
   resolveOptions<unknown, 'utf8'>({ clock, valueEncoding: valueEncoding as ValueEncoding<unknown> })
   return Object.freeze({
     maxBytes,
