@@ -296,6 +296,29 @@ describe('a loop of awaited', () => {
     })
   })
 
+  it('puts of which the group was written while others were begun lets timers fire', async () => {
+    await withDirectory(async (directory) => {
+      const store = await openStore(directory, { maxSegmentBytes: 256 * KIB * KIB })
+      const writeMany = async (): Promise<void> => {
+        const first = store.put('first', 'x'.repeat(100))
+        for (let count = 0; count < 300; count++) void store.put(`key ${count}`, 'x'.repeat(1000))
+        await first
+      }
+      // The first run of all counts as one that follows another.
+      for (let round = 0; round < 10; round++) await writeMany()
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      let isOver = false
+      setTimeout(() => {
+        isOver = true
+      }, 10)
+      // Beyond some hundreds of mebibytes writers wait for something else.
+      for (let round = 0; !isOver && round < 300; round++) await writeMany()
+
+      expect(isOver).toBe(true)
+      await store.close()
+    })
+  })
+
   it('refreshes lets timers fire', async () => {
     await withDirectory(async (directory) => {
       await reopen(directory)
