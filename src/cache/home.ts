@@ -42,6 +42,7 @@ const VERSION = 1
 export function neverSynced(files: Files): Files {
   return {
     open: (path, mode) => files.open(path, mode),
+    openLater: (path, mode) => files.openLater(path, mode),
     close: (file) => files.close(file),
     closeLater: (file) => files.closeLater(file),
     read: (file, target, at, size, position) => files.read(file, target, at, size, position),

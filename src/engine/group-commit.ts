@@ -44,7 +44,7 @@ export class GroupCommit {
   #group: Group | undefined
   #flushPlanned = false
   /** Who waits for a group that is written in steps. */
-  #waiters: (() => void)[] = []
+  readonly #waiters: (() => void)[] = []
   /** A group that was written in steps, and settles once those have had their turn. */
   #written: Group | undefined
   /** The segments that were begun and that the owner has not been told of. */
@@ -311,11 +311,9 @@ export class GroupCommit {
 
   /** Lets those go on who wait for what is written in steps; whether there were any. */
   #resume(): boolean {
-    const waiters = this.#waiters
-    if (waiters.length === 0) return false
-    this.#waiters = []
+    const waiters = this.#waiters.splice(0)
     for (const resume of waiters) resume()
-    return true
+    return waiters.length > 0
   }
 
   #settleWritten(): void {

@@ -16,7 +16,7 @@ import {
   segmentName,
 } from '../format/names.ts'
 import { BATCH_END, keyOffset } from '../format/record.ts'
-import { errorCode, type Files } from '../io/files.ts'
+import { errorCode, type Files, withFile } from '../io/files.ts'
 import { verifyCheckpoint } from '../recovery/checkpoint-file.ts'
 import { nextTurn } from '../scheduling/time.ts'
 import { isBlank, openSegmentFile, readSegmentHeader } from '../segment/file.ts'
@@ -378,10 +378,15 @@ class Verifier {
     for (const name of names) {
       const parsed = parseName(name)
       const isLeftover =
-        parsed.type === 'temporary' ||
+        (parsed.type === 'temporary' && !this.#isEmpty(name)) ||
         ((parsed.type === 'segment' || parsed.type === 'hint') && !ids.has(parsed.id))
       if (isLeftover) this.#add('leftover', this.#path(name), 0, 'The file is left over')
     }
+  }
+
+  /** Whether a file has no bytes, as the next segment's, which a writer has created ahead. */
+  #isEmpty(name: string): boolean {
+    return withFile(this.#files, this.#path(name), (file) => this.#files.size(file)) === 0
   }
 
   /** The ids of the segments behind the manifest's that were appended. */

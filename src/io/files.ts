@@ -54,6 +54,8 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
 export interface Files {
   /** `'create'` fails where the file exists. */
   open(path: string, mode: OpenMode): FileDescriptor
+  /** As `open`, by a thread. */
+  openLater(path: string, mode: OpenMode): Promise<FileDescriptor>
   /** Never fails: what must be on disk was synced before, and what was read was read. */
   close(file: FileDescriptor): void
   /** As `close`, by a thread: where it is the last that holds a deleted file, to free that takes its time. */
@@ -88,7 +90,7 @@ export interface Files {
    * Settles once the file's contents and size survive a power loss.
    *
    * @param dirtyBytes how much was written since the last sync, where that is known: a little may be synced on the
-   * spot
+   * spot, if little was written to other files too
    */
   syncLater(file: FileDescriptor, dirtyBytes?: number): Promise<void>
   /** On return the directory's entries survive a power loss. */
@@ -123,18 +125,27 @@ export interface Files {
 const patience = new Patience(1)
 /** A disk that is quick on average may hold up the process for 50 ms now and then. */
 const syncStalls = new Stalls(15)
-/** More than this is never synced on the spot, in bytes. */
+/** With more than this written since the last sync, in bytes, none is made on the spot: the disk has enough to do. */
 const QUICK_BYTES = 256 * 1024
+/** How many bytes this thread has written, and how many of them before the last sync in the background. */
+let writtenBytes = 0
+let syncedBytes = 0
 
 const stalls = new Stalls(8)
-/** Only writes of so many bytes are timed: to look at the clock takes a part of what a short one does. */
-const TIMED_BYTES = 8 * 1024
-/** Less is written before a thread has been asked and heard of, which takes some 50 us. */
-const LEAST_FOR_THREAD = 16 * 1024
+/**
+ * Shorter writes are neither timed nor left to a thread: to look at the clock takes a part of what they do, and to ask a
+ * thread and to hear of it some 50 us.
+ */
+const LEAST_FOR_THREAD = 4 * 1024
 
 /** The files of the machine that this runs on. */
 export const systemFiles: Files = {
   open: (path, mode) => fs.openSync(path, FLAGS[mode]),
+  openLater(path, mode) {
+    return new Promise((resolve, reject) => {
+      fs.open(path, FLAGS[mode], (error, file) => (error === null ? resolve(file) : reject(error)))
+    })
+  },
   close(file) {
     try {
       fs.closeSync(file)
@@ -150,7 +161,8 @@ export const systemFiles: Files = {
   },
   read: (file, target, at, size, position) => fs.readSync(file, target, at, size, position),
   write(file, source, at, size, position) {
-    if (size < TIMED_BYTES) return fs.writeSync(file, source, at, size, position)
+    writtenBytes += size
+    if (size < LEAST_FOR_THREAD) return fs.writeSync(file, source, at, size, position)
     const beganAtMs = monotonicMs()
     try {
       return fs.writeSync(file, source, at, size, position)
@@ -160,6 +172,7 @@ export const systemFiles: Files = {
     }
   },
   writeLater(file, source, at, size, position) {
+    writtenBytes += size
     return new Promise((resolve, reject) => {
       fs.write(file, source, at, size, position, (error, written) => {
         if (error === null) resolve(written)
@@ -173,8 +186,10 @@ export const systemFiles: Files = {
   sync: (file) => fs.fdatasyncSync(file),
   async syncLater(file, dirtyBytes = Number.POSITIVE_INFINITY) {
     const beganAtMs = monotonicMs()
+    const isLittle = Math.max(dirtyBytes, writtenBytes - syncedBytes) <= QUICK_BYTES
+    syncedBytes = writtenBytes
     const isQuick = patience.lasts(beganAtMs) && !syncStalls.areLikely(beganAtMs)
-    if (dirtyBytes > QUICK_BYTES || !isQuick) return await syncByThread(file)
+    if (!isLittle || !isQuick) return await syncByThread(file)
     fs.fdatasyncSync(file)
     const nowMs = monotonicMs()
     patience.took(nowMs - beganAtMs, nowMs)
@@ -441,6 +456,17 @@ export function createAnew(files: Files, path: string): FileDescriptor {
   }
   files.remove(path)
   return files.open(path, 'create')
+}
+
+/** As {@link createAnew}, by a thread. */
+export async function createAnewLater(files: Files, path: string): Promise<FileDescriptor> {
+  try {
+    return await files.openLater(path, 'create')
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error
+  }
+  files.remove(path)
+  return await files.openLater(path, 'create')
 }
 
 /** Removes a file that is of no store, if that can be done: the error behind it is what counts, and open removes the rest. */

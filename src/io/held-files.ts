@@ -160,6 +160,11 @@ export class HeldFiles implements Files {
     return this.#files.open(path, mode)
   }
 
+  async openLater(path: string, mode: OpenMode): Promise<FileDescriptor> {
+    if (mode !== 'read') this.#guard(path)
+    return await this.#files.openLater(path, mode)
+  }
+
   close(file: FileDescriptor): void {
     this.#files.close(file)
     this.#saveSpare()

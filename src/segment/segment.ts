@@ -26,11 +26,19 @@ import { mapFile, unmapFile } from '../io/mapping.ts'
 import type { Remains } from './disposal.ts'
 import { openSegmentFile, readSegmentHeader, type SegmentHome } from './file.ts'
 import { LargePage } from './large-page.ts'
+import type { NextFile } from './next-file.ts'
 import type { OpenFiles } from './open-files.ts'
 import { SegmentUsage } from './usage.ts'
 
 /** Records up to this size are read into one buffer that is used again and again. */
 const SCRATCH_SIZE = 64 * 1024
+
+/**
+ * A file is mapped once it was read as many times as it has pieces of this size. A runtime counts a mapping as memory of its
+ * heap, so that the garbage collector comes for each: what is hardly read is not worth that (measured, the soak's
+ * large segments).
+ */
+const BYTES_PER_READ = 256 * 1024
 
 const scratch = pageOf(Buffer.allocUnsafeSlow(SCRATCH_SIZE))
 
@@ -86,6 +94,8 @@ export class Segment {
   readonly #mappingSize: number
   #mapped = NOT_MAPPED
   #mayMap: boolean
+  /** How many reads there were by position. */
+  #readCount = 0
   #closed = false
   /** How many threads write to the file, and what is to be closed when they have. */
   #writerCount = 0
@@ -113,16 +123,21 @@ export class Segment {
     this.#mayMap = mappingSize > 0
   }
 
-  /** Creates the file of an appended segment, with its header; not synced. */
+  /**
+   * Creates the file of an appended segment, with its header; not synced.
+   *
+   * @param next a file that was created ahead
+   */
   static create(
     home: SegmentHome,
     id: number,
     predecessor: Predecessor | undefined,
     mappingSize: number,
+    next: NextFile,
   ): Segment {
     const { files } = home
     const path = join(home.directory, segmentName(id))
-    const file = files.open(path, 'create')
+    const file = next.take(path) ?? files.open(path, 'create')
     try {
       const header = encodeFileHeader({
         type: 'segment',
@@ -238,7 +253,6 @@ export class Segment {
     if (this.#closed) return false
     this.#closed = true
     this.#mapped = NOT_MAPPED
-    this.#mayMap = false
     return true
   }
 
@@ -285,7 +299,7 @@ export class Segment {
       this.at = offset - this.writtenSize
       return this.stage
     }
-    if (this.#mayMap) {
+    if (this.#mayMap && ++this.#readCount * BYTES_PER_READ > this.#mappingSize) {
       this.#mayMap = false
       if (this.#files.size(this.file) >= this.writtenSize) {
         const mapped = mapFile(this.file, this.#mappingSize)

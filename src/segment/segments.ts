@@ -21,8 +21,15 @@ import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
-import { createAnew, discard, type FileDescriptor, writeFully } from '../io/files.ts'
+import {
+  createAnew,
+  createAnewLater,
+  discard,
+  type FileDescriptor,
+  writeFully,
+} from '../io/files.ts'
 import { either, over, Task, type Wait, type Work } from '../scheduling/task.ts'
+import { NextFile } from './next-file.ts'
 import { OpenFiles } from './open-files.ts'
 import { Reserve } from './reserve.ts'
 import { Segment, type StoreHome } from './segment.ts'
@@ -65,6 +72,8 @@ export class Segments {
   /** The newest file that was begun, and the newest one whose name survives a power loss. */
   #newestId: number
   #durableId: number
+  /** What the next segment's file will be. */
+  readonly nextFile: NextFile
   /** The commits that are not over; the first one is under way. */
   readonly #commits: Task<void>[] = []
   /** What still goes on of commits that were finished on return. */
@@ -93,6 +102,7 @@ export class Segments {
     this.#installed = installed
     this.#nextId = nextId
     this.#newestId = nextId - 1
+    this.nextFile = new NextFile(home.files, home.directory)
     this.#durableId = nextId - 1
     this.#mappingSize = mappingSize
   }
@@ -250,9 +260,12 @@ export class Segments {
   rotate(): Segment {
     const { active } = this
     const predecessor = active && { id: active.id, size: active.writtenSize }
-    const segment = Segment.create(this.home, this.takeId(), predecessor, this.#mappingSize)
-    this.#newestId = segment.id
+    const id = this.takeId()
+    const segment = Segment.create(this.home, id, predecessor, this.#mappingSize, this.nextFile)
+    this.#newestId = id
     this.addToTail(segment, 0)
+    // Where one has become full, so does the next one.
+    if (active !== undefined) this.nextFile.prepare(id)
     return segment
   }
 
@@ -387,6 +400,7 @@ export class Segments {
   /** Resolves when nothing goes on with the files any more. */
   async settle(): Promise<void> {
     await this.#leftovers
+    await this.nextFile.settle()
   }
 
   /** Closes `companion` with the segments; its `close` must be idempotent. */
@@ -396,6 +410,7 @@ export class Segments {
 
   /** Closes every file. */
   close(): void {
+    this.nextFile.close()
     for (const companion of this.#companions) companion.close()
     for (const segment of this.#syncFiles.keys()) this.#closeSyncFile(segment)
     for (const segment of this.#byId.values()) segment.close()
@@ -538,7 +553,7 @@ export class Segments {
     let isLeft = false
     return {
       later: () => {
-        const written = this.#write(manifest, (file) => files.syncLater(file))
+        const written = this.#write(manifest)
         this.#leftovers = Promise.allSettled([
           this.#leftovers,
           written.then((path) => isLeft && discard(files, path)),
@@ -567,13 +582,14 @@ export class Segments {
     }
   }
 
-  async #write(manifest: Manifest, sync: (file: FileDescriptor) => Promise<void>): Promise<string> {
+  async #write(manifest: Manifest): Promise<string> {
     const { files } = this.home
     const path = this.#temporaryPath()
     try {
-      const file = this.#create(path, manifest)
+      const file = await createAnewLater(files, path)
       try {
-        await sync(file)
+        this.#fill(file, manifest)
+        await files.syncLater(file)
       } finally {
         files.close(file)
       }
@@ -588,8 +604,9 @@ export class Segments {
     const { files } = this.home
     const path = this.#temporaryPath()
     try {
-      const file = this.#create(path, manifest)
+      const file = createAnew(files, path)
       try {
+        this.#fill(file, manifest)
         files.sync(file)
       } finally {
         files.close(file)
@@ -605,17 +622,8 @@ export class Segments {
     return join(this.home.directory, temporaryName(MANIFEST_NAME, ++this.#writtenCount))
   }
 
-  /** Creates a file of a manifest's bytes; where that throws, its name is for the caller to discard. */
-  #create(path: string, manifest: Manifest): FileDescriptor {
-    const { files } = this.home
-    const file = createAnew(files, path)
-    try {
-      const bytes = encodeManifest(manifest)
-      writeFully(files, file, bytes, bytes.length, 0)
-    } catch (error) {
-      files.close(file)
-      throw error
-    }
-    return file
+  #fill(file: FileDescriptor, manifest: Manifest): void {
+    const bytes = encodeManifest(manifest)
+    writeFully(this.home.files, file, bytes, bytes.length, 0)
   }
 }

@@ -622,6 +622,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const engine = this.#engine
     this.#chores.stop()
     engine.segments.reserve.stop()
+    engine.segments.nextFile.close()
     this.#ending.abort(closedError())
     await this.#readings
     await this.#follower?.stop()

@@ -8,6 +8,8 @@ import { withDirectory } from '../support/directory.ts'
 
 const TEXT = { maxBytes: 2 ** 20, valueEncoding: 'utf8' } as const
 const VALUE = 'x'.repeat(1000)
+/** Created behind the segment before. */
+const NEXT_FILE = expect.stringMatching(/\.segment\.\d+\.tmp$/)
 
 type TextCache = PersistentCache<string>
 
@@ -47,6 +49,7 @@ describe('a cache whose directory was replaced', () => {
       const { cache, errors } = await openFilled(directory)
       renameSync(directory, join(above, 'aside'))
       const { cache: other } = await openFilled(directory)
+      await vi.waitFor(() => expect(readdirSync(directory)).toContainEqual(NEXT_FILE))
       const before = contentsOf(directory)
 
       operate(cache)

@@ -120,8 +120,9 @@ class Witnessed {
 
   /** Nothing half-written is left in any file, and no file that is not of the store. */
   async assertTidy(): Promise<void> {
-    // What is being replaced in the background is not left over.
-    const isTemporary = (name: string): boolean => parseName(name).type === 'temporary'
+    // What is being replaced in the background is not left over, nor is the next segment's file.
+    const isTemporary = (name: string): boolean =>
+      parseName(name).type === 'temporary' && !/\.segment\.\d+\.tmp$/.test(name)
     while (readdirSync(this.store.directory).some(isTemporary)) await setImmediate()
     const segments = this.store.stats().segments
     const ids = new Set(segments.map(({ id }) => id))

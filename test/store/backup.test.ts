@@ -87,7 +87,7 @@ describe('backup', () => {
     let isCalling = false
     files.onCall = ({ kind, path }) => {
       // Not for the calls of a backup, nor in the middle of a write.
-      if (isCalling || path.startsWith(TARGET) || path.endsWith('segment')) return
+      if (isCalling || path.startsWith(TARGET) || /segment(\.\d+\.tmp)?$/.test(path)) return
       // A look whether the directory is the one that was opened comes before each call, those of a backup included.
       if (kind === 'identify') return
       isCalling = true

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { SyncOption } from '../../src/index.ts'
 import { type CallKind, FaultyFiles } from '../support/faulty-files.ts'
 import {
@@ -13,6 +13,7 @@ import {
   until,
   withCode,
 } from '../support/store.ts'
+import { fakeOwnTimers } from '../support/timers.ts'
 
 const SYNCS: readonly CallKind[] = ['sync', 'syncDirectory']
 
@@ -301,6 +302,25 @@ describe('store.sync', () => {
     expect(await survives(files, 'a')).toBe(true)
     expect(await survives(files, 'b')).toBe(true)
     await store.close()
+  })
+})
+
+describe('a store that was poisoned while a sync was due', () => {
+  it('leaves no timer behind once it is closed', async () => {
+    const { files, store } = await openSettled({ sync: { everyMs: 60_000 } })
+    store.on('error', () => undefined)
+    await store.sync()
+    fakeOwnTimers('setTimeout', 'clearTimeout')
+    await store.put('a', '1')
+    expect(vi.getTimerCount()).toBe(1)
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'SHORT' })
+    files.fail({ kinds: ['write'], path: /segment$/, nth: 2, code: 'EIO' })
+    files.fail({ kinds: ['truncate'], nth: 1, code: 'EIO', lasting: true })
+    await expect(store.put('b', '2')).rejects.toThrow(withCode('FIRKIN_POISONED'))
+
+    await expect(store.close()).rejects.toThrow(withCode('FIRKIN_POISONED'))
+
+    expect(vi.getTimerCount()).toBe(0)
   })
 })
 

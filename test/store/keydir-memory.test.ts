@@ -3,7 +3,8 @@
 import { describe, expect, it } from 'vitest'
 import type { KeydirKind } from '../../src/index.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { DISK, KIB, openOn, type TextStore } from '../support/store.ts'
+import { RefusedMemory } from '../support/memory.ts'
+import { DISK, idle, KIB, openOn, type TextStore } from '../support/store.ts'
 
 const KINDS = ['btree', 'hash', 'skiplist', 'bplustree'] as const
 const COUNT = 30_000
@@ -42,6 +43,22 @@ function left(every: number): [string, string][] {
 function open(files: FaultyFiles, keydir: KeydirKind): Promise<TextStore> {
   return openOn(files, { keydir, maxSegmentBytes: 1024 * KIB })
 }
+
+it('stays as it is where there is no memory for a smaller keydir, which is no failure', async () => {
+  const store = await openOn(new FaultyFiles(1), { maxSegmentBytes: 1024 * KIB })
+  const errors: unknown[] = []
+  store.on('error', (error) => errors.push(error))
+  await fill(store)
+  await thin(store, 3)
+  await store.sync()
+  await idle(store)
+  {
+    using memory = new RefusedMemory({ nth: 1, lasting: true })
+    await store.close()
+    expect(memory.refused).toBeGreaterThan(0)
+  }
+  expect(errors).toEqual([])
+})
 
 describe.each(KINDS)('the memory of a keydir of kind %s', (keydir) => {
   it('is given back by a merge when all keys are gone', async () => {

@@ -55,7 +55,7 @@ describe('the reserve', () => {
     const killed = files.restart(1)
     const again = await openOn(killed, options)
     await idle(again)
-    expect(again.stats().recovery.leftovers).toEqual([])
+    expect(again.stats().recovery.leftovers).not.toContain('RESERVE')
     await again.close()
     await store.close()
 

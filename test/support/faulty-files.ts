@@ -82,7 +82,7 @@ export type CallListener = (call: Call, crash: () => FaultyFiles) => void
 
 interface OpenFile {
   readonly file: DiskFile
-  readonly path: string
+  path: string
   readonly mode: OpenMode
   /** A failed sync of the file that this descriptor has not been told of. */
   failure: Error | undefined
@@ -208,6 +208,12 @@ export class FaultyFiles implements Files {
     return descriptor
   }
 
+  async openLater(path: string, mode: OpenMode): Promise<FileDescriptor> {
+    const descriptor = this.open(path, mode)
+    await this.#passTime()
+    return descriptor
+  }
+
   close(descriptor: FileDescriptor): void {
     const { path } = this.#get(descriptor, 'close')
     this.#open.delete(descriptor)
@@ -326,6 +332,7 @@ export class FaultyFiles implements Files {
     const file = directory.entries.get(basename(from))
     if (file === undefined) throw systemError('ENOENT', 'rename', from)
     directory.change([basename(from), undefined], [basename(to), file])
+    for (const open of this.#open.values()) if (open.path === from) open.path = to
   }
 
   remove(path: string): void {

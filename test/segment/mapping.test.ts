@@ -1,0 +1,25 @@
+import { readFileSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import { mappingAvailable } from '../../src/io/mapping.ts'
+import { withDirectory } from '../support/directory.ts'
+import { KIB, openStore } from '../support/store.ts'
+
+it.skipIf(!mappingAvailable || process.platform !== 'linux')(
+  'maps a file once it was read often enough for its size',
+  async () => {
+    await withDirectory(async (directory) => {
+      const isMapped = (): boolean => readFileSync('/proc/self/maps', 'utf8').includes(directory)
+      const store = await openStore(directory, { maxSegmentBytes: 2048 * KIB })
+      for (let index = 0; index < 100; index++) store.putSync(`key ${index}`, 'x'.repeat(KIB))
+      await store.sync()
+
+      for (let index = 0; index < 8; index++) expect(store.get(`key ${index}`)).toHaveLength(KIB)
+      expect(isMapped()).toBe(false)
+
+      expect(store.get('key 8')).toHaveLength(KIB)
+      expect(isMapped()).toBe(true)
+      expect(store.get('key 99')).toBe('x'.repeat(KIB))
+      await store.close()
+    })
+  },
+)
