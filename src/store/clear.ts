@@ -16,6 +16,7 @@ import { TimeSlice } from '../scheduling/time-slice.ts'
 
 /** A batch that is being filled. */
 interface Deletes {
+  readonly length: number
   readonly byteSize: number
   delete(key: Uint8Array): unknown
   commit(): Promise<void>
@@ -56,16 +57,23 @@ export async function clearRange(home: ClearHome, range: ResolvedRange): Promise
 
   let count = 0
   let batch = home.batch()
+  // As long as nobody else writes, no key needs to be looked up again.
+  let ownSequence = callSequence
+  const commit = (): Promise<void> => {
+    // One for each delete, and one for the batch's end.
+    ownSequence += batch.length + 1
+    return batch.commit()
+  }
   for (const key of keys) {
-    if (!isOlder(engine, key, callSequence)) continue
+    if (engine.nextSequence !== ownSequence && !isOlder(engine, key, callSequence)) continue
     count++
     batch.delete(key)
     if (batch.byteSize < BATCH_SIZE) continue
-    await batch.commit()
+    await commit()
     if (slice.isOver()) await nextSlice(home, slice)
     batch = home.batch()
   }
-  await batch.commit()
+  await commit()
   return count
 }
 

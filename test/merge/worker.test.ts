@@ -250,3 +250,44 @@ describe('a merge of which the thread dies', () => {
     },
   )
 })
+
+/** Ends each thread that makes hints, in order, before it has made one. */
+const ENDING_HINTS = `
+  const fs = require('node:fs')
+  const { isMainThread, workerData } = require('node:worker_threads')
+  if (!isMainThread && workerData.task.kind === 'hint') {
+    fs.writeSync = () => process.exit(0)
+    require('node:module').syncBuiltinESMExports()
+  }
+`
+
+/** A store that is closed while its hints are made. */
+const CLOSING = `
+  const { open } = await import(${JSON.stringify(BUILT)})
+  const warnings = []
+  process.on('warning', ({ message }) => warnings.push(message))
+  const options = { maxSegmentBytes: 2 ** 20, valueEncoding: 'utf8' }
+  const store = await open('data', options)
+  for (let index = 0; index < 40; index++) await store.put('key ' + index, 'x'.repeat(100_000))
+  await store.close()
+  const reopened = await open('data', { ...options, checkpoint: false })
+  const { ok } = await reopened.verify()
+  console.log(JSON.stringify({ warnings, ok, count: reopened.count() }))
+  await reopened.close()
+`
+
+describe('the hints of which the thread ends with its process', () => {
+  it('are missing, which is told to nobody', { timeout: 60_000 }, async () => {
+    await withDirectory(async (directory) => {
+      await writeFile(join(directory, 'preload.cjs'), ENDING_HINTS)
+      await writeFile(join(directory, 'program.mjs'), CLOSING)
+
+      const { stdout } = await run(process.execPath, ['program.mjs'], {
+        cwd: directory,
+        env: { ...process.env, NODE_OPTIONS: '--require ./preload.cjs' },
+      })
+
+      expect(JSON.parse(stdout)).toEqual({ warnings: [], ok: true, count: 40 })
+    })
+  })
+})
