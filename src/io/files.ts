@@ -130,6 +130,9 @@ const QUICK_BYTES = 256 * 1024
 /** How many bytes this thread has written, and how many of them before the last sync in the background. */
 let writtenBytes = 0
 let syncedBytes = 0
+/** How long a disk is busy with more than that, in milliseconds; no sync is made on the spot meanwhile. */
+const BUSY_MS = 1000
+let busyUntilMs = 0
 
 const stalls = new Stalls(8)
 /**
@@ -186,8 +189,9 @@ export const systemFiles: Files = {
   sync: (file) => fs.fdatasyncSync(file),
   async syncLater(file, dirtyBytes = Number.POSITIVE_INFINITY) {
     const beganAtMs = monotonicMs()
-    const isLittle = Math.max(dirtyBytes, writtenBytes - syncedBytes) <= QUICK_BYTES
+    if (writtenBytes - syncedBytes > QUICK_BYTES) busyUntilMs = beganAtMs + BUSY_MS
     syncedBytes = writtenBytes
+    const isLittle = dirtyBytes <= QUICK_BYTES && beganAtMs >= busyUntilMs
     const isQuick = patience.lasts(beganAtMs) && !syncStalls.areLikely(beganAtMs)
     if (!isLittle || !isQuick) return await syncByThread(file)
     fs.fdatasyncSync(file)

@@ -74,7 +74,9 @@ async function runLimited(name: string, size: number): Promise<void> {
   await withDirectory(async (directory) => {
     const command = `ulimit -f ${size / 512} && exec "$0" "$@"`
     const store = join(directory, 'store')
-    await run('sh', ['-c', command, process.execPath, LIMITED, store, name])
+    // One that hangs must not outlive the test.
+    const limits = { timeout: 50_000, killSignal: 'SIGKILL' } as const
+    await run('sh', ['-c', command, process.execPath, LIMITED, store, name], limits)
   })
 }
 
