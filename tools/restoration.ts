@@ -15,9 +15,17 @@ import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { CorruptionError, StoreError } from '../src/errors.ts'
 import type { Manifest } from '../src/format/manifest.ts'
-import { holdsStore, MANIFEST_NAME, parseName } from '../src/format/names.ts'
+import {
+  DAMAGED_SUFFIX,
+  holdsStore,
+  LEFTOVER_SUFFIX,
+  MANIFEST_NAME,
+  parseName,
+  TORN_SUFFIX,
+} from '../src/format/names.ts'
 import { type Finding, type VerifyReport, verifyDirectory } from '../src/inspection/verify.ts'
-import { errorCode, type Files, readFully, systemFiles, writeFully } from '../src/io/files.ts'
+import { copyRange } from '../src/io/copy.ts'
+import { errorCode, systemFiles } from '../src/io/files.ts'
 import { HeldFiles } from '../src/io/held-files.ts'
 import { lockHolder } from '../src/io/lock.ts'
 import { resolveOptions } from '../src/options.ts'
@@ -61,11 +69,6 @@ const NOTHING_LOST: LossReport = {
   keys: [],
   kept: [],
 }
-
-const DAMAGED_SUFFIX = '.damaged'
-const LEFTOVER_SUFFIX = '.leftover'
-const TORN_SUFFIX = '.torn'
-const COPY_SIZE = 1024 * 1024
 
 /**
  * Says what a repair would do; nothing is changed.
@@ -270,7 +273,7 @@ class Restoration {
   /** Keeps what the next open cuts. */
   #keepTorn({ file, offset, bytes }: TornTail): void {
     const kept = freeName(file + TORN_SUFFIX)
-    copyRange(this.#files, file, offset, bytes, kept)
+    copyRange(this.#files, file, offset, kept, bytes)
     this.#kept.push(kept)
   }
 
@@ -356,32 +359,5 @@ function freeName(path: string): string {
   for (let number = 1; ; number++) {
     const free = number === 1 ? path : `${path}.${number}`
     if (!existsSync(free)) return free
-  }
-}
-
-function copyRange(files: Files, from: string, offset: number, size: number, to: string): void {
-  const source = files.open(from, 'read')
-  try {
-    const target = files.open(to, 'create')
-    try {
-      const buffer = Buffer.allocUnsafe(Math.min(size, COPY_SIZE))
-      for (let at = 0; at < size; ) {
-        const read = readFully(
-          files,
-          source,
-          buffer,
-          Math.min(buffer.length, size - at),
-          offset + at,
-        )
-        if (read === 0) break
-        writeFully(files, target, buffer, read, at)
-        at += read
-      }
-      files.sync(target)
-    } finally {
-      files.close(target)
-    }
-  } finally {
-    files.close(source)
   }
 }

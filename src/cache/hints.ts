@@ -15,7 +15,7 @@
 import type { Engine } from '../engine/engine.ts'
 import { hintName } from '../format/names.ts'
 import { errorCode, removeIfThere } from '../io/files.ts'
-import { keepAlive, type Labour } from '../merge/thread.ts'
+import { type BackgroundWork, keepAlive } from '../merge/thread.ts'
 import type { HintJob } from '../segment/hint-file.ts'
 import type { Segment } from '../segment/segment.ts'
 
@@ -29,16 +29,16 @@ const MIN_ENTRY_BYTES = 24
 /** The hints of one cache. */
 export class Hints {
   readonly #engine: Engine
-  readonly #labour: Labour
+  readonly #backgroundWork: BackgroundWork
   readonly #failed: (error: unknown) => void
   /** The bytes of each segment's hint, or the most that it may get; 0 where it is to have none. */
   readonly #sizes = new Map<number, number>()
   #making: Promise<void> | undefined
 
   /** @param failed told why hints could not be made; nothing depends on them */
-  constructor(engine: Engine, labour: Labour, failed: (error: unknown) => void) {
+  constructor(engine: Engine, backgroundWork: BackgroundWork, failed: (error: unknown) => void) {
     this.#engine = engine
-    this.#labour = labour
+    this.#backgroundWork = backgroundWork
     this.#failed = failed
     const { files, directory } = engine.segments.home
     const names = new Set(files.list(directory))
@@ -126,7 +126,7 @@ export class Hints {
     const isThere = (segment: Segment): boolean => segments.find(segment.id) === segment
     let mayTryAgain = false
     try {
-      await this.#labour.hint(...jobs)
+      await this.#backgroundWork.hint(...jobs)
     } catch (error) {
       // One that was deleted meanwhile cannot be read; those behind it then have to wait.
       mayTryAgain = !chosen.every(isThere)

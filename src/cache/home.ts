@@ -11,7 +11,7 @@ import { StoreError } from '../errors.ts'
 import { CACHE_MARKER_NAME, CACHE_ORDER_NAME, holdsStore, parseName } from '../format/names.ts'
 import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
-import { type Labour, threadLabour } from '../merge/thread.ts'
+import { type BackgroundWork, threadWork } from '../merge/thread.ts'
 import type { ValueEncoding } from '../options.ts'
 import type { EventLoop } from '../scheduling/event-loop.ts'
 import { MAX_CACHE_MARK_SIZE } from '../segment/kind.ts'
@@ -24,7 +24,7 @@ export interface CacheEnvironment {
   /** Whether a kernel lock keeps others out. */
   readonly lock: boolean
   /** What makes hints. */
-  readonly labour: Labour
+  readonly backgroundWork: BackgroundWork
   /** The event loop that writes keep waiting. @defaultValue the one that this runs on */
   readonly loop?: EventLoop
 }
@@ -33,7 +33,7 @@ export interface CacheEnvironment {
 export const systemEnvironment: CacheEnvironment = {
   files: systemFiles,
   lock: true,
-  labour: threadLabour,
+  backgroundWork: threadWork,
 }
 
 const VERSION = 1

@@ -114,7 +114,7 @@ function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined 
   }
   const reader = new PageReader(segments.home, file)
   // The pages are read while the cache is open.
-  segments.closeAlong(reader)
+  segments.closeWith(reader)
   const head = reader.readHead()
   if (
     head?.tagBytes === undefined ||

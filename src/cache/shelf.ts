@@ -1,7 +1,7 @@
 /**
  * A cache's directory while it is open: entries as bytes, on top of the engine of a store.
  *
- * put:  room -> engine -> order, tags
+ * put:  budget -> engine -> order, tags
  * find: engine -> head -> stale tags -> order
  * open: marker -> store -> order -> trim
  * close: trim -> order's file -> store
@@ -24,11 +24,12 @@ import type { Group } from '../engine/group.ts'
 import { Sweep } from '../engine/sweeper.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import { type Entry, type KnownKeydir, NO_ENTRY } from '../keydir/keydir.ts'
-import type { Labour } from '../merge/thread.ts'
+import type { BackgroundWork } from '../merge/thread.ts'
 import { removeCheckpoint } from '../recovery/checkpoint-file.ts'
 import { RankSort } from '../recovery/rank-sort.ts'
 import { type EventLoop, systemLoop } from '../scheduling/event-loop.ts'
 import { Store } from '../store/store.ts'
+import { Budget } from './budget.ts'
 import { Cleaner } from './cleaner.ts'
 import { EntryHead } from './entry.ts'
 import { Hints } from './hints.ts'
@@ -36,7 +37,6 @@ import { type CacheEnvironment, claimDirectory, neverSynced } from './home.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { Order } from './order.ts'
 import { readOrder, removeOrder, writeOrder } from './order-file.ts'
-import { Room } from './room.ts'
 import { invalidatedAt, isTagKey, seekTag, TagIndex } from './tags.ts'
 
 /** Why an entry left unasked. */
@@ -91,7 +91,7 @@ export class Shelf {
   #ordered: KnownKeydir
   readonly #cleaner: Cleaner
   readonly #hints: Hints
-  readonly #room: Room
+  readonly #budget: Budget
   readonly #moment: Moment
   readonly #tags = new TagIndex(() => this.#cleaner.oldestSequence)
   /** Records below this sequence may have tags that the index does not know. */
@@ -107,7 +107,7 @@ export class Shelf {
     engine: Engine,
     options: ResolvedCacheOptions<unknown>,
     listener: ShelfListener,
-    labour: Labour,
+    backgroundWork: BackgroundWork,
     loop: EventLoop,
     moment: Moment,
   ) {
@@ -124,21 +124,21 @@ export class Shelf {
     const known = readOrder(engine, recovery, options.policy)
     this.#order = known?.order ?? new Order(options.policy)
     this.#indexedFrom = recovery.source === 'new' ? 0 : engine.nextSequence
-    this.#hints = new Hints(engine, labour, (error) => listener.hindered(error))
+    this.#hints = new Hints(engine, backgroundWork, (error) => listener.hindered(error))
     this.#cleaner = new Cleaner(engine, {
       keeps: (entry, fields, page) => this.#keeps(entry, fields, page),
       moved: (size) => {
-        this.#room.grow(size)
+        this.#budget.grow(size)
         this.#noteTags(this.head.tags, engine.nextSequence - 1)
       },
       deleted: (segment) => {
         this.#hints.forget(segment)
-        this.#room.shrink(segment.usage.size)
+        this.#budget.shrink(segment.usage.size)
       },
     })
     if (known === undefined) this.#reorder()
     else ({ tagCount: this.#tagCount, tagBytes: this.#tagBytes } = known)
-    this.#room = new Room({
+    this.#budget = new Budget({
       engine,
       order: this.#order,
       cleaner: this.#cleaner,
@@ -163,7 +163,7 @@ export class Shelf {
   static async open(
     directory: string,
     options: ResolvedCacheOptions<unknown>,
-    { files, lock, labour, loop = systemLoop }: CacheEnvironment,
+    { files, lock, backgroundWork, loop = systemLoop }: CacheEnvironment,
     listener: ShelfListener,
     nowMs: number,
   ): Promise<Shelf> {
@@ -187,7 +187,7 @@ export class Shelf {
       },
       {
         files: neverSynced(files),
-        labour,
+        backgroundWork,
         loop,
         adopt(engine) {
           taken.push(engine)
@@ -202,9 +202,9 @@ export class Shelf {
     const [engine] = taken
     if (engine === undefined) throw new Error('The store has kept its engine')
     try {
-      shelf = new Shelf(store, engine, options, listener, labour, loop, moment)
+      shelf = new Shelf(store, engine, options, listener, backgroundWork, loop, moment)
       shelf.#giveUpWhile((count) => count > options.maxEntries)
-      shelf.#room.force(0)
+      shelf.#budget.force(0)
       return shelf
     } catch (error) {
       await store.close().catch(() => undefined)
@@ -332,7 +332,7 @@ export class Shelf {
     const engine = this.#engine
     engine.key.encode(key)
     const total = recordSize(engine.key.size, size, expiresAtMs !== 0)
-    if (total > this.#options.maxEntryBytes || !this.#room.reserve(total)) {
+    if (total > this.#options.maxEntryBytes || !this.#budget.reserve(total)) {
       this.remove(key)
       return false
     }
@@ -365,7 +365,7 @@ export class Shelf {
     this.#watch(engine.put(NOTHING, 0, LONG_AGO))
     const hiding = engine.find()
     this.#order.forget(hiding)
-    engine.expire(hiding)
+    engine.forget(hiding)
     return false
   }
 
@@ -388,7 +388,7 @@ export class Shelf {
     this.#tagBytes += size
     const taken = this.#tagBytes + this.#tagCount * TAG_MEMORY_BYTES
     if (taken < this.#options.maxBytes * TAG_SHARE) return
-    this.#room.clean(TAG_PACE * (size + TAG_MEMORY_BYTES))
+    this.#budget.clean(TAG_PACE * (size + TAG_MEMORY_BYTES))
   }
 
   /** Removes everything at once. */
@@ -402,7 +402,7 @@ export class Shelf {
     this.#tags.clear()
     this.#tagCount = 0
     this.#tagBytes = 0
-    this.#room.force(0)
+    this.#budget.force(0)
   }
 
   /** Forgets some of what has expired; see `Sweep.slice`. */
@@ -412,8 +412,8 @@ export class Shelf {
 
   /** Gives back the room of what is dead; a bounded piece of it. */
   tidy(): void {
-    this.#room.tidy(TIDY_BYTES)
-    this.#room.giveHints()
+    this.#budget.tidy(TIDY_BYTES)
+    this.#budget.giveHints()
   }
 
   /** Leaves the directory within its budget, and so that opening it takes constant time. */
@@ -423,7 +423,7 @@ export class Shelf {
       await this.#hints.settle()
       removeOrder(engine.segments.home)
       removeCheckpoint(engine.segments)
-      if (!this.#room.force(0)) this.clear()
+      if (!this.#budget.force(0)) this.clear()
       engine.commits.flush()
       // What cannot be read of the order is known only now.
       this.#order.load()
@@ -443,7 +443,7 @@ export class Shelf {
   /** Finds room for a record that must be written. */
   #reserve(size: number): void {
     // Where there is no room even for that, there is nothing left that it would hide.
-    if (!this.#room.reserve(size)) this.clear()
+    if (!this.#budget.reserve(size)) this.clear()
   }
 
   #isInvalid(entry: Entry, tags: readonly Uint8Array[]): boolean {
@@ -458,7 +458,7 @@ export class Shelf {
     const { keydir } = engine
     if (isTagKey(keydir.entries.keyView(entry))) {
       // Nothing that is left is so old.
-      engine.expire(entry)
+      engine.forget(entry)
       this.#tagCount--
       this.#tagBytes -= fields.size
       return false
@@ -473,7 +473,7 @@ export class Shelf {
     if (expiresAtMs !== 0 && expiresAtMs <= this.#moment.nowMs) return 'expired'
     this.head.read(page, valueAt)
     if (this.head.tags.length > 0 && this.#isInvalid(entry, this.head.tags)) return 'invalidated'
-    return this.#room.mayMove(size) ? undefined : 'size'
+    return this.#budget.mayMove(size) ? undefined : 'size'
   }
 
   #makeCountFor(key: string): void {
@@ -534,7 +534,7 @@ export class Shelf {
       const { entries } = engine.keydir
       place = engine.walk(place, WALK_ENTRIES, (entry) => {
         if (engine.hasExpired(entry, present)) {
-          engine.expire(entry, present)
+          engine.forget(entry, present)
         } else if (isTagKey(entries.keyView(entry))) {
           this.#tagCount++
           this.#tagBytes += entries.sizeOf(entry)
@@ -555,7 +555,7 @@ export class Shelf {
   #giveUp(entry: Entry, why: Departure, at?: Present): void {
     this.#listener.leaving(this, entry, why)
     this.#order.forget(entry)
-    this.#engine.expire(entry, at)
+    this.#engine.forget(entry, at)
   }
 
   #noteTags(tags: readonly Uint8Array[], sequence: number): void {

@@ -213,7 +213,7 @@ export class CatchUp {
     const visit = (entry: Entry): void => {
       const { entries } = engine.keydir
       if (!ids.has(entries.segmentOf(entry))) return
-      if (hasExpired(entries, entry, expiry)) engine.expire(entry)
+      if (hasExpired(entries, entry, expiry)) engine.forget(entry)
       else lost.push(entry)
     }
     for (let place = 0; place !== -1; ) {
@@ -241,7 +241,7 @@ export class CatchUp {
     for (const entry of lost) {
       // Its number may be another key's by now.
       if (engine.isLive(entry) && ids.has(engine.keydir.entries.segmentOf(entry)))
-        engine.expire(entry)
+        engine.forget(entry)
     }
   }
 

@@ -70,7 +70,7 @@ import { ReadAhead, type Wanted } from './read-ahead.ts'
 import { Slab } from './slab.ts'
 import { type Span, UndoLog } from './undo.ts'
 import { type LookAhead, ViewCursor } from './view-cursor.ts'
-import { type Found, type View, Views } from './views.ts'
+import { type FoundEntry, type View, Views } from './views.ts'
 
 /** What the engine needs to be told. */
 export interface EngineOptions {
@@ -313,7 +313,7 @@ export class Engine {
   }
 
   /** Finds the key in `this.key` as a view sees it. */
-  findIn(view: View, found: Found): boolean {
+  findIn(view: View, found: FoundEntry): boolean {
     try {
       return this.views.find(view, this.key.bytes, this.key.size, found)
     } catch (error) {
@@ -472,7 +472,7 @@ export class Engine {
    * @param at the moment by which it had expired, so that it stays gone whatever the clock says later; without it, the
    * record goes as well
    */
-  expire(entry: Entry, at?: Present): void {
+  forget(entry: Entry, at?: Present): void {
     if (at !== undefined && at !== this.#marked) this.#mark(at)
     try {
       const view = this.#keydir.entries.keyView(entry)

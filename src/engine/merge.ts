@@ -45,7 +45,7 @@ import {
 import { type MergePlan, planAll, planAutomatic } from '../merge/plan.ts'
 import { type MergeHindrance, type Pressure, pressureOf } from '../merge/pressure.ts'
 import type { CopyTarget } from '../merge/targets.ts'
-import { type Copying, keepAlive, type Labour } from '../merge/thread.ts'
+import { type BackgroundWork, type Copying, keepAlive } from '../merge/thread.ts'
 import type { MergePolicy, ResolvedOptions } from '../options.ts'
 import { removeCheckpoint } from '../recovery/checkpoint-file.ts'
 import { either, over, Task, turn, type Wait, type Work } from '../scheduling/task.ts'
@@ -118,7 +118,7 @@ export class Merger {
   readonly #maxSegmentBytes: number
   readonly #mapping: boolean
   readonly #sealer: Sealer
-  readonly #labour: Labour
+  readonly #backgroundWork: BackgroundWork
   readonly #listener: MergeListener
   #running: Pick<Task<unknown>, 'promise' | 'step'> | undefined
   #abort: AbortController | undefined
@@ -147,7 +147,7 @@ export class Merger {
     engine: Engine,
     options: Pick<ResolvedOptions<unknown>, 'merge' | 'maxSegmentBytes' | 'mapping'>,
     sealer: Sealer,
-    labour: Labour,
+    backgroundWork: BackgroundWork,
     listener: MergeListener,
   ) {
     this.#engine = engine
@@ -155,7 +155,7 @@ export class Merger {
     this.#maxSegmentBytes = options.maxSegmentBytes
     this.#mapping = options.mapping
     this.#sealer = sealer
-    this.#labour = labour
+    this.#backgroundWork = backgroundWork
     this.#listener = listener
   }
 
@@ -249,7 +249,7 @@ export class Merger {
       // Looked at again within a second: nothing is written until there is room.
       if (plan.isPortion) {
         this.#lastError = lackOfRoom()
-        this.#tellOnce(this.#lastError)
+        this.#reportOnce(this.#lastError)
       }
       return
     }
@@ -322,7 +322,7 @@ export class Merger {
       this.#sealer.sealNow()
     } catch (error) {
       // Nothing that was promised depends on it. A sync that has failed has poisoned the store, and told so.
-      if (durability.isSound) this.#tellFailure('The manifest cannot be replaced', error)
+      if (durability.isSound) this.#reportFailure('The manifest cannot be replaced', error)
       return
     }
     this.consider()
@@ -370,11 +370,11 @@ export class Merger {
         : [FIRST_SHORT_REST_MS, LAST_SHORT_REST_MS]
     this.#restMs = Math.min(Math.max(first, this.#restMs * 2), last)
     this.#restsUntil = monotonicMs() + this.#restMs
-    this.#tellOnce(error)
+    this.#reportOnce(error)
   }
 
   /** Tells of a failure; of what is tried again every few seconds only once, until copies could be made again. */
-  #tellOnce(error: StoreError): void {
+  #reportOnce(error: StoreError): void {
     const passing = passingCode(error)
     if (passing === undefined || passing !== this.#toldCode) this.#listener.failed(error)
     this.#toldCode = passing
@@ -399,7 +399,7 @@ export class Merger {
       await keepAlive(this.#begin((signal) => this.#run(unreadOf(plan), signal, undefined)).promise)
     } catch (error) {
       // The next close tries again.
-      this.#tellOnce(asFailure(error))
+      this.#reportOnce(asFailure(error))
     }
   }
 
@@ -453,7 +453,7 @@ export class Merger {
     yield* walkInSlices(
       this.#engine,
       (entry) => {
-        if (this.#engine.hasExpired(entry, present)) this.#engine.expire(entry, present)
+        if (this.#engine.hasExpired(entry, present)) this.#engine.forget(entry, present)
       },
       signal,
     )
@@ -622,7 +622,7 @@ export class Merger {
         const reason = unread.get(id)
         if (list === undefined && reason === undefined) return
         if (reason === 'expired' || this.#engine.hasExpired(entry, present)) {
-          this.#engine.expire(entry, present)
+          this.#engine.forget(entry, present)
         } else if (list !== undefined) {
           list.add(entries.offsetOf(entry))
         } else {
@@ -658,7 +658,7 @@ export class Merger {
       maxBytesPerSecond: this.#policy.maxBytesPerSecond,
     }
     try {
-      const targets = yield* over(copied(this.#labour.copy(job, onProgress, signal)))
+      const targets = yield* over(copied(this.#backgroundWork.copy(job, onProgress, signal)))
       signal.throwIfAborted()
       return targets
     } catch (error) {
@@ -676,7 +676,7 @@ export class Merger {
       for (const id of ids) if (filesOf(id).some((name) => names.has(name))) this.#removeFiles(id)
     } catch (error) {
       // The next open removes them.
-      this.#tellFailure('Cannot remove what a merge has begun', error)
+      this.#reportFailure('Cannot remove what a merge has begun', error)
     }
   }
 
@@ -733,7 +733,7 @@ export class Merger {
       yield* walkInSlices(
         this.#engine,
         (entry) => {
-          if (goingIds.has(this.#engine.keydir.entries.segmentOf(entry))) this.#engine.expire(entry)
+          if (goingIds.has(this.#engine.keydir.entries.segmentOf(entry))) this.#engine.forget(entry)
         },
         undefined,
       )
@@ -803,7 +803,7 @@ export class Merger {
       removeCheckpoint(this.#engine.segments)
     } catch (error) {
       // Whoever reads it sees that it is stale.
-      this.#tellFailure('Cannot remove the stale checkpoint', error)
+      this.#reportFailure('Cannot remove the stale checkpoint', error)
     }
   }
 
@@ -814,11 +814,11 @@ export class Merger {
       for (const name of filesOf(id)) removeIfThere(files, join(directory, name))
     } catch (error) {
       // The next open tries again.
-      this.#tellFailure(`Cannot remove segment ${id}`, error)
+      this.#reportFailure(`Cannot remove segment ${id}`, error)
     }
   }
 
-  #tellFailure(message: string, cause: unknown): void {
+  #reportFailure(message: string, cause: unknown): void {
     // That the directory is another one is told by its files.
     if (cause instanceof StoreError) return
     this.#listener.failed(new StoreError('FIRKIN_MERGE_FAILED', message, { cause }))

@@ -7,7 +7,7 @@
 
 import { StoreError } from '../errors.ts'
 import { removeIfThere } from '../io/files.ts'
-import { keepAlive, type Labour } from '../merge/thread.ts'
+import { type BackgroundWork, keepAlive } from '../merge/thread.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { Segments } from '../segment/segments.ts'
 
@@ -25,7 +25,7 @@ const HINTS_AT_ONCE = 64
 /** Seals the segments of one store. */
 export class Sealer {
   readonly #segments: Segments
-  readonly #labour: Labour
+  readonly #backgroundWork: BackgroundWork
   readonly #listener: SealListener
   /** The segments that want a hint, and those that have had none since before the store was opened. */
   readonly #wanting: Segment[] = []
@@ -36,9 +36,9 @@ export class Sealer {
   #hinting: Promise<void> | undefined
   #isEnding = false
 
-  constructor(segments: Segments, labour: Labour, listener: SealListener) {
+  constructor(segments: Segments, backgroundWork: BackgroundWork, listener: SealListener) {
     this.#segments = segments
-    this.#labour = labour
+    this.#backgroundWork = backgroundWork
     this.#listener = listener
   }
 
@@ -53,7 +53,7 @@ export class Sealer {
   }
 
   /** Makes the hints of sealed segments that had none when the store was opened, as far as there is time. */
-  makeUp(ids: readonly number[]): void {
+  backfill(ids: readonly number[]): void {
     for (const id of ids) {
       const segment = this.#segments.find(id)
       if (segment !== undefined) this.#unhinted.push(segment)
@@ -137,7 +137,7 @@ export class Sealer {
       size: usage.size,
     }))
     try {
-      const make = () => this.#labour.hint(...jobs)
+      const make = () => this.#backgroundWork.hint(...jobs)
       // While the store is open, room counts for more than time.
       await (this.#isEnding ? this.#segments.reserve.lendHalf(make) : make())
       for (const segment of left) if (isGone(segment)) removeIfThere(files, segment.hintPath)

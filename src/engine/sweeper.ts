@@ -128,7 +128,7 @@ export class Sweeper {
   }
 
   #forget(entry: Entry, present: Present): void {
-    this.#engine.expire(entry, present)
+    this.#engine.forget(entry, present)
     this.expiredCount++
   }
 }

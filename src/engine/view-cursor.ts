@@ -11,7 +11,7 @@ import { hasExpired } from '../segment/sweeps.ts'
 import type { ResolvedRange } from './range.ts'
 import { MAX_AHEAD } from './read-ahead.ts'
 import { VersionCursor } from './version-cursor.ts'
-import type { Found, View, Views } from './views.ts'
+import type { FoundEntry, View, Views } from './views.ts'
 
 /** How many entries a cursor takes ahead at first, where it is not known how many are wanted. */
 const FIRST_AHEAD = 4
@@ -46,7 +46,7 @@ export class ViewCursor {
   #present: Source
   /** What is walked of the versions, where any may be for the view. */
   #past: Source | undefined
-  #last: Found | undefined
+  #last: FoundEntry | undefined
 
   /** @param lookAhead called where entries are taken ahead of being asked for */
   constructor(views: Views, view: View, range: ResolvedRange, lookAhead: LookAhead) {

@@ -51,7 +51,7 @@ interface OpenView extends View {
 }
 
 /** An entry, and what holds it. */
-export interface Found {
+export interface FoundEntry {
   holder: EntryHolder
   entry: Entry
 }
@@ -171,7 +171,7 @@ export class Views {
   }
 
   /** Finds a key as the view sees it. Expiry is not looked at. */
-  find(view: View, key: Uint8Array, keySize: number, found: Found): boolean {
+  find(view: View, key: Uint8Array, keySize: number, found: FoundEntry): boolean {
     const { keydir, versions } = shown(view)
     const node = versions === undefined ? NO_NODE : versions.find(key, keySize, view.id)
     if (versions === undefined || node === NO_NODE) {

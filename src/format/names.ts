@@ -22,6 +22,17 @@ export const CACHE_MARKER_NAME = 'CACHE'
 /** The file that keeps the order of a cache's entries. */
 export const CACHE_ORDER_NAME = 'CACHE-ORDER'
 
+/*
+ * What follows the name of a file that a repair keeps; to the store it is a file of others.
+ */
+
+/** It was damaged. */
+export const DAMAGED_SUFFIX = '.damaged'
+/** These bytes were cut off it. */
+export const TORN_SUFFIX = '.torn'
+/** It was of no store. */
+export const LEFTOVER_SUFFIX = '.leftover'
+
 /** The directory that some file systems have at their root. */
 const LOST_AND_FOUND = 'lost+found'
 const SEGMENT_SUFFIX = '.segment'

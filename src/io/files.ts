@@ -9,8 +9,8 @@ import * as fs from 'node:fs'
 import { dirname } from 'node:path'
 import { type ErrorCode, StoreError } from '../errors.ts'
 import { monotonicMs } from '../scheduling/time.ts'
+import { LatencyBudget } from './latency-budget.ts'
 import { allocateBuffer } from './memory.ts'
-import { Patience } from './patience.ts'
 import { Stalls } from './stalls.ts'
 
 /** An open file. */
@@ -122,7 +122,7 @@ export interface Files {
  * To hand a sync over to a thread and to be woken costs as much as a good disk takes for it (measured, bench
  * `durable-put`): so what is quick is done on the spot.
  */
-const patience = new Patience(1)
+const latency = new LatencyBudget(1)
 /** A disk that is quick on average may hold up the process for 50 ms now and then. */
 const syncStalls = new Stalls(15)
 /** With more than this written since the last sync, in bytes, none is made on the spot: the disk has enough to do. */
@@ -192,11 +192,11 @@ export const systemFiles: Files = {
     if (writtenBytes - syncedBytes > QUICK_BYTES) busyUntilMs = beganAtMs + BUSY_MS
     syncedBytes = writtenBytes
     const isLittle = dirtyBytes <= QUICK_BYTES && beganAtMs >= busyUntilMs
-    const isQuick = patience.lasts(beganAtMs) && !syncStalls.areLikely(beganAtMs)
+    const isQuick = latency.lasts(beganAtMs) && !syncStalls.areLikely(beganAtMs)
     if (!isLittle || !isQuick) return await syncByThread(file)
     fs.fdatasyncSync(file)
     const nowMs = monotonicMs()
-    patience.took(nowMs - beganAtMs, nowMs)
+    latency.took(nowMs - beganAtMs, nowMs)
     syncStalls.took(nowMs - beganAtMs, nowMs)
   },
   syncDirectory,

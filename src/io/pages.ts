@@ -10,9 +10,9 @@
 import { closeSync, openSync, read, readFileSync } from 'node:fs'
 import { monotonicMs } from '../scheduling/time.ts'
 import type { FileDescriptor } from './files.ts'
+import { LatencyBudget } from './latency-budget.ts'
 import { maySpare } from './memory.ts'
 import { provider } from './mmap/providers.ts'
-import { Patience } from './patience.ts'
 
 /** The size of a huge page, where the system has them. */
 export const HUGE_PAGE_SIZE = 2 ** 21
@@ -27,7 +27,7 @@ const HUGE_PAGES_FILE = '/sys/kernel/mm/transparent_hugepage/enabled'
 const TOUCHING_FILE = '/proc/self/exe'
 
 /** How long it may take, in milliseconds, to make a huge page on the spot of what is in use. */
-const patience = new Patience(0.5)
+const latency = new LatencyBudget(0.5)
 
 /** Pages that are in use, by the memory that they lie in. */
 const pages = new WeakSet<ArrayBufferLike>()
@@ -113,12 +113,12 @@ export function makeHuge(page: Uint8Array, isTouched: boolean): void {
   if (provider === undefined || !pages.has(page.buffer) || !areHugePagesAvailable()) return
   const beganAtMs = monotonicMs()
   // While another page is touched, the system would wait for that.
-  const collapses = isTouched && !isTouching() && patience.lasts(beganAtMs)
+  const collapses = isTouched && !isTouching() && latency.lasts(beganAtMs)
   advise(page, MADV_HUGEPAGE)
   if (!collapses) return
   advise(page, MADV_COLLAPSE)
   const nowMs = monotonicMs()
-  patience.took(nowMs - beganAtMs, nowMs)
+  latency.took(nowMs - beganAtMs, nowMs)
 }
 
 /**

@@ -38,7 +38,7 @@ export interface Copying {
 }
 
 /** Runs the heavy part of a merge, and the making of hints; on a thread, or in a test on this one. */
-export interface Labour {
+export interface BackgroundWork {
   /**
    * Copies. What `onProgress` is told comes in a later turn, or while somebody looks. The job's lists of offsets are
    * given away.
@@ -57,7 +57,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1
  * Does it on a thread of its own, which ends with the task, or with the process: a thread keeps no process alive that
  * has nothing else to do and has forgotten to close its store. Who waits for one does so by {@link keepAlive}.
  */
-export const threadLabour: Labour = {
+export const threadWork: BackgroundWork = {
   copy(job, onProgress, signal) {
     signal.throwIfAborted()
     const cancelled = new SharedArrayBuffer(4)

@@ -389,7 +389,7 @@ export class ChunkReader {
     this.#unread = chunks.length
     this.#firstOfArena = firstChunks(arenas)
     if (this.#unread === 0) this.close()
-    else segments.closeAlong(this)
+    else segments.closeWith(this)
   }
 
   /** Whether every chunk was read, so that no touch of the keydir can find damage any more. */

@@ -1,21 +1,10 @@
 import { join } from 'node:path'
-import {
-  discard,
-  errorCode,
-  type FileDescriptor,
-  type Files,
-  readFully,
-  writeFully,
-} from '../io/files.ts'
-
-/** What the name of a damaged file gets at its end. */
-const DAMAGED_SUFFIX = '.damaged'
-/** What the name of a file gets at its end under which the bytes are kept that were cut off it. */
-const TORN_SUFFIX = '.torn'
-const COPY_SIZE = 1024 * 1024
+import { DAMAGED_SUFFIX, TORN_SUFFIX } from '../format/names.ts'
+import { copyRange } from '../io/copy.ts'
+import { discard, errorCode, type Files } from '../io/files.ts'
 
 /** What is kept beside a store of what goes, under names that the store does not see. */
-export class Aside {
+export class KeptFiles {
   readonly #files: Files
   readonly #directory: string
   readonly #torn: string[] = []
@@ -34,7 +23,7 @@ export class Aside {
   /** Keeps what a file has from `offset` on, before it is cut. */
   keepTorn(name: string, offset: number): void {
     const path = this.#freePath(name + TORN_SUFFIX)
-    this.#copy(name, offset, path)
+    copyRange(this.#files, join(this.#directory, name), offset, path)
     this.#torn.push(path)
   }
 
@@ -45,7 +34,7 @@ export class Aside {
       this.#files.link(join(this.#directory, name), path)
     } catch (error) {
       if (errorCode(error) === undefined || errorCode(error) === 'ENOSPC') throw error
-      this.#copy(name, 0, path)
+      copyRange(this.#files, join(this.#directory, name), 0, path)
     }
     this.#damaged.push(path)
   }
@@ -53,30 +42,6 @@ export class Aside {
   /** Removes the second names of files that keep their first ones. */
   discardDamaged(): void {
     for (const path of this.#damaged) discard(this.#files, path)
-  }
-
-  /** Copies what a file has from `offset` on. */
-  #copy(name: string, offset: number, path: string): void {
-    const files = this.#files
-    let target: FileDescriptor | undefined
-    const source = files.open(join(this.#directory, name), 'read')
-    try {
-      target = files.open(path, 'create')
-      const buffer = Buffer.allocUnsafe(COPY_SIZE)
-      for (let at = 0; ; ) {
-        const size = readFully(files, source, buffer, buffer.length, offset + at)
-        if (size === 0) break
-        writeFully(files, target, buffer, size, at)
-        at += size
-      }
-      files.sync(target)
-    } catch (error) {
-      if (target !== undefined) discard(files, path)
-      throw error
-    } finally {
-      if (target !== undefined) files.close(target)
-      files.close(source)
-    }
   }
 
   /** The path for a name, or for the next one that is free: what was kept before is not overwritten. */

@@ -33,7 +33,7 @@ import { homeOf } from '../segment/segment.ts'
 import { Segments } from '../segment/segments.ts'
 import { Sweeps } from '../segment/sweeps.ts'
 import { SegmentUsage } from '../segment/usage.ts'
-import { Aside } from './kept-files.ts'
+import { KeptFiles } from './kept-files.ts'
 import { Losses, type LostKey } from './losses.ts'
 import { findManifest, findStoreId } from './store-identity.ts'
 
@@ -350,10 +350,10 @@ class Salvage {
     const going = damaged
       .flatMap(({ id, name }) => [name, hintName(id)])
       .filter((name) => names.includes(name))
-    const aside = new Aside(this.#files, this.#directory)
+    const keptFiles = new KeptFiles(this.#files, this.#directory)
     try {
-      for (const { name, end, isTorn } of sound) if (isTorn) aside.keepTorn(name, end)
-      for (const name of going) aside.keepDamaged(name)
+      for (const { name, end, isTorn } of sound) if (isTorn) keptFiles.keepTorn(name, end)
+      for (const name of going) keptFiles.keepDamaged(name)
       this.#files.syncDirectory(this.#directory)
       this.#cutTails(sound)
       await this.#install(base, sound, written, firstId + targetIds.length, losses)
@@ -363,13 +363,13 @@ class Salvage {
         (findManifest(this.#files, this.#directory, names) ?? base).generation === base.generation
       ) {
         targets.discard()
-        aside.discardDamaged()
+        keptFiles.discardDamaged()
       }
       throw error
     }
     for (const name of going) this.#files.remove(this.#path(name))
     this.#files.syncDirectory(this.#directory)
-    return aside.paths
+    return keptFiles.paths
   }
 
   /** Cuts what is torn, and room, off sound segments. */

@@ -4,9 +4,10 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { HINT_HEAD_SIZE, HintEncoder, isHintSize } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { BATCH_END, keyOffset } from '../format/record.ts'
-import { createAnew, discard, type Files, readFully, withFile, writeFully } from '../io/files.ts'
+import { discard, type Files, readFully, withFile } from '../io/files.ts'
 import { HeldFiles, type Place } from '../io/held-files.ts'
 import { allocateBuffer } from '../io/memory.ts'
+import { writeNewFile } from '../io/new-file.ts'
 import { scanSegment } from './scan.ts'
 
 /** A sealed segment that wants a hint; plain data, so that it can be sent to another thread. */
@@ -78,14 +79,8 @@ export function readHintFile(files: Files, path: string, segmentSize: number): B
 /** Writes a hint under its name, whole or not at all. */
 export function writeHintFile(files: Files, directory: string, id: number, hint: Uint8Array): void {
   const temporary = join(directory, temporaryName(hintName(id), 0))
+  writeNewFile(files, temporary, hint)
   try {
-    const file = createAnew(files, temporary)
-    try {
-      writeFully(files, file, hint, hint.length, 0)
-      files.sync(file)
-    } finally {
-      files.close(file)
-    }
     files.rename(temporary, join(directory, hintName(id)))
   } catch (error) {
     discard(files, temporary)

@@ -21,13 +21,8 @@ import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, MAX_SEGMENT_ID, temporaryName } from '../format/names.ts'
-import {
-  createAnew,
-  createAnewLater,
-  discard,
-  type FileDescriptor,
-  writeFully,
-} from '../io/files.ts'
+import { discard, type FileDescriptor } from '../io/files.ts'
+import { writeNewFile, writeNewFileLater } from '../io/new-file.ts'
 import { either, over, Task, type Wait, type Work } from '../scheduling/task.ts'
 import { NextFile } from './next-file.ts'
 import { OpenFiles } from './open-files.ts'
@@ -404,7 +399,7 @@ export class Segments {
   }
 
   /** Closes `companion` with the segments; its `close` must be idempotent. */
-  closeAlong(companion: { close(): void }): void {
+  closeWith(companion: { close(): void }): void {
     this.#companions.push(companion)
   }
 
@@ -583,47 +578,18 @@ export class Segments {
   }
 
   async #write(manifest: Manifest): Promise<string> {
-    const { files } = this.home
     const path = this.#temporaryPath()
-    try {
-      const file = await createAnewLater(files, path)
-      try {
-        this.#fill(file, manifest)
-        await files.syncLater(file)
-      } finally {
-        files.close(file)
-      }
-    } catch (error) {
-      discard(files, path)
-      throw error
-    }
+    await writeNewFileLater(this.home.files, path, encodeManifest(manifest))
     return path
   }
 
   #writeNow(manifest: Manifest): string {
-    const { files } = this.home
     const path = this.#temporaryPath()
-    try {
-      const file = createAnew(files, path)
-      try {
-        this.#fill(file, manifest)
-        files.sync(file)
-      } finally {
-        files.close(file)
-      }
-    } catch (error) {
-      discard(files, path)
-      throw error
-    }
+    writeNewFile(this.home.files, path, encodeManifest(manifest))
     return path
   }
 
   #temporaryPath(): string {
     return join(this.home.directory, temporaryName(MANIFEST_NAME, ++this.#writtenCount))
-  }
-
-  #fill(file: FileDescriptor, manifest: Manifest): void {
-    const bytes = encodeManifest(manifest)
-    writeFully(this.home.files, file, bytes, bytes.length, 0)
   }
 }

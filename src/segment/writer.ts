@@ -27,7 +27,7 @@ import { writeFully, writeFullyLater } from '../io/files.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
 import { nextTurn } from '../scheduling/time.ts'
 import { LargePage } from './large-page.ts'
-import { Room } from './room.ts'
+import { Preallocation } from './preallocation.ts'
 import type { Segment } from './segment.ts'
 import type { Segments } from './segments.ts'
 import { SegmentUsage } from './usage.ts'
@@ -69,7 +69,7 @@ export class Writer {
 
   readonly #segments: Segments
   readonly #options: WriterOptions
-  readonly #room: Room
+  readonly #preallocation: Preallocation
   readonly #seed: number
   readonly #poison: (error: unknown) => StoreError
   #usualPage: Page = pageOf(allocateOwnBuffer(STAGE_SIZE))
@@ -99,7 +99,7 @@ export class Writer {
     this.page = this.#usualPage
     this.#segments = segments
     this.#options = options
-    this.#room = new Room(segments.home.files, options.maxSegmentBytes)
+    this.#preallocation = new Preallocation(segments.home.files, options.maxSegmentBytes)
     this.#poison = poison
     this.#seed = storeSeed(segments.home.storeId)
     this.#resume(segments.active)
@@ -173,8 +173,8 @@ export class Writer {
    */
   finish(): void {
     if (this.#segment === undefined) return
-    const { isThere } = this.#room
-    this.#room.leave(this.#segment)
+    const { isThere } = this.#preallocation
+    this.#preallocation.leave(this.#segment)
     if (!isThere) return
     try {
       // What it holds may be durable already, so that no later sync would see to it.
@@ -467,7 +467,7 @@ export class Writer {
     this.#assertRoom(size, isFreeing)
     const mayBeLone = this.#options.syncsEach && this.page === this.#usualPage
     const isLone = mayBeLone && this.stagedCount === 1 && !this.#segments.dirty
-    if (isLone) this.#room.prepare(segment, size)
+    if (isLone) this.#preallocation.prepare(segment, size)
     else this.finish()
   }
 
@@ -480,7 +480,7 @@ export class Writer {
       files.truncate(segment.file, segment.writtenSize)
       // A power loss must not bring back what has failed either.
       files.sync(segment.file)
-      this.#room.forget()
+      this.#preallocation.forget()
     } catch (error) {
       throw this.#poison(error)
     }

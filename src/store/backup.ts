@@ -72,12 +72,12 @@ export async function backUp(
   let backup: Backup | undefined
   try {
     if (!engine.options.readOnly) engine.commits.flush()
-    const moment = momentOf(engine)
+    const state = stateOf(engine)
     await engine.durability.sync()
     files.makeDirectory(target)
     held = HeldFiles.hold(files, target, 'unlocked')
     backup = new Backup(held, { ...options, signal })
-    return { directory: target, ...(await backup.make(moment)) }
+    return { directory: target, ...(await backup.make(state)) }
   } catch (error) {
     backup?.discard()
     // What is not the operating system's was thrown by `onProgress`.
@@ -93,25 +93,25 @@ export async function backUp(
 }
 
 /** A segment as far as it is backed up. */
-interface Piece {
+interface BackedUp {
   readonly segment: Segment
   readonly size: number
 }
 
 /** What a store consisted of at some moment. */
-interface Moment {
+interface StoreState {
   readonly manifest: Manifest
   readonly nextSequence: number
   readonly nextSegmentId: number
   /** What is not written any more, whether the manifest lists it by then or not. */
-  readonly unchanging: readonly Piece[]
+  readonly unchanging: readonly BackedUp[]
   /** The active segment. */
-  readonly last: Piece | undefined
+  readonly last: BackedUp | undefined
   /** What says that the directory is a cache's. */
   readonly cacheMark: Buffer | undefined
 }
 
-function momentOf({ segments, nextSequence }: Engine): Moment {
+function stateOf({ segments, nextSequence }: Engine): StoreState {
   const { files, directory } = segments.home
   // A store that is only read may end in a torn segment, with nothing behind it that counts.
   const tail = segments.tail
@@ -152,19 +152,19 @@ class Backup {
     this.#options = options
   }
 
-  async make(moment: Moment): Promise<Omit<BackupReport, 'directory'>> {
-    const { manifest, unchanging, last } = moment
+  async make(state: StoreState): Promise<Omit<BackupReport, 'directory'>> {
+    const { manifest, unchanging, last } = state
     this.#bytesTotal = unchanging.reduce((sum, { size }) => sum + size, last?.size ?? 0)
 
     for (const { segment, size } of unchanging) {
       if (!this.#link(segment, size)) await this.#copy(segment, size)
     }
     if (last !== undefined) await this.#copy(last.segment, last.size)
-    if (moment.cacheMark !== undefined) await this.#mark(moment.cacheMark)
+    if (state.cacheMark !== undefined) await this.#mark(state.cacheMark)
     const copy = new Segments(
       homeOf(this.#files, manifest.storeId),
-      { ...manifest, nextSequence: moment.nextSequence },
-      moment.nextSegmentId,
+      { ...manifest, nextSequence: state.nextSequence },
+      state.nextSegmentId,
       0,
     )
     // A power loss must not leave the manifest without what it lists.

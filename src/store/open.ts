@@ -106,7 +106,7 @@ export async function holdAndRecover(
   const held = prepare(files, directory, options)
   try {
     if (options.allowCache && !isAdopted) forgetOrder(held, options)
-    return { held, recovered: await recoverSteadily(held, options) }
+    return { held, recovered: await recoverWithRetry(held, options) }
   } catch (error) {
     held.release()
     throw asStoreError(error, `Cannot open the store in ${directory}`)
@@ -114,7 +114,7 @@ export async function holdAndRecover(
 }
 
 /** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */
-async function recoverSteadily(
+async function recoverWithRetry(
   files: HeldFiles,
   options: ResolvedOptions<unknown>,
 ): Promise<Recovered> {

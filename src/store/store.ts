@@ -30,7 +30,7 @@ import { mappingAvailable } from '../io/mapping.ts'
 import { NO_ENTRY } from '../keydir/keydir.ts'
 import type { MergePlan } from '../merge/plan.ts'
 import type { Pressure } from '../merge/pressure.ts'
-import { type Labour, threadLabour } from '../merge/thread.ts'
+import { type BackgroundWork, threadWork } from '../merge/thread.ts'
 import {
   type KeyEncoding,
   type ResolvedOptions,
@@ -48,7 +48,7 @@ import { SegmentGone } from '../segment/segment.ts'
 import { type BackupOptions, type BackupReport, backUp } from './backup.ts'
 import { type BatchOperation, WriteBatch } from './batch.ts'
 import { clearRange } from './clear.ts'
-import { leaveInOrder } from './close.ts'
+import { closeCleanly } from './close.ts'
 import { asStoreError, checkDirectory, holdAndRecover } from './open.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 import { Snapshot } from './snapshot.ts'
@@ -58,7 +58,7 @@ import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
 /** What a store stands on beside its options; tests put others in their place. */
 export interface Environment {
   readonly files: Files
-  readonly labour: Labour
+  readonly backgroundWork: BackgroundWork
   /** The event loop that writes make turn. @defaultValue the one that this runs on */
   readonly loop?: EventLoop
   /**
@@ -102,7 +102,7 @@ export type MergeEvent =
 /** How often merging is considered, in milliseconds. */
 const MERGE_LOOK_MS = 1000
 
-const systemEnvironment: Environment = { files: systemFiles, labour: threadLabour }
+const systemEnvironment: Environment = { files: systemFiles, backgroundWork: threadWork }
 
 /** Opens a store of text; see the form with the general options. */
 export async function open<E extends KeyEncoding = 'utf8'>(
@@ -178,7 +178,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     options: ResolvedOptions<V>,
     recovered: Recovered,
     held: HeldFiles,
-    { labour, loop = systemLoop, adopt }: Environment,
+    { backgroundWork, loop = systemLoop, adopt }: Environment,
   ) {
     this.directory = directory
     this.#options = options
@@ -188,7 +188,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const { segments } = recovered
     if (!options.readOnly && adopt === undefined) {
       segments.reserve = new Reserve(segments.home, options.reserveBytes)
-      segments.closeAlong(segments.reserve)
+      segments.closeWith(segments.reserve)
       segments.reserve.begin()
     }
     this.#engine = new Engine(recovered, options, loop, {
@@ -219,7 +219,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       this.#adopter = adopt(this.#engine)
     } else {
       this.#sweeper = new Sweeper(this.#engine, this.#chores, loop, options.expiryIntervalMs)
-      const sealer = new Sealer(recovered.segments, labour, {
+      const sealer = new Sealer(recovered.segments, backgroundWork, {
         sealed: () => {
           this.#engine.durability.sealed()
           this.#considerMerging()
@@ -229,7 +229,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
           this.#tell(asStoreError(cause, message))
         },
       })
-      const merger = new Merger(this.#engine, options, sealer, labour, {
+      const merger = new Merger(this.#engine, options, sealer, backgroundWork, {
         started: (plan) => this.#emit('merge', { phase: 'start', plan }),
         progressed: (progress) => this.#emit('merge', { phase: 'progress', ...progress }),
         finished: (report) => this.#mergeFinished(report),
@@ -239,7 +239,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       this.#sealer = sealer
       this.#engine.durability.isSealing = true
       this.#merger = merger
-      sealer.makeUp(recovered.report.unhinted)
+      sealer.backfill(recovered.report.unhinted)
       this.#chores.every(MERGE_LOOK_MS, () => this.#considerMerging())
     }
     const { checkpointFault } = recovered.report
@@ -631,7 +631,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     await this.#sealer?.end()
     try {
       if (!this.#options.readOnly) {
-        await leaveInOrder(engine, {
+        await closeCleanly(engine, {
           checkpoint: this.#options.checkpoint,
           recovery: this.#recovery,
           wasDamaged: this.#wasDamaged,

@@ -5,7 +5,7 @@ import type { Engine } from '../engine/engine.ts'
 import type { ResolvedRange } from '../engine/range.ts'
 import type { Wanted } from '../engine/read-ahead.ts'
 import type { ViewCursor } from '../engine/view-cursor.ts'
-import type { Found, View } from '../engine/views.ts'
+import type { FoundEntry, View } from '../engine/views.ts'
 import { type Entry, type EntryHolder, NO_ENTRY } from '../keydir/keydir.ts'
 import type { KeyEncoding, ValueEncoding } from '../options.ts'
 import { hasExpired } from '../segment/sweeps.ts'
@@ -17,7 +17,7 @@ export interface Encodings<V> {
 }
 
 /** Which half of an entry is wanted. */
-export type Part = 'key' | 'value' | 'entry'
+export type EntryPart = 'key' | 'value' | 'entry'
 
 /** The type of a store's keys as iterators give them. */
 export type KeyOf<E extends KeyEncoding> = E extends 'buffer' ? Buffer : string
@@ -26,7 +26,7 @@ export type KeyOf<E extends KeyEncoding> = E extends 'buffer' ? Buffer : string
 export class ViewReader<V> {
   readonly #engine: Engine
   readonly #encodings: Encodings<V>
-  readonly #found: Found
+  readonly #found: FoundEntry
 
   constructor(engine: Engine, encodings: Encodings<V>) {
     this.#engine = engine
@@ -60,7 +60,7 @@ export class ViewReader<V> {
   }
 
   /** What of the entries of an iterator is worth reading ahead. */
-  wanted(part: Part): Wanted {
+  wanted(part: EntryPart): Wanted {
     return {
       records: part !== 'key',
       values: part !== 'key' && this.#engine.options.verifyReads,
@@ -69,7 +69,7 @@ export class ViewReader<V> {
   }
 
   /** The wanted part of the entry that a cursor has just given. */
-  part(part: Part, cursor: ViewCursor, entry: Entry): unknown {
+  part(part: EntryPart, cursor: ViewCursor, entry: Entry): unknown {
     if (part === 'key') return this.#keyAt(cursor, entry)
     if (part === 'value') return this.#valueAt(cursor, entry)
     return [this.#keyAt(cursor, entry), this.#valueAt(cursor, entry)]
@@ -88,7 +88,7 @@ export class ViewReader<V> {
       : decodeValue(this.#encodings.valueEncoding, readAhead, start)
   }
 
-  #find(view: View, key: Key): Found | undefined {
+  #find(view: View, key: Key): FoundEntry | undefined {
     const engine = this.#engine
     const found = this.#found
     engine.key.encode(key)
@@ -106,7 +106,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   readonly #reader: ViewReader<unknown>
   readonly #view: View
   readonly #ownsView: boolean
-  readonly #part: Part
+  readonly #part: EntryPart
   readonly #assertOpen: () => void
   readonly #cursor: ViewCursor
   #left: number
@@ -117,7 +117,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     reader: ViewReader<unknown>,
     view: View | undefined,
     range: ResolvedRange,
-    part: Part,
+    part: EntryPart,
     assertOpen: () => void,
   ) {
     this.#engine = engine

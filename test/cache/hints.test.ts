@@ -6,11 +6,11 @@ import { promisify } from 'node:util'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { type CacheOptions, openCache, PersistentCache } from '../../src/cache/cache.ts'
 import { hintName, parseName } from '../../src/format/names.ts'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork } from '../../src/merge/thread.ts'
 import type { HintJob } from '../../src/segment/hint-file.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { fakeOwnTimers } from '../support/timers.ts'
 import { DIRECTORY, MIB, openInMemory } from './support.ts'
 
@@ -106,7 +106,7 @@ describe('the hints of a cache', () => {
 
   it('are not kept where their keys turn out to be long, and not tried again', async () => {
     const files = new FaultyFiles(1)
-    const hint = vi.fn(inProcessLabour(files).hint)
+    const hint = vi.fn(inProcessWork(files).hint)
     const cache = await openWith(files, hint)
     for (let index = 0; index < 2000; index++) {
       cache.set(`key ${index} ${'k'.repeat(1000)}`, VALUE.slice(0, 1000))
@@ -149,7 +149,7 @@ describe('the hints of a cache', () => {
 
   it('are tried again where another segment went while they were made', async () => {
     const files = new FaultyFiles(1)
-    const real = inProcessLabour(files)
+    const real = inProcessWork(files)
     let cache: PersistentCache<string> | undefined
     const hint = vi.fn(async (...jobs: HintJob[]) => {
       if (hint.mock.calls.length > 1) return await real.hint(...jobs)
@@ -170,7 +170,7 @@ describe('the hints of a cache', () => {
 
   it('are made of the newest first, so that a load that turns the cache over does without none', async () => {
     const files = new FaultyFiles(1)
-    const real = inProcessLabour(files)
+    const real = inProcessWork(files)
     let cache: PersistentCache<string> | undefined
     let next = 0
     const write = async (count: number): Promise<void> => {
@@ -253,12 +253,12 @@ describe('a process', () => {
 
 async function openWith(
   files: FaultyFiles,
-  hint: Labour['hint'],
+  hint: BackgroundWork['hint'],
 ): Promise<PersistentCache<string>> {
   return await PersistentCache.open<string>(
     DIRECTORY,
     { maxBytes: MAX_BYTES, mapping: false, ...OPTIONS },
-    { files, lock: false, labour: { ...inProcessLabour(files), hint } },
+    { files, lock: false, backgroundWork: { ...inProcessWork(files), hint } },
   )
 }
 

@@ -2,7 +2,7 @@ import { type CacheOptions, PersistentCache } from '../../src/cache/cache.ts'
 import type { Files } from '../../src/io/files.ts'
 import type { EventLoop } from '../../src/scheduling/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 
 /** Where the caches of tests in memory lie. */
 export const DIRECTORY = '/cache'
@@ -25,6 +25,6 @@ export async function openInMemory<V = Buffer>(
   return await PersistentCache.open<V>(
     DIRECTORY,
     { maxBytes: MIB, mapping: false, ...options },
-    { files, lock: false, labour: inProcessLabour(files), ...(loop && { loop }) },
+    { files, lock: false, backgroundWork: inProcessWork(files), ...(loop && { loop }) },
   )
 }

@@ -1,11 +1,11 @@
 import type { EventEmitter } from 'node:events'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
-import { threadLabour } from '../../src/merge/thread.ts'
+import { threadWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { placeOf } from '../support/held.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { KIB } from '../support/store.ts'
 
 /** What a thread does is played here, and what arrives from it. */
@@ -55,12 +55,12 @@ afterEach(() => {
 async function toldOf(reason: unknown): Promise<Error[]> {
   const errors: Error[] = []
   await withDirectory(async (directory) => {
-    const labour = {
-      ...inProcessLabour(systemFiles),
+    const backgroundWork = {
+      ...inProcessWork(systemFiles),
       hint: () => Promise.reject(reason),
     }
     const options = { maxSegmentBytes: 64 * KIB, merge: { automatic: false } }
-    const store = await Store.open(directory, options, { files: systemFiles, labour })
+    const store = await Store.open(directory, options, { files: systemFiles, backgroundWork })
     store.on('error', (error) => errors.push(error))
     await store.put('a', 'x'.repeat(60 * KIB))
     await store.put('b', 'x'.repeat(60 * KIB))
@@ -91,7 +91,7 @@ describe('a thread', () => {
   it('has made its hints when it ends in order', async () => {
     play = (worker) => worker.emit('exit', 0)
 
-    await expect(threadLabour.hint(JOB)).resolves.toBeUndefined()
+    await expect(threadWork.hint(JOB)).resolves.toBeUndefined()
   })
 
   it('that dies is told of by its own error, or else by its code', async () => {
@@ -100,9 +100,9 @@ describe('a thread', () => {
       worker.emit('error', died)
       worker.emit('exit', 1)
     }
-    await expect(threadLabour.hint(JOB)).rejects.toBe(died)
+    await expect(threadWork.hint(JOB)).rejects.toBe(died)
     play = (worker) => worker.emit('exit', 9)
-    await expect(threadLabour.hint(JOB)).rejects.toThrow('The merge thread ended with code 9')
+    await expect(threadWork.hint(JOB)).rejects.toThrow('The merge thread ended with code 9')
   })
 
   it('whose answer cannot be taken over is told of by the reason of that', async () => {
@@ -112,6 +112,6 @@ describe('a thread', () => {
       worker.emit('exit', 0)
     }
 
-    await expect(threadLabour.hint(JOB)).rejects.toBe(unreadable)
+    await expect(threadWork.hint(JOB)).rejects.toBe(unreadable)
   })
 })

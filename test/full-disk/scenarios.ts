@@ -14,7 +14,7 @@ import { StoreError } from '../../src/index.ts'
 import { verifyDirectory } from '../../src/inspection/verify.ts'
 import { errorCode, systemFiles } from '../../src/io/files.ts'
 import { Store } from '../../src/store/store.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 
 /** Where there is only so much room. */
 export interface Room {
@@ -150,7 +150,7 @@ async function openStore(
   return await Store.open<string, 'utf8'>(
     directory,
     { valueEncoding: 'utf8', maxSegmentBytes: 64 * KIB, reserveBytes, sync, merge },
-    { files: systemFiles, labour: inProcessLabour(systemFiles) },
+    { files: systemFiles, backgroundWork: inProcessWork(systemFiles) },
   )
 }
 
@@ -304,7 +304,7 @@ export async function cannotClose(room: ElasticRoom, sync: 'always' | 'never'): 
   const reader = await Store.open<string, 'utf8'>(
     room.directory,
     { valueEncoding: 'utf8', readOnly: true },
-    { files: systemFiles, labour: inProcessLabour(systemFiles) },
+    { files: systemFiles, backgroundWork: inProcessWork(systemFiles) },
   )
   assertShows(reader, witnessed.expected)
   await reader.close()

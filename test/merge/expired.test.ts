@@ -3,9 +3,9 @@ import { open } from '../../src/index.ts'
 import { systemFiles } from '../../src/io/files.ts'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 
-const environment = { files: systemFiles, labour: inProcessLabour(systemFiles) }
+const environment = { files: systemFiles, backgroundWork: inProcessWork(systemFiles) }
 
 describe('merge', () => {
   it('gives back what has expired in a segment that is otherwise live, though nobody has read it', async () => {

@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import type { MergeCallOptions, MergeEvent } from '../../src/index.ts'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { copyingBy, inProcessLabour } from '../support/labour.ts'
+import { copyingBy, inProcessWork } from '../support/in-process-work.ts'
 import {
   DISK,
   idle,
@@ -481,8 +481,8 @@ describe('close', () => {
     const ended = new Promise<void>((resolve) => {
       end = resolve
     })
-    const labour: Labour = {
-      ...inProcessLabour(files),
+    const backgroundWork: BackgroundWork = {
+      ...inProcessWork(files),
       copy(_job, _onProgress, signal) {
         copying = true
         return copyingBy(
@@ -494,7 +494,7 @@ describe('close', () => {
       },
     }
     const options = { lock: false, mapping: false, merge: { automatic: false } } as const
-    const store = await Store.open(DISK, options, { files, labour })
+    const store = await Store.open(DISK, options, { files, backgroundWork })
     const merged = store.merge().catch((error: unknown) => error)
     await until(() => copying)
 

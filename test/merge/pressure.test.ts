@@ -5,12 +5,12 @@ import { describe, expect, it } from 'vitest'
 import type { Pressure } from '../../src/index.ts'
 import type { PlannedSegment } from '../../src/merge/plan.ts'
 import { pressureOf } from '../../src/merge/pressure.ts'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork } from '../../src/merge/thread.ts'
 import { type MergeOptions, resolveOptions } from '../../src/options.ts'
 import { Store } from '../../src/store/store.ts'
 import { FakeLoop } from '../support/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { copyingBy, inProcessLabour } from '../support/labour.ts'
+import { copyingBy, inProcessWork } from '../support/in-process-work.ts'
 import { DISK, KIB } from '../support/store.ts'
 
 const MIB = KIB * KIB
@@ -119,14 +119,14 @@ describe('a writer that outruns the merges', () => {
   /** Overwrites four keys, and answers how long the last of many writes was held, in the loop's milliseconds. */
   async function overwrite(
     merge: MergeOptions,
-    labour: (files: FaultyFiles) => Labour,
+    backgroundWork: (files: FaultyFiles) => BackgroundWork,
   ): Promise<{ heldMs: number; pressures: Pressure[]; written: number }> {
     const files = new FaultyFiles(1)
     const loop = new FakeLoop()
     const store = await Store.open<string>(
       DISK,
       { valueEncoding: 'utf8', lock: false, mapping: false, maxSegmentBytes: 64 * KIB, merge },
-      { files, labour: labour(files), loop },
+      { files, backgroundWork: backgroundWork(files), loop },
     )
     const pressures: Pressure[] = []
     store.on('pressure', (pressure) => pressures.push(pressure))
@@ -156,8 +156,8 @@ describe('a writer that outruns the merges', () => {
   }
 
   /** Never comes to an end before the store is closed. */
-  const endless = (files: FaultyFiles): Labour => ({
-    ...inProcessLabour(files),
+  const endless = (files: FaultyFiles): BackgroundWork => ({
+    ...inProcessWork(files),
     copy: (_job, _onProgress, signal) =>
       copyingBy(
         new Promise((_, reject) => {
@@ -187,9 +187,9 @@ describe('a writer that outruns the merges', () => {
   })
 
   it('is not slowed for good where merges fail', async () => {
-    const failing = (files: FaultyFiles): Labour => ({
-      ...inProcessLabour(files),
-      copy: () => copyingBy(Promise.reject(new Error('of the labour'))),
+    const failing = (files: FaultyFiles): BackgroundWork => ({
+      ...inProcessWork(files),
+      copy: () => copyingBy(Promise.reject(new Error('of the backgroundWork'))),
     })
 
     const { heldMs, pressures } = await overwrite({}, failing)

@@ -9,7 +9,7 @@ import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { hintName, segmentName } from '../../src/format/names.ts'
 import { systemFiles } from '../../src/io/files.ts'
 import type { CopyJob, CopyProgress } from '../../src/merge/copy.ts'
-import { keepAlive, threadLabour } from '../../src/merge/thread.ts'
+import { keepAlive, threadWork } from '../../src/merge/thread.ts'
 import { withDirectory } from '../support/directory.ts'
 import { placeOf } from '../support/held.ts'
 import { put, STORE_ID, segmentHeader, tombstone } from '../support/records.ts'
@@ -57,7 +57,7 @@ describe('the merge thread', () => {
       const job = await jobIn(directory, large(30), [tombstone('gone', 99)])
       const told: CopyProgress[] = []
 
-      const targets = await threadLabour.copy(job, (progress) => told.push(progress), never).done
+      const targets = await threadWork.copy(job, (progress) => told.push(progress), never).done
 
       expect(targets.map(({ sealed }) => [sealed.id, sealed.putCount])).toEqual([
         [2, 20],
@@ -78,7 +78,7 @@ describe('the merge thread', () => {
       const job = await jobIn(directory, large(30))
       const beganAt = performance.now()
 
-      await threadLabour.copy({ ...job, maxBytesPerSecond: 12 * 1024 * KIB }, () => {}, never).done
+      await threadWork.copy({ ...job, maxBytesPerSecond: 12 * 1024 * KIB }, () => {}, never).done
 
       // 2.9 MiB, at 12 MiB a second.
       expect(performance.now() - beganAt).toBeGreaterThan(240)
@@ -91,7 +91,7 @@ describe('the merge thread', () => {
       const abort = new AbortController()
       const reason = new Error('enough')
 
-      const copied = threadLabour.copy(
+      const copied = threadWork.copy(
         { ...job, maxBytesPerSecond: 10 * KIB },
         () => abort.abort(reason),
         abort.signal,
@@ -106,7 +106,7 @@ describe('the merge thread', () => {
     await withDirectory(async (directory) => {
       const job = await jobIn(directory, large(1))
 
-      const copy = () => threadLabour.copy(job, () => {}, AbortSignal.abort(new Error('before')))
+      const copy = () => threadWork.copy(job, () => {}, AbortSignal.abort(new Error('before')))
 
       expect(copy).toThrow('before')
       expect(await readdir(directory)).toEqual([segmentName(1)])
@@ -129,10 +129,10 @@ describe('the merge thread', () => {
         file: path,
         offset,
       }
-      await expect(threadLabour.copy(job, () => {}, never).done).rejects.toMatchObject(failed)
+      await expect(threadWork.copy(job, () => {}, never).done).rejects.toMatchObject(failed)
       const { storeId, place } = job
       const hint = { place, storeId, id: 1, origin: 'appended', size: bytes.length } as const
-      await expect(threadLabour.hint(hint)).rejects.toMatchObject(failed)
+      await expect(threadWork.hint(hint)).rejects.toMatchObject(failed)
       expect(await readdir(directory)).toEqual([segmentName(1)])
     })
   })
@@ -142,7 +142,7 @@ describe('the merge thread', () => {
       const { place, storeId, sources } = await jobIn(directory, large(3))
       const size = sources[0]?.size ?? 0
 
-      await threadLabour.hint({ place, storeId, id: 1, origin: 'appended', size })
+      await threadWork.hint({ place, storeId, id: 1, origin: 'appended', size })
 
       expect(await readdir(directory)).toEqual([hintName(1), segmentName(1)])
     })

@@ -5,7 +5,7 @@ import { expect } from 'vitest'
 import type { KeydirKind, RangeOptions, StoreOptions } from '../../src/index.ts'
 import { type Files, systemFiles } from '../../src/io/files.ts'
 import { Store } from '../../src/store/store.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { inRange } from '../support/ranges.ts'
 
 /** An entry as the map holds it. */
@@ -144,7 +144,7 @@ async function openStore(
   options: StoreOptions<string>,
   files: Files,
 ): Promise<Store<string>> {
-  return await Store.open(directory, options, { files, labour: inProcessLabour(files) })
+  return await Store.open(directory, options, { files, backgroundWork: inProcessWork(files) })
 }
 
 type Command = fc.AsyncCommand<Model, Subject>

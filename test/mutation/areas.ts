@@ -64,7 +64,7 @@ export const AREAS: readonly Area[] = [
         'recovery/regressions.test.ts',
         'store/open.test.ts',
       ],
-      ['damage', 'salvage', 'recovery/room.test.ts'],
+      ['damage', 'salvage', 'recovery/preallocation.test.ts'],
       ['store', 'recovery/crash.test.ts'],
     ],
   },

@@ -7,7 +7,7 @@ import { segmentName } from '../../src/format/names.ts'
 import type { FileDescriptor, OpenMode } from '../../src/io/files.ts'
 import type { PowerLoss } from '../support/disk.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { copyingBy } from '../support/labour.ts'
+import { copyingBy } from '../support/in-process-work.ts'
 import { fakeOwnTimers } from '../support/timers.ts'
 import { assertSurvives } from './inspection.ts'
 import { DIRECTORY, Trial, type TrialOptions } from './trial.ts'
@@ -421,8 +421,8 @@ describe('a power loss', () => {
     await fill(trial, 1)
     await trial.put('key 1', 10)
     let begun = false
-    trial.labour = {
-      ...trial.labour,
+    trial.backgroundWork = {
+      ...trial.backgroundWork,
       copy: (job, _, signal) =>
         copyingBy(
           new Promise((_, reject) => {

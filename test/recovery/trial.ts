@@ -1,11 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
 import { StoreError } from '../../src/errors.ts'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork } from '../../src/merge/thread.ts'
 import type { StoreOptions } from '../../src/options.ts'
 import { Store } from '../../src/store/store.ts'
 import type { FaultyFiles } from '../support/faulty-files.ts'
 import { type Change, type Commit, History } from '../support/history.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 
 /** The store's directory on the faulty files. */
 export const DIRECTORY = '/disk/store'
@@ -43,7 +43,7 @@ export class Trial {
   backedUp: BackedUp | undefined
   /** Whether what fails is taken note of, and not thrown. */
   tolerant = false
-  labour: Labour
+  backgroundWork: BackgroundWork
   #store: TrialStore | undefined
   #isReopening = false
 
@@ -59,7 +59,7 @@ export class Trial {
     this.options = options
     this.history = history
     this.nowMs = nowMs
-    this.labour = inProcessLabour(files)
+    this.backgroundWork = inProcessWork(files)
   }
 
   get store(): TrialStore {
@@ -86,7 +86,7 @@ export class Trial {
         ...this.options,
         ...options,
       },
-      { files: this.files, labour: this.labour },
+      { files: this.files, backgroundWork: this.backgroundWork },
     )
     store.on('error', (error) => {
       this.errors.push(error)

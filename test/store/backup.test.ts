@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { DISK, idle, openOn, openStore, type TextStore, withCode } from '../support/store.ts'
 
 const TARGET = '/disk/copy'
@@ -12,7 +12,7 @@ const TARGET = '/disk/copy'
 /** Opens a store of text in another directory than most. */
 async function openAt(files: FaultyFiles, directory: string): Promise<TextStore> {
   const options = { lock: false, mapping: false, merge: { automatic: false } } as const
-  const environment = { files, labour: inProcessLabour(files) }
+  const environment = { files, backgroundWork: inProcessWork(files) }
   return await Store.open(directory, { ...options, valueEncoding: 'utf8' }, environment)
 }
 

@@ -10,7 +10,7 @@ import type { KeydirKind, RecoveryReport } from '../../src/index.ts'
 import { readManifest } from '../../src/segment/manifest-file.ts'
 import { Store } from '../../src/store/store.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { Random } from '../support/random.ts'
 import { DISK, openOn, type TextOptions, type TextStore, until } from '../support/store.ts'
 
@@ -244,7 +244,7 @@ const OPTIONS = {
 } as const
 
 function on(files: FaultyFiles) {
-  return { files, labour: inProcessLabour(files) }
+  return { files, backgroundWork: inProcessWork(files) }
 }
 
 describe('opening', () => {

@@ -12,7 +12,7 @@ import { openInMemory } from '../cache/support.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FakeLoop } from '../support/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import {
   DISK,
   KIB,
@@ -377,7 +377,7 @@ async function openStalled(options: TextOptions): Promise<Stalled> {
       expiryIntervalMs: 1_000_000,
       ...options,
     },
-    { files, labour: inProcessLabour(files), loop },
+    { files, backgroundWork: inProcessWork(files), loop },
   )
   store.putSync('first', '')
   const syncsSince = (from: number): number =>
@@ -405,7 +405,7 @@ describe('a loop that the event loop waits for', () => {
     await using reopened = await Store.open(
       DISK,
       { lock: false, mapping: false },
-      { files: machine, labour: inProcessLabour(machine) },
+      { files: machine, backgroundWork: inProcessWork(machine) },
     )
     expect(reopened.has('first')).toBe(true)
     loop.letGo()
@@ -579,7 +579,7 @@ async function syncsOf(directory: string, write: string, forMs: number): Promise
   const code = `
     import { Store } from ${JSON.stringify(built('store/store.js'))}
     import { systemFiles } from ${JSON.stringify(built('io/files.js'))}
-    import { threadLabour } from ${JSON.stringify(built('merge/thread.js'))}
+    import { threadWork } from ${JSON.stringify(built('merge/thread.js'))}
     const syncs = []
     const note = () => syncs.push(performance.now())
     const files = {
@@ -588,7 +588,7 @@ async function syncsOf(directory: string, write: string, forMs: number): Promise
       async syncLater(file, size) { await systemFiles.syncLater(file, size); note() },
     }
     const options = { syncIntervalMs: 300 }
-    const store = await Store.open(${JSON.stringify(directory)}, options, { files, labour: threadLabour })
+    const store = await Store.open(${JSON.stringify(directory)}, options, { files, backgroundWork: threadWork })
     syncs.length = 0
     const startedAt = performance.now()
     for (let round = 0; performance.now() - startedAt < ${forMs}; round++) {

@@ -15,11 +15,11 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { copyingBy, inProcessLabour } from '../support/labour.ts'
+import { copyingBy, inProcessWork } from '../support/in-process-work.ts'
 import { Peer } from '../support/peer.ts'
 import {
   DISK,
@@ -148,14 +148,14 @@ describe.each(WAYS)('a store whose directory is %s', (_, replace) => {
     async (kind) => {
       await withDirectory(async (above) => {
         const directory = join(above, 'store')
-        const real = inProcessLabour(systemFiles)
+        const real = inProcessWork(systemFiles)
         let hasMoved = false
-        let hint: Labour['hint'] = async (...jobs) => {
+        let hint: BackgroundWork['hint'] = async (...jobs) => {
           while (!hasMoved) await setImmediate()
           await real.hint(...jobs)
         }
         if (kind === 'copy') hint = real.hint
-        const copy: Labour['copy'] = (...job) => {
+        const copy: BackgroundWork['copy'] = (...job) => {
           if (!hasMoved) {
             hasMoved = true
             moved = replace(directory, join(above, 'aside'))
@@ -171,7 +171,7 @@ describe.each(WAYS)('a store whose directory is %s', (_, replace) => {
             reserveBytes: 0,
             merge: { automatic: false },
           },
-          { files: systemFiles, labour: { hint, copy } },
+          { files: systemFiles, backgroundWork: { hint, copy } },
         )
         const errors: Error[] = []
         store.on('error', (error) => errors.push(error))

@@ -6,7 +6,7 @@ import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { DISK, keysUpTo, openOn, openStore, withCode } from '../support/store.ts'
 
 /** Gives a file's header another version, and the checksum that goes with it. */
@@ -166,7 +166,7 @@ describe('open', () => {
     const fault = new Error('of the one that takes the engine over')
     const environment = {
       files,
-      labour: inProcessLabour(files),
+      backgroundWork: inProcessWork(files),
       adopt() {
         throw fault
       },

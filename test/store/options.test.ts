@@ -5,12 +5,12 @@ import { describe, expect, it, vi } from 'vitest'
 import { type Files, systemFiles } from '../../src/io/files.ts'
 import { mappingAvailable } from '../../src/io/mapping.ts'
 import type { CopyJob } from '../../src/merge/copy.ts'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork } from '../../src/merge/thread.ts'
 import { resolveOptions } from '../../src/options.ts'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import {
   DISK,
   KIB,
@@ -320,8 +320,8 @@ describe('the option', () => {
   it('merge.maxBytesPerSecond and maxSegmentBytes reach the thread that merges', async () => {
     const files = await filled()
     const jobs: CopyJob[] = []
-    const { copy, hint } = inProcessLabour(files)
-    const labour: Labour = {
+    const { copy, hint } = inProcessWork(files)
+    const backgroundWork: BackgroundWork = {
       hint,
       copy(job, ...rest) {
         jobs.push(job)
@@ -330,7 +330,7 @@ describe('the option', () => {
     }
     const merge = { automatic: false, maxBytesPerSecond: 12_345 }
     const options = { lock: false, mapping: false, maxSegmentBytes: 96 * KIB, merge } as const
-    const store = await Store.open(DISK, options, { files, labour })
+    const store = await Store.open(DISK, options, { files, backgroundWork })
     await store.delete('key 000')
 
     await store.merge()

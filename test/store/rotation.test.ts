@@ -2,11 +2,11 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
 import { FakeLoop } from '../support/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { DISK, idle, KIB, keysUpTo, openOn } from '../support/store.ts'
 
 describe('segments that fill faster than a sync', () => {
@@ -78,7 +78,7 @@ describe('segments that fill faster than a sync', () => {
     const store = await Store.open(
       DISK,
       { ...options, sync: 'never', merge: { automatic: false } },
-      { files, labour: inProcessLabour(files), loop },
+      { files, backgroundWork: inProcessWork(files), loop },
     )
     const waiting: Promise<void>[] = []
     for (const key of keysUpTo(20)) {
@@ -113,9 +113,9 @@ describe('segments that fill faster than a sync', () => {
 
   it('get their hints from few threads when the store is closed', async () => {
     const files = new FaultyFiles(1)
-    const inProcess = inProcessLabour(files)
+    const inProcess = inProcessWork(files)
     const jobCounts: number[] = []
-    const labour: Labour = {
+    const backgroundWork: BackgroundWork = {
       ...inProcess,
       async hint(...jobs) {
         jobCounts.push(jobs.length)
@@ -126,7 +126,7 @@ describe('segments that fill faster than a sync', () => {
     const store = await Store.open<string>(
       DISK,
       { ...options, maxSegmentBytes: 64 * KIB, merge: { automatic: false } },
-      { files, labour },
+      { files, backgroundWork },
     )
     for (const key of keysUpTo(60)) await store.put(key, key.padEnd(40 * KIB))
 

@@ -4,7 +4,7 @@ import { Sweep } from '../../src/engine/sweeper.ts'
 import type { EventLoop } from '../../src/scheduling/event-loop.ts'
 import { Store } from '../../src/store/store.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { DISK } from '../support/store.ts'
 
 /** What a look at the clock, with the walk before it, takes in milliseconds; and forgetting a key. */
@@ -59,7 +59,7 @@ async function openSwept(staying: number) {
     },
     {
       files,
-      labour: inProcessLabour(files),
+      backgroundWork: inProcessWork(files),
       adopt: (adopted) => {
         engine = adopted
         return { stalled() {} }
@@ -69,7 +69,7 @@ async function openSwept(staying: number) {
   for (let index = 0; index < staying; index++) void store.put(`stays ${index}`, '')
   const sweep = new Sweep(engine as Engine, time, INTERVAL_MS, (entry, present) => {
     time.forget()
-    engine?.expire(entry, present)
+    engine?.forget(entry, present)
   })
   let dueAt = INTERVAL_MS
   let count = 0

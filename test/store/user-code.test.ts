@@ -3,7 +3,7 @@ import type { Key } from '../../src/engine/encoding.ts'
 import { systemFiles } from '../../src/io/files.ts'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { Random } from '../support/random.ts'
 import { openAny, openStore, withCode } from '../support/store.ts'
 
@@ -206,7 +206,7 @@ class Subject {
           return 1000
         },
       },
-      { files: systemFiles, labour: inProcessLabour(systemFiles) },
+      { files: systemFiles, backgroundWork: inProcessWork(systemFiles) },
     )
     subject = new Subject(random, store)
     subject.isJson = isJson

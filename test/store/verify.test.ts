@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { hintName, segmentName } from '../../src/format/names.ts'
 import type { VerifyReport } from '../../src/index.ts'
-import type { Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, type TextStore, until } from '../support/store.ts'
 
 /** Files that are synced at once, so that a merge ends in few turns. */
@@ -38,12 +38,12 @@ describe('verify', () => {
 
   it('does not miss the hints that are still being made', async () => {
     const files = new FaultyFiles(1)
-    const labour = inProcessLabour(files)
+    const backgroundWork = inProcessWork(files)
     let begin: () => void = () => {}
     const begun = new Promise<void>((resolve) => {
       begin = resolve
     })
-    const hint: Labour['hint'] = (...jobs) => begun.then(() => labour.hint(...jobs))
+    const hint: BackgroundWork['hint'] = (...jobs) => begun.then(() => backgroundWork.hint(...jobs))
     await using store = await Store.open<string, 'utf8'>(
       DISK,
       {
@@ -54,7 +54,7 @@ describe('verify', () => {
         reserveBytes: 0,
         merge: { automatic: false },
       },
-      { files, labour: { ...labour, hint } },
+      { files, backgroundWork: { ...backgroundWork, hint } },
     )
     await fill(store, 'a')
     const before = files.peek(`${DISK}/${hintName(1)}`)

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { resolveRange } from '../../src/engine/range.ts'
 import { ViewCursor } from '../../src/engine/view-cursor.ts'
-import { type Found, type View, Views } from '../../src/engine/views.ts'
+import { type FoundEntry, type View, Views } from '../../src/engine/views.ts'
 import type { KeydirKind } from '../../src/format/keydir-kind.ts'
 import { watchAllocations } from '../../src/io/memory.ts'
 import { Arena } from '../../src/keydir/arena.ts'
@@ -22,7 +22,7 @@ class Subject {
   readonly views: Views
   keydir: Keydir
   #sequence = 0
-  readonly #found: Found
+  readonly #found: FoundEntry
 
   constructor(kind: KeydirKind) {
     this.keydir = createKeydir(kind)

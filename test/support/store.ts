@@ -4,7 +4,7 @@ import type { ErrorCode } from '../../src/errors.ts'
 import { type Files, systemFiles } from '../../src/io/files.ts'
 import type { KeyEncoding, StoreOptions } from '../../src/options.ts'
 import { Store } from '../../src/store/store.ts'
-import { inProcessLabour } from './labour.ts'
+import { inProcessWork } from './in-process-work.ts'
 
 export const KIB = 1024
 
@@ -40,7 +40,7 @@ export async function openAny<V = Buffer, E extends KeyEncoding = 'utf8'>(
   return await Store.open<V, E>(
     directory,
     { ...SMALL, ...options },
-    { files, labour: inProcessLabour(files) },
+    { files, backgroundWork: inProcessWork(files) },
   )
 }
 

@@ -11,7 +11,7 @@ import { readManifest } from '../../src/segment/manifest-file.ts'
 import { Store } from '../../src/store/store.ts'
 import { assertFigures, shownBy } from '../recovery/inspection.ts'
 import type { History } from '../support/history.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import type { RoundPlan } from './plan.ts'
 
 /** How the store is to be opened, and at which moment it is looked at. */
@@ -71,7 +71,7 @@ async function openAt(
       merge: { automatic: false },
       clock: () => nowMs,
     },
-    { files: systemFiles, labour: inProcessLabour(systemFiles) },
+    { files: systemFiles, backgroundWork: inProcessWork(systemFiles) },
   )
 }
 

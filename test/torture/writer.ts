@@ -6,9 +6,9 @@
 import { writeSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { type Files, systemFiles } from '../../src/io/files.ts'
-import { threadLabour } from '../../src/merge/thread.ts'
+import { threadWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
-import { inProcessLabour } from '../support/labour.ts'
+import { inProcessWork } from '../support/in-process-work.ts'
 import { Random } from '../support/random.ts'
 import { digestOf } from './digest.ts'
 import { Load } from './load.ts'
@@ -38,7 +38,7 @@ const store = await Store.open<string, 'utf8'>(
   },
   {
     files,
-    labour: order.selfKill === undefined ? threadLabour : inProcessLabour(files),
+    backgroundWork: order.selfKill === undefined ? threadWork : inProcessWork(files),
   },
 )
 store.on('error', (error) => report(['wrong', String(error.stack)]))

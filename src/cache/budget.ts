@@ -3,7 +3,7 @@
  *
  *     maxBytes = segments + hints + what closing writes (the keydir's image, the order) + manifests and small files
  *
- * Whoever is about to write reserves its bytes first. Room is found in three steps, each only as far as is needed:
+ * Whoever is about to write reserves its bytes first. Budget is found in three steps, each only as far as is needed:
  *
  * 1. Give up. Entries leave in the policy's order until what is live fits beside what must stay free.
  * 2. Clean. The oldest segment is gone through, a bounded piece for each piece that is written, so that no write
@@ -21,7 +21,7 @@ import type { Hints } from './hints.ts'
 import type { Order } from './order.ts'
 
 /** What a room is kept for. */
-export interface RoomHome {
+export interface BudgetHome {
   readonly engine: Engine
   readonly order: Order
   readonly cleaner: Cleaner
@@ -38,7 +38,7 @@ export interface RoomHome {
 const BYTES_PER_SEGMENT = 4096
 /** Lock, marker, headers, and what rounding takes. */
 const FIXED_BYTES = 32 * 1024
-/** Room is reserved in about so many pieces. */
+/** Budget is reserved in about so many pieces. */
 const STEP_COUNT = 4096
 const MIN_STEP = 2048
 const MAX_STEP = 256 * 1024
@@ -50,8 +50,8 @@ const MIN_TIDY = 4096
 const DEAD_SHARE = 1 / 10
 
 /** Keeps one cache within its budget. */
-export class Room {
-  readonly #home: RoomHome
+export class Budget {
+  readonly #home: BudgetHome
   readonly #step: number
   /** Cleaning begins when less than this is free: a segment's worth of copies, and some. */
   readonly #headroom: number
@@ -60,7 +60,7 @@ export class Room {
   /** What has been reserved ahead. */
   #credit = 0
 
-  constructor(home: RoomHome) {
+  constructor(home: BudgetHome) {
     this.#home = home
     this.#step = Math.min(MAX_STEP, Math.max(MIN_STEP, Math.floor(home.maxBytes / STEP_COUNT)))
     this.#headroom = Math.ceil(1.25 * home.segmentBytes)

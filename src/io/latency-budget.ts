@@ -9,7 +9,7 @@ const LAST_PAUSE_MS = 60_000
  * the spot. It goes by the average of what it took: what is slow now and then counts as quick, and what is slow gets
  * little chance to be.
  */
-export class Patience {
+export class LatencyBudget {
   readonly #limitMs: number
   #meanMs: number
   #notBeforeMs = 0

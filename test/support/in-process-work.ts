@@ -2,11 +2,11 @@ import { setImmediate } from 'node:timers/promises'
 import type { Files } from '../../src/io/files.ts'
 import { copySegments } from '../../src/merge/copy.ts'
 import type { CopyTarget } from '../../src/merge/targets.ts'
-import type { Copying, Labour } from '../../src/merge/thread.ts'
+import type { BackgroundWork, Copying } from '../../src/merge/thread.ts'
 import { buildHint } from '../../src/segment/hint-file.ts'
 
 /** Does the heavy part of a merge, and hints, on this thread and on `files`, giving way after each step. */
-export function inProcessLabour(files: Files): Labour {
+export function inProcessWork(files: Files): BackgroundWork {
   return {
     copy(job, onProgress, signal) {
       const copy = copySegments(files, job)

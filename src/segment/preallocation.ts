@@ -1,5 +1,5 @@
 /**
- * Room at the end of the active segment, for writes that are made durable one by one.
+ * Preallocation at the end of the active segment, for writes that are made durable one by one.
  *
  * Where a file grows, a sync writes the file system's journal too; where zeros are overwritten, it writes the record
  * alone, in some three quarters of the time (measured, bench `durable-put`). So zeros are put ahead of the records.
@@ -8,7 +8,7 @@
  * - Into room goes only a record that is alone in its group, when all before it is durable. A power loss may leave the
  *   sectors of what was not synced in any order; of one record it can leave no whole one behind a hole, which would
  *   look like damage. Groups of several make the file grow, as without room: it is cut off durably before.
- * - Room is a convenience: where it cannot be made, the record is written without it.
+ * - Preallocation is a convenience: where it cannot be made, the record is written without it.
  * - A segment that is not written any more has none.
  */
 
@@ -30,7 +30,7 @@ const MAX_RECORD_SIZE = MAX_ROOM_SIZE / 8
 const zeros = Buffer.alloc(MAX_ROOM_SIZE)
 
 /** Makes room in the active segment, and takes it back. */
-export class Room {
+export class Preallocation {
   readonly #files: Files
   readonly #maxSegmentBytes: number
   /** Where the file ends; 0 where that is where its records end. */
