@@ -159,14 +159,14 @@ export class KeyvFirkin<V = string>
     const encoded = { valueEncoding: 'utf8', ...options } as StoreOptions<V>
     const opening = open<V>(directory, encoded)
     opening.then(
-      (store) => store.on('error', (error) => this.#tell(error)),
+      (store) => store.on('error', (error) => this.#reportError(error)),
       // Keyv keeps the failure of a read to itself: the event tells it.
-      (error) => this.#tell(error),
+      (error) => this.#reportError(error),
     )
     return opening
   }
 
-  #tell(error: Error): void {
+  #reportError(error: Error): void {
     if (this.listenerCount('error') > 0) this.emit('error', error)
     else process.emitWarning(error)
   }

@@ -70,7 +70,7 @@ export class GroupCommit {
    * at the caller's clock, which may begin others.
    */
   attend(): void {
-    if (this.#rotated.length > 0) this.#tellRotated()
+    if (this.#rotated.length > 0) this.#reportRotated()
     const { pace } = this.#durability
     const byteCount = pace.takeStall()
     if (byteCount === undefined) return
@@ -233,7 +233,7 @@ export class GroupCommit {
     return writer
   }
 
-  #tellRotated(): void {
+  #reportRotated(): void {
     const rotated = this.#rotated
     this.#rotated = []
     for (const segmentId of rotated) this.#listener.rotated(segmentId)

@@ -91,8 +91,8 @@ export class Sealer {
     this.#want(this.#segments.sealFullNow())
   }
 
-  /** Tells what failed, and why, whatever kind of error that was: a thread may die of anything. */
-  #tell(message: string, cause: unknown): void {
+  /** Reports what failed, and why, whatever kind of error that was: a thread may die of anything. */
+  #reportError(message: string, cause: unknown): void {
     const reason = cause instanceof Error ? cause.message : String(cause)
     const told = new StoreError('FIRKIN_IO_FAILED', `${message}: ${reason}`, { cause })
     this.#listener.failed(message, cause instanceof StoreError ? cause : told)
@@ -145,7 +145,7 @@ export class Sealer {
       const error = files.reasonOf(thrown)
       const [only, ...others] = left
       if (only !== undefined && others.length === 0) {
-        if (!isGone(only)) this.#tell(`The hint of segment ${only.id} cannot be made`, error)
+        if (!isGone(only)) this.#reportError(`The hint of segment ${only.id} cannot be made`, error)
       } else {
         // One that cannot be made keeps those behind it from being made; by itself it says which it is.
         for (const segment of left) await this.#make([segment])

@@ -261,7 +261,7 @@ class Verifier {
       const begin = { from: FILE_HEADER_SIZE, roomFrom: known }
       const end = await this.#scan(file, size, manifest, 'appended', usage, undefined, begin)
       this.#bytesRead += size
-      this.#tell(0)
+      this.#reportProgress(0)
       tail.sizes.set(id, size)
       if (end.faultAt === undefined) return
       const next = findRecord(this.#scanOptions(file, end.faultAt, size, manifest), end.maxSequence)
@@ -295,7 +295,7 @@ class Verifier {
       from = next
     }
     this.#bytesRead += to
-    this.#tell(0)
+    this.#reportProgress(0)
     return whole
   }
 
@@ -333,7 +333,7 @@ class Verifier {
       }
       lastSequence = end.maxSequence
       from = end.end
-      this.#tell(from)
+      this.#reportProgress(from)
       await this.#giveWay()
     }
   }
@@ -344,8 +344,8 @@ class Verifier {
     this.#options.signal?.throwIfAborted()
   }
 
-  /** Tells how far it has come; `begun` is what of a segment has been read that is not read to its end. */
-  #tell(begun: number): void {
+  /** Reports how far it has come; `begun` is what of a segment has been read that is not read to its end. */
+  #reportProgress(begun: number): void {
     this.#options.onProgress?.({
       bytesRead: this.#bytesRead + begun,
       bytesTotal: this.#bytesTotal,

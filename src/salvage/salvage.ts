@@ -141,7 +141,7 @@ class Salvage {
     for (const id of belonging) {
       const survey = this.#survey(id, manifest, id === newest, losses)
       surveys.push(survey)
-      await this.#tell(survey.size)
+      await this.#reportProgress(survey.size)
     }
     const missing = this.#findMissing(surveys, manifest, losses)
     for (const { id, ranges, size } of surveys) {
@@ -167,8 +167,8 @@ class Salvage {
     }
   }
 
-  /** Tells how far it has come, and lets other work have its turn. */
-  async #tell(bytes: number): Promise<void> {
+  /** Reports how far it has come, and lets other work have its turn. */
+  async #reportProgress(bytes: number): Promise<void> {
     this.#bytesRead += bytes
     this.#options.onProgress?.({ bytesRead: this.#bytesRead, bytesTotal: this.#bytesTotal })
     await nextTurn()
@@ -340,7 +340,7 @@ class Salvage {
             if (fields.kind !== BATCH_END) targets.copy(fields, page)
           })
         })
-        await this.#tell(size)
+        await this.#reportProgress(size)
       }
       written = targets.finish().map(({ sealed }) => sealed)
     } catch (error) {

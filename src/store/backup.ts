@@ -195,7 +195,7 @@ class Backup {
     if (!this.#tryLink(segment.path, segmentName(segment.id))) return false
     this.#tryLink(segment.hintPath, hintName(segment.id))
     this.#bytesLinked += size
-    this.#tell()
+    this.#reportProgress()
     return true
   }
 
@@ -227,7 +227,7 @@ class Backup {
         writeFully(files, target, buffer, read, at)
         at += read
         this.#bytesCopied += read
-        this.#tell()
+        this.#reportProgress()
         await nextTurn()
       }
       await files.syncLater(target)
@@ -250,8 +250,8 @@ class Backup {
     }
   }
 
-  /** Tells how far it has come, and ends it where that is wished. */
-  #tell(): void {
+  /** Reports how far it has come, and ends it where that is wished. */
+  #reportProgress(): void {
     const { signal, onProgress } = this.#options
     signal?.throwIfAborted()
     onProgress?.({

@@ -25,7 +25,7 @@ export type BatchOperation<V> =
   | { readonly type: 'delete'; readonly key: Key }
 
 /** What a batch needs of its store. */
-export interface BatchHome<V> {
+export interface BatchTarget<V> {
   readonly engine: Engine
   readonly valueEncoding: ValueEncoding<V>
   readonly ttlMs: number
@@ -40,7 +40,7 @@ export interface BatchHome<V> {
  * await store.batch().put('from', '90').put('to', '110').delete('pending').commit()
  */
 export class WriteBatch<V> {
-  readonly #home: BatchHome<V>
+  readonly #home: BatchTarget<V>
   readonly #key = new KeyBuffer()
   #page: Page = pageOf(allocateBuffer(INITIAL_SIZE))
   #size = 0
@@ -49,7 +49,7 @@ export class WriteBatch<V> {
   #committed = false
 
   /** @internal Made by `store.batch()`. */
-  constructor(home: BatchHome<V>) {
+  constructor(home: BatchTarget<V>) {
     this.#home = home
   }
 

@@ -23,7 +23,7 @@ interface Deletes {
 }
 
 /** What clearing needs of the store. */
-export interface ClearHome {
+export interface ClearedStore {
   readonly engine: Engine
   batch(): Deletes
   assertOpen(): void
@@ -37,7 +37,7 @@ const CHUNK_SIZE = 128 * 1024
 const KEY_HEAD_SIZE = 2
 
 /** Deletes the keys that a range has at the moment of the call; answers how many. */
-export async function clearRange(home: ClearHome, range: ResolvedRange): Promise<number> {
+export async function clearRange(home: ClearedStore, range: ResolvedRange): Promise<number> {
   const { engine } = home
   const slice = new TimeSlice()
   const keys = new KeyList()
@@ -77,7 +77,7 @@ export async function clearRange(home: ClearHome, range: ResolvedRange): Promise
   return count
 }
 
-async function nextSlice(home: ClearHome, slice: TimeSlice): Promise<void> {
+async function nextSlice(home: ClearedStore, slice: TimeSlice): Promise<void> {
   await slice.next()
   home.assertOpen()
 }

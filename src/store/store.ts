@@ -184,7 +184,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#options = options
     this.#held = held
     this.#recovery = recovered.report
-    this.#chores = new Chores(loop, (error) => this.#tell(error))
+    this.#chores = new Chores(loop, (error) => this.#reportError(error))
     const { segments } = recovered
     if (!options.readOnly && adopt === undefined) {
       segments.reserve = new Reserve(segments.home, options.reserveBytes)
@@ -202,17 +202,17 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         this.#merger?.work(byteCount)
         this.#adopter?.stalled()
       },
-      failed: (error) => this.#tell(error),
+      failed: (error) => this.#reportError(error),
       reloaded: (why) => {
         this.#wasDamaged = true
-        this.#tell(why)
+        this.#reportError(why)
       },
     })
     held.onLoss = (error) => this.#engine.durability.poison(error)
     this.#reader = new ViewReader(this.#engine, options)
     if (options.readOnly) {
       this.#follower = new Follower(this.#engine, options, options.followMs, {
-        failed: (error) => this.#tell(asStoreError(error, this.#cannotSee())),
+        failed: (error) => this.#reportError(asStoreError(error, this.#cannotSee())),
         resumed: () => this.#emit('resume'),
       })
     } else if (adopt !== undefined) {
@@ -226,14 +226,14 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
         },
         failed: (message, cause) => {
           this.#engine.durability.sealed()
-          this.#tell(asStoreError(cause, message))
+          this.#reportError(asStoreError(cause, message))
         },
       })
       const merger = new Merger(this.#engine, options, sealer, backgroundWork, {
         started: (plan) => this.#emit('merge', { phase: 'start', plan }),
         progressed: (progress) => this.#emit('merge', { phase: 'progress', ...progress }),
         finished: (report) => this.#mergeFinished(report),
-        failed: (error) => this.#tell(error),
+        failed: (error) => this.#reportError(error),
         pressed: (pressure) => this.#emit('pressure', pressure),
       })
       this.#sealer = sealer
@@ -248,7 +248,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       // A store may be open for less than the time until the first look.
       if (!this.closed) this.#considerMerging()
       this.#events.emit('recover', recovered.report)
-      if (checkpointFault !== undefined) this.#tell(checkpointFault)
+      if (checkpointFault !== undefined) this.#reportError(checkpointFault)
     })
   }
 
@@ -636,7 +636,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
           recovery: this.#recovery,
           wasDamaged: this.#wasDamaged,
           sealer: this.#sealer,
-          failed: (message, cause) => this.#tell(asStoreError(cause, message)),
+          failed: (message, cause) => this.#reportError(asStoreError(cause, message)),
         })
       }
     } catch (error) {
@@ -679,7 +679,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return `Cannot see what was written to ${this.directory}`
   }
 
-  #tell(error: unknown): void {
+  #reportError(error: unknown): void {
     const told = asStoreError(error, 'Work in the background failed')
     if (isMoved(told)) {
       // Whatever goes on in the background meets it, on other threads too.
