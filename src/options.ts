@@ -471,7 +471,7 @@ function resolveMerge(input: MergeOptions = {}, maxSegmentBytes: number): MergeP
   const { window } = input
   if (window !== undefined) {
     if (!Array.isArray(window) || window.length !== 2) {
-      throw new TypeError('Option merge.window is no pair of hours')
+      throw new TypeError('Option merge.window must be a pair of hours')
     }
     for (const hour of window) checkInteger(hour, 0, 24, 'merge.window')
     if (window[0] === window[1]) {

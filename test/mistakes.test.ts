@@ -10,7 +10,7 @@ type Anything = any
 describe("a caller's mistake", () => {
   const calls: [string, (store: Store) => unknown, string][] = [
     ['no key', (store) => store.get(undefined as Anything), 'not undefined'],
-    ['a number as a key', (store) => store.has(5 as Anything), 'not number'],
+    ['a number as a key', (store) => store.has(5 as Anything), 'not a number'],
     ['an empty key', (store) => store.put('', 'value'), 'Key is empty; the least is 1 byte'],
     [
       'a key that is too long',
@@ -18,18 +18,22 @@ describe("a caller's mistake", () => {
       'Key is 65536 bytes; the limit is 65535',
     ],
     ['half a character as a key', (store) => store.delete('\ud800'), 'lone surrogate'],
-    ['one key in place of a list', (store) => store.getMany('abc'), 'as a list, not as string'],
+    [
+      'one key in place of a list',
+      (store) => store.getMany('abc'),
+      'must be an iterable of keys, not a string',
+    ],
     [
       'bytes in place of a list',
       (store) => store.getMany(Buffer.from('abc') as Anything),
-      'as a list',
+      'must be an iterable of keys',
     ],
     [
       'one key in place of a list, of a snapshot',
       (store) => store.snapshot().getMany('abc'),
-      'as a list, not as string',
+      'must be an iterable of keys, not a string',
     ],
-    ['a number as a value', (store) => store.put('key', 5 as Anything), 'not number'],
+    ['a number as a value', (store) => store.put('key', 5 as Anything), 'not a number'],
     [
       'an unknown option of a put',
       (store) => store.put('key', 'value', { ttl: 5 } as Anything),
@@ -59,9 +63,9 @@ describe("a caller's mistake", () => {
     [
       'one operation in place of a list',
       (store) => store.batch({ type: 'delete', key: 'key' } as Anything),
-      'The operations of a batch are given as a list',
+      'The operations of a batch must be an iterable',
     ],
-    ['no operations at all', (store) => store.batch(null as Anything), 'given as a list'],
+    ['no operations at all', (store) => store.batch(null as Anything), 'must be an iterable'],
     ['a backup to nowhere', (store) => store.backup(undefined as Anything), 'it must be a path'],
     [
       'an unknown option of a merge',

@@ -103,6 +103,6 @@ function decodeRow(
   }
   const expiry = String(row[expiryAt] ?? '')
   const expiresAt = expiry === '' ? Number.POSITIVE_INFINITY : Number(expiry)
-  if (Number.isNaN(expiresAt)) throw new Error(`Line ${line}: ${expiry} is no moment`)
+  if (Number.isNaN(expiresAt)) throw new Error(`Line ${line}: ${expiry} is not a time`)
   return { key: bytesAt(keyAt, 'key'), value: bytesAt(valueAt, 'value'), expiresAt }
 }

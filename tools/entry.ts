@@ -78,10 +78,10 @@ export function toJson({ key, value, expiresAt }: Entry): JsonEntry {
 
 /** @throws Error where it is no entry */
 export function fromJson(json: unknown): Entry {
-  if (typeof json !== 'object' || json === null) throw new Error('It is no object')
+  if (typeof json !== 'object' || json === null) throw new Error('It is not an object')
   const { key, value, expiresAt } = json as Partial<Record<string, unknown>>
   if (expiresAt !== undefined && typeof expiresAt !== 'number') {
-    throw new Error('expiresAt is no number')
+    throw new Error('expiresAt is not a number')
   }
   return {
     key: fromJsonBytes(key, 'key'),

@@ -52,7 +52,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENAMETOOLONG: 'the name is too long',
   ENOENT: 'there is no such file or directory',
   ENOSPC: 'no space is left on the device',
-  ENOTDIR: 'it is no directory',
+  ENOTDIR: 'it is not a directory',
   ENOTEMPTY: 'the directory is not empty',
   EPERM: 'that is not permitted',
   EROFS: 'the file system is read-only',

@@ -23,7 +23,7 @@ export function withRange(command: Command): Command {
     .option('--gte <key>', 'only this key and those above')
     .option('--lt <key>', 'only keys below this one')
     .option('--lte <key>', 'only this key and those below')
-    .option('--limit <count>', 'at most so many')
+    .option('--limit <count>', 'at most this many')
 }
 
 /** The range that options ask for. @throws UsageError */

@@ -86,7 +86,7 @@ function makeProgram(session: Session): Command {
     })
     .addHelpText(
       'after',
-      '\nExit status: 0 fine, 1 damage or failure, 2 usage, 3 no such key, 130 ended by Ctrl-C.\nA key that begins with a dash goes behind `--`.',
+      '\nExit status: 0 fine, 1 damage or failure, 2 usage, 3 no such key, 130 ended by Ctrl-C.\nA key that begins with a dash goes after `--`.',
     )
   for (const [title, commands] of GROUPS) {
     program.commandsGroup(title)

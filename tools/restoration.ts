@@ -146,7 +146,7 @@ export async function copyDamaged(
 function assertFile(path: string): void {
   const stats = statSync(path)
   if (!stats.isFile() && !stats.isDirectory()) {
-    throw new StoreError('FIRKIN_READ_FAILED', `${path} is no file`)
+    throw new StoreError('FIRKIN_READ_FAILED', `${path} is not a file`)
   }
 }
 

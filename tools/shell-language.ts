@@ -69,7 +69,7 @@ export class ShellLanguage {
         'scan',
         {
           usage: 'scan [PREFIX] [LIMIT]',
-          meaning: `print the first entries, ${SCAN_LIMIT} or so many`,
+          meaning: `print the first entries, ${SCAN_LIMIT} or this many`,
           words: [0, 2],
           run: (words) => this.#scan(words),
         },

@@ -59,7 +59,7 @@ export async function openToRead(directory: string, output?: Output): Promise<By
   const { keydirKind: keydir } = requireManifest(directory)
   if (readCacheMark(systemFiles, resolve(directory)) !== undefined) {
     output?.note(
-      `${directory} is a cache's: values are shown as they are stored, behind its own bytes`,
+      `${directory} is a cache's: values are shown as they are stored, after its own bytes`,
     )
   }
   const store = await open<Buffer, 'buffer'>(directory, {

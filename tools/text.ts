@@ -133,7 +133,7 @@ export function parseDuration(text: string): number {
   const [, count, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
   const milliseconds = Number(count) * (DURATION_UNITS[unit ?? ''] ?? Number.NaN)
   if (!(milliseconds >= 1)) {
-    throw new UsageError(`${text} is no duration; write it as 250ms, 10s, 5m, 2h or 7d`)
+    throw new UsageError(`${text} is not a duration; write it as 250ms, 10s, 5m, 2h or 7d`)
   }
   return milliseconds
 }
@@ -142,7 +142,7 @@ export function parseDuration(text: string): number {
 export function parseCount(text: string, low = 0): number {
   const count = /^\d+$/.test(text) ? Number(text) : Number.NaN
   if (!Number.isSafeInteger(count) || count < low) {
-    throw new UsageError(`${text} is no whole number from ${low} on`)
+    throw new UsageError(`${text} is not a whole number of at least ${low}`)
   }
   return count
 }

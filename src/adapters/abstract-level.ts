@@ -671,7 +671,7 @@ function checkOptions<K, V>(options: FirkinLevelOptions<K, V> | undefined): void
   checkObject(store, 'Option store')
   for (const name of Object.keys(store)) {
     if (!LEVEL_OPTION_NAMES.includes(name)) continue
-    throw new TypeError(`Option ${name} is the database's, and none of the store`)
+    throw new TypeError(`Option ${name} belongs to the database, not to the store`)
   }
   checkNames(store, STORE_NAMES, 'option')
 }

@@ -24,7 +24,7 @@ export function checkEncodings(
   const { keyEncoding, valueEncoding } = Object(source)
   // Only a store says how its keys are encoded; a promise of one says nothing.
   if (valueEncoding === undefined || (keyEncoding === undefined) !== (kind === 'cache')) {
-    throw new TypeError(`${adapter} takes an open ${kind}, and this is none`)
+    throw new TypeError(`${adapter} needs an open ${kind}`)
   }
   if (kind === 'store' && keyEncoding !== 'utf8') {
     throw new TypeError(`${adapter} takes a ${kind} with keyEncoding utf8, not ${keyEncoding}`)

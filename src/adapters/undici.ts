@@ -110,7 +110,7 @@ export class FirkinCacheStore implements CacheStore {
   ) {
     // Its bytes are read where they lie, which no other object can do.
     if (!(cache instanceof PersistentCache)) {
-      throw new TypeError('FirkinCacheStore takes an open cache, and this is none')
+      throw new TypeError('FirkinCacheStore needs an open cache')
     }
     checkEncodings('FirkinCacheStore', 'cache', cache, ['buffer'])
     checkInteger(maxEntrySize, 0, Number.MAX_SAFE_INTEGER, 'maxEntrySize')

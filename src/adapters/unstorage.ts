@@ -260,7 +260,7 @@ function timeOf(key: string, stored: Buffer): number {
   const timeMs = stored.length < HEAD_SIZE ? Number.NaN : stored.readUIntLE(0, HEAD_SIZE)
   if (timeMs <= MAX_TIME_MS) return timeMs
   throw new TypeError(
-    `What is stored under ${key} is no item of a driver: no time stands before it`,
+    `What is stored under ${key} is not a driver's item: it does not begin with a time`,
   )
 }
 

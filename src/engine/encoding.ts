@@ -25,7 +25,7 @@ export class KeyBuffer {
   encode(key: Key): void {
     if (typeof key === 'string') this.#encodeString(key)
     else if (key instanceof Uint8Array) this.#copy(key)
-    else throw new TypeError(`A key is a string or a Uint8Array, not ${describeType(key)}`)
+    else throw new TypeError(`A key must be a string or a Uint8Array, not ${describeType(key)}`)
   }
 
   #encodeString(key: string): void {
@@ -86,7 +86,7 @@ export function checkKeys(keys: Iterable<Key>): Iterable<Key> {
   if (typeof keys === 'object' && keys !== null && !(keys instanceof Uint8Array)) {
     if (Symbol.iterator in keys) return keys
   }
-  throw new TypeError(`Keys are given as a list, not as ${describeType(keys)}`)
+  throw new TypeError(`Keys must be an iterable of keys, not ${describeType(keys)}`)
 }
 
 /** A key's bytes in a buffer of their own. */
@@ -108,10 +108,12 @@ export function encodeValue<V>(
   switch (encoding) {
     case 'buffer':
       if (typeof value === 'string' || value instanceof Uint8Array) return value
-      throw new TypeError(`A value is a string or a Uint8Array, not ${describeType(value)}`)
+      throw new TypeError(`A value must be a string or a Uint8Array, not ${describeType(value)}`)
     case 'utf8':
       if (typeof value === 'string') return value
-      throw new TypeError(`With valueEncoding utf8 a value is a string, not ${describeType(value)}`)
+      throw new TypeError(
+        `With valueEncoding utf8 a value must be a string, not ${describeType(value)}`,
+      )
     case 'json': {
       const text: string | undefined = JSON.stringify(value)
       if (text === undefined) throw new TypeError(`JSON cannot hold ${describeType(value)}`)
@@ -121,7 +123,7 @@ export function encodeValue<V>(
       // Safety: a codec of bytes may be given text; whether it takes it is the codec's.
       const encoded: unknown = encoding.encode(value as V)
       if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
-      throw new TypeError(`valueEncoding.encode answered ${describeType(encoded)}`)
+      throw new TypeError(`valueEncoding.encode returned ${describeType(encoded)}`)
     }
   }
 }
@@ -191,5 +193,6 @@ function keySizeError(size: number): RangeError {
 }
 
 function describeType(value: unknown): string {
-  return value === null ? 'null' : typeof value
+  if (value === null || value === undefined) return String(value)
+  return `${/^[aeiou]/.test(typeof value) ? 'an' : 'a'} ${typeof value}`
 }

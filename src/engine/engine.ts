@@ -553,7 +553,7 @@ export class Engine {
     try {
       this.#take(reloadKeydir(this.segments, kind, staged.page, staged.stagedSize))
     } catch (error) {
-      const why = 'The keydir was lost and could not be loaded anew; open the store again to write'
+      const why = 'The keydir was lost and could not be rebuilt; open the store again to write'
       const poison = this.durability.poison(error, why)
       const lost = new LostKeydir(this.#keydir, error)
       this.#keydir = lost

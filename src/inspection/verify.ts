@@ -249,7 +249,7 @@ class Verifier {
     try {
       if (!tail.hasAllBefore(predecessor)) {
         tail.torn = true
-        this.#add('torn', path, 0, `${size} bytes are behind the end of the store`)
+        this.#add('torn', path, 0, `${size} bytes follow the end of the store`)
         return
       }
       const known = knownTailSize(manifest, id)

@@ -132,7 +132,7 @@ function openCarefully(path: string, flags: number): number {
 
 function assertRegular(stats: fs.BigIntStats | undefined): void {
   if (stats === undefined || stats.isFile()) return
-  throw new NoLock(stats.isSymbolicLink() ? 'it is a symbolic link' : 'it is no regular file')
+  throw new NoLock(stats.isSymbolicLink() ? 'it is a symbolic link' : 'it is not a regular file')
 }
 
 /** @throws where a file holds what no lock says: it is another program's */

@@ -76,5 +76,5 @@ export function maySpare(size: number): boolean {
 function refusedMemory(size: number, cause: unknown): unknown {
   // The runtime says so by a RangeError; whatever else is thrown is a bug.
   if (!(cause instanceof RangeError)) return cause
-  return new NoMemory(`No ${size} bytes of memory are to be had`, { cause })
+  return new NoMemory(`No ${size} bytes of memory are available`, { cause })
 }

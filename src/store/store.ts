@@ -399,7 +399,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     })
     if (operations === undefined) return batch
     if (operations === null || typeof operations[Symbol.iterator] !== 'function') {
-      throw new TypeError('The operations of a batch are given as a list')
+      throw new TypeError('The operations of a batch must be an iterable')
     }
     for (const operation of operations) batch.add(operation)
     return batch

@@ -216,8 +216,16 @@ describe('FirkinLevel', () => {
     ['an option of the store beside it', { sync: 'always' }, 'store: { sync }'],
     ['one of its lifetimes', { ttlMs: 5 }, 'store: { ttlMs }'],
     ['an unknown one', { store: { keydri: 'hash' } }, 'keydri; did you mean keydir?'],
-    ['an encoding of the store', { store: { valueEncoding: 'json' } }, 'valueEncoding is the data'],
-    ['createIfMissing of the store', { store: { createIfMissing: false } }, 'createIfMissing is'],
+    [
+      'an encoding of the store',
+      { store: { valueEncoding: 'json' } },
+      'valueEncoding belongs to the database',
+    ],
+    [
+      'createIfMissing of the store',
+      { store: { createIfMissing: false } },
+      'createIfMissing belongs',
+    ],
     ['no options in their place', { store: 'hash' }, 'Option store must be an object'],
   ])('refuses %s, when it is made and when it is opened', async (_, options, message) => {
     await withDirectory(async (directory) => {

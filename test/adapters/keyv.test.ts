@@ -165,7 +165,7 @@ describe('KeyvFirkin', () => {
       expect(make(bytes)).toThrow('valueEncoding utf8 or json or a codec, not buffer')
       expect(make(directory, { valueEncoding: 'buffer' })).toThrow('a codec, not buffer')
       for (const none of [undefined, null, {}, open(`${directory}/b`), bytes.snapshot()]) {
-        expect(make(none)).toThrow('KeyvFirkin takes an open store, and this is none')
+        expect(make(none)).toThrow('KeyvFirkin needs an open store')
         if (none instanceof Promise) await (await none).close()
       }
     })

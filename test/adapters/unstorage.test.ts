@@ -53,7 +53,7 @@ describe('firkinDriver', () => {
           () => storage.getItems(['foreign']),
           () => storage.getMeta('foreign'),
         ]) {
-          await expect(read()).rejects.toThrow('What is stored under foreign is no item')
+          await expect(read()).rejects.toThrow("under foreign is not a driver's item")
         }
       }
     })

@@ -101,7 +101,7 @@ describe('a lock', () => {
       mkdirSync(path)
 
       expect(() => takeLock(directory)).toThrow(
-        unavailable(`Cannot lock ${path}: it is no regular file`),
+        unavailable(`Cannot lock ${path}: it is not a regular file`),
       )
     })
   })
@@ -138,7 +138,7 @@ describe('a lock', () => {
       execFileSync('mkfifo', [path])
 
       expect(() => takeLock(directory)).toThrow(
-        unavailable(`Cannot lock ${path}: it is no regular file`),
+        unavailable(`Cannot lock ${path}: it is not a regular file`),
       )
       expect(lockHolder(directory)).toBeUndefined()
     })

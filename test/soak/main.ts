@@ -115,6 +115,6 @@ function workloads(text: string): Workload[] {
 
 function numeral(text: string): number {
   const number = Number(text)
-  if (text.trim() === '' || !(number >= 0)) throw new InvalidArgumentError('It is no number.')
+  if (text.trim() === '' || !(number >= 0)) throw new InvalidArgumentError('It is not a number.')
   return number
 }

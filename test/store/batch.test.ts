@@ -8,9 +8,9 @@ describe('batch', () => {
     [[{ type: 'get', key: 'a' }], "A batch operation is of type 'put' or 'delete'"],
     [[{}], "is of type 'put' or 'delete'"],
     [[{ type: 'put', key: '', value: '1' }], 'Key is empty'],
-    [[{ type: 'put', key: 'a', value: 7 }], 'a value is a string'],
+    [[{ type: 'put', key: 'a', value: 7 }], 'a value must be a string'],
     [[{ type: 'put', key: 'a', value: '1', ttl: 1 }], 'did you mean ttlMs?'],
-    [[{ type: 'delete', key: 7 }], 'A key is a string'],
+    [[{ type: 'delete', key: 7 }], 'A key must be a string'],
   ])('refuses the list %o', async (operations, text) => {
     await using store = await openOn(new FaultyFiles(1))
 

@@ -123,7 +123,7 @@ describe('a codec', () => {
       new FaultyFiles(1),
     )
 
-    expect(() => store.put('key', 7)).toThrow('valueEncoding.encode answered number')
+    expect(() => store.put('key', 7)).toThrow('valueEncoding.encode returned a number')
     expect(() => store.batch().put('key', 7)).toThrow(TypeError)
     expect(store.has('key')).toBe(false)
   })

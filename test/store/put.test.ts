@@ -25,13 +25,13 @@ describe('put', () => {
   })
 
   it.each([
-    ['buffer', 7, 'A value is a string or a Uint8Array, not number'],
+    ['buffer', 7, 'A value must be a string or a Uint8Array, not a number'],
     ['buffer', null, 'not null'],
-    ['buffer', new ArrayBuffer(1), 'not object'],
-    ['utf8', new Uint8Array(1), 'With valueEncoding utf8 a value is a string, not object'],
+    ['buffer', new ArrayBuffer(1), 'not an object'],
+    ['utf8', new Uint8Array(1), 'With valueEncoding utf8 a value must be a string, not an object'],
     ['utf8', undefined, 'not undefined'],
     ['json', undefined, 'JSON cannot hold undefined'],
-    ['json', () => 1, 'JSON cannot hold function'],
+    ['json', () => 1, 'JSON cannot hold a function'],
     ['json', 1n, 'BigInt'],
   ] as const)('refuses with encoding %s the value %o', async (valueEncoding, value, text) => {
     await using store = await openAny<unknown>(

@@ -3,13 +3,13 @@ import { MAX_KEY_SIZE } from '../../src/format/record.ts'
 /** Keys that no method takes, and what is said of them. */
 export const wrongKeys: readonly (readonly [key: unknown, kind: typeof TypeError, text: string])[] =
   [
-    [undefined, TypeError, 'A key is a string or a Uint8Array, not undefined'],
+    [undefined, TypeError, 'A key must be a string or a Uint8Array, not undefined'],
     [null, TypeError, 'not null'],
-    [7, TypeError, 'not number'],
-    [{}, TypeError, 'not object'],
-    [[1, 2], TypeError, 'not object'],
-    [new ArrayBuffer(3), TypeError, 'not object'],
-    [Symbol('key'), TypeError, 'not symbol'],
+    [7, TypeError, 'not a number'],
+    [{}, TypeError, 'not an object'],
+    [[1, 2], TypeError, 'not an object'],
+    [new ArrayBuffer(3), TypeError, 'not an object'],
+    [Symbol('key'), TypeError, 'not a symbol'],
     ['', RangeError, 'Key is empty; the least is 1 byte'],
     [new Uint8Array(0), RangeError, 'Key is empty'],
     ['x'.repeat(MAX_KEY_SIZE + 1), RangeError, 'Key is 65536 bytes; the limit is 65535'],

@@ -70,7 +70,7 @@ describe('the built tool', () => {
     clearInterval(feeding)
 
     expect(status).toBe(130)
-    const [, told] = /Interrupted\. ([\d,]+) records of the input are imported/.exec(stderr) ?? []
+    const [, told] = /Interrupted\. ([\d,]+) records of the input were imported/.exec(stderr) ?? []
     const imported = told?.replaceAll(',', '')
     expect(Number(imported)).toBeGreaterThan(0)
     expect((await run(['count', store])).stdout).toBe(`${imported}\n`)

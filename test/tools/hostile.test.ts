@@ -94,7 +94,7 @@ describe('a hostile store', () => {
     const { status, stderr } = await run(['repair', store, '--to', await fixtures.path()])
 
     expect(status).toBe(1)
-    expect(stderr).toBe(`firkin: ${path} is no file\n`)
+    expect(stderr).toBe(`firkin: ${path} is not a file\n`)
   })
 
   it('in which a pipe is in the place of the lock can be read', async () => {
@@ -175,7 +175,7 @@ describe('hostile input', () => {
   })
 
   it.each([
-    ['{"key":"a","value":"b","expiresAt":{}}', 'Line 1: expiresAt is no number'],
+    ['{"key":"a","value":"b","expiresAt":{}}', 'Line 1: expiresAt is not a number'],
     [`{"key":"${'k'.repeat(70_000)}","value":"b"}`, 'Record 1: Key is 70000 bytes'],
     [`${'['.repeat(100_000)}`, 'Line 1: '],
     ['{"__proto__":{"key":"a","value":"b"}}', 'Line 1: key is neither'],

@@ -158,7 +158,7 @@ describe('the built tool', () => {
     )
 
     expect(broken.status).toBe(1)
-    expect(broken.stderr).toContain('20 records of the input are imported; --resume goes on')
+    expect(broken.stderr).toContain('20 records of the input were imported; --resume continues')
     expect(resumed.stdout).toBe('{"records":30,"skipped":20}\n')
   })
 

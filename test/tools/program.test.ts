@@ -64,17 +64,17 @@ describe('the tool', () => {
     [['count', ''], 'firkin: The name of the directory is empty\n'],
     [['backup', import.meta.dirname, ''], 'firkin: The name of the target is empty\n'],
     [['scan', 'x', '--limt', '3'], "firkin: unknown option '--limt' (Did you mean --limit?)\n"],
-    [['scan', 'x', '--limit', 'ten'], 'firkin: ten is no whole number from 0 on\n'],
+    [['scan', 'x', '--limit', 'ten'], 'firkin: ten is not a whole number of at least 0\n'],
     [['scan', 'x', '--keys', '--values'], 'firkin: --keys and --values exclude each other\n'],
     [['get', 'x', ''], 'firkin: The key is empty; the least is 1 byte\n'],
     [['get', 'x', '\ufffd'], 'firkin: The key is not UTF-8; --hex takes any bytes\n'],
     [['scan', 'x', '--gte', '\ud800'], 'firkin: The key is not UTF-8; --hex takes any bytes\n'],
     [['put', 'x', 'a', '\ufffd'], 'firkin: The value is not UTF-8; --hex takes any bytes\n'],
     [['get', 'x', 'abc', '--hex'], 'firkin: abc does not consist of pairs of hexadecimal digits\n'],
-    [['put', 'x', 'a', 'b', '--ttl', '5'], 'firkin: 5 is no duration; write it as 250ms, 10s'],
+    [['put', 'x', 'a', 'b', '--ttl', '5'], 'firkin: 5 is not a duration; write it as 250ms, 10s'],
     [['export', 'x', '--format', 'xml'], 'firkin: option'],
     [['import', 'x', '--key', 'value'], 'firkin: The columns value, value, expiresAt are not all'],
-    [['import', 'x', '--batch', '0'], 'firkin: 0 is no whole number from 1 on\n'],
+    [['import', 'x', '--batch', '0'], 'firkin: 0 is not a whole number of at least 1\n'],
   ])('refuses %j as wrong usage', async (argv, message) => {
     const { status, stdout, stderr } = await run(argv)
 
@@ -106,7 +106,7 @@ describe('the tool', () => {
     expect(status).toBe(1)
     expect(stderr).toBe(`firkin: There is no store in ${import.meta.dirname}\n`)
     expect(ofFile.status).toBe(1)
-    expect(ofFile.stderr).toBe(`firkin: ${import.meta.filename}: it is no directory\n`)
+    expect(ofFile.stderr).toBe(`firkin: ${import.meta.filename}: it is not a directory\n`)
   })
 
   it('prints nothing that would act on a terminal, whatever it is given', async () => {

@@ -70,7 +70,7 @@ describe('firkin shell', () => {
     expect(linesOf(stderr)).toEqual([
       'warning: frobnicate is not known here; see help',
       'warning: usage: get KEY',
-      'warning: soon is no duration; write it as 250ms, 10s, 5m, 2h or 7d',
+      'warning: soon is not a duration; write it as 250ms, 10s, 5m, 2h or 7d',
       'warning: There is no word at "open',
     ])
     for (const verb of ['set', 'get', 'delete', 'scan', 'stats', 'help', 'quit']) {

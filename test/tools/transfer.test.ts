@@ -333,11 +333,11 @@ describe('firkin import', () => {
     ['Line 2: ', '{"key":"a","value":"b"}\nno json\n', []],
     ['Line 1: key is neither a string nor an object with base64', '{"value":"b"}', []],
     ['Line 1: value is neither', '{"key":"a","value":{"base64":"?"}}', []],
-    ['Line 1: expiresAt is no number', '{"key":"a","value":"b","expiresAt":"x"}', []],
-    ['Line 1: It is no object', 'null', []],
+    ['Line 1: expiresAt is not a number', '{"key":"a","value":"b","expiresAt":"x"}', []],
+    ['Line 1: It is not an object', 'null', []],
     ['Record 1: Key is empty; the least is 1 byte', '{"key":"","value":"b"}', []],
     ['There is no column key; the columns are a, b', 'a,b\n1,2\n', ['--format', 'csv']],
-    ['Line 2: x is no moment', 'key,value,expiresAt\na,b,x\n', ['--format', 'csv']],
+    ['Line 2: x is not a time', 'key,value,expiresAt\na,b,x\n', ['--format', 'csv']],
     ['Line 2: ? is not base64', 'key,value\n?,b\n', ['--format', 'csv', '--base64']],
     ['Invalid Record Length', 'key,value\na\n', ['--format', 'csv']],
     [
@@ -401,7 +401,7 @@ describe('firkin import', () => {
 
     expect(broken.status).toBe(1)
     expect(broken.stderr).toContain(
-      '200 records of the input are imported; --resume goes on behind',
+      '200 records of the input were imported; --resume continues after',
     )
     expect(inBetween.stdout).toBe('200\n')
     expect(resumed.stdout).toBe('{"records":250,"skipped":200}\n')
@@ -456,7 +456,7 @@ describe('firkin import', () => {
 
     expect(ended.status).toBe(130)
     expect(ended.stderr).toBe(
-      'firkin: Interrupted. 200 records of the input are imported; --resume goes on behind them\n',
+      'firkin: Interrupted. 200 records of the input were imported; --resume continues after them\n',
     )
     expect(resumed.stdout).toBe('{"records":250,"skipped":200}\n')
   })

@@ -194,7 +194,7 @@ describe('firkin verify', () => {
     expect(names.length).toBeGreaterThan(2)
     expect(status).toBe(0)
     expect(linesOf(stdout)).toHaveLength(names.length)
-    expect(stdout).toContain('bytes are behind the end of the store')
+    expect(stdout).toContain('bytes follow the end of the store')
     expect(after.stdout).toBe('')
   })
 

@@ -86,6 +86,6 @@ function counts(counts: Partial<Record<string, number>>): string {
 
 function numeral(text: string): number {
   const number = Number(text)
-  if (text.trim() === '' || !(number >= 0)) throw new InvalidArgumentError('It is no number.')
+  if (text.trim() === '' || !(number >= 0)) throw new InvalidArgumentError('It is not a number.')
   return number
 }

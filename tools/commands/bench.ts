@@ -37,7 +37,7 @@ export function benchCommand(session: Session): Command {
       '[directory]',
       'where to put a store that is removed afterwards; a temporary place where missing',
     )
-    .option('--keys <count>', 'so many keys', '100000')
+    .option('--keys <count>', 'how many keys', '100000')
     .option('--value-size <bytes>', 'the size of each value', '100')
     .action(session.action<[directory: string | undefined], BenchOptions>(bench))
   return withExamples(command, 'firkin bench', 'firkin bench /mnt/disk --keys 1000000')

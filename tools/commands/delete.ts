@@ -11,7 +11,7 @@ interface DeleteOptions {
 /** `firkin delete`: keys, all of them in one batch. */
 export function deleteCommand(session: Session): Command {
   const command = new Command('delete')
-    .description('delete keys, all or none; prints how many were there')
+    .description('delete keys, all or none; prints how many existed')
     .argument('<directory>', 'the directory of the store')
     .argument('<keys...>', 'the keys')
     .option('--hex', 'keys as hexadecimal digits')

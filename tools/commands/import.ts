@@ -29,7 +29,7 @@ export function importCommand(session: Session): Command {
       .description('put entries that export has written, or any CSV; creates the store')
       .argument('<directory>', 'the directory of the store')
       .argument('[file]', 'the file; standard input where it is missing or `-`')
-      .option('--batch <records>', 'so many records are put at once, all or none', '10000')
+      .option('--batch <records>', 'how many records are put at once, all or none', '10000')
       .option('--resume', 'go on where an import of the same input was ended'),
   ).action(
     session.action<[directory: string, file: string | undefined], ImportOptions>(importEntries),
@@ -152,7 +152,7 @@ class Loader {
     const { records } = this.position
     return records === 0
       ? 'Nothing was imported'
-      : `${countOf(records, 'record')} of the input are imported; --resume goes on behind them`
+      : `${countOf(records, 'record')} of the input were imported; --resume continues after them`
   }
 
   async add(entry: Entry): Promise<void> {

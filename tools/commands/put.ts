@@ -24,7 +24,7 @@ export function putCommand(session: Session): Command {
     .argument('[value]', 'the value; standard input where it is missing or `-`')
     .option('--hex', 'key and value as hexadecimal digits; not the value from standard input')
     .option('--ttl <duration>', 'how long it lives: 250ms, 10s, 5m, 2h, 7d')
-    .option('--create', 'create the store where there is none')
+    .option('--create', 'create the store if there is none')
     .action(
       session.action<[directory: string, key: string, value: string | undefined], PutOptions>(
         async ({ options, output, terminal }, directory, key, text) => {

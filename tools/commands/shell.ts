@@ -21,7 +21,7 @@ export function shellCommand(session: Session): Command {
     .description('set, get, delete and scan at a prompt, or from standard input')
     .argument('<directory>', 'the directory of the store')
     .option('--read-only', 'beside a writer; nothing can be changed')
-    .option('--create', 'create the store where there is none')
+    .option('--create', 'create the store if there is none')
     .action(session.action<[directory: string], ShellOptions>(shell))
   return withExamples(
     command,
