@@ -13,6 +13,7 @@ import {
   hintName,
   MANIFEST_NAME,
   parseName,
+  segmentIdsOf,
   segmentName,
 } from '../format/names.ts'
 import { BATCH_END, keyOffset } from '../format/record.ts'
@@ -23,6 +24,7 @@ import { isBlank, openSegmentFile, readSegmentHeader } from '../segment/file.ts'
 import { readHintFile } from '../segment/hint-file.ts'
 import { readManifest } from '../segment/manifest-file.ts'
 import { findRecord, type ScanEnd, scanSegment, Window } from '../segment/scan.ts'
+import { isTorn, lacksFirst, mayBeBlank, TailEnds, tailIdsOf } from '../segment/tail.ts'
 import { SegmentUsage } from '../segment/usage.ts'
 
 /** What is not as it should be. */
@@ -109,25 +111,6 @@ interface OpenedSegment {
   readonly size: number
   readonly origin: 'appended' | 'merged'
   readonly predecessor: Predecessor | undefined
-}
-
-/** How far the segments of the tail reach, oldest first: what recovery goes by, too. */
-class TailEnds {
-  /** Whether one is torn: what is in newer ones was never promised. */
-  torn = false
-  readonly sizes = new Map<number, number>()
-  readonly #tailId: number
-
-  constructor(tailId: number) {
-    this.#tailId = tailId
-  }
-
-  /** Whether all is there that was written before the segment that was begun behind `predecessor`. */
-  hasAllBefore(predecessor: Predecessor | undefined): boolean {
-    if (this.torn) return false
-    if (predecessor === undefined || predecessor.id < this.#tailId) return true
-    return (this.sizes.get(predecessor.id) ?? 0) >= predecessor.size
-  }
 }
 
 class Verifier {
@@ -242,13 +225,12 @@ class Verifier {
     const path = this.#path(segmentName(id))
     const opened = this.#open(id, manifest)
     if (opened === undefined) {
-      if (this.#hasGone(id, manifest)) tail.sizes.set(id, Number.POSITIVE_INFINITY)
+      if (this.#hasGone(id, manifest)) tail.ends(id, Number.POSITIVE_INFINITY, false)
       return
     }
     const { file, size, predecessor } = opened
     try {
-      if (!tail.hasAllBefore(predecessor)) {
-        tail.torn = true
+      if (!tail.goesOn(predecessor)) {
         this.#add('torn', path, 0, `${size} bytes follow the end of the store`)
         return
       }
@@ -262,11 +244,15 @@ class Verifier {
       const end = await this.#scan(file, size, manifest, 'appended', usage, undefined, begin)
       this.#bytesRead += size
       this.#reportProgress(0)
-      tail.sizes.set(id, size)
-      if (end.faultAt === undefined) return
+      if (end.faultAt === undefined) {
+        tail.ends(id, end.end, false)
+        return
+      }
       const next = findRecord(this.#scanOptions(file, end.faultAt, size, manifest), end.maxSequence)
-      tail.torn = next === undefined && end.end >= known
-      if (tail.torn) this.#add('torn', path, end.end, `${size - end.end} bytes are unfinished`)
+      const isCut = isTorn(end.end, known, next)
+      // What is damaged is looked at as if it were whole, so that more of it is found.
+      tail.ends(id, isCut ? end.end : size, isCut)
+      if (isCut) this.#add('torn', path, end.end, `${size - end.end} bytes are unfinished`)
       else this.#add('segment', path, end.faultAt, end.fault)
     } finally {
       this.#files.close(file)
@@ -391,17 +377,9 @@ class Verifier {
 
   /** The ids of the segments behind the manifest's that were appended. */
   #tailIds(names: readonly string[], manifest: Manifest): number[] {
-    const listed = new Set(manifest.segments.map(({ id }) => id))
-    const ids: number[] = []
-    for (const name of names) {
-      const parsed = parseName(name)
-      if (parsed.type !== 'segment' || parsed.id < manifest.tailId || listed.has(parsed.id))
-        continue
-      ids.push(parsed.id)
-    }
-    ids.sort((a, b) => a - b)
-    const { tailId, tailSize } = manifest
-    if (tailSize > 0 && ids[0] !== tailId && !this.#hasGone(tailId, manifest)) {
+    const ids = tailIdsOf(segmentIdsOf(names), manifest)
+    const { tailId } = manifest
+    if (lacksFirst(ids, manifest) && !this.#hasGone(tailId, manifest)) {
       this.#add('segment', this.#path(segmentName(tailId)), 0, 'The segment is missing')
     }
     return ids.filter((id) => this.#isTail(id, manifest))
@@ -416,8 +394,7 @@ class Verifier {
     if (opened === undefined) return false
     const { file, path, size } = opened
     try {
-      const mayBeBlank = id !== manifest.tailId || manifest.tailSize === 0
-      if (mayBeBlank && isBlank(this.#files, file, size)) return false
+      if (mayBeBlank(id, manifest) && isBlank(this.#files, file, size)) return false
       const header = this.#guardQuietly(() =>
         readSegmentHeader(this.#home(manifest), file, path, id),
       )

@@ -49,6 +49,7 @@ import type { ScanEnd } from '../segment/scan.ts'
 import { homeOf, Segment } from '../segment/segment.ts'
 import { Segments } from '../segment/segments.ts'
 import { wholeMs } from '../segment/sweeps.ts'
+import { isTorn, lacksFirst, mayBeBlank, TailEnds, tailIdsOf } from '../segment/tail.ts'
 import { SegmentUsage } from '../segment/usage.ts'
 import {
   type Checkpoint,
@@ -329,10 +330,9 @@ export function openTail(
   names: readonly string[],
   options: RecoveryOptions,
 ): OpenTail {
-  const listed = new Set(manifest.segments.map((sealed) => sealed.id))
-  const ids = segmentIdsOf(names).filter((id) => id >= manifest.tailId && !listed.has(id))
+  const ids = tailIdsOf(segmentIdsOf(names), manifest)
   const tail: OpenTail = { segments: [], predecessors: new Map(), leftovers: [] }
-  if (manifest.tailSize > 0 && !ids.includes(manifest.tailId)) {
+  if (lacksFirst(ids, manifest)) {
     const path = join(home.directory, segmentName(manifest.tailId))
     throw new CorruptionError('The segment is missing', path, 0)
   }
@@ -365,7 +365,7 @@ function addToTail(
       )
     }
     // Where the header never reached the disk, nothing in the file was promised.
-    const blank = isBlank(files, file, size) && !(isFirst && manifest.tailSize > 0)
+    const blank = isBlank(files, file, size) && mayBeBlank(id, manifest)
     const header = blank ? 'short' : readSegmentHeader(home, file, path, id)
     if (header === 'short' || header.origin === 'merged') {
       tail.leftovers.push(segmentName(id))
@@ -451,9 +451,10 @@ function replayTail(
   options: RecoveryOptions,
 ): TornTail[] {
   const torn: TornTail[] = []
+  const ends = new TailEnds(segments.manifest.tailId)
   for (const segment of segments.tail) {
     const fileSize = segment.writtenSize
-    if (torn.length > 0 || !hasAllBefore(segments, predecessors.get(segment))) {
+    if (!ends.goesOn(predecessors.get(segment))) {
       torn.push({ file: segment.path, offset: 0, bytes: fileSize })
       segment.writtenSize = 0
       continue
@@ -462,6 +463,7 @@ function replayTail(
     const known = knownTailSize(segments.manifest, segment.id)
     const scan = load.replay.replay(segment, from, fileSize, known)
     segment.writtenSize = Math.max(scan.end, from)
+    ends.ends(segment.id, segment.writtenSize, scan.faultAt !== undefined)
     if (scan.faultAt === undefined) continue
     assertTorn(segments, load.replay, segment, scan)
     torn.push({ file: segment.path, offset: scan.end, bytes: fileSize - scan.end })
@@ -473,19 +475,12 @@ function replayTail(
   return torn
 }
 
-/** Whether all that was written before a segment of the tail is there; where not, nothing in it was promised. */
-function hasAllBefore(segments: Segments, predecessor: Predecessor | undefined): boolean {
-  if (predecessor === undefined || predecessor.id < segments.manifest.tailId) return true
-  const size = segments.find(predecessor.id)?.writtenSize ?? 0
-  return size >= predecessor.size
-}
-
 /** @throws {@link CorruptionError} where a fault in the tail cannot be a torn tail */
 function assertTorn(segments: Segments, replay: Replay, segment: Segment, scan: ScanEnd): void {
   const faultAt = scan.faultAt ?? scan.end
   const known = knownTailSize(segments.manifest, segment.id)
   const fileSize = segments.home.files.size(segment.file)
-  if (scan.end < known || replay.findFrom(segment, faultAt, fileSize) !== undefined) {
+  if (!isTorn(scan.end, known, replay.findFrom(segment, faultAt, fileSize))) {
     throw new CorruptionError(scan.fault, segment.path, faultAt)
   }
 }

@@ -32,6 +32,7 @@ import { findRecord, type RecordVisitor, scanSegment, Window } from '../segment/
 import { homeOf } from '../segment/segment.ts'
 import { Segments } from '../segment/segments.ts'
 import { Sweeps } from '../segment/sweeps.ts'
+import { isTorn, mayBeBlank, tailIdsOf } from '../segment/tail.ts'
 import { SegmentUsage } from '../segment/usage.ts'
 import { KeptFiles } from './kept-files.ts'
 import { Losses, type LostKey } from './losses.ts'
@@ -194,11 +195,11 @@ class Salvage {
   /** The segments of the store: those listed, and the tail; without a manifest, all. */
   #belonging(ids: readonly number[], manifest: Manifest | undefined): readonly number[] {
     if (manifest === undefined) return ids
-    const { segments, tailId, tailSize } = manifest
-    const listed = new Set(segments.map(({ id }) => id))
-    const isOfTail = (id: number): boolean =>
-      id >= tailId && !this.#isMerged(id) && ((id === tailId && tailSize > 0) || !this.#isBlank(id))
-    return ids.filter((id) => listed.has(id) || isOfTail(id))
+    const listed = new Set(manifest.segments.map(({ id }) => id))
+    const tail = tailIdsOf(ids, manifest).filter(
+      (id) => !this.#isMerged(id) && !(mayBeBlank(id, manifest) && this.#isBlank(id)),
+    )
+    return ids.filter((id) => listed.has(id) || tail.includes(id))
   }
 
   /** Whether a segment of the tail has no header yet: nothing in it was promised, and recovery removes it. */
@@ -259,9 +260,9 @@ class Salvage {
     } as const
     const { end, faultAt, maxSequence } = scanSegment(options, () => {})
     if (faultAt === undefined) return { end, isTorn: false }
-    const isTorn =
-      end >= known && findRecord({ ...options, from: faultAt }, maxSequence) === undefined
-    return { end: isTorn ? end : size, isTorn }
+    const next = findRecord({ ...options, from: faultAt }, maxSequence)
+    const isCut = isTorn(end, known, next)
+    return { end: isCut ? end : size, isTorn: isCut }
   }
 
   /** Visits every sound record of a file, and notes the ranges between them; room from `roomFrom` on is none. */
