@@ -162,7 +162,13 @@ export class HeldFiles implements Files {
 
   async openLater(path: string, mode: OpenMode): Promise<FileDescriptor> {
     if (mode !== 'read') this.#guard(path)
-    return await this.#files.openLater(path, mode)
+    try {
+      return await this.#files.openLater(path, mode)
+    } catch (error) {
+      // As with `open`.
+      if (errorCode(error) === 'ENOENT') this.#guard(path)
+      throw error
+    }
   }
 
   close(file: FileDescriptor): void {

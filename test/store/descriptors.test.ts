@@ -90,8 +90,8 @@ await again.close()
 console.log(JSON.stringify({ many: filled > 150, before, opened, old, merged, ok }))
 `
 
-/** Runs a program that may have few files open, and answers what it says. */
-async function run(code: string, directory: string, limit = 64): Promise<unknown> {
+/** Runs a program that may have few files open, of which loading its modules takes some at a time, and answers what it says. */
+async function run(code: string, directory: string, limit = 128): Promise<unknown> {
   const { stdout } = await promisify(execFile)('sh', [
     '-c',
     `ulimit -n ${limit}; exec "$0" --input-type=module -e "$1" "$2"`,
