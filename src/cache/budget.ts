@@ -3,7 +3,7 @@
  *
  *     maxBytes = segments + hints + what closing writes (the keydir's image, the order) + manifests and small files
  *
- * Whoever is about to write reserves its bytes first. Budget is found in three steps, each only as far as is needed:
+ * Whoever is about to write reserves its bytes first. Room is found in three steps, each only as far as is needed:
  *
  * 1. Give up. Entries leave in the policy's order until what is live fits beside what must stay free.
  * 2. Clean. The oldest segment is gone through, a bounded piece for each piece that is written, so that no write
@@ -20,7 +20,7 @@ import type { Cleaner } from './cleaner.ts'
 import type { Hints } from './hints.ts'
 import type { Order } from './order.ts'
 
-/** What a room is kept for. */
+/** What a budget is kept for. */
 export interface BudgetHome {
   readonly engine: Engine
   readonly order: Order
@@ -38,7 +38,7 @@ export interface BudgetHome {
 const BYTES_PER_SEGMENT = 4096
 /** Lock, marker, headers, and what rounding takes. */
 const FIXED_BYTES = 32 * 1024
-/** Budget is reserved in about so many pieces. */
+/** Room is reserved in about so many pieces. */
 const STEP_COUNT = 4096
 const MIN_STEP = 2048
 const MAX_STEP = 256 * 1024

@@ -311,9 +311,9 @@ export class GroupCommit {
 
   /** Lets those go on who wait for what is written in steps; whether there were any. */
   #resume(): boolean {
-    const waiters = this.#waiters.splice(0)
-    for (const resume of waiters) resume()
-    return waiters.length > 0
+    if (this.#waiters.length === 0) return false
+    for (const resume of this.#waiters.splice(0)) resume()
+    return true
   }
 
   #settleWritten(): void {

@@ -70,9 +70,7 @@ export function parseName(name: string): FileName {
   if (name === LOCK_NAME) return { type: 'lock' }
   if (name === RESERVE_NAME) return { type: 'reserve' }
   if (name.endsWith(TEMPORARY_SUFFIX)) {
-    const attempt = name.slice(0, -TEMPORARY_SUFFIX.length).match(/^(.+)\.\d+$/)
-    const inner = parseName(attempt?.[1] ?? '')
-    return { type: inner.type === 'foreign' ? 'foreign' : 'temporary' }
+    return { type: renamed(name).type === 'foreign' ? 'foreign' : 'temporary' }
   }
   for (const [type, suffix] of [
     ['segment', SEGMENT_SUFFIX],
@@ -84,6 +82,17 @@ export function parseName(name: string): FileName {
     if (/^\d{10}$/.test(digits) && id >= 1 && id <= MAX_SEGMENT_ID) return { type, id }
   }
   return { type: 'foreign' }
+}
+
+/** Whether a file is written under this name before it is renamed to a segment's. */
+export function isTemporarySegment(name: string): boolean {
+  return name.endsWith(TEMPORARY_SUFFIX) && renamed(name).type === 'segment'
+}
+
+/** What a file with a temporary name is to be. */
+function renamed(temporary: string): FileName {
+  const attempt = temporary.slice(0, -TEMPORARY_SUFFIX.length).match(/^(.+)\.\d+$/)
+  return parseName(attempt?.[1] ?? '')
 }
 
 /** Whether these are the names in a directory that has a store, whole or not. */

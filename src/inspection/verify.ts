@@ -11,6 +11,7 @@ import { knownTailSize, type Manifest, type SealedSegment } from '../format/mani
 import {
   CHECKPOINT_NAME,
   hintName,
+  isTemporarySegment,
   MANIFEST_NAME,
   parseName,
   segmentIdsOf,
@@ -364,14 +365,15 @@ class Verifier {
     for (const name of names) {
       const parsed = parseName(name)
       const isLeftover =
-        (parsed.type === 'temporary' && !this.#isEmpty(name)) ||
+        (parsed.type === 'temporary' && !this.#isNextSegment(name)) ||
         ((parsed.type === 'segment' || parsed.type === 'hint') && !ids.has(parsed.id))
       if (isLeftover) this.#add('leftover', this.#path(name), 0, 'The file is left over')
     }
   }
 
-  /** Whether a file has no bytes, as the next segment's, which a writer has created ahead. */
-  #isEmpty(name: string): boolean {
+  /** Whether a temporary file is the next segment's, which a writer has created ahead: it has no bytes yet. */
+  #isNextSegment(name: string): boolean {
+    if (!isTemporarySegment(name)) return false
     return withFile(this.#files, this.#path(name), (file) => this.#files.size(file)) === 0
   }
 

@@ -462,15 +462,17 @@ export function createAnew(files: Files, path: string): FileDescriptor {
   return files.open(path, 'create')
 }
 
+/** Failures to create a file about which there is more to do, or to say: a spare descriptor, a directory that was moved. */
+const WORTH_ANOTHER: ReadonlySet<string> = new Set(['EEXIST', 'EMFILE', 'ENFILE', 'ENOENT'])
+
 /** As {@link createAnew}, by a thread. */
 export async function createAnewLater(files: Files, path: string): Promise<FileDescriptor> {
   try {
     return await files.openLater(path, 'create')
   } catch (error) {
-    if (errorCode(error) !== 'EEXIST') throw error
+    if (!WORTH_ANOTHER.has(errorCode(error) ?? '')) throw error
+    return createAnew(files, path)
   }
-  files.remove(path)
-  return await files.openLater(path, 'create')
 }
 
 /** Removes a file that is of no store, if that can be done: the error behind it is what counts, and open removes the rest. */

@@ -160,15 +160,10 @@ export class HeldFiles implements Files {
     return this.#files.open(path, mode)
   }
 
+  /** Leaves the spare descriptor alone. */
   async openLater(path: string, mode: OpenMode): Promise<FileDescriptor> {
     if (mode !== 'read') this.#guard(path)
-    try {
-      return await this.#files.openLater(path, mode)
-    } catch (error) {
-      // As with `open`.
-      if (errorCode(error) === 'ENOENT') this.#guard(path)
-      throw error
-    }
+    return await this.#files.openLater(path, mode)
   }
 
   close(file: FileDescriptor): void {

@@ -97,8 +97,8 @@ export class Segments {
     this.#installed = installed
     this.#nextId = nextId
     this.#newestId = nextId - 1
-    this.nextFile = new NextFile(home.files, home.directory)
     this.#durableId = nextId - 1
+    this.nextFile = new NextFile(home.files, home.directory)
     this.#mappingSize = mappingSize
   }
 

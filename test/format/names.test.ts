@@ -21,6 +21,7 @@ describe('the name of a file', () => {
     [CHECKPOINT_NAME, 'CHECKPOINT', { type: 'checkpoint' }],
     [LOCK_NAME, 'LOCK', { type: 'lock' }],
     [temporaryName(MANIFEST_NAME, 7), 'MANIFEST.7.tmp', { type: 'temporary' }],
+    [temporaryName(segmentName(3), 2), '0000000003.segment.2.tmp', { type: 'temporary' }],
     [temporaryName(hintName(3), 0), '0000000003.hint.0.tmp', { type: 'temporary' }],
   ])('%s is made and recognised', (made, name, parsed) => {
     expect(made).toBe(name)

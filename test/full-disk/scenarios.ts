@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { parseName, RESERVE_NAME, segmentName } from '../../src/format/names.ts'
+import { isTemporarySegment, parseName, RESERVE_NAME, segmentName } from '../../src/format/names.ts'
 import { StoreError } from '../../src/index.ts'
 import { verifyDirectory } from '../../src/inspection/verify.ts'
 import { errorCode, systemFiles } from '../../src/io/files.ts'
@@ -122,7 +122,7 @@ class Witnessed {
   async assertTidy(): Promise<void> {
     // What is being replaced in the background is not left over, nor is the next segment's file.
     const isTemporary = (name: string): boolean =>
-      parseName(name).type === 'temporary' && !/\.segment\.\d+\.tmp$/.test(name)
+      parseName(name).type === 'temporary' && !isTemporarySegment(name)
     while (readdirSync(this.store.directory).some(isTemporary)) await setImmediate()
     const segments = this.store.stats().segments
     const ids = new Set(segments.map(({ id }) => id))

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { createAnewLater } from '../../src/io/files.ts'
 import { NextFile } from '../../src/segment/next-file.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, idle, KIB, openOn } from '../support/store.ts'
@@ -72,6 +73,21 @@ describe('the file of the segment to come', () => {
 
     expect(files.openPaths).toEqual([])
     expect(files.list(DISK)).toEqual([])
+  })
+})
+
+describe('a file that is created in the place of what a failure has left', () => {
+  it('is created at once where a thread has no descriptor for it', async () => {
+    const { files } = made()
+    files.fail({ kinds: ['open'], nth: 1, code: 'EMFILE' })
+
+    const file = await createAnewLater(files, PATH)
+
+    expect(files.openPaths).toEqual([PATH])
+    files.close(file)
+    files.close(await createAnewLater(files, PATH))
+    files.fail({ kinds: ['open'], nth: 1, code: 'ENOSPC', lasting: true })
+    await expect(createAnewLater(files, PATH)).rejects.toMatchObject({ code: 'ENOSPC' })
   })
 })
 
