@@ -1,10 +1,10 @@
 /** A cache whose directory is moved, removed or replaced while it is open: what is there now is left alone. */
 
-import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { openCache, type PersistentCache } from '../../src/cache/cache.ts'
-import { withDirectory } from '../support/directory.ts'
+import { removeUnderneath, withDirectory } from '../support/directory.ts'
 
 const TEXT = { maxBytes: 2 ** 20, valueEncoding: 'utf8' } as const
 const VALUE = 'x'.repeat(1000)
@@ -71,7 +71,7 @@ describe('a cache whose directory was replaced', () => {
       await cache.close()
       const { cache: second } = await openFilled(directory)
       cpSync(directory, join(above, 'copy'), { recursive: true })
-      rmSync(directory, { recursive: true })
+      removeUnderneath(directory)
       renameSync(join(above, 'copy'), directory)
       const before = contentsOf(directory)
 
@@ -110,7 +110,7 @@ describe('a cache whose directory was removed', () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'cache')
       const { cache, errors } = await openFilled(directory)
-      rmSync(directory, { recursive: true })
+      removeUnderneath(directory)
 
       fill(cache, 'more', 200)
       await vi.waitFor(() => expect(errors).toHaveLength(1))
@@ -129,7 +129,7 @@ describe('a cache with strict whose directory was replaced', () => {
       const cache = await openCache<string>(directory, { ...TEXT, strict: true })
       cache.on('error', () => undefined)
       fill(cache, 'key', 10)
-      rmSync(directory, { recursive: true })
+      removeUnderneath(directory)
       const moved = expect.objectContaining({ code: 'FIRKIN_MOVED' })
 
       expect(() => fill(cache, 'more', 200)).toThrow(moved)

@@ -277,7 +277,11 @@ export async function makesRoom(room: ElasticRoom): Promise<void> {
   }
   witnessed.assertRight()
   await store.close()
-  assert.deepEqual(witnessed.errors, [])
+  // A segment that was sealed while there was no space has no hint, which is reported. Nothing else fails.
+  for (const error of witnessed.errors) {
+    assert.match(error.message, /^The hint of segment \d+ cannot be made: /)
+    assert.equal(systemCode(error), room.code)
+  }
   const again = await openStore(room.directory, 'never', RESERVE_BYTES)
   assert.equal(again.stats().recovery.closed, true)
   assertShows(again, witnessed.expected)

@@ -7,7 +7,6 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs'
@@ -17,7 +16,7 @@ import { describe, expect, it } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
 import type { BackgroundWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
-import { withDirectory } from '../support/directory.ts'
+import { removeUnderneath, withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { copyingBy, inProcessWork } from '../support/in-process-work.ts'
 import { Peer } from '../support/peer.ts'
@@ -76,7 +75,7 @@ const WAYS: readonly [name: string, (directory: string, aside: string) => Promis
   [
     'removed and made anew',
     async (directory) => {
-      rmSync(directory, { recursive: true })
+      removeUnderneath(directory)
       await makeOther(directory)
     },
   ],
@@ -414,7 +413,7 @@ describe('a store without a lock', () => {
       // So that there is something to merge.
       await fill(store)
       await fill(store)
-      rmSync(directory, { recursive: true })
+      removeUnderneath(directory)
       await makeOther(directory)
       const before = contentsOf(directory)
 

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,5 +10,16 @@ export async function withDirectory<T>(use: (directory: string) => Promise<T>): 
     return await use(directory)
   } finally {
     await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** Removes the directory of an open store, whose background threads may create a file there at any moment. */
+export function removeUnderneath(directory: string): void {
+  for (;;) {
+    try {
+      return rmSync(directory, { recursive: true })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error
+    }
   }
 }
