@@ -46,7 +46,7 @@ interface Planting {
 }
 
 const PROJECT = join(import.meta.dirname, '../../..')
-const VITEST = ['vitest', 'run', '--config', 'test/vitest.config.ts', '--bail=1', '--maxWorkers=1']
+const VITEST = ['vitest', 'run', '--config', 'test/mutation/vitest.config.ts']
 /** The sweeps try one of so many calls. */
 const SWEEP_STRIDE = '9'
 /** A test run that takes longer hangs, which counts as noticed. */
