@@ -38,11 +38,11 @@ export class SegmentFile {
    * @throws {@link CorruptionError} where it is missing
    */
   static open(directory: string, { storeId }: Manifest, id: number): SegmentFile | undefined {
-    const home = { files: systemFiles, directory: resolve(directory), storeId }
-    const { path, file } = openSegmentFile(home, id)
+    const context = { files: systemFiles, directory: resolve(directory), storeId }
+    const { path, file } = openSegmentFile(context, id)
     const seed = storeSeed(storeId)
     try {
-      const header = readSegmentHeader(home, file, path, id)
+      const header = readSegmentHeader(context, file, path, id)
       if (header !== 'short') {
         return new SegmentFile(path, file, seed, header.origin === 'merged', undefined)
       }

@@ -96,7 +96,7 @@ export class Cleaner {
     const oldest = this.#oldest()
     if (oldest === undefined) return undefined
     if (oldest === segments.active) this.#engine.rotate()
-    const { files } = segments.home
+    const { files } = segments.context
     // Its file may be closed between two steps, and is opened again then.
     const read: Files['read'] = (_, ...range) => files.read(oldest.file, ...range)
     const window = new Window({ read }, oldest.file, oldest.usage.size)
@@ -133,7 +133,7 @@ export class Cleaner {
   }
 
   #scan({ segment, window, offset: from }: Place, bytes: number): number {
-    const { files, storeId } = this.#engine.segments.home
+    const { files, storeId } = this.#engine.segments.context
     const scan = scanSegment(
       {
         files,
@@ -186,8 +186,8 @@ export class Cleaner {
     if (isOfTail) segments.sealNow()
     removeCheckpoint(segments)
     for (const { path, hintPath } of engine.releaseRetired()) {
-      removeIfThere(segments.home.files, path)
-      removeIfThere(segments.home.files, hintPath)
+      removeIfThere(segments.context.files, path)
+      removeIfThere(segments.context.files, hintPath)
     }
     for (const segment of going) this.#listener.deleted(segment)
   }

@@ -40,7 +40,7 @@ export class Hints {
     this.#engine = engine
     this.#backgroundWork = backgroundWork
     this.#failed = failed
-    const { files, directory } = engine.segments.home
+    const { files, directory } = engine.segments.context
     const names = new Set(files.list(directory))
     for (const segment of engine.segments.all) {
       if (names.has(hintName(segment.id))) this.#sizes.set(segment.id, this.#sizeOf(segment))
@@ -111,7 +111,7 @@ export class Hints {
 
   async #make(chosen: readonly Segment[]): Promise<void> {
     const { segments } = this.#engine
-    const { files, storeId } = segments.home
+    const { files, storeId } = segments.context
     const jobs: HintJob[] = chosen.map((segment) => {
       const { id, origin, usage } = segment
       return {
@@ -145,7 +145,7 @@ export class Hints {
 
   /** The bytes of a segment's hint; 0 where there is none. */
   #sizeOf({ hintPath }: Segment): number {
-    const { files } = this.#engine.segments.home
+    const { files } = this.#engine.segments.context
     try {
       const file = files.open(hintPath, 'read')
       try {

@@ -25,7 +25,7 @@ import {
 } from '../io/files.ts'
 import { fileChecksum } from '../io/vouched.ts'
 import type { RecoveryReport } from '../recovery/recovery.ts'
-import type { SegmentHome } from '../segment/file.ts'
+import type { SegmentContext } from '../segment/file.ts'
 import { type CachePolicy, Order, type OrderMeta } from './order.ts'
 import { type PageSource, QUEUE_PAGE_SIZE } from './queue.ts'
 
@@ -56,7 +56,7 @@ const MAX_HEAD_SIZE = 64 * 1024 * 1024
 
 /** Writes the order of a cache that is about to be closed. */
 export function writeOrder(engine: Engine, { order, tagCount, tagBytes }: KnownOrder): void {
-  const { files, directory, storeId } = engine.segments.home
+  const { files, directory, storeId } = engine.segments.context
   const head: OrderHead = {
     byteOrder: endianness(),
     storeId: Buffer.from(storeId).toString('hex'),
@@ -89,22 +89,22 @@ export function readOrder(
   recovery: RecoveryReport,
   policy: CachePolicy,
 ): KnownOrder | undefined {
-  const { home } = engine.segments
+  const { context } = engine.segments
   const untouched =
     recovery.source === 'checkpoint' && recovery.closed && recovery.replayedCount === 0
   const known = untouched ? openOrder(engine, policy) : undefined
-  if (known === undefined) removeOrder(home)
+  if (known === undefined) removeOrder(context)
   return known
 }
 
 /** Removes the file; what was not read of it is lost. */
-export function removeOrder({ files, directory }: SegmentHome): void {
+export function removeOrder({ files, directory }: SegmentContext): void {
   removeIfThere(files, join(directory, CACHE_ORDER_NAME))
 }
 
 function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined {
   const { segments } = engine
-  const { files, directory } = segments.home
+  const { files, directory } = segments.context
   let file: FileDescriptor
   try {
     file = files.open(join(directory, CACHE_ORDER_NAME), 'read')
@@ -112,14 +112,14 @@ function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined 
     if (errorCode(error) === undefined) throw error
     return undefined
   }
-  const reader = new PageReader(segments.home, file)
+  const reader = new PageReader(segments.context, file)
   // The pages are read while the cache is open.
   segments.closeWith(reader)
   const head = reader.readHead()
   if (
     head?.tagBytes === undefined ||
     head.byteOrder !== endianness() ||
-    head.storeId !== Buffer.from(segments.home.storeId).toString('hex') ||
+    head.storeId !== Buffer.from(segments.context.storeId).toString('hex') ||
     head.sequence !== engine.nextSequence
   ) {
     reader.close()
@@ -134,13 +134,13 @@ function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined 
 
 /** Reads an order's file bit by bit. */
 class PageReader {
-  readonly #home: SegmentHome
+  readonly #context: SegmentContext
   readonly #file: FileDescriptor
   #pagesAt = 0
   #closed = false
 
-  constructor(home: SegmentHome, file: FileDescriptor) {
-    this.#home = home
+  constructor(context: SegmentContext, file: FileDescriptor) {
+    this.#context = context
     this.#file = file
   }
 
@@ -157,7 +157,7 @@ class PageReader {
 
   /** Whether the head is as long as it says, and sound; it is not in memory yet. */
   #isVouchedFor(size: number, crc: number): boolean {
-    const { files } = this.#home
+    const { files } = this.#context
     try {
       if (size > Math.min(MAX_HEAD_SIZE, files.size(this.#file))) return false
       return (
@@ -181,12 +181,12 @@ class PageReader {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#home.files.close(this.#file)
+    this.#context.files.close(this.#file)
   }
 
   #read(size: number, position: number): Buffer | undefined {
     const bytes = Buffer.allocUnsafeSlow(size)
-    const { files } = this.#home
+    const { files } = this.#context
     try {
       return readFully(files, this.#file, bytes, size, position) === size ? bytes : undefined
     } catch (error) {

@@ -421,7 +421,7 @@ export class Shelf {
     const engine = this.#engine
     try {
       await this.#hints.settle()
-      removeOrder(engine.segments.home)
+      removeOrder(engine.segments.context)
       removeCheckpoint(engine.segments)
       if (!this.#budget.force(0)) this.clear()
       engine.commits.flush()

@@ -146,12 +146,12 @@ export class CatchUp {
     try {
       for (const sealed of this.#manifest.segments) {
         if (segments.find(sealed.id) !== undefined) continue
-        const segment = openSealed(segments.home, sealed, this.#options.mapping)
+        const segment = openSealed(segments.context, sealed, this.#options.mapping)
         arrived.push(segment)
         segments.bound(segment)
       }
       const manifest = { ...this.#manifest, tailSize: 0 }
-      const found = openTail(segments.home, manifest, unknown, this.#options)
+      const found = openTail(segments.context, manifest, unknown, this.#options)
       return { arrived, tail: found.segments }
     } catch (error) {
       for (const segment of arrived) segment.close()
@@ -161,7 +161,7 @@ export class CatchUp {
 
   /** Replays what was appended to segments of the tail; false where what was there before has changed. */
   *#extend(tail: readonly Segment[]): Work<boolean> {
-    const { files } = this.#engine.segments.home
+    const { files } = this.#engine.segments.context
     for (const segment of tail) {
       const size = files.size(segment.file)
       if (size < segment.writtenSize) return false
@@ -183,7 +183,7 @@ export class CatchUp {
     const { usage } = segment
     for (let at = FILE_HEADER_SIZE; at < usage.size; ) {
       const portion = this.#portion()
-      const options = scanOptionsOf(engine.segments.home, segment, at, usage.size)
+      const options = scanOptionsOf(engine.segments.context, segment, at, usage.size)
       const { end, faultAt, fault } = scanSegment(options, (fields, page, offset) => {
         if (fields.kind === PUT) engine.repoint(segment, offset, fields, page)
         else if (fields.kind === BATCH_END) usage.deadBytes += fields.size
@@ -224,7 +224,7 @@ export class CatchUp {
   }
 
   #loadAtOnce(newer: readonly Segment[], tail: readonly Segment[]): void {
-    const { files } = this.#engine.segments.home
+    const { files } = this.#engine.segments.context
     this.#replay.loadSealed(newer, true)
     for (const segment of tail) {
       const size = segment.writtenSize

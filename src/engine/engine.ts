@@ -160,11 +160,11 @@ export class Engine {
     this.#keydir = recovered.keydir
     this.#chunks = recovered.chunks
     this.#nextSequence = recovered.nextSequence
-    this.#seed = storeSeed(recovered.segments.home.storeId)
+    this.#seed = storeSeed(recovered.segments.context.storeId)
     this.#listener = listener
     this.readAhead = new ReadAhead(this.#seed)
     this.#disposal = new Disposal(
-      () => this.#segments.home.files,
+      () => this.#segments.context.files,
       options.maxOpenFiles,
       (error) => listener.failed(error),
     )
@@ -616,10 +616,10 @@ export class Engine {
     this.views.end(
       new StoreError(
         'FIRKIN_READ_FAILED',
-        `Another store has taken the place of ${this.#segments.home.directory}; this shows what is gone`,
+        `Another store has taken the place of ${this.#segments.context.directory}; this shows what is gone`,
       ),
     )
-    this.#seed = storeSeed(recovered.segments.home.storeId)
+    this.#seed = storeSeed(recovered.segments.context.storeId)
     this.readAhead = new ReadAhead(this.#seed)
     this.#install(recovered)
   }

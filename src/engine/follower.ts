@@ -151,7 +151,7 @@ export class Follower {
 
   /** @throws {@link StoreError} FIRKIN_NOT_FOUND; {@link CorruptionError} */
   #manifest(): Manifest {
-    const { files, directory } = this.#engine.segments.home
+    const { files, directory } = this.#engine.segments.context
     const manifest = readManifest(files, directory)
     if (manifest !== undefined) return manifest
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory} any more`)
@@ -159,9 +159,9 @@ export class Follower {
 
   /** Whether a manifest is of another store, of an older state of this one, or of a copy that was put in its place. */
   #isAnother(manifest: Manifest): boolean {
-    const { home, manifest: seen } = this.#engine.segments
+    const { context, manifest: seen } = this.#engine.segments
     return (
-      Buffer.compare(manifest.storeId, home.storeId) !== 0 ||
+      Buffer.compare(manifest.storeId, context.storeId) !== 0 ||
       manifest.generation < seen.generation ||
       this.#isCopy(manifest)
     )
@@ -173,7 +173,7 @@ export class Follower {
    */
   #isCopy({ generation }: Manifest): boolean {
     const { segments } = this.#engine
-    const { files } = segments.home
+    const { files } = segments.context
     const looked = generation === segments.manifest.generation ? segments.tail : segments.all
     return looked.some((segment) => {
       const there = files.identify(segment.path)
@@ -186,7 +186,7 @@ export class Follower {
   /** Whether nothing is there that was not seen. */
   #isUnchanged(manifest: Manifest): boolean {
     const { segments } = this.#engine
-    const { files, directory } = segments.home
+    const { files, directory } = segments.context
     const isUnknown = (name: string): boolean => {
       const parsed = parseName(name)
       return parsed.type === 'segment' && segments.find(parsed.id) === undefined
@@ -203,10 +203,10 @@ export class Follower {
 
   /** Takes note of which files the segments are that came since. */
   #identify(): void {
-    const { all, home } = this.#engine.segments
+    const { all, context } = this.#engine.segments
     for (const segment of all) {
       if (this.#identities.has(segment)) continue
-      this.#identities.set(segment, home.files.identify(segment.whereabouts))
+      this.#identities.set(segment, context.files.identify(segment.whereabouts))
     }
   }
 
@@ -223,7 +223,7 @@ export class Follower {
   }
 
   async #catchUp(): Promise<void> {
-    const { files, directory } = this.#engine.segments.home
+    const { files, directory } = this.#engine.segments.context
     // The names first: a segment that is begun meanwhile is seen the next time, and never without those before it.
     const names = files.list(directory) ?? []
     const catchUp = new CatchUp(this.#engine, this.#options, this.#manifest(), names)
@@ -243,7 +243,7 @@ export class Follower {
   catchUpNow(): boolean {
     if (this.#catchingUp !== undefined) return this.#finish(this.#catchingUp)
     const engine = this.#engine
-    const { files, directory } = engine.segments.home
+    const { files, directory } = engine.segments.context
     const names = files.list(directory) ?? []
     const before = engine.segments.manifest.generation
     const manifest = this.#manifest()
@@ -270,7 +270,7 @@ export class Follower {
 
   /** @param wasAnother whether another store was seen in the place of the one that is open */
   async #reload(wasAnother = false): Promise<void> {
-    const { files } = this.#engine.segments.home
+    const { files } = this.#engine.segments.context
     const recovered = await recover(files, this.#options)
     const isAnother = wasAnother || this.#isAnother(recovered.segments.manifest)
     if (isAnother) this.#engine.replaceByAnother(recovered)

@@ -298,7 +298,7 @@ export class GroupCommit {
   /** Whether what is staged is better written by a thread. */
   get #isLeftToThread(): boolean {
     if (this.#group === undefined || this.#syncsEach) return false
-    return this.#segments.home.files.areWritesSlow(this.writer.stagedSize)
+    return this.#segments.context.files.areWritesSlow(this.writer.stagedSize)
   }
 
   get #isInSteps(): boolean {

@@ -551,7 +551,7 @@ export class Merger {
     if (!(error instanceof CorruptionError || error instanceof SourceError)) return false
     const { segments } = this.#engine
     // In the place of a directory that was moved, other files have the same names.
-    segments.home.files.assertThere()
+    segments.context.files.assertThere()
     const faulty = plan.inputs.find(({ id }) => segments.get(id).path === error.file)
     if (faulty === undefined) return false
     // Damage stays; what a disk cannot read it may read another time.
@@ -643,7 +643,7 @@ export class Merger {
   ): Work<readonly CopyTarget[]> {
     if (inputs.length === 0) return []
     const { segments } = this.#engine
-    const { files, storeId } = segments.home
+    const { files, storeId } = segments.context
     const job: CopyJob = {
       place: files.place,
       storeId,
@@ -670,7 +670,7 @@ export class Merger {
 
   /** Removes what there is of the files of segments of which most were never begun. */
   #removeBegun(ids: readonly number[]): void {
-    const { files, directory } = this.#engine.segments.home
+    const { files, directory } = this.#engine.segments.context
     try {
       const names = new Set(files.list(directory))
       for (const id of ids) if (filesOf(id).some((name) => names.has(name))) this.#removeFiles(id)
@@ -696,7 +696,7 @@ export class Merger {
     const opened: Segment[] = []
     try {
       for (const { sealed } of targets)
-        opened.push(openSealed(segments.home, sealed, this.#mapping))
+        opened.push(openSealed(segments.context, sealed, this.#mapping))
       // The new names survive a power loss before the manifest that lists them does.
       yield* over(segments.syncingNames)
       yield* over(
@@ -809,7 +809,7 @@ export class Merger {
 
   /** Removes the files of a segment that is of no store any more, or that was never whole. */
   #removeFiles(id: number): void {
-    const { files, directory } = this.#engine.segments.home
+    const { files, directory } = this.#engine.segments.context
     try {
       for (const name of filesOf(id)) removeIfThere(files, join(directory, name))
     } catch (error) {

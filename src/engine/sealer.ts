@@ -124,7 +124,7 @@ export class Sealer {
   }
 
   async #make(segments: readonly Segment[]): Promise<void> {
-    const { storeId, files } = this.#segments.home
+    const { storeId, files } = this.#segments.context
     // A merge may have deleted a segment, or do so meanwhile.
     const isGone = (segment: Segment): boolean => this.#segments.find(segment.id) !== segment
     const left = segments.filter((segment) => !isGone(segment))

@@ -390,7 +390,7 @@ class Verifier {
   /** Whether a segment behind the manifest's was appended, and has a header. */
   #isTail(id: number, manifest: Manifest): boolean {
     const opened = this.#guard(
-      () => openSegmentFile(this.#home(manifest), id),
+      () => openSegmentFile(this.#context(manifest), id),
       () => this.#hasGone(id, manifest),
     )
     if (opened === undefined) return false
@@ -398,7 +398,7 @@ class Verifier {
     try {
       if (mayBeBlank(id, manifest) && isBlank(this.#files, file, size)) return false
       const header = this.#guardQuietly(() =>
-        readSegmentHeader(this.#home(manifest), file, path, id),
+        readSegmentHeader(this.#context(manifest), file, path, id),
       )
       return header === undefined || header === 'short' || header.origin === 'appended'
     } catch (error) {
@@ -410,7 +410,7 @@ class Verifier {
 
   /** The size of a segment's file; 0 where it is not to be read. */
   #sizeOf(id: number, manifest: Manifest): number {
-    const opened = this.#guardQuietly(() => openSegmentFile(this.#home(manifest), id))
+    const opened = this.#guardQuietly(() => openSegmentFile(this.#context(manifest), id))
     if (opened === undefined) return 0
     this.#files.close(opened.file)
     return opened.size
@@ -418,14 +418,14 @@ class Verifier {
 
   /** Opens a segment; where it is missing that is damage, unless a merge of the writer has taken it away meanwhile. */
   #open(id: number, manifest: Manifest): OpenedSegment | undefined {
-    const home = this.#home(manifest)
+    const context = this.#context(manifest)
     const opened = this.#guard(
-      () => openSegmentFile(home, id),
+      () => openSegmentFile(context, id),
       () => this.#hasGone(id, manifest),
     )
     if (opened === undefined) return undefined
     const { file, path, size } = opened
-    const header = this.#guard(() => readSegmentHeader(home, file, path, id))
+    const header = this.#guard(() => readSegmentHeader(context, file, path, id))
     if (header === undefined || header === 'short' || header.origin === 'none') {
       if (header === 'short') this.#add('segment', path, size, 'The file ends inside its header')
       this.#files.close(file)
@@ -446,7 +446,7 @@ class Verifier {
     return (this.#files.list(this.#directory) ?? []).includes(segmentName(id))
   }
 
-  #home(manifest: Manifest) {
+  #context(manifest: Manifest) {
     return { files: this.#files, directory: this.#directory, storeId: manifest.storeId }
   }
 

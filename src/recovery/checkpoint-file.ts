@@ -40,7 +40,7 @@ import { CHUNK_SIZE } from '../keydir/arena.ts'
 import { restoreKeydir } from '../keydir/create.ts'
 import type { Keydir } from '../keydir/keydir.ts'
 import { monotonicMs } from '../scheduling/time.ts'
-import { readFileHeader, type SegmentHome } from '../segment/file.ts'
+import { readFileHeader, type SegmentContext } from '../segment/file.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { Segments } from '../segment/segments.ts'
 
@@ -88,7 +88,7 @@ export async function writeCheckpoint(
 ): Promise<void> {
   const image = keydir.image()
   if (image === undefined) return
-  const { files, directory, storeId } = segments.home
+  const { files, directory, storeId } = segments.context
   const { active } = segments
   const summary: CheckpointSummary = {
     kind: keydir.kind,
@@ -125,7 +125,7 @@ export async function writeCheckpoint(
 
 /** Removes a checkpoint that a merge has made stale. */
 export function removeCheckpoint(segments: Segments): void {
-  removeIfThere(segments.home.files, join(segments.home.directory, CHECKPOINT_NAME))
+  removeIfThere(segments.context.files, join(segments.context.directory, CHECKPOINT_NAME))
 }
 
 /**
@@ -140,7 +140,7 @@ export function loadCheckpoint(
   tail: readonly Segment[],
   kind: KeydirKind,
 ): Checkpoint | undefined {
-  const { files, directory } = segments.home
+  const { files, directory } = segments.context
   const path = join(directory, CHECKPOINT_NAME)
   let file: FileDescriptor
   try {
@@ -151,7 +151,7 @@ export function loadCheckpoint(
   }
   let source: ChunkReader | undefined
   try {
-    const head = readHead(segments.home, file, path)
+    const head = readHead(segments.context, file, path)
     if (
       head.summary.kind !== kind ||
       !hasWholeChunks(head) ||
@@ -282,11 +282,11 @@ function firstChunks(counts: readonly number[]): number[] {
  * @throws {@link StoreError} FIRKIN_VERSION
  */
 function readHead(
-  home: Pick<SegmentHome, 'files' | 'storeId'>,
+  context: Pick<SegmentContext, 'files' | 'storeId'>,
   file: FileDescriptor,
   path: string,
 ): { summary: CheckpointSummary; chunks: ChunkPlace[] } {
-  const { files, storeId } = home
+  const { files, storeId } = context
   const fileSize = files.size(file)
   const start = Buffer.alloc(CHECKPOINT_HEAD_SIZE)
   const read = readFully(files, file, start, start.length, 0)
@@ -400,7 +400,7 @@ export class ChunkReader {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#segments.home.files.close(this.#file)
+    this.#segments.context.files.close(this.#file)
   }
 
   /** The bytes of a chunk. @throws {@link DamagedCheckpoint} */
@@ -424,7 +424,7 @@ export class ChunkReader {
   #read(index: number): Uint8Array {
     if (this.#closed) this.#fault ??= DamagedCheckpoint.unreadable(this.#path, 'it was closed')
     if (this.#fault !== undefined) throw this.#fault
-    const { files, storeId } = this.#segments.home
+    const { files, storeId } = this.#segments.context
     const place = this.#chunks[index]
     let bytes: Uint8Array | undefined
     try {

@@ -40,13 +40,18 @@ import { createKeydir } from '../keydir/create.ts'
 import type { Keydir } from '../keydir/keydir.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { type LossReport, salvageStore } from '../salvage/salvage.ts'
-import { isBlank, openSegmentFile, readSegmentHeader, type SegmentHome } from '../segment/file.ts'
+import {
+  isBlank,
+  openSegmentFile,
+  readSegmentHeader,
+  type SegmentContext,
+} from '../segment/file.ts'
 import { assertNoCache } from '../segment/kind.ts'
 import { readManifest } from '../segment/manifest-file.ts'
 import { openSealed } from '../segment/open.ts'
 import { isReserve, noRoomCode } from '../segment/reserve.ts'
 import type { ScanEnd } from '../segment/scan.ts'
-import { homeOf, Segment } from '../segment/segment.ts'
+import { heldContext, Segment } from '../segment/segment.ts'
 import { Segments } from '../segment/segments.ts'
 import { wholeMs } from '../segment/sweeps.ts'
 import { isTorn, lacksFirst, mayBeBlank, TailEnds, tailIdsOf } from '../segment/tail.ts'
@@ -151,14 +156,20 @@ async function recoverFrom(
   const manifest = readManifest(files, directory)
   if (manifest === undefined) return createStore(files, names, options)
 
-  const home = homeOf(files, manifest.storeId)
+  const context = heldContext(files, manifest.storeId)
   const nextId = Math.max(manifest.nextSegmentId, highestId(names) + 1)
-  const segments = new Segments(home, manifest, nextId, mappingSize(options), options.maxOpenFiles)
+  const segments = new Segments(
+    context,
+    manifest,
+    nextId,
+    mappingSize(options),
+    options.maxOpenFiles,
+  )
   try {
     for (const sealed of manifest.segments) {
-      segments.addSealed(openSealed(home, sealed, options.mapping))
+      segments.addSealed(openSealed(context, sealed, options.mapping))
     }
-    const tail = openTail(home, manifest, names, options)
+    const tail = openTail(context, manifest, names, options)
     for (const segment of tail.segments) segments.addToTail(segment, 0)
 
     const mayLoad = checkpointFault === undefined
@@ -167,7 +178,7 @@ async function recoverFrom(
     load.replay.finish()
     const leftovers = [...tail.leftovers, ...leftoversIn(names, segments)]
     const hasReserve = options.reserveBytes > 0 || options.readOnly
-    if (!hasReserve && holdsReserve(home, names)) leftovers.push(RESERVE_NAME)
+    if (!hasReserve && holdsReserve(context, names)) leftovers.push(RESERVE_NAME)
     const clockMs = wholeMs(options.clock())
     segments.clockMs = clockMs
     const closed = manifest.closed && torn.length === 0 && endsAsClosed(segments)
@@ -274,7 +285,7 @@ async function createStore(
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
   }
   const storeId = randomBytes(STORE_ID_SIZE)
-  const home = homeOf(files, storeId)
+  const context = heldContext(files, storeId)
   const manifest: Manifest = {
     storeId,
     generation: 0,
@@ -291,7 +302,7 @@ async function createStore(
   for (const name of names) {
     if (parseName(name).type === 'temporary') files.remove(join(directory, name))
   }
-  const segments = new Segments(home, manifest, 1, mappingSize(options), options.maxOpenFiles)
+  const segments = new Segments(context, manifest, 1, mappingSize(options), options.maxOpenFiles)
   segments.clockMs = wholeMs(options.clock())
   await segments.commit(() => ({ closed: true }))
   return {
@@ -325,7 +336,7 @@ export interface OpenTail {
 
 /** Opens the appended segments that the manifest does not list. */
 export function openTail(
-  home: SegmentHome,
+  context: SegmentContext,
   manifest: Manifest,
   names: readonly string[],
   options: RecoveryOptions,
@@ -333,11 +344,11 @@ export function openTail(
   const ids = tailIdsOf(segmentIdsOf(names), manifest)
   const tail: OpenTail = { segments: [], predecessors: new Map(), leftovers: [] }
   if (lacksFirst(ids, manifest)) {
-    const path = join(home.directory, segmentName(manifest.tailId))
+    const path = join(context.directory, segmentName(manifest.tailId))
     throw new CorruptionError('The segment is missing', path, 0)
   }
   try {
-    for (const id of ids) addToTail(tail, id, home, manifest, options)
+    for (const id of ids) addToTail(tail, id, context, manifest, options)
   } catch (error) {
     for (const segment of tail.segments) segment.close()
     throw error
@@ -349,12 +360,12 @@ export function openTail(
 function addToTail(
   tail: OpenTail,
   id: number,
-  home: SegmentHome,
+  context: SegmentContext,
   manifest: Manifest,
   options: RecoveryOptions,
 ): void {
-  const { files } = home
-  const { path, file, size } = openSegmentFile(home, id, !options.readOnly)
+  const { files } = context
+  const { path, file, size } = openSegmentFile(context, id, !options.readOnly)
   try {
     const isFirst = id === manifest.tailId
     if (isFirst && size < manifest.tailSize) {
@@ -366,14 +377,14 @@ function addToTail(
     }
     // Where the header never reached the disk, nothing in the file was promised.
     const blank = isBlank(files, file, size) && mayBeBlank(id, manifest)
-    const header = blank ? 'short' : readSegmentHeader(home, file, path, id)
+    const header = blank ? 'short' : readSegmentHeader(context, file, path, id)
     if (header === 'short' || header.origin === 'merged') {
       tail.leftovers.push(segmentName(id))
       files.close(file)
       return
     }
     const usage = new SegmentUsage()
-    const segment = new Segment(home, id, 'appended', file, usage, mappingSize(options))
+    const segment = new Segment(context, id, 'appended', file, usage, mappingSize(options))
     segment.writtenSize = size
     tail.segments.push(segment)
     if (header.predecessor !== undefined) tail.predecessors.set(segment, header.predecessor)
@@ -479,22 +490,22 @@ function replayTail(
 function assertTorn(segments: Segments, replay: Replay, segment: Segment, scan: ScanEnd): void {
   const faultAt = scan.faultAt ?? scan.end
   const known = knownTailSize(segments.manifest, segment.id)
-  const fileSize = segments.home.files.size(segment.file)
+  const fileSize = segments.context.files.size(segment.file)
   if (!isTorn(scan.end, known, replay.findFrom(segment, faultAt, fileSize))) {
     throw new CorruptionError(scan.fault, segment.path, faultAt)
   }
 }
 
 /** Cuts off room that was made for records and never used: it is no part of what is written from now on. */
-function cutRoom({ home }: Segments, segment: Segment): void {
-  const { files } = home
+function cutRoom({ context }: Segments, segment: Segment): void {
+  const { files } = context
   if (files.size(segment.file) === segment.writtenSize) return
   files.truncate(segment.file, segment.writtenSize)
   files.sync(segment.file)
 }
 
 function cutTail(segments: Segments, torn: readonly TornTail[]): void {
-  const { files, directory } = segments.home
+  const { files, directory } = segments.context
   const byPath = new Map(segments.tail.map((segment) => [segment.path, segment]))
   // Newest first: a crash meanwhile must not leave a gap with a newer segment behind it.
   for (const { file, offset } of [...torn].reverse()) {
@@ -517,7 +528,7 @@ function cutTail(segments: Segments, torn: readonly TornTail[]): void {
  * system may still show them and take them for written: the next sync would succeed without them.
  */
 function renew(segments: Segments, segment: Segment): void {
-  const { files } = segments.home
+  const { files } = segments.context
   const end = segment.writtenSize
   const from = knownTailSize(segments.manifest, segment.id)
   const buffer = allocateBuffer(Math.min(RENEWAL_SIZE, Math.max(0, end - from)))
@@ -539,7 +550,7 @@ async function sealTail(segments: Segments): Promise<void> {
 
 /** Whether a store that is to have no reserve has one. */
 function holdsReserve(
-  { files, directory, storeId }: SegmentHome,
+  { files, directory, storeId }: SegmentContext,
   names: readonly string[],
 ): boolean {
   if (!names.includes(RESERVE_NAME)) return false

@@ -17,7 +17,7 @@ import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from '../format/re
 import { errorCode } from '../io/files.ts'
 import { growEagerly } from '../keydir/arena.ts'
 import { type Entry, type Keydir, NO_ENTRY } from '../keydir/keydir.ts'
-import { readFileHeader, type SegmentHome } from '../segment/file.ts'
+import { readFileHeader, type SegmentContext } from '../segment/file.ts'
 import { readHintFile } from '../segment/hint-file.ts'
 import { findRecord, type ScanEnd, scanSegment } from '../segment/scan.ts'
 import type { Segment } from '../segment/segment.ts'
@@ -239,7 +239,7 @@ export class Replay {
 
   /** @returns whether the hint was sound; where not, nothing was applied */
   #loadHint(segment: Segment, olderFrom: number): boolean {
-    const { files, storeId } = this.#segments.home
+    const { files, storeId } = this.#segments.context
     const { usage } = segment
     try {
       const hint = readHintFile(files, segment.hintPath, usage.size)
@@ -283,7 +283,7 @@ export class Replay {
   }
 
   #scanOptions(segment: Segment, from: number, to: number) {
-    return scanOptionsOf(this.#segments.home, segment, from, to)
+    return scanOptionsOf(this.#segments.context, segment, from, to)
   }
 
   /** Counts the put that an entry points to as dead. */
@@ -296,7 +296,7 @@ export class Replay {
 
 /** How a segment's records are scanned for the keydir's sake. */
 export function scanOptionsOf(
-  { files, storeId }: SegmentHome,
+  { files, storeId }: SegmentContext,
   segment: Segment,
   from: number,
   to: number,

@@ -29,7 +29,7 @@ import { Targets } from '../merge/targets.ts'
 import { nextTurn } from '../scheduling/time.ts'
 import { isBlank } from '../segment/file.ts'
 import { findRecord, type RecordVisitor, scanSegment, Window } from '../segment/scan.ts'
-import { homeOf } from '../segment/segment.ts'
+import { heldContext } from '../segment/segment.ts'
 import { Segments } from '../segment/segments.ts'
 import { Sweeps } from '../segment/sweeps.ts'
 import { isTorn, mayBeBlank, tailIdsOf } from '../segment/tail.ts'
@@ -397,8 +397,8 @@ class Salvage {
     const kept = sound.map(({ id, origin, usage }) => usage.seal(id, origin))
     const all = [...kept, ...written]
     const highest = Math.max(0, ...all.map(({ maxSequence }) => maxSequence))
-    const home = homeOf(this.#files, this.#storeId)
-    await new Segments(home, base, nextSegmentId, 0).commit(() => ({
+    const context = heldContext(this.#files, this.#storeId)
+    await new Segments(context, base, nextSegmentId, 0).commit(() => ({
       tailId: nextSegmentId,
       tailSize: 0,
       nextSegmentId,

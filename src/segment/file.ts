@@ -12,7 +12,7 @@ import { segmentName } from '../format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully } from '../io/files.ts'
 
 /** What a segment needs to know of the store around it. */
-export interface SegmentHome {
+export interface SegmentContext {
   /** Where the directory is held, `assertThere` says whether its path still leads to it. */
   readonly files: Files & { assertThere?(): void }
   readonly directory: string
@@ -21,11 +21,11 @@ export interface SegmentHome {
 
 /** Opens a segment's file. @throws {@link CorruptionError} where it is missing */
 export function openSegmentFile(
-  home: SegmentHome,
+  context: SegmentContext,
   id: number,
   toWrite = false,
 ): { path: string; file: number; size: number } {
-  const { files, directory } = home
+  const { files, directory } = context
   const path = join(directory, segmentName(id))
   let file: FileDescriptor | undefined
   try {
@@ -41,10 +41,10 @@ export function openSegmentFile(
 }
 
 /** Reads the header of a segment's file; `'short'` where the file ends before it does. */
-export function readSegmentHeader(home: SegmentHome, file: number, path: string, id: number) {
+export function readSegmentHeader(context: SegmentContext, file: number, path: string, id: number) {
   const bytes = Buffer.alloc(FILE_HEADER_SIZE)
-  const read = readFully(home.files, file, bytes, FILE_HEADER_SIZE, 0)
-  const expected = { storeId: home.storeId, fileId: id }
+  const read = readFully(context.files, file, bytes, FILE_HEADER_SIZE, 0)
+  const expected = { storeId: context.storeId, fileId: id }
   return readFileHeader(bytes.subarray(0, read), path, 'segment', expected)
 }
 

@@ -24,7 +24,7 @@ import {
 import type { HeldFiles } from '../io/held-files.ts'
 import { mapFile, unmapFile } from '../io/mapping.ts'
 import type { Remains } from './disposal.ts'
-import { openSegmentFile, readSegmentHeader, type SegmentHome } from './file.ts'
+import { openSegmentFile, readSegmentHeader, type SegmentContext } from './file.ts'
 import { LargePage } from './large-page.ts'
 import type { NextFile } from './next-file.ts'
 import type { OpenFiles } from './open-files.ts'
@@ -50,12 +50,12 @@ const NOT_MAPPED = pageOf(Buffer.alloc(0))
 export type SegmentOrigin = 'appended' | 'merged'
 
 /** Where a store is written: a directory that is held open, so that no other one is changed in its place. */
-export interface StoreHome extends SegmentHome {
+export interface HeldSegmentContext extends SegmentContext {
   readonly files: HeldFiles
 }
 
-/** The home of a store in a directory that is held. */
-export function homeOf(files: HeldFiles, storeId: Uint8Array): StoreHome {
+/** The context of a store in a directory that is held. */
+export function heldContext(files: HeldFiles, storeId: Uint8Array): HeldSegmentContext {
   return { files, directory: files.directory, storeId }
 }
 
@@ -83,7 +83,7 @@ export class Segment {
   /** Where the record that was located last begins in the page that was answered. */
   at = 0
 
-  readonly #home: SegmentHome
+  readonly #context: SegmentContext
   readonly #files: Files
   #file: FileDescriptor | undefined
   /** Bounds how many files are open; `undefined` as long as the file is to stay open. */
@@ -103,7 +103,7 @@ export class Segment {
 
   /** @param mappingSize how far a mapping may reach, or 0 for none */
   constructor(
-    home: SegmentHome,
+    context: SegmentContext,
     id: number,
     origin: SegmentOrigin,
     file: FileDescriptor,
@@ -112,13 +112,13 @@ export class Segment {
   ) {
     this.id = id
     this.origin = origin
-    this.path = join(home.directory, segmentName(id))
-    this.hintPath = join(home.directory, hintName(id))
-    this.#home = home
+    this.path = join(context.directory, segmentName(id))
+    this.hintPath = join(context.directory, hintName(id))
+    this.#context = context
     this.#file = file
     this.usage = usage
     this.writtenSize = usage.size
-    this.#files = home.files
+    this.#files = context.files
     this.#mappingSize = mappingSize
     this.#mayMap = mappingSize > 0
   }
@@ -129,19 +129,19 @@ export class Segment {
    * @param next a file that was created ahead
    */
   static create(
-    home: SegmentHome,
+    context: SegmentContext,
     id: number,
     predecessor: Predecessor | undefined,
     mappingSize: number,
     next: NextFile,
   ): Segment {
-    const { files } = home
-    const path = join(home.directory, segmentName(id))
+    const { files } = context
+    const path = join(context.directory, segmentName(id))
     const file = next.take(path) ?? files.open(path, 'create')
     try {
       const header = encodeFileHeader({
         type: 'segment',
-        storeId: home.storeId,
+        storeId: context.storeId,
         fileId: id,
         origin: 'appended',
         predecessor,
@@ -152,7 +152,7 @@ export class Segment {
       discard(files, path)
       throw error
     }
-    return new Segment(home, id, 'appended', file, new SegmentUsage(), mappingSize)
+    return new Segment(context, id, 'appended', file, new SegmentUsage(), mappingSize)
   }
 
   /**
@@ -268,10 +268,10 @@ export class Segment {
   #reopen(): FileDescriptor {
     if (this.#closed) throw new Error(`Segment ${this.id} is closed`)
     // What a path leads to in another directory may be another store's.
-    this.#home.files.assertThere?.()
+    this.#context.files.assertThere?.()
     const { path, file, size } = this.#openAgain()
     try {
-      const header = readSegmentHeader(this.#home, file, path, this.id)
+      const header = readSegmentHeader(this.#context, file, path, this.id)
       if (header === 'short' || size < this.writtenSize) {
         const message = `The file has ${size} bytes; it had ${this.writtenSize}`
         throw new CorruptionError(message, path, size)
@@ -287,7 +287,7 @@ export class Segment {
 
   #openAgain() {
     try {
-      return openSegmentFile(this.#home, this.id)
+      return openSegmentFile(this.#context, this.id)
     } catch (error) {
       const isGone = error instanceof Error && errorCode(error.cause) === 'ENOENT'
       throw isGone ? new SegmentGone(this.path, error) : error

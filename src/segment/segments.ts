@@ -27,7 +27,7 @@ import { either, over, Task, type Wait, type Work } from '../scheduling/task.ts'
 import { NextFile } from './next-file.ts'
 import { OpenFiles } from './open-files.ts'
 import { Reserve } from './reserve.ts'
-import { Segment, type StoreHome } from './segment.ts'
+import { type HeldSegmentContext, Segment } from './segment.ts'
 import { Sweeps } from './sweeps.ts'
 
 /** With more segments than this in the tail, writers wait for those that are full to be sealed. */
@@ -40,7 +40,7 @@ export type ManifestEdit = (installed: Manifest) => Partial<Manifest>
 
 /** The segments of an open store. */
 export class Segments {
-  readonly home: StoreHome
+  readonly context: HeldSegmentContext
   /** Whether files are mapped, and how far the active one. */
   readonly #mappingSize: number
   readonly #byId = new Map<number, Segment>()
@@ -83,22 +83,22 @@ export class Segments {
    * @param maxOpenFiles how many sealed segments have their files open at a time
    */
   constructor(
-    home: StoreHome,
+    context: HeldSegmentContext,
     installed: Manifest,
     nextId: number,
     mappingSize: number,
     maxOpenFiles = Number.POSITIVE_INFINITY,
   ) {
-    this.home = home
+    this.context = context
     this.#openFiles = new OpenFiles(maxOpenFiles)
-    this.reserve = new Reserve(home, 0)
+    this.reserve = new Reserve(context, 0)
     this.sweeps = Sweeps.of(installed.sweeps)
     this.clockMs = installed.clockMs
     this.#installed = installed
     this.#nextId = nextId
     this.#newestId = nextId - 1
     this.#durableId = nextId - 1
-    this.nextFile = new NextFile(home.files, home.directory)
+    this.nextFile = new NextFile(context.files, context.directory)
     this.#mappingSize = mappingSize
   }
 
@@ -256,7 +256,7 @@ export class Segments {
     const { active } = this
     const predecessor = active && { id: active.id, size: active.writtenSize }
     const id = this.takeId()
-    const segment = Segment.create(this.home, id, predecessor, this.#mappingSize, this.nextFile)
+    const segment = Segment.create(this.context, id, predecessor, this.#mappingSize, this.nextFile)
     this.#newestId = id
     this.addToTail(segment, 0)
     // Where one has become full, so does the next one.
@@ -289,7 +289,7 @@ export class Segments {
   }
 
   async #syncSegment(segment: Segment): Promise<void> {
-    const { files } = this.home
+    const { files } = this.context
     const size = segment.writtenSize
     if (!this.#isDirty(segment)) return
     const file = this.#syncFile(segment)
@@ -309,7 +309,7 @@ export class Segments {
   }
 
   async #syncNames(): Promise<void> {
-    const { files, directory } = this.home
+    const { files, directory } = this.context
     const newest = this.#newestId
     if (newest === this.#durableId) return
     await files.syncDirectoryLater(directory)
@@ -318,7 +318,7 @@ export class Segments {
 
   /** As {@link syncLater}, on return. */
   syncNow(): void {
-    const { files, directory } = this.home
+    const { files, directory } = this.context
     for (const segment of this.#tail) {
       if (!this.#isDirty(segment)) continue
       files.sync(segment.file)
@@ -385,7 +385,7 @@ export class Segments {
 
   /** A wait for the names of all files that were made to survive a power loss. */
   get syncingNames(): Wait<void> {
-    const { files, directory } = this.home
+    const { files, directory } = this.context
     return either(
       () => files.syncDirectoryLater(directory),
       () => files.syncDirectory(directory),
@@ -439,7 +439,7 @@ export class Segments {
     let file = this.#syncFiles.get(segment)
     if (file !== undefined) return file
     try {
-      file = this.home.files.open(segment.path, 'write')
+      file = this.context.files.open(segment.path, 'write')
     } catch {
       // It is synced on return then: that takes no second descriptor.
       return undefined
@@ -452,7 +452,7 @@ export class Segments {
     const file = this.#syncFiles.get(segment)
     if (file === undefined || segment === this.#inUse) return
     this.#syncFiles.delete(segment)
-    this.home.files.close(file)
+    this.context.files.close(file)
   }
 
   /** Takes a segment that is sealed out of the tail. */
@@ -525,7 +525,7 @@ export class Segments {
   }
 
   *#commit(edit: ManifestEdit): Work<void> {
-    const { files, directory } = this.home
+    const { files, directory } = this.context
     const manifest = this.#edited(edit)
     for (let isInstalled = false; !isInstalled; ) {
       let path: string | undefined
@@ -544,7 +544,7 @@ export class Segments {
 
   /** A wait for a manifest to be durable under a name of its own, which it answers. */
   #writing(manifest: Manifest): Wait<string> {
-    const { files } = this.home
+    const { files } = this.context
     let isLeft = false
     return {
       later: () => {
@@ -579,17 +579,17 @@ export class Segments {
 
   async #write(manifest: Manifest): Promise<string> {
     const path = this.#temporaryPath()
-    await writeNewFileLater(this.home.files, path, encodeManifest(manifest))
+    await writeNewFileLater(this.context.files, path, encodeManifest(manifest))
     return path
   }
 
   #writeNow(manifest: Manifest): string {
     const path = this.#temporaryPath()
-    writeNewFile(this.home.files, path, encodeManifest(manifest))
+    writeNewFile(this.context.files, path, encodeManifest(manifest))
     return path
   }
 
   #temporaryPath(): string {
-    return join(this.home.directory, temporaryName(MANIFEST_NAME, ++this.#writtenCount))
+    return join(this.context.directory, temporaryName(MANIFEST_NAME, ++this.#writtenCount))
   }
 }

@@ -99,9 +99,9 @@ export class Writer {
     this.page = this.#usualPage
     this.#segments = segments
     this.#options = options
-    this.#preallocation = new Preallocation(segments.home.files, options.maxSegmentBytes)
+    this.#preallocation = new Preallocation(segments.context.files, options.maxSegmentBytes)
     this.#poison = poison
-    this.#seed = storeSeed(segments.home.storeId)
+    this.#seed = storeSeed(segments.context.storeId)
     this.#resume(segments.active)
   }
 
@@ -178,7 +178,7 @@ export class Writer {
     if (!isThere) return
     try {
       // What it holds may be durable already, so that no later sync would see to it.
-      this.#segments.home.files.sync(this.#segment.file)
+      this.#segments.context.files.sync(this.#segment.file)
     } catch (error) {
       throw this.#poison(error)
     }
@@ -329,13 +329,13 @@ export class Writer {
     end: number,
     isFreeing: boolean,
   ): Promise<void> {
-    const { reserve, home } = this.#segments
+    const { reserve, context } = this.#segments
     const position = segment.writtenSize + from
     const file = segment.holdFile()
     try {
       for (let isDone = false; !isDone; ) {
         try {
-          await writeFullyLater(home.files, file, bytes, from, end, position)
+          await writeFullyLater(context.files, file, bytes, from, end, position)
           isDone = true
         } catch (error) {
           if (!isFreeing || !reserve.giveUpFor(error)) throw error
@@ -407,7 +407,7 @@ export class Writer {
 
   /** Where the next group is staged. */
   #nextPage(): Page {
-    const { files } = this.#segments.home
+    const { files } = this.#segments.context
     if (this.#options.syncsEach || !files.areWritesSlow(STAGE_SIZE)) return this.#usualPage
     const spare = this.#roomyPages.pop()
     if (spare !== undefined) return spare
@@ -453,7 +453,7 @@ export class Writer {
   ): void {
     for (;;) {
       try {
-        writeFully(this.#segments.home.files, segment.file, bytes, size, position)
+        writeFully(this.#segments.context.files, segment.file, bytes, size, position)
         return
       } catch (error) {
         if (!isFreeing || !this.#segments.reserve.giveUpFor(error)) throw error
@@ -473,7 +473,7 @@ export class Writer {
 
   /** Cuts off what a failed write has left behind the last group. */
   #cut(segment: Segment): void {
-    const { files } = this.#segments.home
+    const { files } = this.#segments.context
     try {
       // A full disk has mostly taken nothing.
       if (files.size(segment.file) === segment.writtenSize) return

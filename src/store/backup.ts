@@ -18,7 +18,7 @@ import { HeldFiles } from '../io/held-files.ts'
 import { checkNames, checkObject } from '../options.ts'
 import { nextTurn } from '../scheduling/time.ts'
 import { cacheMarkIn } from '../segment/kind.ts'
-import { homeOf, type Segment } from '../segment/segment.ts'
+import { heldContext, type Segment } from '../segment/segment.ts'
 import { Segments } from '../segment/segments.ts'
 
 /** Options of one call of `store.backup`. */
@@ -64,7 +64,7 @@ export async function backUp(
     options.signal === undefined ? [closing] : [closing, options.signal],
   )
   signal.throwIfAborted()
-  const { files } = engine.segments.home
+  const { files } = engine.segments.context
   if (!isFree(listTarget(files, target))) throw notEmpty(target)
   // A view keeps what a merge retires from being closed.
   const view = engine.openView()
@@ -112,7 +112,7 @@ interface StoreState {
 }
 
 function stateOf({ segments, nextSequence }: Engine): StoreState {
-  const { files, directory } = segments.home
+  const { files, directory } = segments.context
   // A store that is only read may end in a torn segment, with nothing behind it that counts.
   const tail = segments.tail
     .filter(({ writtenSize }) => writtenSize > 0)
@@ -162,7 +162,7 @@ class Backup {
     if (last !== undefined) await this.#copy(last.segment, last.size)
     if (state.cacheMark !== undefined) await this.#mark(state.cacheMark)
     const copy = new Segments(
-      homeOf(this.#files, manifest.storeId),
+      heldContext(this.#files, manifest.storeId),
       { ...manifest, nextSequence: state.nextSequence },
       state.nextSegmentId,
       0,

@@ -38,7 +38,7 @@ export interface ClosingOptions {
 /** Leaves a store's directory in good order; nothing else writes to it any more. */
 export async function closeCleanly(engine: Engine, options: ClosingOptions): Promise<void> {
   const { segments, durability, commits } = engine
-  const { files } = segments.home
+  const { files } = segments.context
   // What cannot be written is told to its own callers.
   commits.writeStaged()
   await commits.cut()

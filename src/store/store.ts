@@ -187,7 +187,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#chores = new Chores(loop, (error) => this.#reportError(error))
     const { segments } = recovered
     if (!options.readOnly && adopt === undefined) {
-      segments.reserve = new Reserve(segments.home, options.reserveBytes)
+      segments.reserve = new Reserve(segments.context, options.reserveBytes)
       segments.closeWith(segments.reserve)
       segments.reserve.begin()
     }
@@ -516,7 +516,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     // What a merge retires meanwhile stays until all is read.
     const view = engine.openView()
     try {
-      const { files, directory } = engine.segments.home
+      const { files, directory } = engine.segments.context
       // What is read by name must be what is open.
       files.assertThere()
       const { signal } = this.#ending

@@ -4,7 +4,7 @@ import { StoreError } from '../../src/errors.ts'
 import { segmentName } from '../../src/format/names.ts'
 import { MAX_ROOM_SIZE, PUT } from '../../src/format/record.ts'
 import { HeldFiles } from '../../src/io/held-files.ts'
-import { homeOf } from '../../src/segment/segment.ts'
+import { heldContext } from '../../src/segment/segment.ts'
 import { Segments } from '../../src/segment/segments.ts'
 import { STAGE_SIZE, Writer } from '../../src/segment/writer.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -22,8 +22,8 @@ class Bench {
 
   constructor(maxSegmentBytes = 1024 * KIB, syncsEach = true) {
     this.files.makeDirectory(DIRECTORY)
-    const home = homeOf(HeldFiles.hold(this.files, DIRECTORY, 'unlocked'), STORE_ID)
-    this.segments = new Segments(home, EMPTY_MANIFEST, 1, 0)
+    const context = heldContext(HeldFiles.hold(this.files, DIRECTORY, 'unlocked'), STORE_ID)
+    this.segments = new Segments(context, EMPTY_MANIFEST, 1, 0)
     this.writer = new Writer(
       this.segments,
       { maxSegmentBytes, syncsEach },

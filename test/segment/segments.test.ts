@@ -11,7 +11,7 @@ import { HeldFiles } from '../../src/io/held-files.ts'
 import { openSegmentFile } from '../../src/segment/file.ts'
 import { readManifest } from '../../src/segment/manifest-file.ts'
 import { openSealed } from '../../src/segment/open.ts'
-import { homeOf, type Segment } from '../../src/segment/segment.ts'
+import { heldContext, type Segment } from '../../src/segment/segment.ts'
 import { Segments } from '../../src/segment/segments.ts'
 import { STAGE_SIZE, Writer } from '../../src/segment/writer.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -46,8 +46,8 @@ class Bench {
 
   constructor(maxSegmentBytes = 64 * KIB) {
     this.files.makeDirectory(DIRECTORY)
-    const home = homeOf(HeldFiles.hold(this.files, DIRECTORY, 'unlocked'), STORE_ID)
-    this.segments = new Segments(home, EMPTY_MANIFEST, 1, 0)
+    const context = heldContext(HeldFiles.hold(this.files, DIRECTORY, 'unlocked'), STORE_ID)
+    this.segments = new Segments(context, EMPTY_MANIFEST, 1, 0)
     this.writer = new Writer(
       this.segments,
       { maxSegmentBytes, syncsEach: false },
@@ -369,8 +369,8 @@ describe('the set of segments', () => {
     const { segments } = new Bench()
     expect([segments.takeId(), segments.takeId(), segments.nextId]).toEqual([1, 2, 3])
 
-    const home = segments.home
-    const full = new Segments(home, EMPTY_MANIFEST, 2 ** 31 - 1, 0)
+    const context = segments.context
+    const full = new Segments(context, EMPTY_MANIFEST, 2 ** 31 - 1, 0)
     full.takeId()
     expect(() => full.takeId()).toThrow(expect.objectContaining({ code: 'FIRKIN_WRITE_FAILED' }))
   })
@@ -429,9 +429,9 @@ describe('the set of segments', () => {
     const first = await bench.sealed('a')
     const second = await bench.sealed('b')
     const installed = readManifest(bench.files, DIRECTORY) ?? EMPTY_MANIFEST
-    const next = new Segments(bench.segments.home, installed, 9, 0)
+    const next = new Segments(bench.segments.context, installed, 9, 0)
     const [, sealedSecond] = installed.segments
-    next.addSealed(openSealed(bench.segments.home, sealedSecond as SealedSegment, false))
+    next.addSealed(openSealed(bench.segments.context, sealedSecond as SealedSegment, false))
 
     const gone = next.inherit(bench.segments)
 
@@ -457,7 +457,7 @@ describe('opening a sealed segment', () => {
   it('takes its figures from the manifest', async () => {
     const { bench, listed } = await one()
 
-    const segment = openSealed(bench.segments.home, listed, false)
+    const segment = openSealed(bench.segments.context, listed, false)
 
     expect(segment).toMatchObject({ id: 1, origin: 'appended', writtenSize: listed.size })
     expect(segment.usage).toMatchObject({ putCount: 1, deadPutCount: 0 })
@@ -480,7 +480,7 @@ describe('opening a sealed segment', () => {
     const { bench, listed, path } = await one()
     bench.files.poke(path, change(bench.bytesOf(1)))
 
-    expect(() => openSealed(bench.segments.home, listed, false)).toThrow(
+    expect(() => openSealed(bench.segments.context, listed, false)).toThrow(
       expect.objectContaining({
         code: 'FIRKIN_CORRUPT',
         file: path,
@@ -492,11 +492,11 @@ describe('opening a sealed segment', () => {
 
   it('refuses the file of another store, or of another segment', async () => {
     const { bench, listed, path } = await one()
-    const other = { ...bench.segments.home, storeId: Buffer.alloc(16, 7) }
+    const other = { ...bench.segments.context, storeId: Buffer.alloc(16, 7) }
 
     expect(() => openSealed(other, listed, false)).toThrow('belongs to another store')
     bench.files.poke(join(DIRECTORY, segmentName(8)), bench.files.peek(path))
-    expect(() => openSealed(bench.segments.home, { ...listed, id: 8 }, false)).toThrow(
+    expect(() => openSealed(bench.segments.context, { ...listed, id: 8 }, false)).toThrow(
       'says it is number 1, not 8',
     )
     expect(bench.files.openPaths).toEqual([])
@@ -507,7 +507,7 @@ describe('opening a sealed segment', () => {
       const { bench } = await one()
       bench.files.fail({ kinds: [kind], nth: 1, code: 'EMFILE' })
 
-      expect(() => openSegmentFile(bench.segments.home, 1)).toThrow(
+      expect(() => openSegmentFile(bench.segments.context, 1)).toThrow(
         expect.objectContaining({
           code: 'FIRKIN_READ_FAILED',
           cause: expect.objectContaining({ code: 'EMFILE' }),

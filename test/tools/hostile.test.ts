@@ -18,7 +18,7 @@ import { systemFiles } from '../../src/io/files.ts'
 import { takeLock } from '../../src/io/lock.ts'
 import { Targets } from '../../src/merge/targets.ts'
 import { readManifest } from '../../src/segment/manifest-file.ts'
-import { homeOf } from '../../src/segment/segment.ts'
+import { heldContext } from '../../src/segment/segment.ts'
 import { Segments } from '../../src/segment/segments.ts'
 import { withHeld } from '../support/held.ts'
 import { DAMAGES, kindsOf } from './damage.ts'
@@ -223,7 +223,7 @@ async function scatter(directory: string, count: number): Promise<void> {
   const written = targets.finish().map(({ sealed }) => sealed)
   const nextId = nextSegmentId + count
   await withHeld(systemFiles, directory, (held) =>
-    new Segments(homeOf(held, storeId), manifest, nextId, 0).commit(() => ({
+    new Segments(heldContext(held, storeId), manifest, nextId, 0).commit(() => ({
       nextSegmentId: nextId,
       nextSequence: 100 + count,
       segments: written,
