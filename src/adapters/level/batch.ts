@@ -1,0 +1,60 @@
+/** The operations of a batch. */
+
+import { AbstractChainedBatch, type AbstractLevel } from 'abstract-level'
+import type { PutOptions, WriteBatch } from '../../index.ts'
+import { assertStorable, type Format, storableKey, storedKey } from './formats.ts'
+import { type FirkinWriteOptions, lifetime } from './options.ts'
+
+export type Operation =
+  | ({ readonly type: 'put'; readonly key: Format; readonly value: Format } & PutOptions)
+  | { readonly type: 'del'; readonly key: Format }
+
+/** A batch that takes its operations as they come. */
+export class FirkinChainedBatch<K, V> extends AbstractChainedBatch<
+  AbstractLevel<Format, K, V>,
+  K,
+  V
+> {
+  readonly #batch: WriteBatch<Buffer>
+  readonly #commit: Commit
+
+  constructor(db: AbstractLevel<Format, K, V>, batch: WriteBatch<Buffer>, commit: Commit) {
+    super(db)
+    this.#batch = batch
+    this.#commit = commit
+  }
+
+  _put(key: Format, value: Format, options: PutOptions): void {
+    addPut(this.#batch, key, value, options)
+  }
+
+  _del(key: Format): void {
+    addDelete(this.#batch, key)
+  }
+
+  _clear(): void {
+    this.#batch.clear()
+  }
+
+  async _write(options: FirkinWriteOptions): Promise<void> {
+    await this.#commit(options, this.#batch)
+  }
+}
+
+export type Commit = (options: FirkinWriteOptions, batch: WriteBatch<Buffer>) => Promise<void>
+
+export function addPut(
+  batch: WriteBatch<Buffer>,
+  key: Format,
+  value: Format,
+  options: PutOptions,
+): void {
+  const stored = storableKey(key)
+  assertStorable(value)
+  batch.put(stored, value, lifetime(options))
+}
+
+export function addDelete(batch: WriteBatch<Buffer>, key: Format): void {
+  const stored = storedKey(key)
+  if (stored !== undefined) batch.delete(stored)
+}
