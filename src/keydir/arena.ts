@@ -18,7 +18,6 @@
 import { StoreError } from '../errors.ts'
 import { allocateBytes, NoMemory } from '../io/memory.ts'
 import { givePage, makeHuge, takeHugePage, takePage, touchAhead } from '../io/pages.ts'
-import type { ChunkSource } from './keydir.ts'
 
 const CHUNK_BITS = 19
 const CHUNK_WORDS = 1 << CHUNK_BITS
@@ -54,6 +53,12 @@ export class NoChunk extends StoreError {
     super('FIRKIN_NO_MEMORY', cause.message, { cause })
   }
 }
+
+/**
+ * Gives the bytes of one chunk of one arena of an image; called once per chunk, when it is first touched.
+ * The bytes are the keydir's from then on, which changes them in place: a mapping has to be private.
+ */
+export type ChunkSource = (arena: number, chunk: number) => Uint8Array
 
 /** The arenas that have taken a huge page ahead of its use; `undefined` while none may. */
 let eager: Set<Arena> | undefined

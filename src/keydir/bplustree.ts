@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import sortedBTree from 'sorted-btree'
 import { Entries } from './entries.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
 import { compareBytes } from './key-words.ts'
-import { type Entry, type Keydir, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
+import type { Keydir, KeydirCursor, KeyRange } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 
 // The package is CommonJS with a `default` export of its own: Node does not unwrap it, other

@@ -1,6 +1,7 @@
 import type { BTreeKeydir } from './btree.ts'
 import { type Leaf, NO_LEAF } from './btree-leaves.ts'
-import { type Entry, type KeyRange, NO_ENTRY } from './keydir.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
+import type { KeyRange } from './keydir.ts'
 import { OrderedCursor } from './ordered-cursor.ts'
 
 /** Walks the leaves of a B+tree. A gap is a leaf and how many of its entries are before. */

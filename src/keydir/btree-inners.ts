@@ -13,10 +13,9 @@
  * - Prefix and heads are as in a leaf; see btree-leaves.ts.
  */
 
-import { Arena, CHUNK_MASK } from './arena.ts'
+import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
 import { FreeLists } from './free-lists.ts'
 import { countBelow, endOfTies, NO_HEAD } from './heads.ts'
-import type { ChunkSource } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
 

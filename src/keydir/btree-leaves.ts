@@ -15,11 +15,11 @@
  *   where a head is equal need a key be looked at.
  */
 
-import { Arena, CHUNK_MASK } from './arena.ts'
+import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
 import type { Entries } from './entries.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
 import { FreeLists } from './free-lists.ts'
 import { countBelow, endOfTies, NO_HEAD } from './heads.ts'
-import { type ChunkSource, type Entry, NO_ENTRY } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'
 

@@ -21,19 +21,13 @@
 
 import assert from 'node:assert/strict'
 import { NoMemory } from '../io/memory.ts'
+import type { ChunkSource } from './arena.ts'
 import { BTreeCursor } from './btree-cursor.ts'
 import { INNER_CAPACITY, Inners } from './btree-inners.ts'
 import { LEAF_CAPACITY, type Leaf, Leaves, NO_LEAF } from './btree-leaves.ts'
 import { Entries } from './entries.ts'
-import {
-  type ChunkSource,
-  type Entry,
-  type Keydir,
-  type KeydirCursor,
-  type KeydirImage,
-  type KeyRange,
-  NO_ENTRY,
-} from './keydir.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
+import type { Keydir, KeydirCursor, KeydirImage, KeyRange } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, Separators } from './separators.ts'
 

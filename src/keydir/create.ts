@@ -1,8 +1,9 @@
 import type { KeydirKind } from '../format/keydir-kind.ts'
+import type { ChunkSource } from './arena.ts'
 import { BPlusTreeKeydir } from './bplustree.ts'
 import { BTreeKeydir } from './btree.ts'
 import { HashKeydir } from './hash.ts'
-import type { ChunkSource, Keydir } from './keydir.ts'
+import type { Keydir } from './keydir.ts'
 import { SkiplistKeydir } from './skiplist.ts'
 
 /** Makes an empty keydir of a kind. */

@@ -27,7 +27,8 @@
  * - While pinned, freed entries are not used again, and their keys stay readable.
  */
 
-import { Arena, CHUNK_MASK, CHUNK_SIZE } from './arena.ts'
+import { Arena, CHUNK_MASK, CHUNK_SIZE, type ChunkSource } from './arena.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
 import { CLASS_LIMIT, FreeLists } from './free-lists.ts'
 import type { KeyHash } from './key-hash.ts'
 import {
@@ -38,7 +39,6 @@ import {
   LITTLE_ENDIAN,
   sharedSize,
 } from './key-words.ts'
-import { type ChunkSource, type Entry, NO_ENTRY } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 
 const IN_CHUNK = CHUNK_MASK

@@ -1,6 +1,7 @@
 import { allocateWords } from '../io/memory.ts'
 import type { Entries } from './entries.ts'
-import { type Entry, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
+import type { KeydirCursor, KeyRange } from './keydir.ts'
 import { sortEntries } from './sort-entries.ts'
 
 const WALK_LIMIT = 1 << 30

@@ -19,11 +19,11 @@
  *   end.
  */
 
-import { Arena, CHUNK_MASK } from './arena.ts'
+import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
 import type { Entries } from './entries.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
 import { FreeLists } from './free-lists.ts'
 import type { KeyHash } from './key-hash.ts'
-import { type ChunkSource, type Entry, NO_ENTRY } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 
 const IN_CHUNK = CHUNK_MASK

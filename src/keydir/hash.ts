@@ -18,19 +18,17 @@
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { Arena, CHUNK_MASK, CHUNK_SIZE } from './arena.ts'
+import { Arena, CHUNK_MASK, CHUNK_SIZE, type ChunkSource } from './arena.ts'
 import { Entries } from './entries.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
 import { HashCursor } from './hash-cursor.ts'
 import { HashPages, PAGE_CAPACITY, type Page } from './hash-pages.ts'
 import { KeyHash } from './key-hash.ts'
 import {
-  type ChunkSource,
-  type Entry,
   type Keydir,
   type KeydirCursor,
   type KeydirImage,
   type KeyRange,
-  NO_ENTRY,
   RANK_BITS,
 } from './keydir.ts'
 import { SearchKey } from './search-key.ts'

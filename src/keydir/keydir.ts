@@ -15,12 +15,9 @@
 
 import type { KeydirKind } from '../format/keydir-kind.ts'
 import type { Entries } from './entries.ts'
+import type { Entry } from './entry.ts'
 
-/** The number of an entry in its {@link Entries}; {@link NO_ENTRY} where there is none. */
-export type Entry = number
-
-/** Answers that there is no such entry. */
-export const NO_ENTRY = 0
+export { type Entry, NO_ENTRY } from './entry.ts'
 
 /** How many bits a key's rank has: enough to tell most of a million keys apart. */
 export const RANK_BITS = 24
@@ -58,12 +55,6 @@ export interface KeydirImage {
   /** Each arena as its chunks in order; views, valid until the keydir is next changed. */
   readonly arenas: readonly (readonly Uint8Array[])[]
 }
-
-/**
- * Gives the bytes of one chunk of one arena of an image; called once per chunk, when it is first touched.
- * The bytes are the keydir's from then on, which changes them in place: a mapping has to be private.
- */
-export type ChunkSource = (arena: number, chunk: number) => Uint8Array
 
 /** What of an entry is read without looking for another one. */
 export type EntryReader = Pick<

@@ -1,5 +1,6 @@
+import { type Entry, NO_ENTRY } from './entry.ts'
 import { compareBytes } from './key-words.ts'
-import { type Entry, type KeydirCursor, type KeyRange, NO_ENTRY } from './keydir.ts'
+import type { KeydirCursor, KeyRange } from './keydir.ts'
 
 /**
  * A cursor over an index that is kept in key order. The index has gaps: before, between and behind

@@ -1,5 +1,6 @@
 import { createKeydir } from './create.ts'
-import { type Entry, type Keydir, NO_ENTRY } from './keydir.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
+import type { Keydir } from './keydir.ts'
 
 /** Less memory than this is not worth to be given back, in bytes. */
 const LEAST_SIZE = 64 * 1024

@@ -1,7 +1,6 @@
-import { Arena, CHUNK_MASK } from './arena.ts'
+import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
 import { CLASS_LIMIT, FreeLists } from './free-lists.ts'
 import { compareKeys, keyHead, keyWords, sharedSize } from './key-words.ts'
-import type { ChunkSource } from './keydir.ts'
 import type { SearchKey } from './search-key.ts'
 
 const IN_CHUNK = CHUNK_MASK

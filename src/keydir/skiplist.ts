@@ -12,18 +12,12 @@
 
 import assert from 'node:assert/strict'
 import { NoMemory } from '../io/memory.ts'
+import type { ChunkSource } from './arena.ts'
 import { Entries } from './entries.ts'
-import {
-  type ChunkSource,
-  type Entry,
-  type Keydir,
-  type KeydirCursor,
-  type KeydirImage,
-  type KeyRange,
-  NO_ENTRY,
-} from './keydir.ts'
+import { type Entry, NO_ENTRY } from './entry.ts'
+import type { Keydir, KeydirCursor, KeydirImage, KeyRange } from './keydir.ts'
+import { OrderedCursor } from './ordered-cursor.ts'
 import { SearchKey } from './search-key.ts'
-import { SkiplistCursor } from './skiplist-cursor.ts'
 import { BASE, LEVEL_COUNT, type Tower, Towers } from './towers.ts'
 
 const ENTRIES_ARENA = 0
@@ -220,6 +214,44 @@ export class SkiplistKeydir implements Keydir {
     this.entries.readSearch(entry, this.#key)
     this.#search()
     assert(this.#found === entry, 'The entry is not in the keydir')
+  }
+}
+
+/** Walks the lowest level of a skip list. A gap is the tower before it. */
+class SkiplistCursor extends OrderedCursor {
+  readonly #list: SkiplistKeydir
+  #before: Tower = BASE
+  #end: Tower = BASE
+
+  constructor(list: SkiplistKeydir, range: KeyRange) {
+    super(range)
+    this.#list = list
+    this.start()
+  }
+
+  protected override seek(key: Uint8Array, behind: boolean): void {
+    this.#before = this.#list.seek(key, key.length, behind)
+  }
+
+  protected override seekEdge(last: boolean): void {
+    this.#before = last ? this.#list.towers.previous(BASE) : BASE
+  }
+
+  protected override markEnd(): void {
+    this.#end = this.#before
+  }
+
+  protected override stepForward(): Entry {
+    if (this.#before === this.#end) return NO_ENTRY
+    this.#before = this.#list.towers.next(this.#before, 0)
+    return this.#list.towers.entry(this.#before)
+  }
+
+  protected override stepBackward(): Entry {
+    if (this.#before === this.#end) return NO_ENTRY
+    const entry = this.#list.towers.entry(this.#before)
+    this.#before = this.#list.towers.previous(this.#before)
+    return entry
   }
 }
 

@@ -13,10 +13,10 @@
  * - Where the next tower is the end, the head is NO_HEAD.
  */
 
-import { Arena, CHUNK_MASK } from './arena.ts'
+import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
+import type { Entry } from './entry.ts'
 import { FreeLists } from './free-lists.ts'
 import { NO_HEAD } from './heads.ts'
-import type { ChunkSource, Entry } from './keydir.ts'
 
 const IN_CHUNK = CHUNK_MASK
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { ChunkSource, Keydir, KeyRange } from '../../src/keydir/keydir.ts'
+import type { ChunkSource } from '../../src/keydir/arena.ts'
+import type { Keydir, KeyRange } from '../../src/keydir/keydir.ts'
 import { NO_ENTRY } from '../../src/keydir/keydir.ts'
 import {
   ALL,
