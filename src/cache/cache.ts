@@ -17,21 +17,20 @@
 
 import { resolve } from 'node:path'
 import { decodeValue, encodeValue, type ReadBytes, valueSize } from '../engine/encoding.ts'
-import { type ErrorCode, isMoved, StoreError } from '../errors.ts'
-import { MAX_UINT48 } from '../format/bytes.ts'
-import { errorCode } from '../io/files.ts'
+import { isMoved, StoreError } from '../errors.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { checkNames, checkObject, type ValueEncoding } from '../options.ts'
 import { Chores } from '../scheduling/chores.ts'
 import { systemLoop } from '../scheduling/event-loop.ts'
 import { monotonicMs, timers } from '../scheduling/time.ts'
-import { expiresAt } from '../store/put-options.ts'
 import { Announcements, type CacheEvents } from './announcements.ts'
 import { loads } from './channels.ts'
+import { emptyDirectory, isDamage } from './directory.ts'
 import { encodeEntry } from './entry.ts'
+import { type CacheEnvironment, systemEnvironment } from './environment.ts'
 import { asError, decodeFailure, describe, encodeFailure } from './failure.ts'
 import { Flight, type Loader } from './flight.ts'
-import { type CacheEnvironment, emptyDirectory, systemEnvironment } from './home.ts'
+import { isStale, timesOf } from './freshness.ts'
 import {
   type CacheOptions,
   checkMs,
@@ -718,21 +717,6 @@ function readFailure({ page, valueEnd }: ReadBytes, start: number): Error {
   return decodeFailure(page.bytes.toString('utf8', start, valueEnd))
 }
 
-/** Whether what was found has turned stale. What turns stale expires too, so that the moment is known then. */
-function isStale({ head }: Shelf, nowMs: number): boolean {
-  return head.staleAtMs !== 0 && !(head.staleAtMs > nowMs)
-}
-
-/** When something turns stale and when it expires; 0 is never, or for staleness not before it expires. */
-function timesOf(ttlMs: number, staleMs: number, nowMs: number) {
-  if (ttlMs === 0) return { staleAtMs: 0, expiresAtMs: 0 }
-  const clock = (): number => nowMs
-  const freshUntilMs = expiresAt({ ttlMs }, 0, clock)
-  if (freshUntilMs === 0 || staleMs === 0) return { staleAtMs: 0, expiresAtMs: freshUntilMs }
-  const expiresAtMs = expiresAt({ ttlMs: ttlMs + staleMs }, 0, clock)
-  return { staleAtMs: freshUntilMs, expiresAtMs: expiresAtMs === 0 ? MAX_UINT48 : expiresAtMs }
-}
-
 function checkOptions(options: LoadOptions, known: readonly string[], what: string): void {
   checkObject(options, 'Options')
   checkNames(options, known, what)
@@ -746,26 +730,4 @@ function checkOptions(options: LoadOptions, known: readonly string[], what: stri
 
 function isCallersMistake(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError
-}
-
-/** What is no damage of a cache's files. */
-const IN_THE_WAY: ReadonlySet<ErrorCode> = new Set([
-  'FIRKIN_LOCKED',
-  'FIRKIN_LOCK_UNAVAILABLE',
-  'FIRKIN_NOT_PERMITTED',
-  'FIRKIN_READ_ONLY_FILE_SYSTEM',
-  'FIRKIN_OTHER_KIND',
-  'FIRKIN_NOT_EMPTY',
-  'FIRKIN_MOVED',
-])
-
-/** What is in the way of a directory for as long as others want it, and says nothing of what is in it. */
-const PASSING = ['EACCES', 'EAGAIN', 'EBUSY', 'EMFILE', 'ENFILE', 'ENOMEM', 'EPERM', 'EROFS']
-
-/** Whether what stands in the way of using a directory that is no other's may be helped by emptying it. */
-function isDamage(error: unknown): boolean {
-  if (!(error instanceof StoreError)) return true
-  const code = errorCode(error.cause)
-  if (code !== undefined && PASSING.includes(code)) return false
-  return !IN_THE_WAY.has(error.code)
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { PersistentCache } from '../../src/cache/cache.ts'
-import { TagIndex } from '../../src/cache/tags.ts'
+import { TagIndex } from '../../src/cache/tag-index.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { Random } from '../support/random.ts'
 import { MIB, openInMemory } from './support.ts'

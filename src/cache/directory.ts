@@ -7,76 +7,17 @@
 
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { StoreError } from '../errors.ts'
+import { type ErrorCode, StoreError } from '../errors.ts'
 import { CACHE_MARKER_NAME, CACHE_ORDER_NAME, holdsStore, parseName } from '../format/names.ts'
-import { type Files, readWhole, removeIfThere, systemFiles, writeFully } from '../io/files.ts'
+import { errorCode, type Files, readWhole, removeIfThere, writeFully } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
-import { type BackgroundWork, threadWork } from '../merge/thread.ts'
 import type { ValueEncoding } from '../options.ts'
-import type { EventLoop } from '../scheduling/event-loop.ts'
 import { MAX_CACHE_MARK_SIZE } from '../segment/kind.ts'
 import { assertFree } from '../store/open.ts'
+import type { CacheEnvironment } from './environment.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 
-/** What a cache stands on; tests put others in its place. */
-export interface CacheEnvironment {
-  readonly files: Files
-  /** Whether a kernel lock keeps others out. */
-  readonly lock: boolean
-  /** What makes hints. */
-  readonly backgroundWork: BackgroundWork
-  /** The event loop that writes keep waiting. @defaultValue the one that this runs on */
-  readonly loop?: EventLoop
-}
-
-/** The machine that this runs on. */
-export const systemEnvironment: CacheEnvironment = {
-  files: systemFiles,
-  lock: true,
-  backgroundWork: threadWork,
-}
-
 const VERSION = 1
-
-/** A cache survives its process, not the power: nothing is ever synced. */
-export function neverSynced(files: Files): Files {
-  return {
-    open: (path, mode) => files.open(path, mode),
-    openLater: (path, mode) => files.openLater(path, mode),
-    close: (file) => files.close(file),
-    closeLater: (file) => files.closeLater(file),
-    read: (file, target, at, size, position) => files.read(file, target, at, size, position),
-    write: (file, source, at, size, position) => files.write(file, source, at, size, position),
-    writeLater: (file, source, at, size, position) =>
-      files.writeLater(file, source, at, size, position),
-    areWritesSlow: (byteCount) => files.areWritesSlow(byteCount),
-    truncate: (file, size) => files.truncate(file, size),
-    size: (file) => files.size(file),
-    rename: (from, to) => files.rename(from, to),
-    remove: (path) => files.remove(path),
-    link: (from, to) => files.link(from, to),
-    list: (directory) => files.list(directory),
-    freeBytes: (directory) => files.freeBytes(directory),
-    makeDirectory: (directory) => files.makeDirectory(directory),
-    identify: (at) => files.identify(at),
-    hold(directory) {
-      const held = files.hold(directory)
-      return {
-        directory: held.directory,
-        identity: held.identity,
-        sync() {},
-        async syncLater() {},
-        spendSpare: () => held.spendSpare(),
-        saveSpare: () => held.saveSpare(),
-        close: () => held.close(),
-      }
-    },
-    sync() {},
-    async syncLater() {},
-    syncDirectory() {},
-    async syncDirectoryLater() {},
-  }
-}
 
 /**
  * Makes a directory a cache's, where it is none yet and no store is in it.
@@ -160,4 +101,26 @@ export function emptyDirectory({ files, lock }: CacheEnvironment, directory: str
   } finally {
     held.release()
   }
+}
+
+/** What is no damage of a cache's files. */
+const IN_THE_WAY: ReadonlySet<ErrorCode> = new Set([
+  'FIRKIN_LOCKED',
+  'FIRKIN_LOCK_UNAVAILABLE',
+  'FIRKIN_NOT_PERMITTED',
+  'FIRKIN_READ_ONLY_FILE_SYSTEM',
+  'FIRKIN_OTHER_KIND',
+  'FIRKIN_NOT_EMPTY',
+  'FIRKIN_MOVED',
+])
+
+/** What is in the way of a directory for as long as others want it, and says nothing of what is in it. */
+const PASSING = ['EACCES', 'EAGAIN', 'EBUSY', 'EMFILE', 'ENFILE', 'ENOMEM', 'EPERM', 'EROFS']
+
+/** Whether what stands in the way of using a directory that is no other's may be helped by emptying it. */
+export function isDamage(error: unknown): boolean {
+  if (!(error instanceof StoreError)) return true
+  const code = errorCode(error.cause)
+  if (code !== undefined && PASSING.includes(code)) return false
+  return !IN_THE_WAY.has(error.code)
 }

@@ -1,0 +1,20 @@
+/** The times of an entry: it is fresh, then stale, then gone. */
+
+import { MAX_UINT48 } from '../format/bytes.ts'
+import { expiresAt } from '../store/put-options.ts'
+import type { Shelf } from './shelf.ts'
+
+/** When something turns stale and when it expires; 0 is never, or for staleness not before it expires. */
+export function timesOf(ttlMs: number, staleMs: number, nowMs: number) {
+  if (ttlMs === 0) return { staleAtMs: 0, expiresAtMs: 0 }
+  const clock = (): number => nowMs
+  const freshUntilMs = expiresAt({ ttlMs }, 0, clock)
+  if (freshUntilMs === 0 || staleMs === 0) return { staleAtMs: 0, expiresAtMs: freshUntilMs }
+  const expiresAtMs = expiresAt({ ttlMs: ttlMs + staleMs }, 0, clock)
+  return { staleAtMs: freshUntilMs, expiresAtMs: expiresAtMs === 0 ? MAX_UINT48 : expiresAtMs }
+}
+
+/** Whether what was found has turned stale. What turns stale expires too, so that the moment is known then. */
+export function isStale({ head }: Shelf, nowMs: number): boolean {
+  return head.staleAtMs !== 0 && !(head.staleAtMs > nowMs)
+}
