@@ -46,6 +46,8 @@ export type FirkinDriver = Driver<FirkinDriverOptions, Promise<Store>>
 type Bytes = string | ArrayBufferView | ArrayBuffer
 
 type Change = 'update' | 'remove'
+/** The changes that a driver makes, for its watchers. */
+type Changes = EventEmitter<{ change: [event: Change, key: string] }>
 
 const HEAD_SIZE = 6
 /**
@@ -70,31 +72,40 @@ const ENCODING_NAMES: readonly string[] = ['keyEncoding', 'valueEncoding'] satis
 export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
   const connection = new Connection(options)
   const clock = options.options?.clock ?? systemClock
-  const changes = new EventEmitter<{ change: [event: Change, key: string] }>()
-  const tell = (event: Change, key: string): void => void changes.emit('change', event, key)
+  const changes: Changes = new EventEmitter()
+  // Each method is a closure: unstorage takes the functions off the driver and calls them alone.
+  return {
+    name: 'firkin',
+    flags: { ttl: true },
+    options,
+    getInstance: () => connection.store(),
+    ...reads(connection, clock),
+    ...writes(connection, clock, options, changes),
+    ...keyRanges(connection, changes),
+    watch(callback) {
+      // One of its own, so that the same callback may watch twice.
+      const listener = (event: Change, key: string): void => void callback(event, key)
+      changes.on('change', listener)
+      return () => void changes.off('change', listener)
+    },
+    async dispose() {
+      changes.removeAllListeners()
+      await connection.close()
+    },
+  }
+}
 
+type Reads = 'hasItem' | 'getItem' | 'getItems' | 'getItemRaw' | 'getMeta'
+
+/** The methods of a driver that read items. */
+function reads(connection: Connection, clock: () => number): Pick<FirkinDriver, Reads> {
   /** A stored value without its head; a missing one is `null`, as unstorage has it. */
   const read = async (key: string): Promise<Buffer | null> => {
     const store = await connection.store()
     const stored = store.get(key)
     return stored === undefined ? null : itemOf(key, stored)
   }
-  const lifetime = (its: TransactionOptions | undefined): PutOptions | undefined => {
-    const ttl: number | undefined = its?.ttl ?? options.ttl
-    return ttl === undefined || ttl === 0 ? undefined : { ttlMs: ttl * 1000 }
-  }
-  const set = async (key: string, value: Bytes, its?: TransactionOptions): Promise<void> => {
-    const store = await connection.store()
-    await store.put(key, withHead(value, clock()), lifetime(its))
-    tell('update', key)
-  }
-
   return {
-    name: 'firkin',
-    flags: { ttl: true },
-    options,
-    getInstance: () => connection.store(),
-
     async hasItem(key) {
       return (await connection.store()).has(key)
     },
@@ -124,7 +135,28 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
         : // Whole seconds, as HTTP has them, and none that the item does not live.
           { ...meta, ttl: Math.max(0, Math.floor((expiresAt - clock()) / 1000)) }
     },
+  }
+}
 
+type Writes = 'setItem' | 'setItemRaw' | 'setItems' | 'removeItem'
+
+/** The methods of a driver that change items. */
+function writes(
+  connection: Connection,
+  clock: () => number,
+  options: FirkinDriverOptions,
+  changes: Changes,
+): Pick<FirkinDriver, Writes> {
+  const lifetime = (its: TransactionOptions | undefined): PutOptions | undefined => {
+    const ttl: number | undefined = its?.ttl ?? options.ttl
+    return ttl === undefined || ttl === 0 ? undefined : { ttlMs: ttl * 1000 }
+  }
+  const set = async (key: string, value: Bytes, its?: TransactionOptions): Promise<void> => {
+    const store = await connection.store()
+    await store.put(key, withHead(value, clock()), lifetime(its))
+    changes.emit('change', 'update', key)
+  }
+  return {
     setItem: set,
     setItemRaw: set,
     async setItems(items, common) {
@@ -134,13 +166,21 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
         batch.put(key, withHead(value, nowMs), lifetime({ ...common, ...its }))
       }
       await batch.commit()
-      for (const { key } of items) tell('update', key)
+      for (const { key } of items) changes.emit('change', 'update', key)
     },
     async removeItem(key) {
       const store = await connection.store()
-      if (await store.delete(key)) tell('remove', key)
+      if (await store.delete(key)) changes.emit('change', 'remove', key)
     },
+  }
+}
 
+/** The methods of a driver that list or clear the keys below a base. */
+function keyRanges(
+  connection: Connection,
+  changes: Changes,
+): Pick<FirkinDriver, 'getKeys' | 'clear'> {
+  return {
     async getKeys(base) {
       const store = await connection.store()
       const slice = new TimeSlice()
@@ -156,18 +196,7 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
       const range = rangeOf(base)
       const going = changes.listenerCount('change') > 0 ? [...store.keys(range)] : []
       await store.clear(range)
-      for (const key of going) tell('remove', key)
-    },
-
-    watch(callback) {
-      // One of its own, so that the same callback may watch twice.
-      const listener = (event: Change, key: string): void => void callback(event, key)
-      changes.on('change', listener)
-      return () => void changes.off('change', listener)
-    },
-    async dispose() {
-      changes.removeAllListeners()
-      await connection.close()
+      for (const key of going) changes.emit('change', 'remove', key)
     },
   }
 }
