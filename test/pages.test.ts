@@ -152,7 +152,7 @@ describe('the pages', () => {
   })
 
   it('give every event', () => {
-    const source = readFileSync(join(root, 'src/store/store.ts'), 'utf8')
+    const source = read('src/store/events.ts')
     const body = source.split('export interface StoreEvents')[1]?.split('\n}\n')[0] ?? ''
     const events = [...body.matchAll(/^ {2}(\w+): \[/gm)].map(([, event]) => `'${event}'`)
 

@@ -4,6 +4,7 @@ import type { LeftOutSegment } from '../merge/options.ts'
 import type { Pressure } from '../merge/pressure.ts'
 import type { RecoveryReport } from '../recovery/recovery.ts'
 import type { Segment } from '../segment/segment.ts'
+import type { Background } from './background.ts'
 
 /** What a segment holds. */
 export interface SegmentStats {
@@ -65,8 +66,42 @@ export interface StoreStats {
   readonly recovery: RecoveryReport
 }
 
-/** The figures of one segment. */
-export function segmentStats(segment: Segment, active: boolean): SegmentStats {
+/** Returns a store's figures; takes time in proportion to the number of segments. */
+export function storeStats({
+  engine,
+  merger,
+  mergeTotals,
+  sweeper,
+}: Background): Omit<StoreStats, 'mapping' | 'recovery'> {
+  const { segments, keydir } = engine
+  const { active } = segments
+  const each = segments.all.map((segment) => segmentStats(segment, segment === active))
+  const total = (figure: 'bytes' | 'liveBytes' | 'deadBytes' | 'tombstoneBytes'): number =>
+    each.reduce((sum, segment) => sum + segment[figure], 0)
+  const uncounted = merger?.uncountedDeadBytes ?? 0
+  return {
+    keys: keydir.size,
+    keydir: { kind: keydir.kind, bytes: keydir.byteSize },
+    bytes: total('bytes'),
+    liveBytes: total('liveBytes') - uncounted,
+    deadBytes: total('deadBytes') + uncounted,
+    tombstoneBytes: total('tombstoneBytes'),
+    segments: each,
+    nextSequence: engine.nextSequence,
+    openViews: engine.views.openCount,
+    expiredKeys: sweeper?.expiredCount ?? 0,
+    merge: {
+      running: merger?.running ?? false,
+      ...mergeTotals,
+      leftOut: merger?.leftOut ?? [],
+      lastError: merger?.lastError,
+      restMs: merger?.restMs ?? 0,
+    },
+    pressure: merger?.pressure,
+  }
+}
+
+function segmentStats(segment: Segment, active: boolean): SegmentStats {
   const { usage } = segment
   return {
     id: segment.id,

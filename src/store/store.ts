@@ -9,28 +9,15 @@
  * Keys and values are encoded and checked here and nowhere below; what is below knows bytes.
  */
 
-import { EventEmitter } from 'node:events'
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from '../engine/encoding.ts'
-import { Engine, type EngineListener } from '../engine/engine.ts'
-import { Follower } from '../engine/follower.ts'
-import {
-  type MergeCallOptions,
-  type MergeProgress,
-  type MergeReport,
-  Merger,
-} from '../engine/merge.ts'
+import type { Engine } from '../engine/engine.ts'
 import { isUnbounded, type RangeOptions, resolveRange } from '../engine/range.ts'
-import { Sealer } from '../engine/sealer.ts'
-import { Sweeper } from '../engine/sweeper.ts'
-import { isMoved, StoreError } from '../errors.ts'
+import { StoreError } from '../errors.ts'
 import { type VerifyReport, verifyDirectory } from '../inspection/verify.ts'
-import { type Files, systemFiles } from '../io/files.ts'
 import type { HeldFiles } from '../io/held-files.ts'
 import { mappingAvailable } from '../io/mapping.ts'
 import { NO_ENTRY } from '../keydir/keydir.ts'
-import type { MergePlan } from '../merge/plan.ts'
-import type { Pressure } from '../merge/pressure.ts'
-import { type BackgroundWork, threadWork } from '../merge/thread.ts'
+import type { MergeCallOptions, MergeReport } from '../merge/options.ts'
 import {
   type KeyEncoding,
   type ResolvedOptions,
@@ -40,69 +27,20 @@ import {
   type ValueInput,
 } from '../options.ts'
 import type { Recovered, RecoveryReport } from '../recovery/recovery.ts'
-import { Chores } from '../scheduling/chores.ts'
-import { type EventLoop, systemLoop } from '../scheduling/event-loop.ts'
-import { afterThis, inLaterTurn, timers } from '../scheduling/time.ts'
-import { Reserve } from '../segment/reserve.ts'
+import { inLaterTurn, timers } from '../scheduling/time.ts'
 import { SegmentGone } from '../segment/segment.ts'
+import { Background } from './background.ts'
 import { type BackupOptions, type BackupReport, backUp } from './backup.ts'
 import { type BatchOperation, WriteBatch } from './batch.ts'
 import { clearRange } from './clear.ts'
 import { closeCleanly } from './close.ts'
+import { type Environment, systemEnvironment } from './environment.ts'
+import { Events, type StoreEvents } from './events.ts'
 import { asStoreError, checkDirectory, holdAndRecover } from './open.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 import { Snapshot } from './snapshot.ts'
-import { type StoreStats, segmentStats } from './stats.ts'
+import { type StoreStats, storeStats } from './stats.ts'
 import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
-
-/** What a store stands on beside its options; tests put others in their place. */
-export interface Environment {
-  readonly files: Files
-  readonly backgroundWork: BackgroundWork
-  /** The event loop that writes make turn. @defaultValue the one that this runs on */
-  readonly loop?: EventLoop
-  /**
-   * Takes the engine over, for a cache: what goes, and when, is then its to say. The store neither seals nor merges,
-   * makes no hints, and does not look for what has expired.
-   */
-  readonly adopt?: (engine: Engine) => Adopter
-}
-
-/** Who has taken the engine of a store over. */
-export interface Adopter {
-  /** As {@link EngineListener.stalled}. */
-  stalled(): void
-}
-
-/** What a store tells, by event. */
-export interface StoreEvents {
-  /** What opening found; told in the turn after `open` resolved. */
-  recover: [report: RecoveryReport]
-  /** A new segment was begun. */
-  rotate: [event: { readonly segment: number }]
-  /** A merge began, goes on, or is over. */
-  merge: [event: MergeEvent]
-  /**
-   * A store that follows its writer can do so again: an event `error` has said that it could not. It is told once, and
-   * once more where the reason is another one.
-   */
-  resume: []
-  /** Writers are slowed because merging is behind, are not any more, or there is more on disk than is meant to be. */
-  pressure: [event: Pressure]
-  /** Something failed that no caller waits for. Without a listener it is a warning of the process. */
-  error: [error: Error]
-}
-
-/** What happens in a merge. */
-export type MergeEvent =
-  | { readonly phase: 'start'; readonly plan: MergePlan }
-  | ({ readonly phase: 'progress' } & MergeProgress)
-  | ({ readonly phase: 'end' } & MergeReport)
-
-/** How often merging is considered, in milliseconds. */
-const MERGE_LOOK_MS = 1000
-
-const systemEnvironment: Environment = { files: systemFiles, backgroundWork: threadWork }
 
 /** Opens a store of text; see the form with the general options. */
 export async function open<E extends KeyEncoding = 'utf8'>(
@@ -154,18 +92,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly #reader: ViewReader<V>
   readonly #recovery: RecoveryReport
   readonly #held: HeldFiles
-  readonly #sealer: Sealer | undefined
-  readonly #merger: Merger | undefined
-  readonly #sweeper: Sweeper | undefined
-  readonly #follower: Follower | undefined
-  readonly #chores: Chores
-  readonly #adopter: Adopter | undefined
-  readonly #events = new EventEmitter<StoreEvents>()
-  readonly #mergeTotals = { count: 0, bytesRead: 0, bytesGained: 0 }
-  /** Whether the checkpoint has turned out to be damaged. */
-  #wasDamaged = false
-  /** Whether it was told that the directory is not the one that was opened. */
-  #isMovedTold = false
+  readonly #background: Background
+  readonly #events = new Events()
   /** The backups and verifications that are under way. */
   #readings: Promise<unknown> = Promise.resolve()
   /** Fires when the store is to be closed. */
@@ -178,77 +106,24 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     options: ResolvedOptions<V>,
     recovered: Recovered,
     held: HeldFiles,
-    { backgroundWork, loop = systemLoop, adopt }: Environment,
+    environment: Environment,
   ) {
+    const { report } = recovered
     this.directory = directory
     this.#options = options
+    this.#recovery = report
     this.#held = held
-    this.#recovery = recovered.report
-    this.#chores = new Chores(loop, (error) => this.#reportError(error))
-    const { segments } = recovered
-    if (!options.readOnly && adopt === undefined) {
-      segments.reserve = new Reserve(segments.context, options.reserveBytes)
-      segments.closeWith(segments.reserve)
-      segments.reserve.begin()
-    }
-    this.#engine = new Engine(recovered, options, loop, {
-      synced: () => this.#sealer?.sealLater(),
-      rotated: (segment) => {
-        this.#merger?.weigh()
-        this.#emit('rotate', { segment })
-      },
-      stalled: (byteCount) => {
-        this.#chores.catchUp()
-        this.#merger?.work(byteCount)
-        this.#adopter?.stalled()
-      },
-      failed: (error) => this.#reportError(error),
-      reloaded: (why) => {
-        this.#wasDamaged = true
-        this.#reportError(why)
-      },
-    })
-    held.onLoss = (error) => this.#engine.durability.poison(error)
-    this.#reader = new ViewReader(this.#engine, options)
-    if (options.readOnly) {
-      this.#follower = new Follower(this.#engine, options, options.followMs, {
-        failed: (error) => this.#reportError(asStoreError(error, this.#cannotSee())),
-        resumed: () => this.#emit('resume'),
-      })
-    } else if (adopt !== undefined) {
-      this.#adopter = adopt(this.#engine)
-    } else {
-      this.#sweeper = new Sweeper(this.#engine, this.#chores, loop, options.expiryIntervalMs)
-      const sealer = new Sealer(recovered.segments, backgroundWork, {
-        sealed: () => {
-          this.#engine.durability.sealed()
-          this.#considerMerging()
-        },
-        failed: (message, cause) => {
-          this.#engine.durability.sealed()
-          this.#reportError(asStoreError(cause, message))
-        },
-      })
-      const merger = new Merger(this.#engine, options, sealer, backgroundWork, {
-        started: (plan) => this.#emit('merge', { phase: 'start', plan }),
-        progressed: (progress) => this.#emit('merge', { phase: 'progress', ...progress }),
-        finished: (report) => this.#mergeFinished(report),
-        failed: (error) => this.#reportError(error),
-        pressed: (pressure) => this.#emit('pressure', pressure),
-      })
-      this.#sealer = sealer
-      this.#engine.durability.isSealing = true
-      this.#merger = merger
-      sealer.backfill(recovered.report.unhinted)
-      this.#chores.every(MERGE_LOOK_MS, () => this.#considerMerging())
-    }
-    const { checkpointFault } = recovered.report
-    this.#wasDamaged = checkpointFault !== undefined
+    this.#background = new Background(directory, options, recovered, environment, this.#events)
+    const { engine } = this.#background
+    this.#engine = engine
+    held.onLoss = (error) => engine.durability.poison(error)
+    this.#reader = new ViewReader(engine, options)
     timers.setImmediate(() => {
       // A store may be open for less than the time until the first look.
-      if (!this.closed) this.#considerMerging()
-      this.#events.emit('recover', recovered.report)
-      if (checkpointFault !== undefined) this.#reportError(checkpointFault)
+      if (!this.closed) this.#background.considerMerging()
+      this.#events.emitNow('recover', report)
+      const { checkpointFault } = report
+      if (checkpointFault !== undefined) this.#background.reportError(checkpointFault)
     })
   }
 
@@ -311,7 +186,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /** Gets what the writer has moved since this store has looked. */
   #getAgain(key: Key, error: unknown): V | undefined {
-    if (!(error instanceof SegmentGone) || this.#follower?.catchUpNow() !== true) throw error
+    const { follower } = this.#background
+    if (!(error instanceof SegmentGone) || follower?.catchUpNow() !== true) throw error
     return this.get(key)
   }
 
@@ -463,8 +339,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   async merge(options?: MergeCallOptions): Promise<MergeReport> {
     this.#assertOpen()
-    if (this.#merger === undefined) throw readOnlyError()
-    return await inLaterTurn(this.#merger.merge(options))
+    const { merger } = this.#background
+    if (merger === undefined) throw readOnlyError()
+    return await inLaterTurn(merger.merge(options))
   }
 
   /** Resolves once all that was written before survives a power loss. */
@@ -477,32 +354,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** The store's figures; takes a time in the number of segments. */
   stats(): StoreStats {
     this.#assertOpen()
-    const engine = this.#engine
-    const { segments, keydir } = engine
-    const { active } = segments
-    const each = segments.all.map((segment) => segmentStats(segment, segment === active))
-    const total = (figure: 'bytes' | 'liveBytes' | 'deadBytes' | 'tombstoneBytes'): number =>
-      each.reduce((sum, segment) => sum + segment[figure], 0)
-    const uncounted = this.#merger?.uncountedDeadBytes ?? 0
     return {
-      keys: keydir.size,
-      keydir: { kind: keydir.kind, bytes: keydir.byteSize },
-      bytes: total('bytes'),
-      liveBytes: total('liveBytes') - uncounted,
-      deadBytes: total('deadBytes') + uncounted,
-      tombstoneBytes: total('tombstoneBytes'),
-      segments: each,
-      nextSequence: engine.nextSequence,
-      openViews: engine.views.openCount,
-      expiredKeys: this.#sweeper?.expiredCount ?? 0,
-      merge: {
-        running: this.#merger?.running ?? false,
-        ...this.#mergeTotals,
-        leftOut: this.#merger?.leftOut ?? [],
-        lastError: this.#merger?.lastError,
-        restMs: this.#merger?.restMs ?? 0,
-      },
-      pressure: this.#merger?.pressure,
+      ...storeStats(this.#background),
       mapping: mappingAvailable && this.#options.mapping,
       recovery: this.#recovery,
     }
@@ -520,7 +373,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       // What is read by name must be what is open.
       files.assertThere()
       const { signal } = this.#ending
-      const isHintDue = (id: number): boolean => this.#sealer?.isHintDue(id) ?? false
+      const { sealer } = this.#background
+      const isHintDue = (id: number): boolean => sealer?.isHintDue(id) ?? false
       const verified = verifyDirectory(files, directory, { live: true, isHintDue, signal })
       return await this.#reading(verified)
     } finally {
@@ -545,31 +399,32 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Of a read-only store: sees what its writer has written; resolves to whether anything was new. */
   async refresh(): Promise<boolean> {
     this.#assertOpen()
-    if (this.#follower === undefined) {
+    const { follower } = this.#background
+    if (follower === undefined) {
       throw new TypeError('Only a store that was opened with readOnly can be refreshed')
     }
     try {
-      return await inLaterTurn(this.#follower.refresh())
+      return await inLaterTurn(follower.refresh())
     } catch (error) {
-      throw asStoreError(error, this.#cannotSee())
+      throw this.#background.followError(error)
     }
   }
 
   /** Calls `listener` at each event. */
   on<N extends keyof StoreEvents>(name: N, listener: (...args: StoreEvents[N]) => void): this {
-    this.#events.on(name, listener as never)
+    this.#events.on(name, listener)
     return this
   }
 
   /** Calls `listener` at the next event. */
   once<N extends keyof StoreEvents>(name: N, listener: (...args: StoreEvents[N]) => void): this {
-    this.#events.once(name, listener as never)
+    this.#events.once(name, listener)
     return this
   }
 
   /** Calls `listener` no more. */
   off<N extends keyof StoreEvents>(name: N, listener: (...args: StoreEvents[N]) => void): this {
-    this.#events.off(name, listener as never)
+    this.#events.off(name, listener)
     return this
   }
 
@@ -620,23 +475,24 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   async #close(): Promise<void> {
     const engine = this.#engine
-    this.#chores.stop()
+    const { chores, follower, merger, sealer } = this.#background
+    chores.stop()
     engine.segments.reserve.stop()
     engine.segments.nextFile.close()
     this.#ending.abort(closedError())
     await this.#readings
-    await this.#follower?.stop()
+    await follower?.stop()
     engine.views.closeAll()
-    await this.#merger?.stop()
-    await this.#sealer?.end()
+    await merger?.stop()
+    await sealer?.end()
     try {
       if (!this.#options.readOnly) {
         await closeCleanly(engine, {
           checkpoint: this.#options.checkpoint,
           recovery: this.#recovery,
-          wasDamaged: this.#wasDamaged,
-          sealer: this.#sealer,
-          failed: (message, cause) => this.#reportError(asStoreError(cause, message)),
+          wasDamaged: this.#background.isCheckpointDamaged,
+          sealer,
+          failed: (message, cause) => this.#background.reportError(asStoreError(cause, message)),
         })
       }
     } catch (error) {
@@ -644,7 +500,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     } finally {
       // Nothing goes on with the files once the lock is given up.
       await engine.durability.stop()
-      await this.#sealer?.settle()
+      await sealer?.settle()
       await engine.segments.settle()
       await engine.settle()
       engine.close()
@@ -656,39 +512,6 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   #reading<T>(reading: Promise<T>): Promise<T> {
     this.#readings = Promise.allSettled([this.#readings, reading])
     return reading
-  }
-
-  #considerMerging(): void {
-    this.#merger?.consider()
-    this.#merger?.weigh()
-  }
-
-  #mergeFinished(report: MergeReport): void {
-    this.#mergeTotals.count++
-    this.#mergeTotals.bytesRead += report.bytesRead
-    this.#mergeTotals.bytesGained += report.bytesGained
-    this.#emit('merge', { phase: 'end', ...report })
-  }
-
-  /** Tells an event once what is under way is done, so that a listener may call any method. */
-  #emit<N extends keyof StoreEvents>(name: N, ...args: StoreEvents[N]): void {
-    afterThis(() => this.#events.emit(name, ...(args as never)))
-  }
-
-  #cannotSee(): string {
-    return `Cannot see what was written to ${this.directory}`
-  }
-
-  #reportError(error: unknown): void {
-    const told = asStoreError(error, 'Work in the background failed')
-    if (isMoved(told)) {
-      // Whatever goes on in the background meets it, on other threads too.
-      if (this.#isMovedTold) return
-      this.#isMovedTold = true
-      this.#engine.durability.poison(told)
-    }
-    if (this.#events.listenerCount('error') > 0) this.#emit('error', told)
-    else process.emitWarning(told)
   }
 
   #assertOpen(): void {
