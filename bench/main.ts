@@ -1,5 +1,5 @@
 /**
- * The command `npm run bench`: which benches run, at which sizes, and where their figures go.
+ * The command `npm run bench`: chooses benches and sizes, runs them, and writes their figures.
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -25,19 +25,21 @@ interface Flags {
   readonly json?: string
   readonly results?: string
   readonly list?: true
+  readonly redraw?: true
 }
 
 const HOW_FIGURES_ARE_MADE = `
 How figures are made:
   Each bench runs in a process of its own; in it the contenders take turns over several rounds, in
   changing order. A figure is the median of the rounds, a ratio the median of the rounds' ratios.
-  All use the same keys and values, made from seeds. A key is a string of 16 characters, made anew
-  for every operation, in random order; its making is part of the time. Values that are read are touched.
-  Firkin has its default options unless a line says otherwise: each read is a copy, and is verified.
-  Page caches are warm, but for the bench "cold". Sizes beyond --keys are stated as its multiples.
-  Nothing is asserted about speed: a goal that is missed is printed, and the exit status is still 0.`
+  All use the same keys and values, made from seeds. A key is a new string of 16 characters for
+  every operation, in random order; making it is part of the time. Values that are read are
+  touched. Firkin has its default options unless a line says otherwise: each read is a copy, and is
+  verified. Page caches are warm, except in the bench "cold". Sizes beyond --keys are stated as its
+  multiples. A goal that is missed is printed, and the exit status is still 0.`
 
 const LIST_WIDTH = 20
+const RESULTS_DIRECTORY = join(BENCH_DIRECTORY, 'results')
 
 const program = new Command('bench')
   .description(
@@ -65,6 +67,7 @@ const program = new Command('bench')
     '--results <directory>',
     'write JSON, Markdown and plots (by default into bench/results, where neither benches nor sizes are named)',
   )
+  .option('--redraw', 'render bench/results again from its figures, without measuring')
   .option('--list', 'list the benches and end')
   .addHelpText('after', HOW_FIGURES_ARE_MADE)
   .action(main)
@@ -80,7 +83,11 @@ async function main(chosen: readonly Bench[], flags: Flags): Promise<void> {
     return
   }
   installPeers()
-  const { json, results: directory = usualDirectory(chosen), list, ...rest } = flags
+  if (flags.redraw) {
+    await saveResults(RESULTS_DIRECTORY, [])
+    return
+  }
+  const { json, results: directory = usualDirectory(chosen), list, redraw, ...rest } = flags
   const settings: Settings = { ...rest, full: flags.full ?? false }
   const machine = describeMachine(settings.directory)
   console.log(`${machineLine(machine)}\n`)
@@ -92,7 +99,7 @@ async function main(chosen: readonly Bench[], flags: Flags): Promise<void> {
     const result = { machine, settings, report }
     results.push(result)
     console.log(await reportMarkdown(report))
-    // At once: a run that is ended keeps what it has measured.
+    // At once, so that a run that is ended early keeps its figures.
     if (directory !== undefined) await saveResults(directory, [result])
   }
   console.log(
@@ -101,13 +108,13 @@ async function main(chosen: readonly Bench[], flags: Flags): Promise<void> {
   if (json !== undefined) write(json, JSON.stringify(results, undefined, 2))
 }
 
-/** Where figures go without being asked: a run of everything, as it is by default, is one to show. */
+/** Returns the directory for figures without `--results`: only a full default run has one. */
 function usualDirectory(chosen: readonly Bench[]): string | undefined {
   const asUsual = program.options.every((option) => {
     const name = option.attributeName()
     return name === 'full' || program.getOptionValueSource(name) !== 'cli'
   })
-  return chosen.length === 0 && asUsual ? join(BENCH_DIRECTORY, 'results') : undefined
+  return chosen.length === 0 && asUsual ? RESULTS_DIRECTORY : undefined
 }
 
 function write(file: string, text: string): void {

@@ -1,6 +1,8 @@
+/** Draws the plots of `bench/results/`. */
+
 import { loadPeer } from './peers.ts'
 import { figure } from './print.ts'
-import type { Measure } from './report.ts'
+import type { Latency, Measure } from './report.ts'
 
 /** A drawing. */
 export interface Plot {
@@ -22,11 +24,26 @@ interface Chart {
   dispose(): void
 }
 
+/** A thing that was measured: the name of its measure, and what the plot calls it. */
+type Operation = readonly [what: string, label: string]
+
+/** A line of a plot: the heading of an operation, or one contender's measure under it. */
+type Row =
+  | { readonly kind: 'heading' | 'contender'; readonly label: string; readonly measure?: Measure }
+  | { readonly kind: 'space'; readonly label: ''; readonly measure?: undefined }
+
 const WIDTH = 960
-/** Where the axes of times begin. */
+const ROW_HEIGHT = 17
+const FONT_SIZE = 12
+const TITLE_HEIGHT = 76
+const AXIS_HEIGHT = 32
+/** The width of a character, of the widest usual font, as a part of its size. */
+const CHARACTER_WIDTH = 0.65
+const TEXT_GAP = 14
+/** The least time on an axis. */
 const LEAST_NS = 100
-/** Wide, since nobody knows the reader's font. */
-const LEGEND_GAP = 32
+const TEXT_COLOUR = '#333333'
+const GRID_COLOUR = '#e6e6e6'
 const COLOURS: Readonly<Record<string, string>> = {
   firkin: '#b5541c',
   'firkin hash': '#e39a5b',
@@ -36,8 +53,7 @@ const COLOURS: Readonly<Record<string, string>> = {
   'better-sqlite3': '#8a6fa8',
 }
 
-/** What the bars show, by the name of the measure, and what stands beside them. */
-const OPERATIONS: readonly (readonly [what: string, label: string])[] = [
+const OPERATIONS: readonly Operation[] = [
   ['get, present', 'get, present key'],
   ['get, absent', 'get, absent key'],
   ['put, fresh, in windows of 1,000', 'put, fresh key'],
@@ -47,13 +63,18 @@ const OPERATIONS: readonly (readonly [what: string, label: string])[] = [
   ['iterate, all, an entry', 'iterate, an entry'],
   ['iterate, prefix ranges of 100, an entry', 'prefix range of 100, an entry'],
 ]
-const LATENCIES: readonly (readonly [what: string, label: string])[] = [
+const LATENCIES: readonly Operation[] = [
   ['get, present', 'get'],
   ['putSync, unsynced', 'putSync'],
   ['durable put, 1 in flight', 'durable put'],
   ['durable put, 16 in flight', 'durable put, 16 in flight'],
   ['durable put, 256 in flight', 'durable put, 256 in flight'],
 ]
+const PERCENTILES = [
+  { name: 'p50', of: ({ p50 }: Latency) => p50, symbol: 'circle', labelled: 'left' },
+  { name: 'p99', of: ({ p99 }: Latency) => p99, symbol: 'diamond', labelled: undefined },
+  { name: 'p99.9', of: ({ p999 }: Latency) => p999, symbol: 'rect', labelled: 'right' },
+] as const
 const GROWTHS = ['get', 'get absent', 'overwrite'] as const
 
 /** Draws what can be drawn of some measures. */
@@ -72,128 +93,180 @@ export async function drawPlots(measures: readonly Measure[]): Promise<Plot[]> {
     return { name, svg: `${svg}\n` }
   }
   const plots: Plot[] = []
-  const operations = OPERATIONS.filter(([what]) => measures.some((each) => each.what === what))
+  const operations = rowsOf(OPERATIONS, measures)
   if (operations.length > 0) {
-    plots.push(draw('operations.svg', 120 + operations.length * 70, bars(operations, measures)))
+    plots.push(draw('operations.svg', heightOf(operations), bars(operations)))
   }
-  const latencies = LATENCIES.filter(([what]) =>
-    measures.some((each) => each.what === what && each.latency),
+  const latencies = rowsOf(
+    LATENCIES,
+    measures.filter(({ latency }) => latency !== undefined),
   )
   if (latencies.length > 0) {
-    plots.push(
-      draw('latencies.svg', 100 + latencies.length * 180, percentiles(latencies, measures)),
-    )
+    plots.push(draw('latencies.svg', heightOf(latencies), percentiles(latencies)))
   }
   const growths = measures.filter(({ what }) => growthOf(what) !== undefined)
-  if (growths.length > 0) plots.push(draw('growth.svg', 420, growth(growths)))
+  if (growths.length > 0) plots.push(draw('growth.svg', 448, growth(growths)))
   return plots
 }
 
-/** Bars: nanoseconds an operation, by contender. */
-function bars(
-  operations: readonly (readonly [string, string])[],
-  measures: readonly Measure[],
-): object {
+/**
+ * Lists the operations that were measured, each with a row for every contender that has a figure.
+ */
+function rowsOf(operations: readonly Operation[], measures: readonly Measure[]): Row[] {
+  const rows = operations.flatMap(([what, label]): Row[] => {
+    const contenders = Object.keys(COLOURS).flatMap((contender): Row[] => {
+      const measure = measures.find((each) => each.what === what && each.contender === contender)
+      return measure === undefined ? [] : [{ kind: 'contender', label: contender, measure }]
+    })
+    if (contenders.length === 0) return []
+    return [{ kind: 'space', label: '' }, { kind: 'heading', label }, ...contenders]
+  })
+  return rows.slice(1)
+}
+
+function heightOf(rows: readonly Row[]): number {
+  return TITLE_HEIGHT + rows.length * ROW_HEIGHT + AXIS_HEIGHT
+}
+
+/** Makes the frame of a plot: a row for each contender, and an axis of times up to `mostNs`. */
+function frame(title: string, subtitle: string, rows: readonly Row[], mostNs: number): object {
+  const left = Math.max(...rows.map(({ label }) => widthOf(label))) + TEXT_GAP
   return {
     title: {
-      text: 'Time an operation (less is better)',
-      left: 'center',
-      top: 8,
-      textStyle: { fontSize: 14 },
+      ...titleAt(left, 8, title),
+      subtext: subtitle,
+      subtextStyle: { fontSize: FONT_SIZE, color: TEXT_COLOUR },
     },
-    legend: { top: 36, itemGap: LEGEND_GAP },
-    grid: { left: 200, right: 70, top: 70, bottom: 40 },
+    grid: {
+      left,
+      right: widthOf('99.9 µs') + TEXT_GAP,
+      top: TITLE_HEIGHT,
+      height: rows.length * ROW_HEIGHT,
+      outerBoundsMode: 'none',
+    },
     xAxis: {
       type: 'log',
       min: LEAST_NS,
-      axisLabel: { formatter: (ns: number) => figure(ns, 'ns') },
-    },
-    yAxis: { type: 'category', inverse: true, data: operations.map(([, label]) => label) },
-    series: contendersOf(measures).map((contender) => ({
-      ...seriesOf(contender),
-      type: 'bar',
-      label: {
-        show: true,
-        position: 'right',
-        fontSize: 9,
-        formatter: ({ value }: { value: number | null }) =>
-          value === null ? '' : figure(value, 'ns'),
+      max: mostNs,
+      position: 'bottom',
+      axisLabel: {
+        formatter: (ns: number) => figure(ns, 'ns'),
+        showMaxLabel: false,
+        fontSize: FONT_SIZE,
+        color: TEXT_COLOUR,
       },
-      data: operations.map(([what]) => {
-        const found = measures.find((each) => each.what === what && each.contender === contender)
-        return found === undefined ? null : Math.round(found.median)
-      }),
-    })),
+      splitLine: { showMaxLine: false, lineStyle: { color: GRID_COLOUR } },
+    },
+    yAxis: {
+      type: 'category',
+      inverse: true,
+      data: rows.map((_, index) => index),
+      axisTick: { show: false },
+      axisLine: { show: false },
+      axisLabel: {
+        interval: 0,
+        formatter: (_: string, index: number) => {
+          const { kind, label } = rows[index] ?? { kind: 'space', label: '' }
+          return kind === 'heading' ? `{heading|${label}}` : label
+        },
+        fontSize: FONT_SIZE,
+        color: TEXT_COLOUR,
+        rich: { heading: { fontSize: FONT_SIZE, fontWeight: 'bold', color: TEXT_COLOUR } },
+      },
+    },
   }
 }
 
-/** Bars of the percentiles, one panel for each operation. */
-function percentiles(
-  operations: readonly (readonly [string, string])[],
-  measures: readonly Measure[],
-): object {
-  const contenders = contendersOf(measures)
-  const panelHeight = 180
+/** Makes bars of the median of an operation, by contender. */
+function bars(rows: readonly Row[]): object {
+  const mostNs = Math.max(...rows.map(({ measure }) => measure?.median ?? 0))
   return {
-    title: operations.map(([, label], index) => ({
-      text: label,
-      left: 'center',
-      top: 50 + index * panelHeight,
-      textStyle: { fontSize: 13 },
-    })),
-    legend: { top: 10, itemGap: LEGEND_GAP },
-    grid: operations.map((_, index) => ({
-      left: 80,
-      right: 40,
-      top: 80 + index * panelHeight,
-      height: panelHeight - 70,
-    })),
-    xAxis: operations.map((_, index) => ({
-      type: 'category',
-      gridIndex: index,
-      data: ['p50', 'p99', 'p99.9'],
-    })),
-    yAxis: operations.map((_, index) => ({
-      type: 'log',
-      gridIndex: index,
-      min: LEAST_NS,
-      axisLabel: { formatter: (ns: number) => figure(ns, 'ns') },
-    })),
-    series: operations.flatMap(([what], index) =>
-      contenders.map((contender) => {
-        const latency = measures.find(
-          (each) => each.what === what && each.contender === contender,
-        )?.latency
-        const points = latency === undefined ? [] : [latency.p50, latency.p99, latency.p999]
+    ...frame('Time of an operation', 'median; less is better', rows, mostNs),
+    series: {
+      type: 'bar',
+      barWidth: '75%',
+      label: valueLabel('right'),
+      data: rows.map(({ measure }) =>
+        measure === undefined ? null : point(measure, Math.round(measure.median)),
+      ),
+    },
+  }
+}
+
+/** Makes a line from the median to the 99.9th percentile of an operation, by contender. */
+function percentiles(rows: readonly Row[]): object {
+  const latencyOf = ({ measure }: Row): Latency | undefined => measure?.latency
+  const mostNs = Math.max(...rows.map((row) => latencyOf(row)?.p999 ?? 0))
+  const subtitle = 'from p50 (circle) over p99 (diamond) to p99.9 (square); less is better'
+  return {
+    ...frame('Latency', subtitle, rows, mostNs),
+    series: [
+      ...rows.map((row, index) => {
+        const { p50, p999 } = latencyOf(row) ?? {}
         return {
-          ...seriesOf(contender),
-          type: 'bar',
-          xAxisIndex: index,
-          yAxisIndex: index,
-          data: points.map(Math.round),
+          type: 'line',
+          symbol: 'none',
+          lineStyle: { width: 3, color: COLOURS[row.label] ?? TEXT_COLOUR },
+          data: p50 === undefined || p999 === undefined ? [] : [p50, p999].map((ns) => [ns, index]),
         }
       }),
-    ),
+      ...PERCENTILES.map(({ name, of, symbol, labelled }) => ({
+        type: 'scatter',
+        name,
+        symbol,
+        symbolSize: symbol === 'diamond' ? 11 : 9,
+        label: labelled === undefined ? { show: false } : valueLabel(labelled),
+        data: rows.flatMap(({ measure }, index) => {
+          if (measure?.latency === undefined) return []
+          return [point(measure, [Math.round(of(measure.latency)), index])]
+        }),
+      })),
+    ],
   }
 }
 
-/** Lines: nanoseconds an operation by the number of keys. */
+/** Makes a point of a plot, in its contender's colour. */
+function point(measure: Measure, value: number | readonly number[]): object {
+  return { value, itemStyle: { color: COLOURS[measure.contender], opacity: 1 } }
+}
+
+/** Makes the label beside a point. */
+function valueLabel(position: 'left' | 'right'): object {
+  return {
+    show: true,
+    position,
+    fontSize: FONT_SIZE - 1,
+    color: TEXT_COLOUR,
+    // Hides the grid line that a figure may stand on.
+    backgroundColor: '#ffffff',
+    padding: [0, 2],
+    formatter: ({ value }: { value: number | readonly [number, number] }) =>
+      figure(typeof value === 'number' ? value : value[0], 'ns'),
+  }
+}
+
+/** Makes lines of the time of an operation by the number of keys, one panel for each operation. */
 function growth(measures: readonly Measure[]): object {
   const panelWidth = WIDTH / GROWTHS.length
+  const left = widthOf('100 ns') + TEXT_GAP
   return {
-    title: GROWTHS.map((label, index) => ({
-      text: label,
-      left: index * panelWidth + panelWidth / 2,
-      textAlign: 'center',
-      top: 40,
-      textStyle: { fontSize: 13 },
-    })),
-    legend: { top: 10, itemGap: LEGEND_GAP },
+    title: [
+      titleAt(left, 8, 'Time of an operation, by the number of keys; less is better'),
+      ...GROWTHS.map((label, index) => titleAt(index * panelWidth + left, 72, label)),
+    ],
+    legend: {
+      top: 38,
+      left,
+      padding: 0,
+      itemGap: 32,
+      textStyle: { fontSize: FONT_SIZE, color: TEXT_COLOUR },
+    },
     grid: GROWTHS.map((_, index) => ({
-      left: index * panelWidth + 55,
-      width: panelWidth - 80,
-      top: 90,
+      left: index * panelWidth + left,
+      width: panelWidth - left - widthOf('10M'),
+      top: 104,
       bottom: 50,
+      outerBoundsMode: 'none',
     })),
     xAxis: GROWTHS.map((_, index) => ({
       type: 'log',
@@ -201,31 +274,58 @@ function growth(measures: readonly Measure[]): object {
       name: 'keys',
       nameLocation: 'middle',
       nameGap: 28,
+      nameTextStyle: { fontSize: FONT_SIZE, color: TEXT_COLOUR },
+      axisLabel: { formatter: shortCount, fontSize: FONT_SIZE, color: TEXT_COLOUR },
+      splitLine: { lineStyle: { color: GRID_COLOUR } },
     })),
     yAxis: GROWTHS.map((_, index) => ({
       type: 'log',
       gridIndex: index,
       min: LEAST_NS,
-      axisLabel: { formatter: (ns: number) => figure(ns, 'ns') },
+      // The same for all panels, so that they can be compared.
+      max: 10 ** Math.ceil(Math.log10(Math.max(...measures.map(({ median }) => median)))),
+      axisLabel: {
+        formatter: (ns: number) => figure(ns, 'ns'),
+        fontSize: FONT_SIZE,
+        color: TEXT_COLOUR,
+      },
+      splitLine: { lineStyle: { color: GRID_COLOUR } },
     })),
-    series: GROWTHS.flatMap((operation, index) =>
-      contendersOf(measures).map((contender) => ({
-        ...seriesOf(contender),
-        type: 'line',
-        xAxisIndex: index,
-        yAxisIndex: index,
-        data: measures.flatMap((each) => {
-          const point = growthOf(each.what)
-          return each.contender === contender && point?.operation === operation
-            ? [[point.keys, Math.round(each.median)]]
-            : []
-        }),
-      })),
-    ),
+    series: GROWTHS.flatMap((operation, index) => growthLines(operation, index, measures)),
   }
 }
 
-/** The measures of the bench `growth` by their names, such as `get, 10,000 keys`. */
+function titleAt(left: number, top: number, text: string): object {
+  return { text, left, top, padding: 0, textStyle: { fontSize: 14, color: TEXT_COLOUR } }
+}
+
+/** Makes the lines of one panel of `growth`, one for each contender. */
+function growthLines(
+  operation: (typeof GROWTHS)[number],
+  panel: number,
+  measures: readonly Measure[],
+): object[] {
+  const contenders = Object.keys(COLOURS).filter((name) =>
+    measures.some(({ contender }) => contender === name),
+  )
+  return contenders.map((contender) => ({
+    type: 'line',
+    name: contender,
+    symbol: 'circle',
+    symbolSize: 7,
+    itemStyle: { color: COLOURS[contender] },
+    xAxisIndex: panel,
+    yAxisIndex: panel,
+    data: measures.flatMap((each) => {
+      const place = growthOf(each.what)
+      return each.contender === contender && place?.operation === operation
+        ? [[place.keys, Math.round(each.median)]]
+        : []
+    }),
+  }))
+}
+
+/** Reads the name of a measure of the bench `growth`, such as `get, 10,000 keys`. */
 function growthOf(what: string): { operation: string; keys: number } | undefined {
   const [, operation, keys] = /^(.+?), ([\d,]+) keys$/.exec(what) ?? []
   if (operation === undefined || keys === undefined) return undefined
@@ -233,10 +333,13 @@ function growthOf(what: string): { operation: string; keys: number } | undefined
   return { operation, keys: Number(keys.replaceAll(',', '')) }
 }
 
-function contendersOf(measures: readonly Measure[]): string[] {
-  return Object.keys(COLOURS).filter((name) => measures.some(({ contender }) => contender === name))
+/** Writes a count of keys briefly: `10k`, `1M`. */
+function shortCount(count: number): string {
+  if (count >= 1e6) return `${count / 1e6}M`
+  return count >= 1e3 ? `${count / 1e3}k` : String(count)
 }
 
-function seriesOf(contender: string): object {
-  return { name: contender, itemStyle: { color: COLOURS[contender] } }
+/** Returns a width that a label does not exceed in the usual fonts. */
+function widthOf(label: string): number {
+  return Math.ceil(label.length * FONT_SIZE * CHARACTER_WIDTH)
 }
