@@ -1,27 +1,29 @@
+/** Defines a bench, and the settings that the command line passes to it. */
+
 import type { Report } from './report.ts'
 
-/** What the command line says. */
+/** The settings of a run, from the command line. */
 export interface Settings {
-  /** How many keys a store has, where a bench does not say otherwise. */
+  /** The number of keys in a store, unless a bench states another. */
   readonly keys: number
   readonly valueBytes: number
   readonly rounds: number
   /** The time of one contender's turn in a round. */
   readonly turnMs: number
-  /** By which clock races go: that on the wall, or the processor time of this process, all its threads. */
+  /** The clock of the races: wall time, or the processor time of all threads of this process. */
   readonly clock: 'wall' | 'cpu'
   /** Whether the large sizes are measured too. */
   readonly full: boolean
-  /** Where stores are made. */
+  /** The directory in which stores are created. */
   readonly directory: string
 }
 
 /** A named bench. */
 export interface Bench {
   readonly name: string
-  /** What it measures, in one line. */
+  /** A line that says what it measures. */
   readonly about: string
-  /** Whether it runs only when it is named, or with `--full`. */
+  /** Whether it runs only if it is named, or with `--full`. */
   readonly heavy?: boolean
   run(settings: Settings): Promise<Report>
 }

@@ -1,3 +1,5 @@
+/** Lists the benches. */
+
 import type { Bench } from './bench.ts'
 import { amplification } from './benches/amplification.ts'
 import { cacheGet, cacheHitRatio, cacheReopen, cacheSet } from './benches/cache.ts'
@@ -49,7 +51,7 @@ export const BENCHES: readonly Bench[] = [
   keyEncoding,
 ]
 
-/** The benches that a word on the command line means: the one of that name, and those that begin with it. */
+/** Returns the benches that a word of the command line selects: `get` selects `get-hit` too. */
 export function benchesNamed(word: string): readonly Bench[] {
   return BENCHES.filter(({ name }) => name === word || name.startsWith(`${word}-`))
 }

@@ -1,22 +1,24 @@
-/** A cache to be measured: a name, how many keys it is given, and how it is opened. */
+/** Defines the part that a cache plays in the benches of caches. */
+
+/** A cache to be measured: its name, its share of the keys, and a function that opens it. */
 export interface CacheContender {
   readonly name: string
-  /** Which share of the keys it is given: a cache of a file for each entry takes less of them. */
+  /** The share of the keys that it gets: a cache with a file for each entry gets fewer. */
   readonly share: number
-  /** Whether it has a directory; where not, nothing of it is left when it is closed. */
+  /** Whether it keeps its entries in a directory; if not, closing it loses them. */
   readonly persistent: boolean
   open(directory: string, maxBytes: number): Promise<OpenCache>
 }
 
 /**
- * A cache that is open. Its values are text.
+ * An open cache. Its values are text.
  *
- * Each contender has its own loops, so that the compiler specialises them for it alone. `order` lists indexes of keys
- * (workload.ts); the part [from, to) of it is used. What a cache does asynchronously is awaited one by one, as a
- * program does that needs the answer.
+ * Each contender has its own loops, so that the compiler specialises them for it alone. `order`
+ * lists indexes of keys (workload.ts); the part [from, to) of it is used. Asynchronous calls are
+ * awaited one by one, as in a program that needs the result.
  */
 export interface OpenCache {
-  /** Gets; answers how many keys were there. */
+  /** Gets keys, and returns how many of them were present. */
   get(order: Uint32Array, from: number, to: number): number | Promise<number>
   set(order: Uint32Array, from: number, to: number): void | Promise<void>
   close(): Promise<void>

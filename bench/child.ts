@@ -1,4 +1,4 @@
-/** Runs one bench in a process of its own, so that none inherits another's heap or compiled code. */
+/** Runs each bench in its own process, so that none inherits another's heap or compiled code. */
 
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'

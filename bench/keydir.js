@@ -1,11 +1,11 @@
 /**
- * What each kind of keydir costs, by the number of keys: time an operation, memory a key, and the
- * longest that a single insert took. Run `npm run build` first, then:
+ * Measures each kind of keydir, by the number of keys: the time of an operation, the memory of a
+ * key, and the longest single insert. Run `npm run build` first, then:
  *
  *     node bench/keydir.js [--keys 1000000] [--kinds btree,hash]
  *
- * Keys are random, of 16 bytes, and made anew for each operation, in random order; the time that
- * takes is measured by itself and taken off.
+ * Keys are random, of 16 bytes, and made for each operation, in random order. The time that takes
+ * is measured separately and subtracted.
  */
 
 import { cpus } from 'node:os'
@@ -16,7 +16,7 @@ const KINDS = /** @type {const} */ (['btree', 'hash', 'skiplist', 'bplustree'])
 const KEY_COUNTS = [1e4, 1e5, 1e6, 1e7]
 const KEY_SIZE = 16
 
-/** Small keydirs are measured several times, so that the compiler has seen enough. */
+/** Small keydirs are measured several times, so that their code is optimised. */
 const LEAST_OPERATIONS = 2e6
 
 const { values: options } = parseArgs({
@@ -30,7 +30,7 @@ const key = new Uint8Array(KEY_SIZE)
 const keyWords = new Uint32Array(key.buffer)
 
 /**
- * Writes key number `index`; no two are equal, since the mixing is one to one.
+ * Writes key number `index`. No two are equal, since the mixing is one to one.
  *
  * @param {number} index
  */
@@ -45,7 +45,7 @@ function makeKey(index) {
 }
 
 /**
- * The numbers from 0 to `count`, in an order that is random but always the same.
+ * Lists the numbers below `count`, in an order that is random but always the same.
  *
  * @param {number} count
  */
@@ -63,7 +63,7 @@ function shuffled(count) {
 }
 
 /**
- * Nanoseconds for each of `count` operations, made by `run`.
+ * Returns the nanoseconds of each of `count` operations that `run` makes.
  *
  * @param {number} count
  * @param {() => void} run
@@ -75,6 +75,8 @@ function timed(count, run) {
 }
 
 /**
+ * Measures one kind of keydir with `count` keys.
+ *
  * @param {(typeof KINDS)[number]} kind
  * @param {number} count
  */
@@ -132,7 +134,7 @@ function measure(kind, count) {
     best.remove = Math.min(best.remove, remove)
   }
 
-  // Twice, since the machine has stalls of its own.
+  // Twice, since the machine stalls by itself at times.
   for (let round = 0; round < 2; round++) {
     const keydir = createKeydir(kind)
     let most = 0

@@ -1,7 +1,9 @@
+/** Collects the latencies of single operations. */
+
 import { createHistogram } from 'node:perf_hooks'
 import type { Latency } from './report.ts'
 
-/** Latencies of single operations, in a histogram of three significant digits. */
+/** A histogram of latencies, with three significant digits. */
 export class Latencies {
   readonly #histogram = createHistogram({ lowest: 1, highest: 1e12, figures: 3 })
 
@@ -9,7 +11,7 @@ export class Latencies {
     return this.#histogram.count
   }
 
-  /** Adds a duration in milliseconds, as between two calls of `performance.now()`. */
+  /** Adds a duration in milliseconds, the unit of `performance.now()`. */
   add(durationMs: number): void {
     this.#histogram.record(Math.max(1, Math.round(durationMs * 1e6)))
   }

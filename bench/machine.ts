@@ -1,9 +1,11 @@
+/** Describes the machine that figures are taken on. */
+
 import { spawnSync } from 'node:child_process'
 import { statfsSync } from 'node:fs'
 import { cpus, release, totalmem, type } from 'node:os'
 import { peerVersion } from './peers.ts'
 
-/** Where figures were taken. */
+/** The machine, and the versions of everything that takes part. */
 export interface Machine {
   readonly node: string
   readonly cpu: string
@@ -36,7 +38,7 @@ const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
   [0x1a, 'apfs'],
 ])
 
-/** Describes this machine, and the file system of `directory`. */
+/** Describes this machine, with the file system of `directory`. */
 export function describeMachine(directory: string): Machine {
   const processors = cpus()
   return {
@@ -51,7 +53,7 @@ export function describeMachine(directory: string): Machine {
   }
 }
 
-/** The machine in one line. */
+/** Renders the machine in one line. */
 export function machineLine(machine: Machine): string {
   const { node, cpu, cores, memoryBytes, system, fileSystem, commit, peers } = machine
   const gibibytes = Math.round(memoryBytes / 2 ** 30)

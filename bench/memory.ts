@@ -1,22 +1,30 @@
+/** Measures the memory of this process. */
+
 import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { collectGarbage } from './race.ts'
 
-/** What a process holds in memory, in bytes. */
+/** The memory of a process, in bytes. */
 export interface Footprint {
   /** Live objects of JavaScript. */
   readonly heap: number
-  /** All that the engine of JavaScript has taken for its heap, used or not. */
+  /** All memory that the JavaScript engine has taken for its heap, used or not. */
   readonly heapTaken: number
-  /** All memory that is no file's, the keydir's included, as the kernel counts it; undefined where it does not say. */
+  /**
+   * All memory that does not belong to a file, the keydir's included, as the kernel counts it;
+   * undefined if the kernel does not report it.
+   */
   readonly anonymous: number | undefined
 }
 
-/** So often, and so many milliseconds apart, a process is looked at to find it at rest. */
+/** The number of looks at a process, to find it at rest. */
 const LOOKS = 10
 const LOOK_MS = 300
 
-/** Measures this process, garbage collected and at rest: what a thread in the background has for a while does not count. */
+/**
+ * Measures this process after garbage collection, at rest: memory that a background thread holds
+ * for a moment does not count.
+ */
 export async function footprint(): Promise<Footprint> {
   let least = look()
   for (let looks = 1; looks < LOOKS; looks++) {

@@ -1,7 +1,7 @@
 /**
- * What the bench needs beside Firkin: its peers, and what draws its figures. They are installed into `bench/` the first
- * time that the bench runs, and never by the root package; so their types are written down here, as far as
- * they are used.
+ * Loads the packages that only the bench needs: Firkin's peers, and those that draw the figures.
+ * They are installed into `bench/` by the first run of the bench, and never by the root package.
+ * Therefore the files that use them declare the types that they need.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -10,7 +10,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
-/** The folder `bench/` of the checkout; this file runs from `dist/bench/`. */
+/** The folder `bench/` of the checkout. This file runs from `dist/bench/`. */
 export const BENCH_DIRECTORY = fileURLToPath(new URL('../../bench/', import.meta.url))
 
 interface LockFile {
@@ -22,8 +22,9 @@ interface LockFile {
 const peerRequire = createRequire(join(BENCH_DIRECTORY, 'package.json'))
 
 /**
- * Installs the peers where they are not there yet, or other versions are wanted. What npm says goes to the terminal.
- * It is not `npm ci`: that refuses a lock file without the native packages of platforms that its registry lacked.
+ * Installs the peers if they are missing or their versions have changed. The output of npm goes to
+ * the terminal. `npm ci` would refuse the lock file, which lacks the native packages of platforms
+ * that the registry did not have.
  */
 export function installPeers(): void {
   if (isInstalled()) return
@@ -33,7 +34,7 @@ export function installPeers(): void {
   if (status !== 0) throw new Error('npm could not install the packages of bench/package.json')
 }
 
-/** Whether the packages that bench/package.json names are there in the versions that its lock file names. */
+/** Whether the packages of bench/package.json are installed in the versions of its lock file. */
 function isInstalled(): boolean {
   const { packages } = peerRequire('./package-lock.json') as LockFile
   return Object.keys(packages['']?.dependencies ?? {}).every(
@@ -52,7 +53,7 @@ export async function loadPeer<T>(name: string): Promise<T> {
   return (await import(pathToFileURL(peerRequire.resolve(name)).href)) as T
 }
 
-/** The version of a package of `bench/`. */
+/** Returns the version of a package of `bench/`. */
 export function peerVersion(name: string): string {
   return installedVersion(name) ?? 'missing'
 }

@@ -1,3 +1,5 @@
+/** Writes reports as Markdown. */
+
 import { loadPeer } from './peers.ts'
 import { advantage, type Measure, type Report, type Unit } from './report.ts'
 
@@ -11,7 +13,7 @@ interface MarkdownTable {
   markdownTable(rows: readonly (readonly string[])[], options: { align: readonly string[] }): string
 }
 
-/** A report as Markdown that reads well on a terminal too. */
+/** Renders a report as Markdown that reads well on a terminal too. */
 export async function reportMarkdown({
   bench,
   about,
@@ -46,7 +48,7 @@ export async function reportMarkdown({
   return `${parts.join('\n\n')}\n`
 }
 
-/** Goals beside what was reached. */
+/** Renders a table of goals, with the figures that were reached. */
 export async function targetTable(targets: Report['targets']): Promise<string> {
   return await table(
     [
@@ -62,7 +64,7 @@ export async function targetTable(targets: Report['targets']): Promise<string> {
   )
 }
 
-/** A figure with its unit, three digits of it. */
+/** Renders a figure with three digits and its unit. */
 export function figure(value: number, unit: Unit): string {
   if (unit === 'ns' && value >= 999_500) return figure(value / 1e6, 'ms')
   if (unit === 'ns' && value >= 999.5) return figure(value / 1e3, 'µs')
@@ -74,7 +76,7 @@ export function figure(value: number, unit: Unit): string {
   return `${digits} ${unit}`
 }
 
-/** How Firkin compares with a measure of another. */
+/** Renders the advantage of Firkin over another contender's measure. */
 function comparison(measure: Measure, measures: readonly Measure[]): string {
   const own = measures.find(
     ({ what, contender }) => what === measure.what && contender === 'firkin',

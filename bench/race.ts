@@ -1,16 +1,17 @@
 /**
- * A race: contenders take turns at the same thing over several rounds in one process.
+ * Runs a race: contenders take turns at the same operation over several rounds in one process.
  *
  * 1. A first round warms up and is not counted.
- * 2. In each round every contender has one turn; the one that begins changes from round to round.
- * 3. A turn is a run of tinybench: chunks of operations until its time is over. Its figure is the mean, so that
- *    what comes seldom (garbage, a write of the stage, a merge) is in it.
- * 4. After each chunk the event loop turns, as it does in a program: what a store does behind its caller's back
- *    is done in its own turn.
- * 5. What is reported is the median of the rounds; a ratio is the median of the rounds' ratios.
- * 6. Where latency matters, single operations are timed afterwards, the reading of the clock (some 40 ns) included.
+ * 2. In each round every contender has one turn; another contender begins each round.
+ * 3. A turn is a run of tinybench: chunks of operations until its time is over. Its figure is the
+ *    mean, so that it includes rare events (garbage, a write of the stage, a merge).
+ * 4. After each chunk the event loop turns, as it does in a program, so that a store's background
+ *    work falls into the store's own turn.
+ * 5. The figure reported is the median of the rounds; a ratio is the median of the rounds' ratios.
+ * 6. If latency matters, single operations are timed afterwards. Their times include the reading of
+ *    the clock, some 40 ns.
  *
- * Garbage is collected before each turn, so that nobody pays for another's.
+ * Garbage is collected before each turn, so that no contender pays for another's.
  */
 
 import { setImmediate } from 'node:timers/promises'
@@ -22,16 +23,16 @@ import { type Latency, type Measure, measure } from './report.ts'
 /** A contender's part in a race. */
 export interface Lane {
   readonly contender: string
-  /** How many operations one call of `chunk` makes. */
+  /** The number of operations in one call of `chunk`. */
   readonly size: number
   readonly chunk: () => unknown
-  /** One operation, where its latency matters: timed one by one after the race. */
+  /** One operation, if its latency matters: timed one by one after the race. */
   readonly each?: (turn: number) => void
-  /** Waits for operations made by `each`. */
+  /** Waits for the operations that `each` began. */
   readonly settle?: () => Promise<void>
 }
 
-/** How long a race takes, and by which clock. */
+/** The length of a race, and its clock. */
 export type RaceOptions = Pick<Settings, 'rounds' | 'turnMs' | 'clock'>
 
 const CLOCKS = {
@@ -45,7 +46,7 @@ const CLOCKS = {
 const LATENCY_COUNT = 100_000
 const LATENCY_WINDOW = 1000
 
-/** Runs a race at `what`; answers nanoseconds an operation. */
+/** Runs a race at `what`, and returns the nanoseconds of an operation. */
 export async function race(
   what: string,
   lanes: readonly Lane[],
@@ -84,12 +85,12 @@ export async function race(
   return measures
 }
 
-/** Collects garbage, where the process was started so that it can. */
+/** Collects garbage, if the process was started with `--expose-gc`. */
 export function collectGarbage(): void {
   globalThis.gc?.()
 }
 
-/** The time by the clock that races go by, in milliseconds. */
+/** Returns the time of the races' clock, in milliseconds. */
 export function now({ clock }: Pick<Settings, 'clock'>): number {
   return CLOCKS[clock]()
 }

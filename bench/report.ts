@@ -1,6 +1,8 @@
-/** A time, or a rate, of one contender at one thing. */
+/** Defines the figures that a bench reports, and compares them. */
+
+/** A time, or a rate, of one contender at one operation. */
 export interface Measure {
-  /** What was done, in which mode or at which size. */
+  /** The operation, with its mode or size. */
   readonly what: string
   readonly contender: string
   readonly unit: Unit
@@ -8,14 +10,16 @@ export interface Measure {
   readonly median: number
   /** The figure of each round, in order. */
   readonly rounds: readonly number[]
-  /** Of single operations, where they were timed one by one. */
+  /** The latencies of single operations, if they were timed one by one. */
   readonly latency?: Latency
 }
 
-/** `ns` and `ms` are better when lower, the others when higher; `B/key` and the plain ratio when lower. */
+/**
+ * The unit of a figure. Times, `B/key` and `ratio` are better when lower, the others when higher.
+ */
 export type Unit = 'ns' | 'µs' | 'ms' | 'op/s' | 'keys/s' | 'MB/s' | 'B/key' | 'ratio' | '%'
 
-/** Latencies of single operations in nanoseconds, the reading of the clock included. */
+/** The latencies of single operations in nanoseconds, including the reading of the clock. */
 export interface Latency {
   readonly p50: number
   readonly p99: number
@@ -23,7 +27,7 @@ export interface Latency {
   readonly max: number
 }
 
-/** A row of the table of goals: what was to be reached, and what was. */
+/** A row of the table of goals: the goal, and the figure that was reached. */
 export interface Target {
   readonly what: string
   readonly goal: string
@@ -31,19 +35,19 @@ export interface Target {
   readonly pass: boolean
 }
 
-/** What a bench found out. */
+/** The results of a bench. */
 export interface Report {
   readonly measures: readonly Measure[]
   readonly targets: readonly Target[]
-  /** What a reader of the figures must know beside them. */
+  /** Remarks that a reader of the figures needs. */
   readonly notes?: readonly string[]
 }
 
 const LOWER_IS_BETTER: readonly Unit[] = ['ns', 'µs', 'ms', 'B/key', 'ratio']
 
 /**
- * How many times as good `measure` is as `other`; above 1 where it is better. It is the median of the rounds'
- * ratios: what slows the machine down in one round slows both.
+ * Returns how many times as good `measure` is as `other`: above 1 if it is better. It is the median
+ * of the rounds' ratios, since a slow moment of the machine slows both in a round.
  */
 export function advantage(measure: Measure, other: Measure): number {
   const ratios = measure.rounds.map((figure, round) => {
@@ -53,7 +57,7 @@ export function advantage(measure: Measure, other: Measure): number {
   return median(ratios)
 }
 
-/** The middle of some numbers. */
+/** Returns the median of some numbers. */
 export function median(numbers: readonly number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b)
   const middle = sorted.length >> 1
@@ -61,7 +65,7 @@ export function median(numbers: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2
 }
 
-/** A measure of rounds. */
+/** Makes a measure from the figures of the rounds. */
 export function measure(
   what: string,
   contender: string,
@@ -71,19 +75,19 @@ export function measure(
   return { what, contender, unit, median: median(rounds), rounds }
 }
 
-/** The measure of a contender at something. */
+/** Returns the measure of a contender at an operation. */
 export function find(measures: readonly Measure[], what: string, contender: string): Measure {
   const found = measures.find((measure) => measure.what === what && measure.contender === contender)
   if (found === undefined) throw new Error(`Nothing was measured of ${contender} at ${what}`)
   return found
 }
 
-/** The best of some measures of the same thing. */
+/** Returns the best of some measures of the same operation. */
 export function best(measures: readonly Measure[]): Measure {
   return measures.reduce((leader, each) => (advantage(each, leader) > 1 ? each : leader))
 }
 
-/** The goal of being at least `factor` times as good as another. */
+/** Makes the goal of being at least `factor` times as good as another. */
 export function target(what: string, factor: number, measure: Measure, other: Measure): Target {
   const reached = advantage(measure, other)
   return {
@@ -94,7 +98,7 @@ export function target(what: string, factor: number, measure: Measure, other: Me
   }
 }
 
-/** The goal of a figure that is at most, or at least, so much. */
+/** Makes the goal of a figure that is at most, or at least, `limit`. */
 export function bound(
   what: string,
   relation: 'at most' | 'at least',

@@ -1,8 +1,9 @@
 /**
- * The folder `bench/results/`: the newest figures of every bench, as JSON, as Markdown, and drawn.
+ * Keeps the folder `bench/results/`: the newest figures of every bench, as JSON, Markdown and
+ * plots.
  *
- * A run replaces what it measured and leaves the rest, so that the heavy benches can run by themselves; each
- * bench's figures keep the machine and the commit that they were taken on.
+ * A run replaces the figures that it measured and leaves the rest, so that the heavy benches can
+ * run by themselves. Each bench's figures state the machine and the commit that they were taken on.
  */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -13,7 +14,7 @@ import { type Machine, machineLine } from './machine.ts'
 import { drawPlots } from './plots.ts'
 import { type NamedReport, reportMarkdown, targetTable } from './print.ts'
 
-/** One bench's figures, and where they come from. */
+/** One bench's figures, with the machine and the settings that they come from. */
 export interface Result {
   readonly machine: Machine
   readonly settings: Settings
@@ -23,7 +24,7 @@ export interface Result {
 const JSON_NAME = 'results.json'
 const MARKDOWN_NAME = 'results.md'
 
-/** Puts results beside those that a directory has, and renders all of them anew. */
+/** Adds results to those that a directory has, and renders all of them again. */
 export async function saveResults(directory: string, fresh: readonly Result[]): Promise<void> {
   mkdirSync(directory, { recursive: true })
   const results = merge(read(join(directory, JSON_NAME)), fresh)
@@ -37,7 +38,7 @@ function read(file: string): readonly Result[] {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Result[]) : []
 }
 
-/** All results, in the order of the benches. */
+/** Lists all results in the order of the benches; `fresh` ones replace old ones. */
 function merge(old: readonly Result[], fresh: readonly Result[]): readonly Result[] {
   return BENCHES.flatMap(({ name }) => {
     const isNamed = ({ report }: Result) => report.bench === name

@@ -1,3 +1,5 @@
+/** Opens the stores that take part, fills them, and closes them. */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -9,18 +11,18 @@ import { firkin } from './contenders/firkin.ts'
 import { lmdb } from './contenders/lmdb.ts'
 import { Values } from './workload.ts'
 
-/** Firkin as it is by default. */
+/** Firkin with its default options. */
 export const FIRKIN = firkin('firkin')
 /** Firkin with the keydir of kind `hash`. */
 export const FIRKIN_HASH = firkin('firkin hash', { keydir: 'hash' })
-/** lmdb, whose reads give copies. */
+/** lmdb with reads that return copies. */
 export const LMDB = lmdb('lmdb', { borrowed: false })
-/** lmdb, whose reads lend a buffer. */
+/** lmdb with reads that lend a buffer. */
 export const LMDB_FAST = lmdb('lmdb fast', { borrowed: true })
-/** What Firkin is measured against. */
+/** The stores that Firkin is measured against. */
 export const PEERS: readonly Contender[] = [LMDB, classicLevel, betterSqlite3]
 
-/** How many operations a chunk has where nothing else is said. */
+/** The usual number of operations in a chunk. */
 export const CHUNK = 1000
 
 /** Runs `work` with an empty directory, and removes it. */
@@ -36,7 +38,7 @@ export async function withDirectory<T>(
   }
 }
 
-/** Runs `work` with each contender opened in a directory of its own, empty; closes them. */
+/** Runs `work` with each contender open in its own empty directory, and then closes them. */
 export async function withStores<T>(
   contenders: readonly Contender[],
   mode: Mode,
@@ -64,12 +66,12 @@ export interface Entrant<Store = OpenContender> {
 }
 
 /**
- * How many puts are made before any is waited for, where a store is only read afterwards: the peers are quicker so. lmdb
- * writes far more slowly ever after.
+ * The number of puts between two waits, if a store is only read afterwards. The peers load faster
+ * with it, but lmdb writes far more slowly ever after.
  */
 export const LARGE_WINDOW = 50_000
 
-/** Puts the keys of the indexes from `low` up to `high`. */
+/** Puts the keys of the indexes from `low` to `high`. */
 export async function load(
   store: Pick<OpenContender, 'put' | 'settle'>,
   low: number,
@@ -84,7 +86,7 @@ export async function load(
   }
 }
 
-/** Walks an order in chunks, round and round. */
+/** Walks an order in chunks, and begins again at its end. */
 export class Rotation {
   readonly order: Uint32Array
   readonly #size: number
@@ -95,7 +97,7 @@ export class Rotation {
     this.#size = size
   }
 
-  /** Where the next chunk begins; it ends `size` further on. */
+  /** Returns the beginning of the next chunk, which has `size` indexes. */
   next(): number {
     const from = this.#at
     this.#at = from + 2 * this.#size > this.order.length ? 0 : from + this.#size

@@ -1,16 +1,16 @@
-/** A process that fills a cache, and is killed with it still open: what a crash of a program leaves. */
+/** Fills a cache in a process, and kills that while the cache is open, as a crash would. */
 
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { CACHES } from './contenders/caches.ts'
 import { ascendingOrder } from './workload.ts'
 
-/** What is filled in a turn of the event loop. */
+/** The number of sets in a turn of the event loop. */
 const TURN = 100
-/** A program lives on for a while behind its last write; what a cache does meanwhile is done. */
+/** A program usually lives on for a while after its last write, in which a cache may finish. */
 const IDLE_MS = 2500
 
-/** Fills a cache with the first `keys` keys in a process of its own, and kills that. */
+/** Fills a cache with the first `keys` keys in its own process, and kills that. */
 export async function fillAndKill(
   name: string,
   directory: string,

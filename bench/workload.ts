@@ -1,16 +1,16 @@
 /**
- * Keys, values and the order in which they are used; all from seeds, so that every contender and every run
- * sees the same.
+ * Makes keys, values and the order of their use, all from seeds, so that every contender and every
+ * run gets the same.
  *
- * A key is known by its index. `keyAt(index)` makes its string anew at each call, as a program would: a flat
- * string that no engine has seen before, 16 bytes of hexadecimal digits that depend on the index bijectively.
- * What that costs (some 40 ns) is part of every figure; the bench `get` prints it apart.
+ * A key is known by its index. `keyAt(index)` makes a new string at each call, as a program would:
+ * a flat string that no engine has seen before, of 16 hexadecimal digits that depend on the index
+ * bijectively. Its cost, some 40 ns, is part of every figure; the bench `get` prints it separately.
  */
 
 const DIGITS = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0))
 const SECOND_HALF = 0x9e3779b9
 
-/** A bijection of 32-bit integers whose outputs look random. */
+/** Maps 32-bit integers to 32-bit integers, one to one, so that the results look random. */
 export function scramble(index: number): number {
   let hash = index
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
@@ -18,7 +18,7 @@ export function scramble(index: number): number {
   return (hash ^ (hash >>> 16)) >>> 0
 }
 
-/** The key of an index below 2^32: 16 hexadecimal digits, a new flat string at each call. */
+/** Makes the key of an index below 2^32: 16 hexadecimal digits, a new flat string at each call. */
 export function keyAt(index: number): string {
   const a = scramble(index)
   const b = scramble(index ^ SECOND_HALF)
@@ -42,10 +42,10 @@ export function keyAt(index: number): string {
   )
 }
 
-/** The next of a sequence of pseudo-random numbers. */
+/** Returns the next of a sequence of pseudo-random numbers. */
 export type Random = () => number
 
-/** Uniform numbers in [0, 1) from a seed (the generator known as mulberry32). */
+/** Makes a generator of uniform numbers in [0, 1) from a seed (mulberry32). */
 export function random(seed: number): Random {
   let state = seed | 0
   return () => {
@@ -56,20 +56,20 @@ export function random(seed: number): Random {
   }
 }
 
-/** `count` indexes drawn evenly from [low, high). */
+/** Draws `count` indexes evenly from [low, high). */
 export function uniformOrder(count: number, low: number, high: number, seed: number): Uint32Array {
   const next = random(seed)
   return Uint32Array.from({ length: count }, () => low + Math.floor(next() * (high - low)))
 }
 
-/** The indexes from `low` on, `count` of them, in ascending order; their keys are in no order. */
+/** Lists `count` indexes from `low` on, in ascending order. Their keys are not in order. */
 export function ascendingOrder(low: number, count: number): Uint32Array {
   return Uint32Array.from({ length: count }, (_, index) => low + index)
 }
 
 const POOL_SIZE = 1024
 
-/** Values of one size: a thousand different ones of random bytes, which no one can compress. */
+/** Values of one size: a thousand different ones, of random bytes, which cannot be compressed. */
 export class Values {
   readonly size: number
   readonly #pool: readonly Buffer[]
@@ -90,12 +90,12 @@ export class Values {
     )
   }
 
-  /** A value; the same one for the same index. */
+  /** Returns the value of an index. */
   at(index: number): Buffer {
     return this.#pool[index % this.#pool.length] as Buffer
   }
 
-  /** Another value each time: who finds that a value is there already, as SQLite does, writes nothing. */
+  /** Returns another value each time: a store may not write a value that it has, as SQLite does. */
   next(): Buffer {
     return this.at(this.#nextAt++)
   }
@@ -108,12 +108,12 @@ const TEXTS = Array.from({ length: 256 }, (_, index) =>
     .slice(0, TEXT_SIZE),
 )
 
-/** A text of 1,000 characters, as a cache of rendered pages or answers has them; the same one for the same index. */
+/** Returns the text of an index: 1,000 characters, as in a cache of rendered pages. */
 export function textAt(index: number): string {
   return TEXTS[index % TEXTS.length] as string
 }
 
-/** What a loop does with a value that it read, so that the read is not for nothing. */
+/** Uses a value that was read, so that the compiler cannot leave the read out. */
 export function touch(value: Uint8Array): number {
   return (value[0] as number) + (value[value.length - 1] as number)
 }
@@ -121,16 +121,19 @@ export function touch(value: Uint8Array): number {
 const ZIPFIAN_CONSTANT = 0.99
 
 /**
- * Indexes below `count` by a zipfian law with constant 0.99: few of them are chosen most of the time. The
- * method is that of Gray and others, "Quickly generating billion-record synthetic databases" (1994), as the Yahoo Cloud
- * Serving Benchmark uses it; the favourites are spread over all indexes.
+ * Makes a generator of indexes below `count` by a zipfian law with constant 0.99: few of them are
+ * chosen most of the time. The method is that of Gray and others, "Quickly generating
+ * billion-record synthetic databases" (1994), as the Yahoo Cloud Serving Benchmark uses it. The
+ * favourites are spread over all indexes.
  */
 export function zipfian(next: Random, count: number): Random {
   const rank = zipfianRank(next, count)
   return () => scramble(rank()) % count
 }
 
-/** As {@link zipfian}, but the favourites are the indexes just below `count()`, which may grow. */
+/**
+ * Like {@link zipfian}, but the favourites are the indexes just below `count()`, which may grow.
+ */
 export function latest(next: Random, count: () => number): Random {
   const rank = zipfianRank(next, count())
   return () => {

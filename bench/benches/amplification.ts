@@ -1,3 +1,5 @@
+/** Measures the disk space and the writes of a long run of overwrites. */
+
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -7,9 +9,9 @@ import { type Measure, measure, median, type Report } from '../report.ts'
 import { FIRKIN, withDirectory } from '../stores.ts'
 import { keyAt, type Random, random, Values, zipfian } from '../workload.ts'
 
-/** How often each key is overwritten on average. */
+/** The average number of overwrites of a key. */
 const OVERWRITES = 10
-/** How many times the disk is looked at while the keys are overwritten once. */
+/** The number of looks at the disk while the keys are overwritten once. */
 const LOOKS = 10
 const WINDOW = 1000
 
@@ -60,7 +62,7 @@ async function measureRun(law: string, choose: Random, settings: Settings): Prom
   })
 }
 
-/** What a long run of overwrites makes of the disk. */
+/** Disk space and writes in a long run of overwrites. */
 export const amplification: Bench = {
   name: 'amplification',
   about: `each key overwritten ${OVERWRITES} times on average, merging by itself with default options`,

@@ -1,4 +1,7 @@
-/** Firkin's cache beside what programs use instead, and beside lru-cache, which has no disk: the ceiling. */
+/**
+ * Measures Firkin's cache beside other caches on disk, and beside lru-cache, which is in memory and
+ * therefore the ceiling.
+ */
 
 import { rmSync, statSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
@@ -21,12 +24,12 @@ import { Rotation, withDirectory } from '../stores.ts'
 import { fillAndKill } from '../victim.ts'
 import { ascendingOrder, keyAt, random, textAt, uniformOrder, zipfian } from '../workload.ts'
 
-/** Of `--keys`, so many are in the caches. */
+/** The part of `--keys` that is in the caches. */
 const KEY_SHARE = 1 / 10
-/** Nothing is given up but where that is what is measured. */
+/** A budget that evicts nothing, for benches that do not measure eviction. */
 const ROOMY_BYTES = 2 ** 30
 const ORDER_LENGTH = 200_000
-/** How many operations a turn of a race is made of; less for those that need milliseconds for each. */
+/** The number of operations in a chunk; fewer for a cache that needs milliseconds for each. */
 const CHUNK = 200
 const SLOW_CHUNK = 10
 
@@ -93,7 +96,7 @@ const NOTES = [
   `${LRU_CACHE.name} keeps references in memory: it copies, checks and saves nothing.`,
 ]
 
-/** Reads of what is there. */
+/** Gets of present keys. */
 export const cacheGet: Bench = {
   name: 'cache-get',
   about: 'get of present keys from a cache, random order, at a tenth of --keys',
@@ -120,7 +123,7 @@ export const cacheGet: Bench = {
   },
 }
 
-/** Sets of keys that are there. */
+/** Sets of present keys. */
 export const cacheSet: Bench = {
   name: 'cache-set',
   about: 'set of present keys of a cache, random order, at a tenth of --keys',
@@ -145,7 +148,7 @@ const POLICIES: readonly CachePolicy[] = ['sieve', 'lru', 'fifo']
 const HIT_MAX_BYTES = 32 * 2 ** 20
 const OPERATION_COUNT = 400_000
 
-/** What is asked for, one after the other: the favourites, or those and at times a scan of what is never asked for again. */
+/** The indexes asked for: the favourites, or those with scans of keys that never come again. */
 const TRACES: Readonly<Record<string, (count: number) => Generator<number>>> = {
   *zipfian(count) {
     const draw = zipfian(random(29), count)
@@ -157,7 +160,7 @@ const TRACES: Readonly<Record<string, (count: number) => Generator<number>>> = {
   },
 }
 
-/** Per cent of hits of Firkin's policies, and of lru-cache, on the same trace. */
+/** Returns the percentage of hits of Firkin's policies and of lru-cache, on the same trace. */
 async function hitRatios(trace: string, settings: Settings): Promise<Measure[]> {
   const what = `hit ratio, ${trace}`
   const keyCount = Math.floor((8 * HIT_MAX_BYTES) / (textAt(0).length + keyAt(0).length))
@@ -193,7 +196,7 @@ async function hitRatios(trace: string, settings: Settings): Promise<Measure[]> 
   })
 }
 
-/** How often what is asked for is there. */
+/** The share of gets that find their key. */
 export const cacheHitRatio: Bench = {
   name: 'cache-hit-ratio',
   about: 'hit ratio at an eighth of the keys, in a budget of 32 MiB for everything on disk',
@@ -225,7 +228,7 @@ async function bytesIn(path: string): Promise<number> {
   }, 0)
 }
 
-/** Milliseconds up to and with the first value that is read. */
+/** Opens a cache and reads a value, and returns the milliseconds that both took. */
 async function reopen(contender: CacheContender, path: string): Promise<number> {
   collectGarbage()
   const beganAt = performance.now()
@@ -237,7 +240,7 @@ async function reopen(contender: CacheContender, path: string): Promise<number> 
   return tookMs
 }
 
-/** What is on the disk, and how long it takes until it serves again. */
+/** Disk space, and the time from opening to the first value. */
 export const cacheReopen: Bench = {
   name: 'cache-reopen',
   about: 'disk used, and opening up to the first value read, after a close and after a kill',

@@ -1,6 +1,6 @@
 /**
- * Many keys in one process: what they cost in memory, how long the longest insert takes, whether all of them
- * can be read back.
+ * Puts many keys in one process: measures their memory and the longest insert, and reads all of
+ * them back.
  */
 
 import { setImmediate } from 'node:timers/promises'
@@ -15,30 +15,30 @@ import { keyAt, Values } from '../workload.ts'
 
 const KEY_BYTES = 16
 const MAX_OVERHEAD_BYTES = 32
-/** What is left of noise by a heap of some ten megabytes. */
+/** The noise of a heap of some ten megabytes. */
 const MAX_HEAP_BYTES = 1
 const MAX_STALL_MS = 15
 const WINDOW = 1000
-/** How many times `--keys` the benches of this file use: ten and twenty millions by default. */
+/** The factors of `--keys` in this file: ten and twenty million keys by default. */
 const LARGE = 10
 const CAPACITY = 20
 
-/** What a process takes for itself is taken while the first tenth of the keys comes, and does not count. */
+/** A process takes memory for itself during the first tenth of the keys, which does not count. */
 const WARM_UP_SHARE = 0.1
 
 interface Filled {
   readonly store: Store
   readonly insertNs: number
   readonly stall: Latencies
-  /** How many keys came between the two footprints. */
+  /** The number of keys put between the two footprints. */
   readonly addedKeys: number
   readonly before: Footprint
   readonly after: Footprint
 }
 
 /**
- * Opens a store, and puts `keys` keys. Each put is timed, and behind each window the wait for its last put, and the turn
- * of the event loop that follows.
+ * Opens a store, and puts `keys` keys. Times each put; after each window, the wait for its last
+ * put, and the turn of the event loop that follows.
  */
 async function fill(
   path: string,
@@ -78,7 +78,9 @@ async function fill(
   return { store, insertNs, stall, addedKeys: keys - warmedUpAt, before, after }
 }
 
-/** What a key takes: first all of it, as well as it is known, then what of that is on the JavaScript heap. */
+/**
+ * Measures the memory of a key: all of it, as far as known, and its part of the JavaScript heap.
+ */
 function memoryMeasures(
   what: string,
   name: string,
@@ -88,10 +90,10 @@ function memoryMeasures(
   const own = keydir.bytes / keys
   const heap = (after.heap - before.heap) / addedKeys
   const outside = outsideOfHeap(after) - outsideOfHeap(before)
-  // Where the kernel does not say, the keydir has to be believed.
+  // If the kernel does not report it, the keydir's own account has to do.
   const all = heap + (Number.isNaN(outside) ? own : outside / addedKeys)
   return [
-    // The heap counts by what is used of it: how much is kept free for garbage does not go by keys.
+    // Only the used part of the heap counts: its free part does not depend on the keys.
     measure(`${what}, all that is no file's`, name, 'B/key', [all]),
     measure(`${what}, JavaScript heap`, name, 'B/key', [heap]),
     measure(`${what}, the keydir by its own account`, name, 'B/key', [own]),
@@ -178,7 +180,7 @@ function stallBench(keydir: KeydirKind): Bench {
   }
 }
 
-/** Reads every key back, in another order than they came, and compares each value. */
+/** Reads every key back, not in the order of the puts, and compares each value. */
 function readBack(store: Store, keys: number, values: Values): number {
   const step = 7_368_787
   const beganAt = performance.now()
@@ -223,9 +225,9 @@ function capacityBench(keydir: KeydirKind): Bench {
   }
 }
 
-/** What keys cost in memory. */
+/** The memory of a key. */
 export const memory: readonly Bench[] = [memoryBench('btree'), memoryBench('hash')]
-/** The longest that an insert takes. */
+/** The longest insert. */
 export const insertStall: readonly Bench[] = [stallBench('btree'), stallBench('hash')]
-/** Many keys. */
+/** Inserts and reads of many keys. */
 export const capacity: readonly Bench[] = [capacityBench('btree'), capacityBench('hash')]

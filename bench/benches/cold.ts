@@ -1,3 +1,5 @@
+/** Measures opening and reading with an empty page cache. */
+
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,7 +22,9 @@ const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, LMDB_FAST, ...PEE
 const READS = 2000
 const MAX_ROUNDS = 3
 
-/** Empties the page cache, so that what is read next comes from the disk; whether that was permitted. */
+/**
+ * Empties the page cache, so that the next reads go to the disk; false if that is not permitted.
+ */
 function dropCaches(): boolean {
   try {
     spawnSync('sync')
@@ -74,7 +78,7 @@ async function measureCold(settings: Settings): Promise<Measure[]> {
   })
 }
 
-/** Reads of a store that no cache holds. */
+/** Reads of a store that is not in the page cache. */
 export const cold: Bench = {
   name: 'cold',
   about: `open and ${READS} random gets with nothing in the page cache, as when a store is larger than it`,

@@ -1,3 +1,5 @@
+/** Measures durable puts by concurrent writers. */
+
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { Latencies } from '../latencies.ts'
@@ -11,7 +13,9 @@ const IN_FLIGHT = [1, 16, 256]
 const FACTORS = [1, 2, 3]
 const MAX_KEYS = 100_000
 
-/** Writers that each wait for their put to be durable before they make the next one. */
+/**
+ * Measures `inFlight` writers, each of which waits until its put is durable before the next one.
+ */
 async function measureInFlight(
   inFlight: number,
   stores: readonly Entrant[],
@@ -55,7 +59,7 @@ function whatOf(inFlight: number): string {
   return `durable put, ${inFlight} in flight`
 }
 
-/** Durable puts by many writers. */
+/** Durable puts by concurrent writers. */
 export const durablePut: Bench = {
   name: 'durable-put',
   about: 'puts that survive a power loss before they settle; 1, 16 and 256 in flight',

@@ -1,3 +1,5 @@
+/** Measures Firkin beside the least that its design could be, and beside reads of memory alone. */
+
 import { join } from 'node:path'
 import type { Bench } from '../bench.ts'
 import { prototype } from '../contenders/prototype.ts'
@@ -10,19 +12,19 @@ import { putLane } from './put.ts'
 
 const GET = 'get, present'
 const PUT = 'put, overwrite, in windows of 1,000'
-/** How much slower than the prototype a store may be. */
+/** The time that a store may take, as a multiple of the prototype's. */
 const FACTOR = 1.5
 const ORDER_LENGTH = 1_000_000
-/** How many overwrites the prototype has room for. */
+/** The number of overwrites that the prototype has space for. */
 const OVERWRITES = 4_000_000
-/** What a key takes in a hash, in the entries of a keydir, and in a segment beside its value. */
+/** The sizes of a key's slot in a hash, its entry in a keydir, and its record without the value. */
 const SLOT_BYTES = 12
 const ENTRY_BYTES = 32
 const RECORD_BYTES = 34
 const LINE_BYTES = 64
 const LINE_WORDS = LINE_BYTES / 4
 
-/** What the machine allows: Firkin beside the least that its design could be, and beside memory alone. */
+/** The limits of the machine: Firkin beside a prototype and beside reads of memory alone. */
 export const floor: Bench = {
   name: 'floor',
   about:
@@ -62,7 +64,7 @@ export const floor: Bench = {
   },
 }
 
-/** The goal of taking at most so many times as long as another. */
+/** Makes the goal of taking at most `FACTOR` times as long as another. */
 function slowdown(measure: Measure, other: Measure): Target {
   const times = 1 / advantage(measure, other)
   return bound(
@@ -74,7 +76,7 @@ function slowdown(measure: Measure, other: Measure): Target {
   )
 }
 
-/** Reads that a `get` cannot do without, each from where the one before says: a slot, an entry, a record. */
+/** A lane of the reads that a `get` needs, each at the place that the one before gave. */
 function memoryLane(keys: number, valueBytes: number): Lane {
   const [slots, entries, records] = [SLOT_BYTES, ENTRY_BYTES, RECORD_BYTES + valueBytes].map(
     (size) => lineCycle((keys * size) / LINE_BYTES),
@@ -87,7 +89,7 @@ function memoryLane(keys: number, valueBytes: number): Lane {
     size: CHUNK,
     chunk: () => {
       for (let turn = 0; turn < CHUNK; turn++) {
-        // The top bit is never set; only the processor does not know, and has to wait.
+        // The top bit is never set, but the processor cannot know that, and has to wait.
         slot = slots[slot ^ (record >>> 31)] as number
         entry = entries[entry ^ (slot >>> 31)] as number
         record = records[record ^ (entry >>> 31)] as number
@@ -96,7 +98,7 @@ function memoryLane(keys: number, valueBytes: number): Lane {
   }
 }
 
-/** Memory in which each cache line begins with the place of another one; all of them are one cycle (Sattolo, 1986). */
+/** Makes memory in which cache lines lead to one another in one cycle (Sattolo, 1986). */
 function lineCycle(size: number): Uint32Array {
   const next = random(22)
   const lines = Uint32Array.from({ length: size }, (_, index) => index)

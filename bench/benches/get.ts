@@ -1,3 +1,5 @@
+/** Measures reads of keys in random order. */
+
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender, OpenContender } from '../contender.ts'
 import { type Lane, race } from '../race.ts'
@@ -19,7 +21,7 @@ import { keyAt, uniformOrder } from '../workload.ts'
 
 const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, LMDB_FAST, ...PEERS]
 
-/** How many reads are made in random order before they begin again. */
+/** The number of reads in random order before the order repeats. */
 const ORDER_LENGTH = 1_000_000
 
 async function measureReads(
@@ -40,7 +42,7 @@ async function measureReads(
   })
 }
 
-/** A lane that reads one key after the other. */
+/** Makes a lane that reads one key after the other. */
 export function readLane(
   { name, store }: Entrant<Pick<OpenContender, 'read'>>,
   order: Uint32Array,
@@ -59,7 +61,7 @@ export function readLane(
   }
 }
 
-/** What is common to all: making the key. */
+/** Makes a lane that only makes keys, which is a part of all others. */
 function keyLane(order: Uint32Array): Lane {
   const rotation = new Rotation(order)
   return {
@@ -74,7 +76,7 @@ function keyLane(order: Uint32Array): Lane {
   }
 }
 
-/** Random reads of keys that are there. */
+/** Reads of present keys in random order. */
 export const getHit: Bench = {
   name: 'get-hit',
   about: 'get of present keys, random order; copied and verified by Firkin',
@@ -94,7 +96,7 @@ export const getHit: Bench = {
   },
 }
 
-/** Random reads of keys that are not there. */
+/** Reads of absent keys in random order. */
 export const getMiss: Bench = {
   name: 'get-miss',
   about: 'get of absent keys, random order',

@@ -1,3 +1,5 @@
+/** Measures the cost of an operation by the number of keys. */
+
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { type Lane, race } from '../race.ts'
@@ -6,13 +8,13 @@ import { CHUNK, FIRKIN, FIRKIN_HASH, load, PEERS, Rotation, withStores } from '.
 import { uniformOrder } from '../workload.ts'
 import { putLane } from './put.ts'
 
-/** The numbers of keys, as parts of `--keys`. */
+/** The numbers of keys, as multiples of `--keys`. */
 const PARTS = [0.01, 0.1, 1, 10]
 const MAX_ROUNDS = 3
 const ORDER_LENGTH = 1_000_000
 
 async function measureCount(keys: number, settings: Settings): Promise<Measure[]> {
-  // With more keys the peers need minutes.
+  // The peers need minutes for more keys.
   const peers: readonly Contender[] = keys > settings.keys && !settings.full ? [] : PEERS
   const contenders = [FIRKIN, FIRKIN_HASH, ...peers]
   const options = { ...settings, rounds: Math.min(settings.rounds, MAX_ROUNDS) }

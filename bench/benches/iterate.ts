@@ -1,3 +1,5 @@
+/** Measures ordered iteration. */
+
 import type { Bench } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { type Lane, race } from '../race.ts'
@@ -16,9 +18,9 @@ import { keyAt, uniformOrder } from '../workload.ts'
 
 const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, ...PEERS]
 const RANGE_SIZE = 100
-/** How many ranges are walked in one chunk. */
+/** The number of ranges in a chunk. */
 const RANGES = 20
-/** A prefix is so short that its range has more keys than are walked. */
+/** The average number of keys with a prefix: more than the keys of a range that are walked. */
 const KEYS_PER_PREFIX = 200
 const BITS_PER_DIGIT = 4
 const ORDER_LENGTH = 100_000

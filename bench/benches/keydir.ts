@@ -1,10 +1,12 @@
+/** Runs bench/keydir.js. */
+
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import type { Bench } from '../bench.ts'
 import { BENCH_DIRECTORY } from '../peers.ts'
 import type { Report } from '../report.ts'
 
-/** The kinds of keydir by themselves, without a store around them. */
+/** The kinds of keydir alone, without a store. */
 export const keydir: Bench = {
   name: 'keydir',
   about:

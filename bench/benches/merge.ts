@@ -1,3 +1,5 @@
+/** Measures a merge, and the gets and puts that go on meanwhile. */
+
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { open, type Store } from '../../src/index.ts'
@@ -12,7 +14,7 @@ const VALUE_BYTES = 1000
 /** Every key is overwritten once, this many puts later, so that every segment is half dead. */
 const LAG = 10_000
 const WINDOW = 1000
-/** What the foreground does before it lets the event loop turn. */
+/** The number of operations that the foreground makes in a turn of the event loop. */
 const SLICE = 100
 const IDLE_MS = 3000
 const DELAY_RESOLUTION_MS = 1
@@ -21,7 +23,7 @@ const MIN_MB_PER_SECOND = 150
 const MAX_DELAY_MS = 10
 const MIN_FOREGROUND_SHARE = 0.5
 
-/** Fills a store of which half is dead, all over. */
+/** Fills a store so that half of each segment is dead. */
 async function fillHalfDead(store: Store, keys: number, values: Values): Promise<void> {
   for (let low = 0; low < keys + LAG; low += WINDOW) {
     for (let index = low; index < low + WINDOW; index++) {
@@ -42,11 +44,11 @@ interface Foreground {
   /** Operations per second. */
   readonly rate: number
   readonly latencies: Latencies
-  /** How late the event loop came round, in milliseconds, by percentile. */
+  /** Returns a percentile of the event loop's delay, in milliseconds. */
   delayMs(percentile: number): number
 }
 
-/** Gets and puts in equal parts, until `until` settles. */
+/** Gets and puts in equal numbers until `until` settles. */
 async function work(
   store: Store,
   keys: number,
@@ -83,7 +85,7 @@ async function work(
   }
 }
 
-/** A merge while the store is used. */
+/** A merge while the store is in use. */
 export const merge: Bench = {
   name: 'merge',
   about: 'merge of a half-dead store of 1 GB under a load of gets and puts in equal parts',

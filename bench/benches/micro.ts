@@ -1,4 +1,4 @@
-/** Small choices of the engine, each beside its alternative: these are what comments in `src/` call measured. */
+/** Measures small choices of the engine beside their alternatives, to which `src/` refers. */
 
 import { crc32 as nativeCrc32 } from 'node:zlib'
 import crc from 'crc-32'
@@ -10,12 +10,12 @@ import { type Lane, race } from '../race.ts'
 import type { Measure, Report } from '../report.ts'
 import { keyAt, Values } from '../workload.ts'
 
-/** So many that the turn of the event loop between two chunks does not count. */
+/** The number of operations in a chunk, beside which a turn of the event loop does not count. */
 const REPEATS = 100_000
 const CHECKSUM_SIZES = [32, 64, 128, 192, 256, 320, 384, 512, 1024, 4096]
 const COPY_SIZES = [8, 16, 32, 64, 96, 128, 256]
 
-/** A lane that does something over and over; what it answers is summed, so that it is not for nothing. */
+/** Makes a lane that repeats an operation, and sums its results so that none can be left out. */
 function repeat(contender: string, operation: (turn: number) => number): Lane {
   return {
     contender,
@@ -107,7 +107,7 @@ export const shortCopy: Bench = {
   },
 }
 
-/** Keys from strings to bytes. */
+/** The encoding of keys from strings to bytes. */
 export const keyEncoding: Bench = {
   name: 'micro-key',
   about: 'encoding an ASCII key of 16 characters: by a loop, and by calls into the runtime',

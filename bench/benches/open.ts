@@ -1,3 +1,5 @@
+/** Measures the time until a store is open and has returned a value. */
+
 import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { CHECKPOINT_NAME, parseName } from '../../src/format/names.ts'
@@ -10,7 +12,7 @@ import { bound, type Measure, measure, type Report, type Target } from '../repor
 import { FIRKIN, FIRKIN_HASH, LARGE_WINDOW, load, PEERS, withDirectory } from '../stores.ts'
 import { Values } from '../workload.ts'
 
-/** Small enough that all keys but a few are in segments that have a hint. */
+/** Segments so small that almost all keys are in segments that have a hint. */
 const HINTED_SEGMENT_BYTES = 4 * 1024 * 1024
 
 const OWN_KINDS = [
@@ -22,14 +24,14 @@ const MAX_OPEN_MS = 30
 const HINT_KEYS_PER_SECOND = 2_000_000
 const RAW_MB_PER_SECOND = 300
 
-/** Makes a store of `keys` keys in `path`, and closes it. */
+/** Creates a store of `keys` keys in `path`, and closes it. */
 async function build(contender: Contender, path: string, keys: number, settings: Settings) {
   const store = await contender.open(path, 'unsynced', new Values(settings.valueBytes))
   await load(store, 0, keys, LARGE_WINDOW)
   await store.close()
 }
 
-/** Opens and closes several times; answers milliseconds to open, up to and with one read of a present key. */
+/** Opens and closes several times; returns the milliseconds to open and to read one present key. */
 async function openTimes(
   contender: Contender,
   path: string,
@@ -102,8 +104,8 @@ function segmentBytes(path: string): number {
 }
 
 /**
- * Opening a store that has lost its checkpoint, and with `raw` its hints too. Where hints are to be read, segments are
- * small: the active one has none.
+ * Makes a bench of opening a store that has lost its checkpoint, and for `open-raw` its hints too.
+ * If hints are read, segments are small, because the active one has no hint.
  */
 function rebuild(name: 'open-hints' | 'open-raw'): Bench {
   const raw = name === 'open-raw'
@@ -161,7 +163,7 @@ async function assertComplete(path: string, keydir: 'btree' | 'hash', keys: numb
     throw new Error(`The store has ${store.stats().keys} keys of ${keys}`)
 }
 
-/** Opening by hints. */
+/** Opening from hints. */
 export const openHints: Bench = rebuild('open-hints')
-/** Opening by segments. */
+/** Opening from segments. */
 export const openRaw: Bench = rebuild('open-raw')

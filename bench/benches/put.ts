@@ -1,3 +1,5 @@
+/** Measures puts: pipelined, synchronous, and in batches. */
+
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender, OpenContender } from '../contender.ts'
 import { collectGarbage, type Lane, now, race } from '../race.ts'
@@ -18,8 +20,8 @@ import { uniformOrder } from '../workload.ts'
 const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, ...PEERS]
 
 /**
- * How many puts are made before any is waited for, and who makes them. lmdb commits what one turn of the event loop
- * brings as one transaction; the large window gives it its best figures.
+ * The number of puts between two waits, and the contenders that make them. lmdb commits the puts of
+ * a turn of the event loop as one transaction; the large window gives it its best figures.
  */
 const WINDOWS: readonly (readonly [window: number, contenders: readonly Contender[]])[] = [
   [1000, CONTENDERS],
@@ -62,7 +64,7 @@ async function measurePuts(
   ]
 }
 
-/** A lane that puts in windows. */
+/** Makes a lane that puts in windows. */
 export function putLane(
   { name, store }: Entrant<Pick<OpenContender, 'put' | 'settle'>>,
   order: Uint32Array,
@@ -80,7 +82,7 @@ export function putLane(
   }
 }
 
-/** Puts that are not waited for one by one. */
+/** Pipelined puts: the program waits once for each window. */
 export const put: Bench = {
   name: 'put',
   about: 'pipelined puts, unsynced: fresh keys into empty stores, and overwrites',
@@ -125,14 +127,14 @@ export const putModes: Bench = {
       targets: [],
       notes: [
         "unsynced: Firkin sync 'never', lmdb noSync, classic-level by default, better-sqlite3 synchronous OFF.",
-        "background: Firkin sync 'interval' (each second), lmdb by default (a sync behind each commit), better-sqlite3 NORMAL (at its checkpoints); classic-level has no such mode, and is unsynced.",
+        "background: Firkin sync 'interval' (each second), lmdb by default (a sync after each commit), better-sqlite3 NORMAL (at its checkpoints); classic-level has no such mode, and is unsynced.",
         "durable: Firkin sync 'always', lmdb without overlapping syncs, classic-level sync, better-sqlite3 FULL.",
       ],
     }
   },
 }
 
-/** Puts by the synchronous call. */
+/** Synchronous puts. */
 export const putSync: Bench = {
   name: 'put-sync',
   about: 'putSync, one at a time, unsynced',

@@ -1,3 +1,5 @@
+/** Measures gets and puts by the size of the value. */
+
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { type Lane, race } from '../race.ts'
@@ -7,7 +9,7 @@ import { uniformOrder } from '../workload.ts'
 import { putLane } from './put.ts'
 
 const SIZES = [16, 128, 1024, 8192, 65_536, 1_048_576]
-/** What one contender's values take together. */
+/** The bytes of all values of one contender. */
 const TOTAL_BYTES = 64 * 1024 * 1024
 const MAX_KEYS = 100_000
 const MAX_ROUNDS = 3
@@ -48,7 +50,7 @@ function sizeName(bytes: number): string {
   return bytes >= 1024 ? `${bytes / 1024} KiB` : `${bytes} B`
 }
 
-/** Values from small to large. */
+/** Gets and puts by the size of the value. */
 export const valueSize: Bench = {
   name: 'value-size',
   about: `get and overwriting put, unsynced, by the size of the value; ${LMDB.name} and the others alike`,

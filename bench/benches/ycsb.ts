@@ -1,3 +1,5 @@
+/** Runs the workloads of the Yahoo Cloud Serving Benchmark. */
+
 import type { Bench, Settings } from '../bench.ts'
 import type { Contender } from '../contender.ts'
 import { type Lane, race } from '../race.ts'
@@ -5,7 +7,9 @@ import { best, find, type Measure, type Report, target } from '../report.ts'
 import { type Entrant, FIRKIN, FIRKIN_HASH, load, PEERS, withStores } from '../stores.ts'
 import { keyAt, latest, type Random, random, zipfian } from '../workload.ts'
 
-/** One workload of the Yahoo Cloud Serving Benchmark: the shares of its operations, and which keys they use. */
+/**
+ * A workload of the Yahoo Cloud Serving Benchmark: the shares of its operations, and their keys.
+ */
 interface Workload {
   readonly name: string
   readonly about: string
@@ -51,12 +55,12 @@ const WORKLOADS: readonly Workload[] = [
 ]
 
 const CONTENDERS: readonly Contender[] = [FIRKIN, FIRKIN_HASH, ...PEERS]
-/** How many operations are made between two waits for the writes among them. */
+/** The number of operations between two waits for the writes among them. */
 const WINDOW = 1000
 const SCAN_WINDOW = 100
 const MAX_SCAN = 100
 
-/** One contender's way through a workload: the same operations for each, from the same seeds. */
+/** One contender's course through a workload: the same operations for each, from the same seeds. */
 class Course {
   readonly #entrant: Entrant
   readonly #workload: Workload
@@ -120,7 +124,7 @@ class Course {
 
 async function measureWorkload(workload: Workload, settings: Settings): Promise<Measure[]> {
   const scans = workload.shares.scan !== undefined
-  // The hash sorts for every scan; nobody would choose it for this.
+  // The hash sorts for every scan, and is not made for this.
   const contenders = CONTENDERS.filter((contender) => !scans || contender !== FIRKIN_HASH)
   const size = scans ? SCAN_WINDOW : WINDOW
   return await withStores(contenders, 'unsynced', settings, async (stores) => {

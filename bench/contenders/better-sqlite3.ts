@@ -1,3 +1,5 @@
+/** better-sqlite3 as a contender. */
+
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Contender, type Mode, type OpenContender, PAST_ALL, type Scan } from '../contender.ts'
@@ -25,7 +27,10 @@ interface Statement {
 
 const SYNCHRONOUS = { unsynced: 'OFF', background: 'NORMAL', durable: 'FULL' } as const
 
-/** better-sqlite3: one table without row ids, its key the primary key, a write-ahead log, prepared statements. */
+/**
+ * better-sqlite3: one table without row ids, with the key as its primary key, a write-ahead log,
+ * and prepared statements.
+ */
 export const betterSqlite3: Contender = {
   name: 'better-sqlite3',
   open: async (directory: string, mode: Mode, values: Values) => {
@@ -34,7 +39,7 @@ export const betterSqlite3: Contender = {
     const database = new Sqlite(join(directory, 'store.db'))
     database.pragma('journal_mode = WAL')
     database.pragma(`synchronous = ${SYNCHRONOUS[mode]}`)
-    // As much cache as the others take from the page cache.
+    // As much cache as the other stores get from the page cache.
     database.pragma('mmap_size = 4294967296')
     database.exec(
       'CREATE TABLE IF NOT EXISTS store (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID',

@@ -1,3 +1,5 @@
+/** The caches that take part, Firkin's among them. */
+
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { openCache, type PersistentCache } from '../../src/cache/cache.ts'
@@ -35,13 +37,13 @@ interface LruCacheModule {
   }) => LruCache
 }
 
-/** What is used of an lru-cache. */
+/** The part of lru-cache that is used. */
 export interface LruCache {
   get(key: string): string | undefined
   set(key: string, value: string): unknown
 }
 
-/** Firkin's cache, as it is by default. */
+/** Firkin's cache with its default options. */
 export const FIRKIN_CACHE: CacheContender = {
   name: 'firkin',
   share: 1,
@@ -79,7 +81,7 @@ class OpenFirkinCache implements OpenCache {
   }
 }
 
-/** lru-cache: values in memory, by reference. What it does not do, a cache on a disk has to. */
+/** lru-cache: values in memory, by reference, without the work that a cache on a disk has. */
 export const LRU_CACHE: CacheContender = {
   name: 'lru-cache',
   share: 1,
@@ -87,7 +89,7 @@ export const LRU_CACHE: CacheContender = {
   open: async (_, maxBytes) => new OpenLruCache(await makeLruCache(maxBytes)),
 }
 
-/** An lru-cache of so many bytes of keys and values. */
+/** Makes an lru-cache for `maxBytes` bytes of keys and values. */
 export async function makeLruCache(maxBytes: number): Promise<LruCache> {
   const { LRUCache } = await loadPeer<LruCacheModule>('lru-cache')
   return new LRUCache({
@@ -121,7 +123,7 @@ class OpenLruCache implements OpenCache {
   async close(): Promise<void> {}
 }
 
-/** Keyv on its own SQLite adapter; it has no budget. */
+/** Keyv with its SQLite adapter; it has no budget. */
 export const KEYV_SQLITE: CacheContender = {
   name: '@keyv/sqlite',
   share: 1 / 4,
@@ -163,7 +165,7 @@ class OpenKeyv implements OpenCache {
   }
 }
 
-/** cacache: files by the digest of what is in them, and an index of small files; it has no budget. */
+/** cacache: files named by a digest of their content, and an index of small files; no budget. */
 export const CACACHE: CacheContender = {
   name: 'cacache',
   share: 1 / 50,
@@ -202,5 +204,5 @@ class OpenCacache implements OpenCache {
   async close(): Promise<void> {}
 }
 
-/** All of them, Firkin first. */
+/** All caches, Firkin first. */
 export const CACHES: readonly CacheContender[] = [FIRKIN_CACHE, KEYV_SQLITE, CACACHE, LRU_CACHE]

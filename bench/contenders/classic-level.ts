@@ -1,3 +1,5 @@
+/** classic-level as a contender. */
+
 import { type Contender, type Mode, type OpenContender, PAST_ALL, type Scan } from '../contender.ts'
 import { loadPeer } from '../peers.ts'
 import { keyAt, touch, type Values } from '../workload.ts'

@@ -1,10 +1,12 @@
+/** Firkin as a contender. */
+
 import { open, type Store, type StoreOptions } from '../../src/index.ts'
 import type { Contender, Mode, OpenContender, Scan } from '../contender.ts'
 import { keyAt, touch, type Values } from '../workload.ts'
 
 const SYNC = { unsynced: 'never', background: 'interval', durable: 'always' } as const
 
-/** Firkin, with the options given beside those of the mode. */
+/** Makes a contender of Firkin, with `options` in addition to those of the mode. */
 export function firkin(name: string, options: StoreOptions = {}): Contender {
   return {
     name,

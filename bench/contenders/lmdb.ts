@@ -1,3 +1,5 @@
+/** lmdb as a contender. */
+
 import { type Contender, type Mode, type OpenContender, PAST_ALL, type Scan } from '../contender.ts'
 import { loadPeer } from '../peers.ts'
 import { keyAt, touch, type Values } from '../workload.ts'
@@ -8,7 +10,7 @@ interface Lmdb {
 
 interface Database {
   getBinary(key: string): Uint8Array | undefined
-  /** The value in a buffer that the next read fills anew. */
+  /** Returns the value in a buffer that the next read overwrites. */
   getBinaryFast(key: string): Uint8Array | undefined
   put(key: string, value: Uint8Array): Promise<boolean>
   putSync(key: string, value: Uint8Array): boolean
@@ -20,7 +22,7 @@ interface Database {
   close(): Promise<void>
 }
 
-// Unsynced it must not be told to overlap its syncs, and for a promise that means durable neither.
+// `overlappingSync` must not go with `noSync`. Without it, a promise resolves when it is durable.
 const OPTIONS = {
   unsynced: { noSync: true },
   background: {},
@@ -28,8 +30,9 @@ const OPTIONS = {
 } as const
 
 /**
- * lmdb, `getBinary` or with `borrowed` `getBinaryFast`, which hands out a buffer that the next read overwrites.
- * Its options are its defaults but for the sync: string keys, values as bytes, no cache, no compression.
+ * Makes a contender of lmdb that reads by `getBinary`, or with `borrowed` by `getBinaryFast`, which
+ * lends a buffer that the next read overwrites. Its options are the defaults except for the sync:
+ * string keys, values as bytes, no cache, no compression.
  */
 export function lmdb(name: string, { borrowed }: { borrowed: boolean }): Contender {
   return {

@@ -1,7 +1,7 @@
 /**
- * The least that a store of Firkin's design can be: a hash off the heap that points into a log, and nothing else. No
- * checksum, no sequence, no order, no expiry, no deletes, no batch, no growth, no recovery. What Firkin takes beyond it
- * is the price of these.
+ * The least that a store of Firkin's design can be: a hash off the heap that points into a log. It
+ * has no checksums, sequences, order, expiry, deletes, batches, growth or recovery. The time that
+ * Firkin takes beyond it is their price.
  */
 
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
@@ -11,13 +11,13 @@ import { keyAt, touch, type Values } from '../workload.ts'
 
 const SLOT_WORDS = 2
 const HEADER_SIZE = 4
-/** As much as Firkin stages. */
+/** The size of Firkin's stage. */
 const STAGE_SIZE = 256 * 1024
 
-/** What a prototype can do of what a store can. */
+/** The part of a store that the prototype has. */
 export type OpenPrototype = Pick<OpenContender, 'read' | 'put' | 'settle' | 'close'>
 
-/** A prototype by its name; `recordCount` is how many records it has room for. */
+/** Makes a contender of the prototype, with space for `recordCount` records. */
 export function prototype(keys: number, recordCount: number) {
   return {
     name: 'prototype',
@@ -26,7 +26,7 @@ export function prototype(keys: number, recordCount: number) {
   }
 }
 
-/** Keys of ASCII characters and values of one size, each in a record of its own. */
+/** Keys of ASCII characters and values of one size, each pair in its own record. */
 class Prototype implements OpenPrototype {
   readonly #file: number
   readonly #values: Values
@@ -103,7 +103,7 @@ class Prototype implements OpenPrototype {
     this.#writtenTo = this.#end
   }
 
-  /** The slot of a key, or the empty one that it would take. */
+  /** Returns the slot of a key, or the empty slot that it would take. */
   #find(key: string, hash: number): number {
     const slots = this.#slots
     const mask = this.#mask
