@@ -1,4 +1,4 @@
-/** A consistent copy of a store, while it is written. A backup is a store: restoring is opening. */
+/** Copies a store consistently while it is written. The backup is a store: to restore, open it. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

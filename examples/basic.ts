@@ -1,4 +1,4 @@
-/** Open a store, put, get, delete, iterate, close. */
+/** Opens a store, puts, gets, deletes, iterates, and closes it. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,12 +8,12 @@ import { open } from 'firkin'
 const directory = await mkdtemp(join(tmpdir(), 'firkin-'))
 const store = await open(directory)
 
-// Values are bytes unless the store is told otherwise; a string is stored as UTF-8.
+// Values are bytes unless an option says otherwise; a string is stored as UTF-8.
 await store.put('colour', 'green')
 await store.put('shape', 'round')
 console.log('colour:', store.get('colour')?.toString())
 
-// A key that is not there is no error.
+// A missing key is not an error.
 console.log('taste:', store.get('taste'))
 console.log('shape was there:', await store.delete('shape'))
 console.log('shape is there:', store.has('shape'))

@@ -1,4 +1,4 @@
-/** A batch is made as a whole or not at all, wherever a crash hits it. */
+/** Commits batches: after a crash at any moment, each is there as a whole or not at all. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -1,4 +1,4 @@
-/** A cache in a directory, with tags, loads that are shared, and what is stale served meanwhile. */
+/** Uses a cache in a directory: tags, shared loads, and stale values while a load runs. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -29,7 +29,7 @@ console.log(
 
 nowMs += 90_000
 console.log('expired:', cache.get('user:7'))
-console.log('stale, while it is loaded anew:', await cache.getOrSet('user:8', load, options))
+console.log('stale, while it is loaded again:', await cache.getOrSet('user:8', load, options))
 cache.invalidateTags('users')
 console.log('invalidated, so loaded:', await cache.getOrSet('user:8', load, options))
 console.log('hits, stale hits:', cache.stats().hits, cache.stats().staleHits)

@@ -1,4 +1,4 @@
-/** What a settled write survives is one option: `sync`. */
+/** Chooses by the option `sync` whether a settled write survives a power loss. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -12,13 +12,13 @@ const ledger = await open(join(directory, 'ledger'), { sync: 'always' })
 await Promise.all(Array.from({ length: 1000 }, (_, index) => ledger.put(`entry:${index}`, 'paid')))
 console.log(ledger.count(), 'entries are on the disk')
 
-// The default: every settled write survives the process, all but the last second a power loss.
+// The default: every settled write survives the process, and after a second a power loss too.
 const sessions = await open(join(directory, 'sessions'))
 await sessions.put('session:1', 'open')
 await sessions.sync()
 console.log('so is session:1, for sync() was called')
 
-// One's own mixture: whichever comes first begins a sync.
+// Limits of your own: the first that is reached begins a sync.
 const metrics = await open(join(directory, 'metrics'), {
   sync: { everyWrites: 10_000, everyBytes: 2 ** 20, everyMs: 200 },
 })

@@ -1,4 +1,4 @@
-/** Entries that go by themselves. */
+/** Puts entries that expire. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -7,7 +7,7 @@ import { open } from 'firkin'
 
 const directory = await mkdtemp(join(tmpdir(), 'firkin-'))
 
-// The clock is an option, so that this need not wait an hour.
+// The clock is an option, so that this example does not wait an hour.
 let nowMs = Date.parse('2024-05-17T12:00Z')
 const sessions = await open(directory, { ttlMs: 3_600_000, clock: () => nowMs })
 
@@ -23,7 +23,7 @@ console.log('a minute later:', [...sessions.keys()])
 nowMs = Date.parse('2024-05-18')
 console.log('at midnight:', [...sessions.keys()])
 
-// Memory is freed by a sweep in the background, the disk by a merge; neither needs a read.
+// A sweep in the background frees memory, and a merge frees the disk. Neither needs a read.
 const { bytesGained } = await sessions.merge()
 console.log('bytes given back:', bytesGained)
 

@@ -1,4 +1,4 @@
-/** Any number of processes may read a store beside its writer, and follow what it writes. */
+/** Reads a store beside its writer, as any number of processes may, and follows its writes. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

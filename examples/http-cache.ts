@@ -1,4 +1,4 @@
-/** An HTTP client whose cache survives its process. */
+/** Gives an HTTP client a cache that survives its process. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -17,7 +17,7 @@ await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
 const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
 const directory = await mkdtemp(join(tmpdir(), 'firkin-'))
 
-// Two lives of a client; an end of the process lies between them.
+// Two lives of a client, as if its process had ended between them.
 for (const life of ['first', 'second']) {
   const store = await FirkinCacheStore.open(directory, { maxSize: 64 * 2 ** 20 })
   const agent = new Agent()

@@ -1,4 +1,4 @@
-/** Overwritten and deleted entries take room until a merge gives it back. It runs by itself, or when asked. */
+/** Merges a store, which frees the space of overwritten and deleted entries; usually automatic. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -17,7 +17,7 @@ for (let round = 0; round < 5; round++) {
 const kilobytes = () => Math.round(store.stats().bytes / 1000)
 console.log('before:', kilobytes(), 'kB')
 
-// What would be gained, and where.
+// A dry run reports how much space a merge would free, and in which segments.
 const plan = await store.merge({ dryRun: true })
 console.log('to be gained:', Math.round(plan.bytesGained / 1000), 'kB')
 console.log(`segment ${plan.segments[0]?.id}: ${plan.segments[0]?.reason}`)

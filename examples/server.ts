@@ -1,4 +1,4 @@
-/** An HTTP server that remembers what a slow function answered, from one life of its process to the next. */
+/** Serves the results of a slow function from a cache that survives the process. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -31,7 +31,7 @@ const directory = await mkdtemp(join(tmpdir(), 'firkin-'))
 for (const life of ['first', 'second']) {
   const { server, cache, port } = await start(directory)
   const ask = async () => await (await fetch(`http://127.0.0.1:${port}/1000`)).text()
-  // Those who ask while it is computed wait for the same computation.
+  // Requests that come during a computation wait for the same one.
   console.log(`${life} life:`, await Promise.all([ask(), ask(), ask()]), computations, 'computed')
   server.close()
   await cache.close()

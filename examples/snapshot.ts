@@ -1,4 +1,4 @@
-/** A snapshot shows the store as of one moment, while it is written. */
+/** Takes a snapshot, which shows the store as it was at one moment while it is written. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -17,11 +17,11 @@ await stock.put('plums', 8)
 console.log('before:', Object.fromEntries(before.entries()))
 console.log('now:', Object.fromEntries(stock.entries()))
 
-// Not even a merge takes away what a snapshot shows.
+// A merge keeps the entries that a snapshot shows.
 await stock.merge()
 console.log('pears, before:', before.get('pears'), 'now:', stock.get('pears'))
 
-// What a snapshot shows is kept until it is closed; `using` closes it at the end of the block.
+// A snapshot keeps its entries until it is closed; `using` closes it at the end of the block.
 before.close()
 
 await stock.close()

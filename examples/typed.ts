@@ -1,4 +1,4 @@
-/** A store of objects: `valueEncoding` decides how values are stored, a type parameter what they are. */
+/** Stores objects: `valueEncoding` sets how they are stored, and a type parameter their type. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -18,7 +18,7 @@ const ada = users.get('user:7')
 if (ada !== undefined) await users.put('user:7', { ...ada, visits: ada.visits + 1 })
 console.log(users.get('user:7'))
 
-// A codec of one's own: here dates as 8 bytes.
+// A codec of your own: here for dates, as 8 bytes.
 const seen = await open(join(directory, 'seen'), {
   valueEncoding: {
     encode: (date: Date) => new Uint8Array(new Float64Array([date.getTime()]).buffer),

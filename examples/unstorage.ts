@@ -1,4 +1,4 @@
-/** A driver for unstorage. */
+/** Uses a store as a driver of unstorage. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

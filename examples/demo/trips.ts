@@ -1,21 +1,23 @@
+/** Makes the batches that the killed process writes. */
+
 import type { BatchOperation } from 'firkin'
 import type { City } from './cities.ts'
 
-/** How many keys one trip has; all of them are written by one batch. */
+/** The number of keys of a trip, which one batch writes. */
 export const TRIP_SIZE = 500
 
-/** What all keys of trips begin with. */
+/** The prefix of the keys of all trips. */
 export const TRIPS = 'trip:'
 
-/** Makes a trip's batch some megabytes, so that a kill is likely to hit it while it is being written. */
+/** Makes a batch some megabytes long, so that a kill probably hits it while it is written. */
 const DIARY = 'We saw a great deal. '.repeat(400)
 
-/** What all keys of one trip begin with. */
+/** Returns the prefix of the keys of a trip. */
 export function tripPrefix(trip: number): string {
   return `${TRIPS}${String(trip).padStart(6, '0')}:`
 }
 
-/** The batch of one trip: its stops, each with a long diary. */
+/** Makes the batch of a trip: its stops, each with a long diary. */
 export function tripBatch(trip: number): BatchOperation<City>[] {
   return Array.from({ length: TRIP_SIZE }, (_, stop) => ({
     type: 'put',

@@ -1,4 +1,6 @@
-/** The process that the demo kills: it writes batch after batch, and tells which ones have settled. */
+/**
+ * Writes batch after batch and reports those that have settled, until the demo kills the process.
+ */
 
 import { open } from 'firkin'
 import type { City } from './cities.ts'

@@ -1,3 +1,5 @@
+/** Runs the demo. */
+
 import { execFile } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -12,7 +14,7 @@ describe('the demo', () => {
   it('reads back what it wrote, through kills, a merge and every way of opening', async () => {
     await withDirectory(async (directory) => {
       const { stdout } = await run(process.execPath, [main], {
-        // A CI that wants colours gets none through a pipe.
+        // A CI may ask for colours, but a pipe gets none.
         env: { ...process.env, TMPDIR: directory, CI: 'true' },
       })
 

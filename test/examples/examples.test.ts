@@ -1,3 +1,5 @@
+/** Runs the examples, and compares their output. */
+
 import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -6,12 +8,12 @@ import { describe, expect, it } from 'vitest'
 import { withDirectory } from '../support/directory.ts'
 
 const sources = fileURLToPath(new URL('../../examples/', import.meta.url))
-// Node 20 runs no TypeScript: the build compiles the examples along with the package.
+// Node 20 cannot run TypeScript, so the build compiles the examples with the package.
 const built = fileURLToPath(new URL('../../dist/examples/', import.meta.url))
 
 const run = promisify(execFile)
 
-/** What each example prints. */
+/** The output of each example. */
 const outputs: Readonly<Record<string, string>> = {
   basic: `
 colour: green
@@ -85,7 +87,7 @@ after a restart: { visits: 2 }
 hit: { name: 'Ada' }
 asked twice: [ 'Bob, load 1', 'Bob, load 1' ]
 expired: undefined
-stale, while it is loaded anew: { name: 'Bob, load 1' }
+stale, while it is loaded again: { name: 'Bob, load 1' }
 invalidated, so loaded: { name: 'Bob, load 3' }
 hits, stale hits: 1 1
 `,
@@ -107,7 +109,7 @@ const names = readdirSync(sources)
   .map((name) => name.slice(0, -'.ts'.length))
 
 describe.concurrent('the examples', () => {
-  it.each(names)('print what they say: %s', async (name) => {
+  it.each(names)('print the expected lines: %s', async (name) => {
     await withDirectory(async (directory) => {
       const env = { ...process.env, TMPDIR: directory }
       const { stdout, stderr } = await run(process.execPath, [`${built}${name}.js`], { env })
@@ -118,7 +120,7 @@ describe.concurrent('the examples', () => {
     })
   })
 
-  it.each(names)('have less than 40 lines: %s', (name) => {
+  it.each(names)('have fewer than 40 lines: %s', (name) => {
     const lines = readFileSync(`${sources}${name}.ts`, 'utf8').trimEnd().split('\n')
 
     expect(lines.length).toBeLessThan(40)
