@@ -259,7 +259,7 @@ export class GroupCommit {
   }
 
   #step(group: Group): void {
-    if (group !== this.#group || this.writer.isFlying) return
+    if (group !== this.#group || this.writer.isThreadWriting) return
     const slice = new TimeSlice()
     while (this.writer.seal()) {
       if (!slice.isOver()) continue
@@ -302,7 +302,7 @@ export class GroupCommit {
   }
 
   get #isInSteps(): boolean {
-    return this.#group !== undefined && (this.writer.isLong || this.writer.isFlying)
+    return this.#group !== undefined && (this.writer.isLong || this.writer.isThreadWriting)
   }
 
   #whenWritten(): Promise<void> {

@@ -1,62 +1,46 @@
 /**
- * The end of the store that is written.
+ * Writes the active segment.
  *
- * 1. Reserve. Make room in the active segment and in the stage, beginning a new segment where needed.
- * 2. Stage. The record's bytes are put in memory, at the place that they will have in the file.
+ * 1. Reserve. Make sure that the record fits the active segment and the stage; begin a new segment
+ *    if needed.
+ * 2. Stage. Put the record's bytes in memory, at the place that they will have in the file.
  * 3. Flush. One write hands all that is staged, a *group*, to the operating system.
  *
- * A record larger than the stage gets a larger one, with room for others behind it. It is sealed with its checksum, and
- * written by a thread, in steps where its owner has the time, and to the end where that is asked for. So is any group where
- * writes hold up the process.
- *
- * Where a group is written to the end while a thread is at a part of it, that part is written twice, the same bytes to the
- * same place. The thread's memory is not used again, and the file not closed, before it is done.
+ * A record larger than the stage gets a larger one, with space for others after it. It is sealed with
+ * its checksum and written by a thread, in steps: either as its owner has time, or to the end if that
+ * is asked for. The same goes for any group while writes hold up the process. If a group is written
+ * to the end while a thread is at a part of it, that part is written twice; see thread-writes.ts.
  *
  * Invariants
  * - A record's location is final when it is staged.
- * - A group reaches the file whole or not at all: after a failed write the file is cut to where the group
- *   began, at once, and the writer's owner undoes what it had done in memory. Where a thread still writes to it, it is cut
- *   after that, and nothing is staged before. Where it cannot be cut, or the cut cannot be made durable, nobody knows
- *   what a crash would bring back: the store is poisoned.
+ * - A group reaches the file whole or not at all. After a failed write the file is cut to where the
+ *   group began, at once, and the writer's owner undoes what it had done in memory. If a thread still
+ *   writes to the file, it is cut after that, and nothing is staged before. If it cannot be cut, or
+ *   the cut cannot be made durable, nobody knows what a crash would bring back: the store is poisoned.
  */
 
 import { StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
-import { type Page, pageOf, type RecordKind, UnsealedRecord } from '../format/record.ts'
-import { writeFully, writeFullyLater } from '../io/files.ts'
-import { allocateOwnBuffer } from '../io/memory.ts'
-import { nextTurn } from '../scheduling/time.ts'
-import { LargePage } from './large-page.ts'
+import { type Page, type RecordKind, UnsealedRecord } from '../format/record.ts'
+import { writeFully } from '../io/files.ts'
 import { Preallocation } from './preallocation.ts'
 import type { Segment } from './segment.ts'
 import type { Segments } from './segments.ts'
+import { STAGE_SIZE, StagePages } from './stage-pages.ts'
+import { ThreadWrites } from './thread-writes.ts'
 import { SegmentUsage } from './usage.ts'
 
-/** What a writer goes by. */
+export { STAGE_SIZE }
+
+/** The options of a writer. */
 export interface WriterOptions {
   readonly maxSegmentBytes: number
   /** Whether each group is made durable at once. */
   readonly syncsEach: boolean
 }
 
-/** How many bytes are staged before they are written without being asked. */
-export const STAGE_SIZE = 256 * 1024
-
-/** How much is sealed or written in one step; takes less than a millisecond. */
+/** How many bytes are sealed or written in one step; takes less than a millisecond. */
 const STEP_SIZE = 1024 * 1024
-/** The stage where writes hold up the process: so that what a turn of the event loop stages fits, mostly. */
-const ROOMY_STAGE_SIZE = 1024 * 1024
-/** How many stages are kept to be used again. */
-const MOST_SPARE_PAGES = 2
-/** A larger stage has room for as much again behind what it is made for, up to so many bytes. */
-const MOST_BEHIND = 64 * 1024 * 1024
-
-/** A part of the stage that a thread writes. */
-interface Flight {
-  readonly page: Page
-  /** Whether what it writes was written to the end, or given up, meanwhile. */
-  isLate: boolean
-}
 
 /** Writes the active segment. */
 export class Writer {
@@ -72,42 +56,36 @@ export class Writer {
   readonly #preallocation: Preallocation
   readonly #seed: number
   readonly #poison: (error: unknown) => StoreError
-  #usualPage: Page = pageOf(allocateOwnBuffer(STAGE_SIZE))
-  /** Another usual stage, for when a thread is late with the first. */
-  #sparePage: Page | undefined
-  /** The roomy stages, and those of them that were used before. */
-  readonly #roomy = new WeakSet<Page>()
-  readonly #roomyPages: Page[] = []
+  readonly #pages = new StagePages()
+  readonly #threadWrites: ThreadWrites
+  /** Whether `page` is a roomy one. */
   #isRoomy = false
-  #largePage = new LargePage()
   /** The staged records that have no checksum yet, in their order. */
   readonly #unsealed: UnsealedRecord[] = []
   /** How many of the staged bytes are in the file. */
   #flushedSize = 0
-  /** What a thread writes of the stage. */
-  #flight: Flight | undefined
-  /** How many threads are late. */
-  #lateCount = 0
-  /** Settles when what has failed is cut off, which has to wait for a thread. */
+  /** Settles when a failed write is cut off, if that has to wait for a thread. */
   #cutting: Promise<void> | undefined
   #segment: Segment | undefined
   /** The figures of the active segment when the group began. */
   readonly #figuresBefore = new SegmentUsage()
 
-  /** @param poison refuses every write from now on; answers what they are refused with */
+  /** @param poison refuses every write from now on; returns the error they are refused with */
   constructor(segments: Segments, options: WriterOptions, poison: (error: unknown) => StoreError) {
-    this.page = this.#usualPage
+    const { files, storeId } = segments.context
+    this.#threadWrites = new ThreadWrites(segments, this.#pages)
+    this.page = this.#pages.usual
     this.#segments = segments
     this.#options = options
-    this.#preallocation = new Preallocation(segments.context.files, options.maxSegmentBytes)
+    this.#preallocation = new Preallocation(files, options.maxSegmentBytes)
     this.#poison = poison
-    this.#seed = storeSeed(segments.context.storeId)
+    this.#seed = storeSeed(storeId)
     this.#resume(segments.active)
   }
 
-  /** The segment that the next record goes to; there is one after `reserve`. */
+  /** The segment that the next record goes to; there is one after a rotation. */
   get segment(): Segment {
-    if (this.#segment === undefined) throw new Error('No room was reserved')
+    if (this.#segment === undefined) throw new Error('No segment was begun')
     return this.#segment
   }
 
@@ -116,18 +94,18 @@ export class Writer {
     return this.segment.writtenSize + this.stagedSize
   }
 
-  /** Whether `size` more bytes can be staged in the active segment as things are. */
+  /** Returns whether `size` more bytes can be staged in the active segment as things are. */
   fits(size: number): boolean {
     const segment = this.#segment
     return (
       segment !== undefined &&
       this.#cutting === undefined &&
       this.stagedSize + size <= this.#capacity &&
-      this.#hasRoom(segment, size)
+      this.#fitsSegment(segment, size)
     )
   }
 
-  /** A stage for a large record is one only once what it was made for is staged. */
+  /** A large page offers all of its space only after the record it was made for is staged. */
   get #capacity(): number {
     return this.#isRoomy || this.stagedSize > STAGE_SIZE ? this.page.bytes.length : STAGE_SIZE
   }
@@ -138,15 +116,15 @@ export class Writer {
    * @throws {@link StoreError} FIRKIN_NO_MEMORY
    */
   enlarge(size: number): void {
-    this.#use(this.#largePage.of(size + Math.max(STAGE_SIZE, Math.min(size, MOST_BEHIND))))
+    this.#use(this.#pages.large(size))
   }
 
-  /** Whether the active segment has room for `size` bytes; if not, `rotate`. Nothing must be staged to ask. */
+  /** Returns whether `size` bytes need a new segment, see `rotate`. Nothing may be staged. */
   needsRotation(size: number): boolean {
-    return this.#segment === undefined || !this.#hasRoom(this.#segment, size)
+    return this.#segment === undefined || !this.#fitsSegment(this.#segment, size)
   }
 
-  /** @throws {@link StoreError} FIRKIN_WRITE_FAILED while what has failed is not cut off */
+  /** @throws {@link StoreError} FIRKIN_WRITE_FAILED while a failed write is not cut off */
   assertCut(): void {
     if (this.#cutting === undefined) return
     const message =
@@ -154,7 +132,7 @@ export class Writer {
     throw new StoreError('FIRKIN_WRITE_FAILED', message)
   }
 
-  /** Resolves when what has failed was cut off. */
+  /** Resolves when a failed write is cut off. */
   async cut(): Promise<void> {
     await this.#cutting
   }
@@ -167,9 +145,10 @@ export class Writer {
   }
 
   /**
-   * Leaves the active segment without room, for good.
+   * Removes the preallocation of the active segment, durably.
    *
-   * @throws the operating system's error; {@link StoreError} FIRKIN_POISONED where it cannot be made durable
+   * @throws the operating system's error; {@link StoreError} FIRKIN_POISONED if it cannot be made
+   *   durable
    */
   finish(): void {
     if (this.#segment === undefined) return
@@ -177,7 +156,7 @@ export class Writer {
     this.#preallocation.leave(this.#segment)
     if (!isThere) return
     try {
-      // What it holds may be durable already, so that no later sync would see to it.
+      // All that was written may be durable already, so that no later sync would make the cut so.
       this.#segments.context.files.sync(this.#segment.file)
     } catch (error) {
       throw this.#poison(error)
@@ -193,20 +172,10 @@ export class Writer {
     this.stagedCount++
   }
 
-  /** As {@link stage}, for a record whose checksum is to be written later. */
+  /** As {@link stage}, for a record whose checksum is written later. */
   stageUnsealed(kind: RecordKind, size: number, sequence: number, expiresAtMs: number): void {
     this.#unsealed.push(new UnsealedRecord(this.page, this.stagedSize, size, this.#seed))
     this.stage(kind, size, sequence, expiresAtMs)
-  }
-
-  /** Whether the record at `at` of a page has no checksum yet: no byte of it has left memory. */
-  isUnsealed(page: Page, at: number): boolean {
-    return page === this.page && this.#unsealed.some((record) => record.at === at)
-  }
-
-  /** Whether more is staged than is written in one step. */
-  get isLong(): boolean {
-    return this.stagedSize > STEP_SIZE
   }
 
   /** As {@link stage}, for `count` records, which `added` has counted. */
@@ -218,12 +187,23 @@ export class Writer {
     this.stagedCount += count
   }
 
+  /** Returns whether the record at `at` of a page has no checksum yet; then it is in no file yet. */
+  isUnsealed(page: Page, at: number): boolean {
+    return page === this.page && this.#unsealed.some((record) => record.at === at)
+  }
+
+  /** Whether more is staged than is written in one step. */
+  get isLong(): boolean {
+    return this.stagedSize > STEP_SIZE
+  }
+
   /**
-   * Writes what is staged, or what is left of it to be written. Where that fails the group's records are no longer
-   * counted, and the operating system's error is thrown; the stage's page still holds the group's bytes.
+   * Writes what is staged and not yet written. If that fails, the group's records are no longer
+   * counted, and the operating system's error is thrown; the stage's page still holds the group's
+   * bytes.
    *
-   * @param isFreeing whether it gives room back, so that the reserve is there for it
-   * @throws {@link StoreError} FIRKIN_POISONED where what was written cannot be cut off again
+   * @param isFreeing whether the group frees space, so that it may use the reserve
+   * @throws {@link StoreError} FIRKIN_POISONED if what was written cannot be cut off again
    */
   flush(isFreeing = false): void {
     if (this.stagedSize === 0) return
@@ -242,7 +222,7 @@ export class Writer {
     }
   }
 
-  /** Seals a step of what is to be written next; false where that is sealed, or nothing is left. */
+  /** Seals a step of what is written next; returns false if that is sealed, or nothing is left. */
   seal(): boolean {
     const [unsealed] = this.#unsealed
     if (unsealed === undefined || this.#flushedSize < unsealed.at) return false
@@ -250,44 +230,37 @@ export class Writer {
     return true
   }
 
-  /** Whether a thread writes what is staged. */
-  get isFlying(): boolean {
-    return this.#flight !== undefined
+  /** Whether a thread writes a part of what is staged. */
+  get isThreadWriting(): boolean {
+    return this.#threadWrites.isUnderWay
   }
 
   /**
-   * Writes a step of what is staged and sealed, by a thread, and calls `landed` with what has failed, if something has; all
-   * is still staged then: write it again, or `giveUp`. It is not called where all was written to the end meanwhile. Where
-   * no thread is to be had it is called at once.
+   * Writes a step of what is staged and sealed, by a thread or, if there is none, on the spot.
+   *
+   * @param ended called when the step has ended, with its error if it failed. All is still staged
+   *   then: write it again, or `giveUp`. It is not called if all was written to the end meanwhile.
    */
-  writeLater(isFreeing: boolean, landed: (error?: unknown) => void): void {
+  writeLater(isFreeing: boolean, ended: (error?: unknown) => void): void {
     const { segment, page } = this
     const from = this.#flushedSize
     const end = Math.min(from + STEP_SIZE, this.#unsealed[0]?.at ?? this.stagedSize)
-    const mayFly = this.#lateCount === 0 && this.#haveSpare()
+    const isByThread = !this.#threadWrites.isLate && this.#pages.hasAnother(page)
     try {
-      if (!mayFly) this.#writeMore(end, isFreeing)
+      if (!isByThread) this.#writeMore(end, isFreeing)
       else if (from === 0) this.#prepare(segment, isFreeing)
     } catch (error) {
-      landed(error)
+      ended(error)
       return
     }
-    if (!mayFly) {
-      landed()
+    if (!isByThread) {
+      ended()
       return
     }
-    const flight: Flight = { page, isLate: false }
-    this.#flight = flight
-    this.#writeByThread(segment, page, from, end, isFreeing).then(
-      () => {
-        if (this.#land(flight)) return
-        this.#flushedSize = end
-        landed()
-      },
-      (error) => {
-        if (!this.#land(flight)) landed(error)
-      },
-    )
+    this.#threadWrites.begin({ segment, page, from, end, isFreeing }, (error) => {
+      if (error === undefined) this.#flushedSize = end
+      ended(error)
+    })
   }
 
   /** Whether all that is staged is written. */
@@ -295,13 +268,13 @@ export class Writer {
     return this.#flushedSize === this.stagedSize
   }
 
-  /** Stages nothing more of what was written in steps, all of it. */
+  /** Clears the stage after all of it was written in steps. */
   complete(): void {
     this.segment.writtenSize += this.stagedSize
     this.#clear()
   }
 
-  /** Keeps nothing of what is staged, which could not be written. @throws {@link StoreError} FIRKIN_POISONED */
+  /** Drops what is staged and could not be written. @throws {@link StoreError} FIRKIN_POISONED */
   giveUp(): void {
     try {
       this.#takeBack(this.segment)
@@ -310,115 +283,35 @@ export class Writer {
     }
   }
 
-  /** Whether there is a stage for what comes while a thread is late. */
-  #haveSpare(): boolean {
-    if (this.page !== this.#usualPage || this.#sparePage !== undefined) return true
-    try {
-      this.#sparePage = pageOf(allocateOwnBuffer(STAGE_SIZE))
-      return true
-    } catch {
-      // Without memory it is written on the spot.
-      return false
-    }
-  }
-
-  async #writeByThread(
-    segment: Segment,
-    { bytes }: Page,
-    from: number,
-    end: number,
-    isFreeing: boolean,
-  ): Promise<void> {
-    const { reserve, context } = this.#segments
-    const position = segment.writtenSize + from
-    const file = segment.holdFile()
-    try {
-      for (let isDone = false; !isDone; ) {
-        try {
-          await writeFullyLater(context.files, file, bytes, from, end, position)
-          isDone = true
-        } catch (error) {
-          if (!isFreeing || !reserve.giveUpFor(error)) throw error
-        }
-      }
-    } finally {
-      segment.releaseFile()
-    }
-  }
-
-  /** A thread is done; whether it was late. Then its stage may be used again. */
-  #land(flight: Flight): boolean {
-    if (!flight.isLate) {
-      this.#flight = undefined
-      return false
-    }
-    this.#lateCount--
-    if (flight.page.bytes.length === STAGE_SIZE) this.#sparePage ??= flight.page
-    else this.#spare(flight.page)
-    return true
-  }
-
-  /** Keeps a stage to be used again, where it is a roomy one. */
-  #spare(page: Page): void {
-    const isWanted = this.#roomy.has(page) && this.#roomyPages.length < MOST_SPARE_PAGES
-    if (isWanted) this.#roomyPages.push(page)
-  }
-
-  /** Counts and keeps nothing of what is staged. */
+  /** Takes what is staged out of the figures, and what was written of it out of the file. */
   #takeBack(segment: Segment): void {
     segment.usage.setFigures(this.#figuresBefore)
-    if (this.#flight === undefined) this.#cut(segment)
+    if (!this.#threadWrites.isUnderWay) this.#cut(segment)
     else this.#cutting = this.#cutLater(segment)
   }
 
   async #cutLater(segment: Segment): Promise<void> {
-    while (this.#lateCount > 0 || this.#flight !== undefined) await nextTurn()
+    await this.#threadWrites.settle()
     this.#cutting = undefined
     try {
       this.#cut(segment)
     } catch {
-      // The store is poisoned, and says so.
+      // The store is poisoned, and reports it.
     }
   }
 
-  /** Nothing is staged any more. */
+  /** Empties the stage. */
   #clear(): void {
+    const { files } = this.#segments.context
     this.stagedSize = 0
     this.stagedCount = 0
     this.#flushedSize = 0
     if (this.#unsealed.length > 0) this.#unsealed.length = 0
-    if (this.#flight !== undefined) this.#leaveToThread(this.#flight)
-    else if (this.page !== this.#usualPage) this.#spare(this.page)
-    const page = this.#nextPage()
+    if (this.#threadWrites.isUnderWay) this.#threadWrites.abandon()
+    else this.#pages.giveBack(this.page)
+    const isSlow = !this.#options.syncsEach && files.areWritesSlow(STAGE_SIZE)
+    const page = isSlow ? this.#pages.roomy() : this.#pages.usual
     if (this.page !== page) this.#use(page)
-  }
-
-  /** Stages nothing more where a thread is at it. */
-  #leaveToThread(flight: Flight): void {
-    this.#flight = undefined
-    flight.isLate = true
-    this.#lateCount++
-    if (flight.page !== this.#usualPage) this.#largePage = new LargePage()
-    else if (this.#sparePage !== undefined) {
-      this.#usualPage = this.#sparePage
-      this.#sparePage = undefined
-    }
-  }
-
-  /** Where the next group is staged. */
-  #nextPage(): Page {
-    const { files } = this.#segments.context
-    if (this.#options.syncsEach || !files.areWritesSlow(STAGE_SIZE)) return this.#usualPage
-    const spare = this.#roomyPages.pop()
-    if (spare !== undefined) return spare
-    try {
-      const page = pageOf(allocateOwnBuffer(ROOMY_STAGE_SIZE))
-      this.#roomy.add(page)
-      return page
-    } catch {
-      // Without memory the usual one serves.
-      return this.#usualPage
-    }
   }
 
   /** Writes what is staged up to `end`. */
@@ -433,17 +326,21 @@ export class Writer {
 
   #use(page: Page): void {
     this.page = page
-    this.#isRoomy = this.#roomy.has(page)
+    this.#isRoomy = this.#pages.isRoomy(page)
     if (this.#segment !== undefined) this.#segment.stage = page
   }
 
-  /** What was given up of the reserve is not for puts. @throws as the operating system does where there is no room */
-  #assertRoom(size: number, isFreeing: boolean): void {
+  /**
+   * Refuses a put that would need what was given up of the reserve.
+   *
+   * @throws an error like the operating system's for a full disk
+   */
+  #assertSpace(size: number, isFreeing: boolean): void {
     const { reserve } = this.#segments
     if (reserve.isShort && !isFreeing) reserve.assertRoom(size)
   }
 
-  /** Writes bytes; where they give room back, once more after each step of the reserve that is given up. */
+  /** Writes bytes; if they free space, again after each step of the reserve that is given up. */
   #write(
     segment: Segment,
     bytes: Uint8Array,
@@ -461,17 +358,21 @@ export class Writer {
     }
   }
 
-  /** Makes room for what is staged, or leaves none behind it. @throws as the operating system does where there is none */
+  /**
+   * Preallocates space for what is staged, or removes what is preallocated.
+   *
+   * @throws the operating system's error, or one like it, if the disk is full
+   */
   #prepare(segment: Segment, isFreeing: boolean): void {
     const size = this.stagedSize
-    this.#assertRoom(size, isFreeing)
-    const mayBeLone = this.#options.syncsEach && this.page === this.#usualPage
+    this.#assertSpace(size, isFreeing)
+    const mayBeLone = this.#options.syncsEach && this.page === this.#pages.usual
     const isLone = mayBeLone && this.stagedCount === 1 && !this.#segments.dirty
     if (isLone) this.#preallocation.prepare(segment, size)
     else this.finish()
   }
 
-  /** Cuts off what a failed write has left behind the last group. */
+  /** Cuts off what a failed write has left after the last group. */
   #cut(segment: Segment): void {
     const { files } = this.#segments.context
     try {
@@ -491,8 +392,8 @@ export class Writer {
     if (segment !== undefined) segment.stage = this.page
   }
 
-  /** A record or batch larger than a segment gets one to itself. */
-  #hasRoom(segment: Segment, size: number): boolean {
+  /** Returns whether a segment takes `size` more bytes; an empty one takes any record or batch. */
+  #fitsSegment(segment: Segment, size: number): boolean {
     const end = segment.writtenSize + this.stagedSize
     return end === FILE_HEADER_SIZE || end + size <= this.#options.maxSegmentBytes
   }
