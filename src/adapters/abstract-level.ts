@@ -1,4 +1,4 @@
-/** Firkin as an `abstract-level` database. */
+/** An `abstract-level` database over a store. */
 
 import { resolve } from 'node:path'
 import {
@@ -32,7 +32,7 @@ export type {
   FirkinWriteOptions,
 } from './level/options.ts'
 
-/** What is claimed; the type of Level's manifests does not know `getSync` yet. */
+/** The features that the database claims. The type of Level's manifests lacks `getSync`. */
 const MANIFEST = {
   encodings: { buffer: true, utf8: true },
   implicitSnapshots: true,
@@ -46,10 +46,12 @@ const MANIFEST = {
 }
 
 /**
- * An `abstract-level` database in a directory. A put takes Firkin's `ttlMs` too, every write `sync`.
+ * An `abstract-level` database in a directory. Puts also take `ttlMs` and `expiresAt`; every write
+ * takes `sync`.
  *
- * What goes wrong has Level's codes, with the store's error as its cause: LEVEL_LOCKED, LEVEL_CORRUPTION,
- * LEVEL_IO_ERROR, LEVEL_READONLY; for a key or value that the store cannot hold LEVEL_INVALID_KEY, LEVEL_INVALID_VALUE.
+ * Errors have Level's codes, with the store's error as their cause: LEVEL_LOCKED, LEVEL_CORRUPTION,
+ * LEVEL_IO_ERROR, LEVEL_READONLY. A key or value that the store cannot hold is LEVEL_INVALID_KEY or
+ * LEVEL_INVALID_VALUE.
  *
  * @example
  * const db = new FirkinLevel<string, User>('./users', { valueEncoding: 'json' })
@@ -57,11 +59,11 @@ const MANIFEST = {
  * for await (const [id, user] of db.iterator({ gte: '7' })) console.log(id, user.name)
  */
 export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K, V> {
-  /** The path of the store's directory, as it was given. */
+  /** The path of the store's directory, as the caller gave it. */
   readonly location: string
-  /** The same, whatever the working directory is later. */
+  /** The same path made absolute: the working directory may change before the store opens. */
   readonly #directory: string
-  /** Writes that closing has to wait for. */
+  /** Writes under way, which closing waits for. */
   readonly #writing = new Set<Promise<void>>()
   #store: LevelStore | undefined
 
@@ -79,7 +81,8 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
   }
 
   /**
-   * The store beneath, for its figures, merges and backups; its keys are as the head of this file tells.
+   * The store under the database, for its figures, merges and backups. Its keys are as `formats.ts`
+   * stores them.
    *
    * @throws {@link StoreError} FIRKIN_CLOSED unless the database is open
    */
@@ -102,7 +105,7 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     const store = this.#store
     this.#store = undefined
     try {
-      // None is there where closing it has failed before.
+      // There is none if an earlier close failed.
       await store?.close()
     } catch (error) {
       throw asLevelError(error)
@@ -218,7 +221,7 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     return snapshot?.view ?? this.store
   }
 
-  /** Reads many keys, all as of now, in slices of time. */
+  /** Reads many keys, all from one view, in time slices. */
   async #readMany<T>(
     keys: readonly Format[],
     { snapshot }: ReadOptions,
@@ -242,7 +245,7 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     }
   }
 
-  /** Writes, durably where `sync` asks for it; closing waits for it. */
+  /** Runs a write, and syncs after it if `sync` is set. Closing waits for both. */
   async #write(
     { sync }: FirkinWriteOptions,
     write: (store: LevelStore) => Promise<unknown>,

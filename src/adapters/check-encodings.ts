@@ -1,18 +1,22 @@
+/** Checks that an adapter's store or cache is open, with encodings that it can use. */
+
 import type { KeyEncoding, ValueEncoding } from '../index.ts'
 
-/** What a store or a cache that is open says of itself; a cache's keys are always text. */
+/** The encodings of an open store or cache. A cache has no `keyEncoding`: its keys are text. */
 interface Encoded {
   readonly keyEncoding?: KeyEncoding
   readonly valueEncoding: ValueEncoding<never> | ValueEncoding<unknown>
 }
 
-/** Any codec: taken at its word, for only its types say what it takes. */
+/**
+ * The name of any codec. Only its types say which values it takes, so it is not checked further.
+ */
 export const CODEC = 'a codec'
 
 /**
- * Checks that an adapter can do with what it is put on.
+ * Checks that an adapter got an open store or cache with encodings that it can use.
  *
- * @param values the value encodings that the adapter can do with: names, and {@link CODEC}
+ * @param values the value encodings that the adapter accepts: names, and {@link CODEC}
  * @throws TypeError
  */
 export function checkEncodings(
@@ -22,7 +26,7 @@ export function checkEncodings(
   values: readonly string[],
 ): void {
   const { keyEncoding, valueEncoding } = Object(source)
-  // Only a store says how its keys are encoded; a promise of one says nothing.
+  // A store has a keyEncoding, a cache has none, and a promise of either has no encoding at all.
   if (valueEncoding === undefined || (keyEncoding === undefined) !== (kind === 'cache')) {
     throw new TypeError(`${adapter} needs an open ${kind}`)
   }
@@ -32,7 +36,7 @@ export function checkEncodings(
   checkValueEncoding(adapter, kind, valueEncoding, values)
 }
 
-/** @throws TypeError where an adapter cannot do with the encoding */
+/** Checks that an adapter accepts a value encoding. @throws TypeError */
 export function checkValueEncoding(
   adapter: string,
   kind: 'store' | 'cache',

@@ -1,4 +1,4 @@
-/** Firkin as a storage adapter of Keyv 5. */
+/** A storage adapter for Keyv 5 over a store. */
 
 import { EventEmitter } from 'node:events'
 import type { KeyvStoreAdapter } from 'keyv'
@@ -12,28 +12,32 @@ import {
 import { TimeSlice } from '../scheduling/time-slice.ts'
 import { CODEC, checkEncodings, checkValueEncoding } from './check-encodings.ts'
 
-/** How a {@link KeyvFirkin} opens its store; values are text unless `valueEncoding` says otherwise. */
+/**
+ * The options with which a {@link KeyvFirkin} opens its store. Values are text unless
+ * `valueEncoding` is set.
+ */
 export type KeyvFirkinOptions<V = string> = Omit<StoreOptions<V>, 'keyEncoding'>
 
-/** The store's encodings that give back what Keyv hands over: text, or with its serialization off an object. */
+/** The encodings that return what Keyv hands over: text, or an object if it does not serialize. */
 const VALUE_ENCODINGS = ['utf8', 'json', CODEC]
 
-/** An entry for `setMany`, as Keyv hands it over. */
+/** An entry of `setMany`, as Keyv hands it over. */
 export interface KeyvFirkinEntry<V> {
   readonly key: string
   readonly value: V
-  /** How long it lives, in milliseconds; for ever without. */
+  /** The time to live, in milliseconds; the store's `ttlMs` by default. */
   readonly ttl?: number | undefined
 }
 
 /**
- * A storage adapter for Keyv, on a directory of its own or on a store that is open already.
+ * A storage adapter for Keyv, over a directory of its own or over an open store.
  *
- * Keys are stored as Keyv gives them: it puts the namespace and a colon before each. In a namespace a colon is stored
- * as `%3A` and a percent sign as `%25`, so that no namespace begins as another does. An adapter knows one namespace,
- * the one that was set last; so give every Keyv an adapter of its own, all on one open store.
+ * Keys are stored as Keyv passes them, with the namespace and a colon in front. In a namespace a
+ * colon is stored as `%3A` and a percent sign as `%25`, so that the keys of one namespace never
+ * begin like those of another. An adapter knows one namespace, the one that was set last: give each
+ * Keyv its own adapter, all of them over one open store.
  *
- * Keyv serializes values to text. Where it is told not to (`serialize: undefined`), give a `valueEncoding`.
+ * Keyv serializes values to text. If it does not (`serialize: undefined`), set a `valueEncoding`.
  *
  * @example
  * const keyv = new Keyv({ store: new KeyvFirkin('./cache'), namespace: 'users' })
@@ -43,20 +47,21 @@ export class KeyvFirkin<V = string>
   extends EventEmitter
   implements Omit<KeyvStoreAdapter, 'get' | 'getMany' | 'setMany' | 'iterator' | 'on'>
 {
-  /** What Keyv 5 asks of an adapter: it iterates over those alone whose dialect it knows by name. */
+  /** Keyv 5 only iterates over an adapter whose dialect it knows by name. */
   readonly opts: { readonly dialect: 'sqlite'; readonly url: string }
   /**
-   * What `clear` and `iterator` keep to. Keyv 5 sets it; before that it is no property at all, by which Keyv 6 knows that
-   * it has to keep namespaces apart itself.
+   * The namespace that `clear` and `iterator` are limited to. Keyv 5 sets it. Until then the
+   * property does not exist, from which Keyv 6 concludes that it must separate namespaces itself.
    */
   declare namespace: string | undefined
   readonly #store: Promise<Store<V>>
   readonly #ownsStore: boolean
 
   /**
-   * @param source a directory, whose store is opened now and closed by `disconnect`, or an open store
-   * @throws TypeError where the store's encodings do not give back what Keyv hands over
-   * @throws TypeError, RangeError for other wrong options of a directory: from the first operation, and by event
+   * Takes an open store, or a directory whose store it opens now and `disconnect` closes.
+   *
+   * @throws TypeError if the store's encodings do not return what Keyv hands over. Other wrong
+   * options of a directory reject the first operation, and are reported by the event `error`
    */
   constructor(source: string | Store<V>, options?: KeyvFirkinOptions<V>) {
     super()
@@ -73,31 +78,35 @@ export class KeyvFirkin<V = string>
     this.#store = typeof source === 'string' ? this.#open(source, options) : Promise.resolve(source)
   }
 
+  /** Returns a value, or `undefined`. */
   async get(key: string): Promise<V | undefined> {
     return (await this.#store).get(this.#stored(key))
   }
 
+  /** Returns the values of many keys, in their order. */
   async getMany(keys: readonly string[]): Promise<(V | undefined)[]> {
     return (await this.#store).getMany(keys.map((key) => this.#stored(key)))
   }
 
+  /** Returns whether a key is there. */
   async has(key: string): Promise<boolean> {
     return (await this.#store).has(this.#stored(key))
   }
 
+  /** Returns for each key whether it is there. */
   async hasMany(keys: readonly string[]): Promise<boolean[]> {
     const store = await this.#store
     return keys.map((key) => store.has(this.#stored(key)))
   }
 
-  /** @param ttl how long the entry lives, in milliseconds; without, as long as the store's `ttlMs` says */
+  /** Sets a value. Its `ttl` is in milliseconds; the store's `ttlMs` is the default. */
   async set(key: string, value: V, ttl?: number): Promise<true> {
     const store = await this.#store
     await store.put(this.#stored(key), value, lifetime(ttl))
     return true
   }
 
-  /** Sets all entries or none. */
+  /** Sets all entries, or none if it fails. */
   async setMany(entries: readonly KeyvFirkinEntry<V>[]): Promise<boolean[]> {
     const batch = (await this.#store).batch()
     for (const { key, value, ttl } of entries) {
@@ -107,13 +116,13 @@ export class KeyvFirkin<V = string>
     return entries.map(() => true)
   }
 
-  /** Whether the key was there. */
+  /** Deletes a key. Returns whether it was there. */
   async delete(key: string): Promise<boolean> {
     const store = await this.#store
     return await store.delete(this.#stored(key))
   }
 
-  /** Deletes in one step what is there; whether all was. */
+  /** Deletes many keys in one atomic batch. Returns whether all of them were there. */
   async deleteMany(keys: readonly string[]): Promise<boolean> {
     const store = await this.#store
     const present = keys.map((key) => this.#stored(key)).filter((key) => store.has(key))
@@ -123,17 +132,20 @@ export class KeyvFirkin<V = string>
     return present.length === keys.length
   }
 
-  /** Deletes the entries of the namespace; without one, all there are. */
+  /** Deletes the entries of the namespace, or all entries if there is none. */
   async clear(): Promise<void> {
     const store = await this.#store
     await store.clear(rangeOf(this.namespace))
   }
 
-  /** The entries of a namespace, or all, in the order of their keys; as of the first step. */
+  /**
+   * Yields the entries of a namespace in the order of their keys, or all entries if there is none.
+   * It sees the store as of its first step.
+   */
   async *iterator(namespace = this.namespace): AsyncGenerator<[key: string, value: V], void> {
     const store = await this.#store
     const given = namespace === undefined || namespace === '' ? '' : `${namespace}:`
-    // Where no namespace was set, keys were stored as they are.
+    // If no namespace was set, keys were stored unchanged.
     const prefix = this.namespace === undefined ? given : prefixOf(namespace)
     const slice = new TimeSlice()
     for (const [key, value] of store.entries(prefix === '' ? {} : { prefix })) {
@@ -147,7 +159,7 @@ export class KeyvFirkin<V = string>
     if (this.#ownsStore) await (await this.#store).close()
   }
 
-  /** The key that is stored for one of Keyv's, which has the namespace before it. */
+  /** Returns the stored form of a key of Keyv's, which has the namespace in front. */
   #stored(key: string): string {
     const { namespace } = this
     if (namespace === undefined || !key.startsWith(`${namespace}:`)) return key
@@ -160,7 +172,7 @@ export class KeyvFirkin<V = string>
     const opening = open<V>(directory, encoded)
     opening.then(
       (store) => store.on('error', (error) => this.#reportError(error)),
-      // Keyv keeps the failure of a read to itself: the event tells it.
+      // Keyv hides the failure of a read, so the event reports it.
       (error) => this.#reportError(error),
     )
     return opening
@@ -177,7 +189,7 @@ function rangeOf(namespace: string | undefined): RangeOptions {
   return prefix === '' ? {} : { prefix }
 }
 
-/** What the keys of a namespace begin with as they are stored, and no others; nothing where there is none. */
+/** Returns what the stored keys of a namespace, and no others, begin with; '' if there is none. */
 function prefixOf(namespace: string | undefined): string {
   if (namespace === undefined || namespace === '') return ''
   return `${namespace.replaceAll('%', '%25').replaceAll(':', '%3A')}:`

@@ -1,14 +1,15 @@
 /**
- * Firkin's cache as a store for the cache interceptor of undici 7.
+ * A store for the cache interceptor of undici 7, over Firkin's cache.
  *
- * A method and a URL make a *resource*. Its responses are told apart by those headers of the request that their
- * `vary` names; so it has one entry for the sets of names that have been seen, and one for each response:
+ * A method and a URL make a *resource*. The request headers that a response's `vary` names tell the
+ * responses of one resource apart. So a resource has one entry for the sets of header names seen so
+ * far, and one for each response:
  *
- *     "GET https://a.org /path"             until when the sets are kept, and the sets: JSON
- *     "GET https://a.org /path <digest>"    4 bytes size of the head, the head: JSON, the body
+ *     "GET https://a.org /path"             JSON: the sets, and until when they are kept
+ *     "GET https://a.org /path <digest>"    size of the head (4 bytes), head (JSON), body
  *
- * The digest is of the names and of the request's values. Every entry has the URL as its tag, so that one
- * invalidation drops the responses to all methods, whatever they vary by.
+ * The digest covers the header names and their values in the request. Every entry is tagged with
+ * its URL, so that one invalidation drops the responses for all methods, whatever they vary by.
  */
 
 import { createHash } from 'node:crypto'
@@ -21,7 +22,7 @@ import { checkInteger, checkNames, checkObject } from '../options.ts'
 import { systemClock } from '../scheduling/time.ts'
 import { checkEncodings } from './check-encodings.ts'
 
-/** What undici asks of a store. */
+/** The interface that undici requires of a store. */
 type CacheStore = Pick<
   InstanceType<typeof cacheStores.MemoryCacheStore>,
   'get' | 'createWriteStream' | 'delete'
@@ -31,24 +32,24 @@ type CacheValue = Parameters<CacheStore['createWriteStream']>[1]
 type GetResult = Exclude<Awaited<ReturnType<CacheStore['get']>>, undefined>
 type Headers = Readonly<Record<string, string | readonly string[] | null>> | undefined
 
-/** How a {@link FirkinCacheStore} is opened in a directory. Sizes are bytes. */
+/** The options that open a {@link FirkinCacheStore} in a directory. Sizes are in bytes. */
 export interface FirkinCacheStoreOptions
   extends Pick<CacheOptions, 'policy' | 'strict' | 'allowNonEmpty' | 'mapping' | 'clock'> {
-  /** What the files may take on disk together, at any moment: the cache's `maxBytes`. */
+  /** The most that the files take together on disk, at any moment: the cache's `maxBytes`. */
   readonly maxSize: number
   /**
-   * The largest body; a longer one is not kept. At most an eighth of `maxSize`, less 64 KiB.
+   * The largest body that is cached. At most an eighth of `maxSize`, less 64 KiB.
    * @defaultValue 5 MiB, or as much as `maxSize` allows
    */
   readonly maxEntrySize?: number
   /**
-   * How many entries there may be. Each response is one, and each resource is one more.
+   * The most entries. Each response counts as one, and each resource as one more.
    * @defaultValue Infinity
    */
   readonly maxCount?: number
 }
 
-/** The header names that responses of one resource vary by, and until when they are kept. */
+/** The sets of header names that a resource's responses vary by, and until when they are kept. */
 interface Variants {
   readonly until: number
   readonly sets: readonly (readonly string[])[]
@@ -65,41 +66,46 @@ const OPTION_NAMES = [
 ] as const satisfies (keyof FirkinCacheStoreOptions)[]
 
 const MAX_BODY_BYTES = 5 * 2 ** 20
-/** What a response takes beside its body, at most; where that is not enough the cache refuses it. */
+/** The space for a response's head beside the largest body. The cache refuses anything larger. */
 const HEAD_ROOM = 64 * 1024
 const HEAD_SIZE_BYTES = 4
 /**
- * A body is given in pieces of this size: the memory of larger ones comes from the system each time, page by page, which
- * takes many times as long as the copy (measured).
+ * The size of the pieces in which a body is returned. The memory of larger pieces would come from
+ * the system page by page, which takes many times as long as the copy (measured).
  */
 const PIECE_SIZE = 64 * 1024
-/** Longer URLs are known by their digest: a key is kept in memory. */
+/** The longest URL that is a key as it is. Keys are in memory, so a longer one becomes a digest. */
 const MAX_URL_LENGTH = 2048
-/** A resource whose responses vary by more sets of names forgets the oldest. */
+/** The most sets of header names that a resource keeps; beyond that the oldest is dropped. */
 const MAX_SET_COUNT = 8
 const NO_VARIANTS: Variants = { until: 0, sets: [] }
 
 /**
- * A store for `interceptors.cache` that survives restarts and kills, within a budget on disk.
+ * A store for `interceptors.cache` that survives restarts and kills, within a disk budget.
  *
- * A body is gathered in memory, up to `maxEntrySize`, and kept when it is complete. A response is kept until its
- * `deleteAt`, or until its room is needed. What is deleted while it is being written is not kept.
+ * A body is gathered in memory, up to `maxEntrySize`, and cached when it is complete. A response is
+ * kept until its `deleteAt`, or until its space is needed. A response that is deleted while it is
+ * being written is not cached.
  *
  * @example
  * const store = await FirkinCacheStore.open('./http-cache', { maxSize: 512 * 2 ** 20 })
  * const agent = new Agent().compose(interceptors.cache({ store }))
  */
 export class FirkinCacheStore implements CacheStore {
-  /** What the responses are kept in: its `stats` and its events are here. */
+  /** The cache that holds the responses; it has the figures and the events. */
   readonly cache: PersistentCache<Buffer>
   readonly #maxEntrySize: number
   readonly #clock: () => number
-  /** Responses that are being written, by URL. */
+  /** The responses being written, by URL. */
   readonly #writing = new Map<string, Set<ResponseWriter>>()
 
   /**
-   * @param cache stays the caller's to close, unless `close` is called here; its values are bytes
-   * @param options `maxEntrySize`: the largest body, in bytes, 5 MiB by default; `clock`: the cache's
+   * Takes an open cache whose values are bytes.
+   *
+   * @param cache remains the caller's to close, unless `close` is called here
+   * @param options `maxEntrySize` is the largest body in bytes, 5 MiB by default; `clock` must be
+   * the cache's
+   * @throws TypeError, RangeError
    */
   constructor(
     cache: PersistentCache<Buffer>,
@@ -108,7 +114,7 @@ export class FirkinCacheStore implements CacheStore {
       clock = systemClock,
     }: { maxEntrySize?: number; clock?: () => number } = {},
   ) {
-    // Its bytes are read where they lie, which no other object can do.
+    // Responses are decoded in place, in the cache's own buffers, which no other object offers.
     if (!(cache instanceof PersistentCache)) {
       throw new TypeError('FirkinCacheStore needs an open cache')
     }
@@ -120,10 +126,10 @@ export class FirkinCacheStore implements CacheStore {
   }
 
   /**
-   * Opens the cache in a directory, and creates it where there is none.
+   * Opens the cache in a directory, or creates it.
    *
    * @throws TypeError, RangeError for wrong options
-   * @throws whatever `openCache` throws, with `strict`
+   * @throws with `strict`, whatever `openCache` throws
    */
   static async open(
     directory: string,
@@ -152,9 +158,9 @@ export class FirkinCacheStore implements CacheStore {
   }
 
   /**
-   * The newest response that fits a request, fresh or stale; `undefined` where there is none.
+   * Returns the newest response that fits a request, fresh or stale, or `undefined`.
    *
-   * @throws TypeError for a key that is none
+   * @throws TypeError for a malformed key
    */
   get(key: CacheKey): GetResult | undefined {
     const resource = resourceOf(key)
@@ -168,10 +174,10 @@ export class FirkinCacheStore implements CacheStore {
   }
 
   /**
-   * Takes a response's body; when it has ended the response is kept, in the place of the one that the request would
-   * have been answered with.
+   * Returns a stream that takes a response's body. When the body ends the response is cached, in
+   * place of the ones that the same request would have found.
    *
-   * @throws TypeError for a key or value that is none
+   * @throws TypeError for a malformed key or value
    */
   createWriteStream(key: CacheKey, value: CacheValue): Writable {
     const url = urlOf(key)
@@ -191,7 +197,7 @@ export class FirkinCacheStore implements CacheStore {
     return writer
   }
 
-  /** Deletes every response to a URL, whatever the method, in constant time. */
+  /** Deletes the responses to a URL for all methods, in constant time. @throws TypeError */
   delete(key: CacheKey): void {
     const url = urlOf(key)
     for (const writer of this.#writing.get(url) ?? []) writer.overtaken = true
@@ -246,22 +252,22 @@ export class FirkinCacheStore implements CacheStore {
       ttlMs: variants.until - nowMs,
       tags,
     })
-    // The clock may have deleted it while it was kept.
+    // The caller's clock may have called `delete` meanwhile.
     if (writer.overtaken) this.cache.invalidateTags(url)
   }
 }
 
-/** What a {@link ResponseWriter} tells. */
+/** The calls that a {@link ResponseWriter} makes. */
 interface WriterListener {
-  /** The body has ended. */
+  /** Receives the whole body at its end. */
   complete(body: readonly Buffer[]): void
-  /** Nothing more will come, whether the body has ended or not. */
+  /** Is called when the stream has closed, whether or not the body was complete. */
   closed(): void
 }
 
-/** Gathers a body. */
+/** A stream that gathers a body in memory. */
 class ResponseWriter extends Writable {
-  /** Whether the response was deleted meanwhile: then it is not kept. */
+  /** Whether the response was deleted meanwhile, and so is not to be cached. */
   overtaken = false
   readonly #maxSize: number
   readonly #listener: WriterListener
@@ -311,7 +317,7 @@ function resourceOf(key: CacheKey): string {
   return `${key.method} ${url}`
 }
 
-/** The key of the response to requests that have these values in the headers of these names. */
+/** Returns the key of the response to requests whose headers of these names have these values. */
 function responseKey(resource: string, names: readonly string[], headers: Headers): string {
   if (names.length === 0) return `${resource} `
   const values = names.map((name) => [name, headers?.[name] ?? null])
@@ -326,7 +332,8 @@ function decodeResponse({ page: { bytes }, valueEnd }: ReadBytes, start: number)
   const headAt = start + HEAD_SIZE_BYTES
   const bodyAt = headAt + bytes.readUInt32LE(start)
   const value = JSON.parse(bytes.toString('utf8', headAt, bodyAt)) as CacheValue
-  // The interceptor takes a buffer's bytes one by one when it revalidates: so a body is a list of buffers.
+  // When it revalidates, the interceptor would iterate over a buffer's bytes one by one. So a body
+  // is a list of buffers.
   const body: Buffer[] = []
   for (let at = bodyAt; at < valueEnd; at += PIECE_SIZE) {
     body.push(ownBytes(bytes, at, Math.min(at + PIECE_SIZE, valueEnd)))

@@ -1,8 +1,8 @@
 /**
- * Firkin as a driver of unstorage.
+ * A driver for unstorage over a store.
  *
- * A value is stored behind six bytes: when it was set, in milliseconds since 1970, little-endian. `getMeta` gives
- * that as `mtime`; the rest is the item's bytes as they were handed over.
+ * Six bytes precede each item's bytes in the store: the time when it was set, in milliseconds since
+ * 1970, little-endian. `getMeta` returns it as `mtime`.
  */
 
 import { EventEmitter } from 'node:events'
@@ -22,16 +22,17 @@ import { systemClock } from '../scheduling/time.ts'
 import { TimeSlice } from '../scheduling/time-slice.ts'
 import { CODEC, checkEncodings } from './check-encodings.ts'
 
-/** Where a {@link firkinDriver} keeps its items: `base` or `store`. */
+/** The options of a {@link firkinDriver}: exactly one of `base` and `store`, and more. */
 export interface FirkinDriverOptions {
-  /** A directory. Its store is opened when the driver is first used, and closed by `dispose`. */
+  /** A directory, whose store is opened at the first use of the driver and closed by `dispose`. */
   readonly base?: string
-  /** A store that is open already, with the encodings that stores have by default; `dispose` leaves it open. */
+  /** An open store, with the default encodings or a codec of bytes. `dispose` leaves it open. */
   readonly store?: Store
-  /** How the store in `base` is opened. */
+  /** The options that open the store in `base`. */
   readonly options?: Omit<StoreOptions, EncodingName>
   /**
-   * How long an item lives that is set without `ttl`, in seconds; without, or 0, as the store's `ttlMs` says.
+   * The time to live of an item that is set without `ttl`, in seconds. If it is missing or 0, the
+   * store's `ttlMs` applies.
    * @defaultValue undefined
    */
   readonly ttl?: number
@@ -39,32 +40,32 @@ export interface FirkinDriverOptions {
 
 type EncodingName = 'keyEncoding' | 'valueEncoding'
 
-/** A driver for `createStorage`; `getInstance` gives its store. */
+/** A driver for `createStorage`. `getInstance` returns its store. */
 export type FirkinDriver = Driver<FirkinDriverOptions, Promise<Store>>
 
-/** What can be set raw. */
+/** A raw item, as a caller may pass it. */
 type Bytes = string | ArrayBufferView | ArrayBuffer
 
 type Change = 'update' | 'remove'
-/** The changes that a driver makes, for its watchers. */
+/** The emitter that tells watchers of the driver's changes. */
 type Changes = EventEmitter<{ change: [event: Change, key: string] }>
 
 const HEAD_SIZE = 6
 /**
- * No head holds a later time: the year 2248. What stands in a head's place in text that something else has put reads
- * as a later one, unless its sixth byte is one of the first control characters.
+ * The latest time that a head holds, in the year 2248. The first six bytes of text that something
+ * else has put read as a later time, unless the sixth is one of the first control characters.
  */
 const MAX_TIME_MS = 2 ** 43 - 1
 
 const ENCODING_NAMES: readonly string[] = ['keyEncoding', 'valueEncoding'] satisfies EncodingName[]
 
 /**
- * A driver for unstorage, on a directory of its own or on a store that is open already.
+ * Makes a driver for unstorage, over a directory of its own or over an open store.
  *
- * Items that are set may have `ttl`, in seconds. `setItems` sets all of them or none. Watchers hear of what this
- * driver changes; of what expires, or what others change, they do not.
+ * The option `ttl` of an item is in seconds. `setItems` sets all items or none. Watchers are told
+ * of what this driver changes, not of what expires or what others change.
  *
- * @throws TypeError where not exactly one of `base` and `store` is given, and for other wrong options
+ * @throws TypeError unless exactly one of `base` and `store` is given, and for other wrong options
  * @example
  * const storage = createStorage({ driver: firkinDriver({ base: './data' }) })
  * await storage.setItem('users:7', { name: 'Ada' }, { ttl: 60 })
@@ -73,7 +74,7 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
   const connection = new Connection(options)
   const clock = options.options?.clock ?? systemClock
   const changes: Changes = new EventEmitter()
-  // Each method is a closure: unstorage takes the functions off the driver and calls them alone.
+  // The methods are closures, because unstorage calls them without the driver as `this`.
   return {
     name: 'firkin',
     flags: { ttl: true },
@@ -83,7 +84,7 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
     ...writes(connection, clock, options, changes),
     ...keyRanges(connection, changes),
     watch(callback) {
-      // One of its own, so that the same callback may watch twice.
+      // A listener of its own for each call, so that the same callback may watch twice.
       const listener = (event: Change, key: string): void => void callback(event, key)
       changes.on('change', listener)
       return () => void changes.off('change', listener)
@@ -97,9 +98,9 @@ export function firkinDriver(options: FirkinDriverOptions): FirkinDriver {
 
 type Reads = 'hasItem' | 'getItem' | 'getItems' | 'getItemRaw' | 'getMeta'
 
-/** The methods of a driver that read items. */
+/** Returns the methods that read items. */
 function reads(connection: Connection, clock: () => number): Pick<FirkinDriver, Reads> {
-  /** A stored value without its head; a missing one is `null`, as unstorage has it. */
+  /** Returns an item without its head, or `null`, as unstorage expects. */
   const read = async (key: string): Promise<Buffer | null> => {
     const store = await connection.store()
     const stored = store.get(key)
@@ -132,7 +133,7 @@ function reads(connection: Connection, clock: () => number): Pick<FirkinDriver, 
       }
       return expiresAt === Number.POSITIVE_INFINITY
         ? meta
-        : // Whole seconds, as HTTP has them, and none that the item does not live.
+        : // Whole seconds, as in HTTP, rounded down so that the item is there for all of them.
           { ...meta, ttl: Math.max(0, Math.floor((expiresAt - clock()) / 1000)) }
     },
   }
@@ -140,7 +141,7 @@ function reads(connection: Connection, clock: () => number): Pick<FirkinDriver, 
 
 type Writes = 'setItem' | 'setItemRaw' | 'setItems' | 'removeItem'
 
-/** The methods of a driver that change items. */
+/** Returns the methods that change items. */
 function writes(
   connection: Connection,
   clock: () => number,
@@ -175,7 +176,7 @@ function writes(
   }
 }
 
-/** The methods of a driver that list or clear the keys below a base. */
+/** Returns the methods that list or clear the keys below a base. */
 function keyRanges(
   connection: Connection,
   changes: Changes,
@@ -201,10 +202,10 @@ function keyRanges(
   }
 }
 
-// biome-ignore lint/style/noDefaultExport: what takes a driver by its module's name takes the default export.
+// biome-ignore lint/style/noDefaultExport: a driver loaded by name is a default export.
 export { firkinDriver as default }
 
-/** The store of one driver. */
+/** A driver's connection to its store. */
 class Connection {
   readonly #open: () => Promise<Store>
   readonly #ownsStore: boolean
@@ -219,13 +220,13 @@ class Connection {
       checkEncodings('firkinDriver', 'store', store, ['buffer', CODEC])
       this.#open = () => Promise.resolve(store)
     } else {
-      // Now, for the working directory may be another one when it is opened.
+      // Resolved now, because the working directory may have changed when the store is opened.
       const directory = resolve(base as string)
       this.#open = () => open(directory, options)
     }
   }
 
-  /** Opens the store where that has not been done, or has failed before. */
+  /** Returns the open store. Opens it at the first call, or again if opening has failed. */
   store(): Promise<Store> {
     if (this.#disposed) {
       return Promise.reject(new StoreError('FIRKIN_CLOSED', 'The driver was disposed of'))
@@ -237,17 +238,17 @@ class Connection {
     return this.#opening
   }
 
-  /** Closes the store where it was opened here. */
+  /** Closes the store if the driver opened it. */
   async close(): Promise<void> {
     this.#disposed = true
     if (!this.#ownsStore) return
-    // Whoever asked for a store that could not be opened knows why.
+    // A failure to open was reported to whoever asked for the store.
     const store = await this.#opening?.catch(() => undefined)
     await store?.close()
   }
 }
 
-/** The range of the keys below a base; of all where there is none. */
+/** Returns the range of the keys below a base, or of all keys if there is none. */
 function rangeOf(base: string | undefined): RangeOptions {
   if (base === undefined || base === '') return {}
   return { prefix: base.endsWith(':') ? base : `${base}:` }
@@ -274,6 +275,7 @@ function checkOptions(input: FirkinDriverOptions): void {
   )
 }
 
+/** Returns an item with its head, as it is stored. */
 function withHead(value: Bytes, nowMs: number): Buffer {
   const item = typeof value === 'string' ? value : bytesOf(value)
   const size = typeof item === 'string' ? textSize(item) : item.length
@@ -284,7 +286,7 @@ function withHead(value: Bytes, nowMs: number): Buffer {
   return stored
 }
 
-/** When a stored value was set. @throws TypeError where no driver has set it */
+/** Returns when an item was set. @throws TypeError if the value is not a driver's item */
 function timeOf(key: string, stored: Buffer): number {
   const timeMs = stored.length < HEAD_SIZE ? Number.NaN : stored.readUIntLE(0, HEAD_SIZE)
   if (timeMs <= MAX_TIME_MS) return timeMs

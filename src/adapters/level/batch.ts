@@ -1,15 +1,16 @@
-/** The operations of a batch. */
+/** Batches: Level's operations, added to a batch of the store. */
 
 import { AbstractChainedBatch, type AbstractLevel } from 'abstract-level'
 import type { PutOptions, WriteBatch } from '../../index.ts'
 import { assertStorable, type Format, storableKey, storedKey } from './formats.ts'
 import { type FirkinWriteOptions, lifetime } from './options.ts'
 
+/** An operation of an array batch, as Level hands it over. */
 export type Operation =
   | ({ readonly type: 'put'; readonly key: Format; readonly value: Format } & PutOptions)
   | { readonly type: 'del'; readonly key: Format }
 
-/** A batch that takes its operations as they come. */
+/** A chained batch. Each operation is added to the store's batch when it is called. */
 export class FirkinChainedBatch<K, V> extends AbstractChainedBatch<
   AbstractLevel<Format, K, V>,
   K,
@@ -41,8 +42,14 @@ export class FirkinChainedBatch<K, V> extends AbstractChainedBatch<
   }
 }
 
+/** Commits a batch, with the options of its `write`. */
 export type Commit = (options: FirkinWriteOptions, batch: WriteBatch<Buffer>) => Promise<void>
 
+/**
+ * Adds a put to a batch.
+ *
+ * @throws LevelError: LEVEL_INVALID_KEY, LEVEL_INVALID_VALUE
+ */
 export function addPut(
   batch: WriteBatch<Buffer>,
   key: Format,
@@ -54,6 +61,7 @@ export function addPut(
   batch.put(stored, value, lifetime(options))
 }
 
+/** Adds a delete to a batch, unless the store could not hold the key anyway. */
 export function addDelete(batch: WriteBatch<Buffer>, key: Format): void {
   const stored = storedKey(key)
   if (stored !== undefined) batch.delete(stored)

@@ -1,10 +1,10 @@
-/** The store's errors with the codes that Level has for them. */
+/** Errors with the codes of abstract-level. */
 
 import { StoreError } from '../../index.ts'
 
-/** What is wrong, in Level's words. */
+/** An error with one of Level's codes. */
 export class LevelError extends Error {
-  /** One of those that abstract-level documents. */
+  /** A code that abstract-level documents. */
   readonly code: string
 
   constructor(code: string, message: string, options?: ErrorOptions) {
@@ -14,7 +14,10 @@ export class LevelError extends Error {
   }
 }
 
-/** The codes that Level has for a store's; `undefined` is none, and whatever is not listed is an I/O error to it. */
+/**
+ * Level's code for each code of the store. `undefined` means that Level has none; a code that is
+ * missing here is an I/O error.
+ */
 const LEVEL_CODES: Readonly<Record<string, string | undefined>> = {
   FIRKIN_CLOSED: 'LEVEL_DATABASE_NOT_OPEN',
   FIRKIN_CORRUPT: 'LEVEL_CORRUPTION',
@@ -26,7 +29,7 @@ const LEVEL_CODES: Readonly<Record<string, string | undefined>> = {
   FIRKIN_VERSION: undefined,
 }
 
-/** An error of the store with the code that Level has for it; any other error as it is. */
+/** Returns a store's error with Level's code for it, and any other error unchanged. */
 export function asLevelError(error: unknown): unknown {
   if (!(error instanceof StoreError)) return error
   const code = error.code in LEVEL_CODES ? LEVEL_CODES[error.code] : 'LEVEL_IO_ERROR'

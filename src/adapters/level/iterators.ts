@@ -1,4 +1,4 @@
-/** The iterators of a database: over entries, keys and values. */
+/** The iterators of a database, over entries, keys and values. Each is a {@link Walk}. */
 
 import {
   AbstractIterator,
@@ -13,6 +13,7 @@ import { map, Walk } from './walk.ts'
 
 type LevelEntry = [key: Format, value: Format | undefined]
 
+/** An iterator over entries; their values are `undefined` if `values` is false. */
 export class EntryIterator<K, V> extends AbstractIterator<AbstractLevel<Format, K, V>, K, V> {
   readonly #walk: Walk<LevelEntry>
 
@@ -46,6 +47,7 @@ export class EntryIterator<K, V> extends AbstractIterator<AbstractLevel<Format, 
   }
 }
 
+/** An iterator over keys. */
 export class KeyIterator<K, V> extends AbstractKeyIterator<AbstractLevel<Format, K, V>, K> {
   readonly #walk: Walk<Format>
 
@@ -74,6 +76,7 @@ export class KeyIterator<K, V> extends AbstractKeyIterator<AbstractLevel<Format,
   }
 }
 
+/** An iterator over values. */
 export class ValueIterator<K, V> extends AbstractValueIterator<AbstractLevel<Format, K, V>, K, V> {
   readonly #walk: Walk<Format>
 

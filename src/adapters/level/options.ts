@@ -1,4 +1,4 @@
-/** The options of a database, and of what is done with it. */
+/** The options of a database and of its operations. */
 
 import type { AbstractDatabaseOptions, AbstractPutOptions } from 'abstract-level'
 import type { PutOptions, StoreOptions } from '../../index.ts'
@@ -6,13 +6,13 @@ import { checkNames, checkObject, STORE_OPTION_NAMES } from '../../options.ts'
 import type { Format } from './formats.ts'
 import type { LevelSnapshot } from './snapshot.ts'
 
-/** How a {@link FirkinLevel} is opened, beside Level's own options. */
+/** The options of a {@link FirkinLevel}: Level's own, and those of the store. */
 export interface FirkinLevelOptions<K, V> extends AbstractDatabaseOptions<K, V> {
-  /** How the store beneath is opened. */
+  /** The options of the store under the database. */
   readonly store?: Omit<StoreOptions, LevelOptionName>
 }
 
-/** What Level has options of its own for, with the same names. */
+/** The options of a store that Level has itself, under the same names. */
 type LevelOptionName = 'keyEncoding' | 'valueEncoding' | 'createIfMissing'
 
 const LEVEL_OPTION_NAMES: readonly string[] = [
@@ -22,27 +22,29 @@ const LEVEL_OPTION_NAMES: readonly string[] = [
 ] satisfies LevelOptionName[]
 const STORE_NAMES = STORE_OPTION_NAMES.filter((name) => !LEVEL_OPTION_NAMES.includes(name))
 
-/** What may be said with any write, beside Level's own options. */
+/** The options of any write, besides Level's own. */
 export interface FirkinWriteOptions {
   /**
-   * Whether the write survives a power loss once it has resolved, whatever the store's `sync` says.
+   * Whether the write survives a power loss once it has resolved, whatever the store's `sync` is.
    * @defaultValue false
    */
   readonly sync?: boolean
 }
 
-/** What may be said with a put: Level's options, `sync`, and how long the entry lives. */
+/** The options of a put: Level's own, `sync`, and the entry's lifetime. */
 export interface FirkinPutOptions<K = string, V = string>
   extends AbstractPutOptions<K, V>,
     FirkinWriteOptions,
     PutOptions {}
 
+/** The options of a read, as Level hands them over. */
 export interface ReadOptions {
   readonly keyEncoding: string
   readonly valueEncoding: string
   readonly snapshot?: LevelSnapshot
 }
 
+/** The options of an iterator or a clear, as Level hands them over. */
 export interface IteratorOptions extends ReadOptions {
   readonly gt?: Format
   readonly gte?: Format
@@ -54,13 +56,15 @@ export interface IteratorOptions extends ReadOptions {
   readonly values: boolean
 }
 
+/** Returns the lifetime that the options of a put set, if they set one. */
 export function lifetime({ ttlMs, expiresAt }: PutOptions): PutOptions | undefined {
   if (ttlMs === undefined && expiresAt === undefined) return undefined
   return { ...(ttlMs !== undefined && { ttlMs }), ...(expiresAt !== undefined && { expiresAt }) }
 }
 
 /**
- * Options of other databases of Level are let through, as Level has it. One of the store's in the wrong place is not.
+ * Checks the options of a database. Options of other Level databases are let through, as is usual
+ * with Level, but not an option of the store in the wrong place.
  *
  * @throws TypeError
  */

@@ -1,10 +1,10 @@
-/** Ranges of Level, as those of the store. */
+/** Level's ranges as ranges of the store. */
 
 import type { RangeOptions } from '../../index.ts'
 import { type Format, storedBound } from './formats.ts'
 import type { IteratorOptions } from './options.ts'
 
-/** Level's range: of two bounds on one side the inclusive one counts. */
+/** Returns the store's range. Of two bounds on one side, the inclusive one counts. */
 export function rangeOf({ gt, gte, lt, lte, reverse }: IteratorOptions): RangeOptions {
   return {
     reverse,
@@ -15,7 +15,7 @@ export function rangeOf({ gt, gte, lt, lte, reverse }: IteratorOptions): RangeOp
   }
 }
 
-/** Whether a key lies before the first one that a walk in the range's direction may give. */
+/** Whether a key comes before the first one that a walk in the range's direction may return. */
 export function isBehind(key: Format, { gt, gte, lt, lte, reverse }: RangeOptions): boolean {
   const [inclusive, exclusive] = reverse === true ? [lte, lt] : [gte, gt]
   const bound = inclusive ?? exclusive

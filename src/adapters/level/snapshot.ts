@@ -1,23 +1,23 @@
-/** Snapshots that a caller makes, and clearing by one. */
+/** Explicit snapshots, and clearing the keys that one shows. */
 
 import { AbstractSnapshot } from 'abstract-level'
 import type { RangeOptions, Snapshot, Store } from '../../index.ts'
 import { TimeSlice } from '../../scheduling/time-slice.ts'
 
-/** The store beneath a database. */
+/** The store under a database. */
 export type LevelStore = Store<Buffer, 'buffer'>
-/** A snapshot of it. */
+/** A snapshot of that store. */
 export type LevelView = Snapshot<Buffer, 'buffer'>
 
-/** `clear` with a snapshot goes in batches of about this size. */
+/** The size at which a `clear` with a snapshot commits a batch, in bytes. */
 const CLEAR_BATCH_SIZE = 128 * 1024
 
-/** An explicit snapshot. */
+/** A snapshot that a caller asked for. */
 export class LevelSnapshot extends AbstractSnapshot {
   readonly view: LevelView
 
   constructor(view: LevelView, options: object) {
-    // Safety: the constructor takes the options of `snapshot()`, though it is typed without.
+    // Safety: the constructor takes the options of `snapshot()`; its type leaves them out.
     super(...([options] as unknown as []))
     this.view = view
   }
@@ -27,7 +27,7 @@ export class LevelSnapshot extends AbstractSnapshot {
   }
 }
 
-/** Deletes the keys that a range of a view has, in batches and in slices of time. */
+/** Deletes the keys that a view shows in a range, in batches and in time slices. */
 export async function clearAsOf(
   view: LevelView,
   store: LevelStore,

@@ -1,4 +1,4 @@
-/** Walks through ranges, in slices of time. */
+/** Walks over ranges, in time slices. */
 
 import type { RangeIterator, RangeOptions } from '../../index.ts'
 import { TimeSlice } from '../../scheduling/time-slice.ts'
@@ -8,14 +8,14 @@ import type { IteratorOptions } from './options.ts'
 import { isBehind, rangeOf } from './range.ts'
 import type { LevelStore, LevelView } from './snapshot.ts'
 
-/** A walk through a range of one snapshot, that can be sent elsewhere. */
+/** A walk over a range of one view, which can seek. */
 export class Walk<T> {
   readonly #view: LevelView
   readonly #ownsView: boolean
   readonly #range: RangeOptions
   readonly #begin: (view: LevelView, range: RangeOptions) => Iterator<T>
   readonly #slice = new TimeSlice()
-  /** Where to begin; once begun, or at the end, there is nowhere. */
+  /** The range to begin with at the next step; `undefined` once begun, or at the end. */
   #from: RangeOptions | undefined
   #items: Iterator<T> | undefined
 
@@ -31,12 +31,14 @@ export class Walk<T> {
     this.#begin = begin
   }
 
+  /** Returns the next item, or `undefined` at the end. */
   async next(): Promise<T | undefined> {
-    // Whoever asks for one after the other only ever waits for promises, which lets no timer and no socket have a turn.
+    // A caller that awaits one item after another only waits for promises: no timer would run.
     if (this.#slice.isOver()) await this.#slice.next()
     return this.#step()
   }
 
+  /** Returns up to `size` items. */
   async nextMany(size: number): Promise<T[]> {
     const items: T[] = []
     while (items.length < size) {
@@ -48,7 +50,7 @@ export class Walk<T> {
     return items
   }
 
-  /** Goes on from a key; to the end where the key is out of range. */
+  /** Continues from a key; goes to the end if the key is out of range. */
   seek(target: Format): void {
     const key = storedBound(target)
     const range = this.#range
@@ -58,6 +60,7 @@ export class Walk<T> {
     this.#from = isBehind(key, range) ? undefined : from
   }
 
+  /** Ends the walk, and closes the view unless it is a snapshot of the caller's. */
   close(): void {
     this.#items?.return?.()
     if (this.#ownsView) this.#view.close()
@@ -77,6 +80,7 @@ export class Walk<T> {
   }
 }
 
+/** Yields each item of an iterator, changed. */
 export function* map<S, T>(items: RangeIterator<S>, change: (item: S) => T): Generator<T, void> {
   for (const item of items) yield change(item)
 }
