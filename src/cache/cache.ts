@@ -17,20 +17,16 @@
 
 import { resolve } from 'node:path'
 import { decodeValue, encodeValue, type ReadBytes, valueSize } from '../engine/encoding.ts'
-import { isMoved, StoreError } from '../errors.ts'
-import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
+import { StoreError } from '../errors.ts'
+import { NO_ENTRY } from '../keydir/keydir.ts'
 import { checkNames, checkObject, type ValueEncoding } from '../options.ts'
-import { Chores } from '../scheduling/chores.ts'
-import { systemLoop } from '../scheduling/event-loop.ts'
-import { monotonicMs, timers } from '../scheduling/time.ts'
 import { Announcements, type CacheEvents } from './announcements.ts'
-import { loads } from './channels.ts'
-import { emptyDirectory, isDamage } from './directory.ts'
 import { encodeEntry } from './entry.ts'
 import { type CacheEnvironment, systemEnvironment } from './environment.ts'
-import { asError, decodeFailure, describe, encodeFailure } from './failure.ts'
-import { Flight, type Loader } from './flight.ts'
-import { isStale, timesOf } from './freshness.ts'
+import { decodeFailure, describe } from './failure.ts'
+import type { Flight, Loader } from './flight.ts'
+import { isDueEarly, isStale, timesOf } from './freshness.ts'
+import { Loads } from './loads.ts'
 import {
   type CacheOptions,
   checkMs,
@@ -39,7 +35,8 @@ import {
   type ResolvedCacheOptions,
   resolveCacheOptions,
 } from './options.ts'
-import { type Departure, Shelf, TIDY_INTERVAL_MS } from './shelf.ts'
+import { RecoveringShelf } from './recovering-shelf.ts'
+import type { Shelf } from './shelf.ts'
 import { type CacheStats, Counts } from './stats.ts'
 import { encodeTag } from './tags.ts'
 
@@ -55,9 +52,6 @@ export interface MemoizeOptions<A extends unknown[]> extends LoadOptions {
   /** The key of a call, from its arguments. */
   readonly key: (...args: A) => string
 }
-
-/** How long it takes until a directory that could not be opened is tried again. */
-const RETRY_MS = 10_000
 
 const ENTRY_OPTION_NAMES = ['ttlMs', 'staleMs', 'tags'] as const
 const LOAD_OPTION_NAMES = [...ENTRY_OPTION_NAMES, 'errorTtlMs', 'signal'] as const
@@ -107,20 +101,10 @@ export class PersistentCache<V> {
   /** The path of the cache's directory. */
   readonly directory: string
   readonly #options: ResolvedCacheOptions<V>
-  readonly #environment: CacheEnvironment
   readonly #announcements: Announcements
   readonly #counts = new Counts()
-  readonly #flights = new Map<string, Flight<V>>()
-  readonly #chores: Chores
-  /** Missing while the directory cannot be used. */
-  #shelf: Shelf | undefined
-  #mending: Promise<void> | undefined
-  #retryAtMs = 0
-  /** Whether what is in the directory may be wrong, so that it is emptied before it is used again. */
-  #mustEmpty = false
-  /** With `strict`: what has gone wrong. */
-  #broken: Error | undefined
-  #closing: Promise<void> | undefined
+  readonly #shelf: RecoveringShelf
+  readonly #loads: Loads<V>
 
   /** Does no I/O; use {@link openCache}. */
   private constructor(
@@ -130,12 +114,25 @@ export class PersistentCache<V> {
   ) {
     this.directory = directory
     this.#options = options
-    this.#environment = environment
     this.#announcements = new Announcements(directory)
-    const loop = environment.loop ?? systemLoop
-    this.#chores = new Chores(loop, (error) => this.#announcements.error(error))
-    this.#chores.atLeastEvery(TIDY_INTERVAL_MS, () => this.#sweep())
-    this.#chores.every(TIDY_INTERVAL_MS, () => this.#tidy())
+    this.#shelf = new RecoveringShelf(
+      directory,
+      // Safety: the shelf knows bytes; the value encoding it has is only for the marker.
+      options as ResolvedCacheOptions<unknown>,
+      environment,
+      this.#announcements,
+      this.#counts,
+    )
+    this.#loads = new Loads(
+      directory,
+      options,
+      this.#shelf,
+      this.#announcements,
+      this.#counts.loads,
+      (key, value, loadOptions, loadMs, flight) => {
+        this.#set(key, value, loadOptions, loadMs, flight)
+      },
+    )
   }
 
   /** @internal As {@link openCache}, in another environment. */
@@ -150,17 +147,7 @@ export class PersistentCache<V> {
     const options = resolveCacheOptions(input)
     const nowMs = options.clock()
     const cache = new PersistentCache<V>(resolve(directory), options, environment)
-    try {
-      cache.#shelf = await cache.#openShelf(nowMs)
-    } catch (error) {
-      if (options.strict || isCallersMistake(error)) {
-        cache.#chores.stop()
-        throw error
-      }
-      cache.#mustEmpty = isDamage(error)
-      await cache.#mend()
-      timers.setImmediate(() => cache.#announcements.error(error))
-    }
+    await cache.#shelf.open(nowMs)
     return cache
   }
 
@@ -175,7 +162,7 @@ export class PersistentCache<V> {
 
   /** Whether `close` has been called. */
   get closed(): boolean {
-    return this.#closing !== undefined
+    return this.#shelf.closed
   }
 
   /** How values are stored and given back: the option `valueEncoding`. */
@@ -195,8 +182,8 @@ export class PersistentCache<V> {
 
   /** Whether a key is there and fresh; neither counted nor a use. */
   has(key: string): boolean {
-    const nowMs = this.#now()
-    return this.#step(false, nowMs, key, (shelf) => {
+    const nowMs = this.#shelf.now()
+    return this.#shelf.step(false, nowMs, key, (shelf) => {
       const entry = shelf.find()
       return entry !== NO_ENTRY && !shelf.head.isFailure && !isStale(shelf, nowMs)
     })
@@ -210,36 +197,34 @@ export class PersistentCache<V> {
    */
   set(key: string, value: V, options: EntryOptions = {}): boolean {
     checkOptions(options, ENTRY_OPTION_NAMES, 'set option')
-    this.#catchUp()
+    this.#shelf.catchUp()
     return this.#set(key, value, options, 0, undefined)
   }
 
   /** Removes a key; whether it was there. */
   delete(key: string): boolean {
-    this.#catchUp()
-    const nowMs = this.#now()
-    this.#overtake(key)
+    this.#shelf.catchUp()
+    const nowMs = this.#shelf.now()
+    this.#loads.overtake(key)
     this.#counts.deletes++
-    const was = this.#step(false, nowMs, key, (shelf) => shelf.remove(key))
+    const was = this.#shelf.step(false, nowMs, key, (shelf) => shelf.remove(key))
     this.#announcements.operation('delete', key, was ? 'removed' : 'absent')
     return was
   }
 
   /** Removes every entry. */
   clear(): void {
-    for (const key of this.#flights.keys()) this.#overtake(key)
-    this.#step(undefined, Number.NaN, undefined, (shelf) => shelf.clear())
+    this.#loads.overtakeAll()
+    this.#shelf.step(undefined, Number.NaN, undefined, (shelf) => shelf.clear())
     this.#announcements.operation('clear', undefined, 'cleared')
   }
 
   /** Invalidates every entry that has one of these tags, however many they are, in constant time. */
   invalidateTags(...tags: string[]): void {
     const encoded = tags.map(encodeTag)
-    const nowMs = this.#now()
-    for (const [key, flight] of this.#flights) {
-      if (flight.tags.some((tag) => tags.includes(tag))) this.#overtake(key)
-    }
-    this.#step(undefined, nowMs, undefined, (shelf) => {
+    const nowMs = this.#shelf.now()
+    this.#loads.overtakeTagged(tags)
+    this.#shelf.step(undefined, nowMs, undefined, (shelf) => {
       for (const tag of encoded) shelf.invalidate(tag)
     })
     for (const tag of tags) this.#announcements.operation('invalidate', tag, 'invalidated')
@@ -259,16 +244,12 @@ export class PersistentCache<V> {
     if (typeof load !== 'function') throw new TypeError('A loader must be a function')
     const found = this.#look(key)
     if (found !== undefined) {
-      if (found.refresh && !this.#flights.has(key)) this.#load(key, load, options).detach()
+      if (found.refresh) this.#loads.refresh(key, load, options)
       if (found.failure !== undefined) throw found.failure
       return found.value
     }
     options.signal?.throwIfAborted()
-    const running = this.#flights.get(key)
-    // One that was aborted may take a while to end; its result is nobody's.
-    const shared = running?.aborted === true ? undefined : running
-    if (shared !== undefined) this.#counts.loads.shared++
-    return await (shared ?? this.#load(key, load, options)).wait(options.signal)
+    return await this.#loads.join(key, load, options).wait(options.signal)
   }
 
   /** A function that remembers what `call` answered to the same arguments; see {@link getOrSet}. */
@@ -286,11 +267,12 @@ export class PersistentCache<V> {
   /** The cache's figures; takes a time in the number of segments. */
   stats(): CacheStats {
     const { evictions, loads: loaded, ...counts } = this.#counts
-    const bytes = this.#shelf?.bytes ?? { live: 0, disk: 0 }
+    const shelf = this.#shelf.current
+    const bytes = shelf?.bytes ?? { live: 0, disk: 0 }
     return {
-      entries: this.#shelf?.count ?? 0,
+      entries: shelf?.count ?? 0,
       bytes: { ...bytes, limit: this.#options.maxBytes },
-      tags: this.#shelf?.tagCount ?? 0,
+      tags: shelf?.tagCount ?? 0,
       ...counts,
       evictions: { ...evictions },
       loads: { ...loaded },
@@ -320,8 +302,7 @@ export class PersistentCache<V> {
    * everything is a miss.
    */
   close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
+    return this.#shelf.close()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -333,7 +314,7 @@ export class PersistentCache<V> {
     counted: boolean,
     decode: (read: ReadBytes, start: number) => T,
   ): T | undefined {
-    const shelf = this.#find(key, counted, this.#now())
+    const shelf = this.#shelf.findFresh(key, counted, this.#shelf.now())
     const value = shelf === undefined ? undefined : this.#decode(shelf, key, decode)
     if (!counted) return value
     if (value === undefined) this.#counts.misses++
@@ -342,32 +323,16 @@ export class PersistentCache<V> {
     return value
   }
 
-  /** Finds a value that is fresh: a step as by `#step`, but without a closure, which costs. */
-  #find(key: string, isUse: boolean, nowMs: number): Shelf | undefined {
-    const shelf = this.#shelf
-    if (shelf === undefined) return this.#without(undefined)
-    shelf.nowMs = nowMs
-    shelf.seek(key)
-    try {
-      const entry = shelf.find()
-      if (entry === NO_ENTRY || shelf.head.isFailure || isStale(shelf, nowMs)) return undefined
-      if (isUse) shelf.use(entry)
-      return shelf
-    } catch (error) {
-      return this.#stepFailed(shelf, error, undefined)
-    }
-  }
-
   /** What `getOrSet` finds of a key; `undefined` where it has to load. */
   #look(key: string) {
-    const nowMs = this.#now()
-    const place = this.#step<Place | undefined>(undefined, nowMs, key, (shelf) => {
+    const nowMs = this.#shelf.now()
+    const place = this.#shelf.step<Place | undefined>(undefined, nowMs, key, (shelf) => {
       const entry = shelf.find()
       if (entry === NO_ENTRY) return undefined
       shelf.use(entry)
       const { isFailure } = shelf.head
       const stale = isStale(shelf, nowMs)
-      const refresh = stale || this.#isDueEarly(shelf, entry, nowMs)
+      const refresh = stale || isDueEarly(shelf, entry, nowMs, this.#options.earlyRefresh)
       return { shelf, isFailure, stale, refresh }
     })
     const found = place && this.#decodePlace(place, key)
@@ -389,16 +354,6 @@ export class PersistentCache<V> {
     return decoded && { value: decoded[0] as V, failure: undefined, stale, refresh }
   }
 
-  /** Whether to load anew before the entry turns stale: the likelier, the nearer that is. */
-  #isDueEarly(shelf: Shelf, entry: Entry, nowMs: number): boolean {
-    const { earlyRefresh } = this.#options
-    const { loadMs, staleAtMs, isFailure } = shelf.head
-    if (earlyRefresh === 0 || loadMs === 0 || isFailure) return false
-    const endsAtMs = staleAtMs !== 0 ? staleAtMs : shelf.expiresAtOf(entry)
-    if (endsAtMs === 0) return false
-    return nowMs - loadMs * earlyRefresh * Math.log(Math.random()) >= endsAtMs
-  }
-
   readonly #decodeValue = (read: ReadBytes, start: number): V =>
     decodeValue(this.#options.valueEncoding, read, start)
 
@@ -417,8 +372,8 @@ export class PersistentCache<V> {
     } catch (cause) {
       const why = `The value of ${JSON.stringify(key)} cannot be decoded: ${describe(cause)}`
       this.#announcements.error(new StoreError('FIRKIN_DECODE_FAILED', why, { cause }))
-      if (this.#shelf !== shelf || shelf.nextSequence !== nextSequence) return undefined
-      this.#step(undefined, Number.NaN, key, () => shelf.discard())
+      if (this.#shelf.current !== shelf || shelf.nextSequence !== nextSequence) return undefined
+      this.#shelf.step(undefined, Number.NaN, key, () => shelf.discard())
       return undefined
     }
   }
@@ -436,271 +391,22 @@ export class PersistentCache<V> {
     flight: Flight<V> | undefined,
   ): boolean {
     const { ttlMs = this.#options.ttlMs, staleMs = this.#options.staleMs, tags = [] } = options
-    const nowMs = ttlMs === 0 ? this.#now() : this.#options.clock()
+    const nowMs = ttlMs === 0 ? this.#shelf.now() : this.#options.clock()
     const { staleAtMs, expiresAtMs } = timesOf(ttlMs, staleMs, nowMs)
     const extras = { staleAtMs, tags: tags.map(encodeTag), loadMs, isFailure: false }
     const encoded = encodeValue(this.#options.valueEncoding, value)
     valueSize(encoded)
     const stored = encodeEntry(encoded, extras)
     const size = valueSize(stored)
-    if (flight === undefined) this.#overtake(key)
+    if (flight === undefined) this.#loads.overtake(key)
     else if (!flight.mayKeep) return false
-    const done = this.#step(false, nowMs, key, (shelf) =>
+    const done = this.#shelf.step(false, nowMs, key, (shelf) =>
       shelf.put(key, stored, size, expiresAtMs, extras.tags),
     )
     if (done) this.#counts.sets++
     else this.#counts.refused++
     this.#announcements.operation('set', key, done ? 'set' : 'refused')
     return done
-  }
-
-  #load(key: string, load: Loader<V>, options: LoadOptions): Flight<V> {
-    const counts = this.#counts.loads
-    const beganAt = monotonicMs()
-    counts.started++
-    counts.running++
-    const its = { ...options, tags: [...(options.tags ?? [])] }
-    const flight = new Flight<V>(its.tags)
-    this.#flights.set(key, flight)
-    flight.begin(async (signal) => {
-      try {
-        const value = await this.#call(key, load, its, flight, signal)
-        if (value !== undefined && this.#shelf !== undefined && flight.mayKeep) {
-          this.#keep(key, value, its, monotonicMs() - beganAt, flight)
-          await this.#shelf?.pass()
-        }
-        return value
-      } finally {
-        const tookMs = monotonicMs() - beganAt
-        counts.running--
-        counts.totalMs += tookMs
-        counts.longestMs = Math.max(counts.longestMs, tookMs)
-        if (this.#flights.get(key) === flight) this.#flights.delete(key)
-      }
-    })
-    return flight
-  }
-
-  async #call(
-    key: string,
-    load: Loader<V>,
-    options: LoadOptions,
-    flight: Flight<V>,
-    signal: AbortSignal,
-  ): Promise<V> {
-    const counts = this.#counts.loads
-    try {
-      const context = { cache: this.directory, key }
-      return await loads.tracePromise(async () => await load(signal), context)
-    } catch (error) {
-      if (flight.aborted) {
-        counts.aborted++
-      } else {
-        counts.failed++
-        this.#keepFailure(key, error, options, flight)
-      }
-      throw error
-    }
-  }
-
-  /** Keeps what was loaded. */
-  #keep(key: string, value: V, options: LoadOptions, loadMs: number, flight: Flight<V>): void {
-    try {
-      this.#set(key, value, options, loadMs, flight)
-    } catch (error) {
-      // Nobody waits for what is loaded in the background.
-      if (flight.detached) this.#announcements.error(error)
-      throw error
-    }
-  }
-
-  /** Keeps the error of a load; it is thrown in any case, and what is wrong with keeping it is told. */
-  #keepFailure(key: string, error: unknown, options: LoadOptions, flight: Flight<V>): void {
-    const { errorTtlMs = this.#options.errorTtlMs, tags = [] } = options
-    if (errorTtlMs === 0) return
-    try {
-      const nowMs = this.#options.clock()
-      const { expiresAtMs } = timesOf(errorTtlMs, 0, nowMs)
-      const extras = { staleAtMs: 0, tags: tags.map(encodeTag), loadMs: 0, isFailure: true }
-      const stored = encodeEntry(encodeFailure(error), extras)
-      if (!flight.mayKeep) return
-      this.#step(undefined, nowMs, key, (shelf) => {
-        // What is stale is better than an error.
-        if (shelf.find() !== NO_ENTRY) return
-        shelf.put(key, stored, valueSize(stored), expiresAtMs, extras.tags)
-      })
-    } catch (thrown) {
-      if (thrown !== this.#broken) this.#announcements.error(thrown)
-    }
-  }
-
-  /** Keeps a load that is under way from overwriting what happens to its key now; who asks next gets another. */
-  #overtake(key: string): void {
-    const flight = this.#flights.get(key)
-    if (flight === undefined) return
-    flight.overtaken = true
-    this.#flights.delete(key)
-  }
-
-  /** Does what is due by time where no timer can, before anything of a write is done. */
-  #catchUp(): void {
-    if (this.#shelf?.takeStall() === true) this.#chores.catchUp()
-  }
-
-  /**
-   * The moment, where anything expires; NaN where nothing does, so that time costs nothing. Whatever the clock does to
-   * the cache has been done when this answers.
-   */
-  #now(): number {
-    return this.#shelf?.mayExpire === true ? this.#options.clock() : Number.NaN
-  }
-
-  /**
-   * Makes one step with the shelf, in which no code of the caller's runs; where there is no shelf, or it fails,
-   * answers `otherwise`.
-   *
-   * @param nowMs from `#now`, or the clock
-   * @param key what `use` looks for
-   * @throws TypeError, RangeError for a key that is none, before anything has changed
-   */
-  #step<T>(otherwise: T, nowMs: number, key: string | undefined, use: (shelf: Shelf) => T): T {
-    const shelf = this.#shelf
-    if (shelf === undefined) return this.#without(otherwise)
-    shelf.nowMs = nowMs
-    if (key !== undefined) shelf.seek(key)
-    try {
-      return use(shelf)
-    } catch (error) {
-      return this.#stepFailed(shelf, error, otherwise)
-    }
-  }
-
-  /** Without a shelf nothing is there; with `strict`, what has gone wrong is thrown. */
-  #without<T>(otherwise: T): T {
-    if (this.#broken !== undefined) throw this.#broken
-    return otherwise
-  }
-
-  #stepFailed<T>(shelf: Shelf, error: unknown, otherwise: T): T {
-    this.#fail(shelf, error)
-    if (this.#options.strict) throw error
-    return otherwise
-  }
-
-  async #openShelf(nowMs: number): Promise<Shelf> {
-    // Safety: the shelf knows bytes; the value encoding it has is only for the marker.
-    const options = this.#options as ResolvedCacheOptions<unknown>
-    const listener = {
-      leaving: (shelf: Shelf, entry: Entry, why: Departure) => {
-        this.#counts.evictions[why]++
-        if (this.#announcements.hearsOf(why)) this.#announcements.left(shelf.keyOf(entry), why)
-      },
-      failed: (shelf: Shelf, error: Error) => this.#fail(shelf, error),
-      hindered: (error: unknown) => this.#announcements.error(error),
-    }
-    return await Shelf.open(this.directory, options, this.#environment, listener, nowMs)
-  }
-
-  /** Goes on without the directory, and tries to empty it and open it anew. */
-  #fail(shelf: Shelf, error: unknown): void {
-    if (this.#shelf !== shelf) {
-      // What fails while it is closed is told; what fails again after it has failed is not.
-      if (this.#closing !== undefined) this.#announcements.error(error)
-      return
-    }
-    this.#shelf = undefined
-    if (this.#options.strict) this.#broken = asError(error)
-    this.#announcements.error(error)
-    // In the place of a directory that was moved there may be another cache's.
-    this.#mustEmpty = !isMoved(error)
-    this.#mending = (async () => {
-      await shelf.abandon()
-      if (!this.#options.strict) await this.#mend()
-      this.#mending = undefined
-    })()
-  }
-
-  /** Opens the directory again, emptied where that is needed; where it cannot be, does without it for a while. */
-  async #mend(): Promise<void> {
-    try {
-      const nowMs = this.#unasked(this.#options.clock)
-      if (nowMs === undefined || this.#closing !== undefined) return
-      if (this.#mustEmpty) emptyDirectory(this.#environment, this.directory)
-      this.#shelf = await this.#openShelf(nowMs)
-      if (this.#mustEmpty) this.#counts.emptied++
-      this.#mustEmpty = false
-    } catch (error) {
-      // Why it cannot be used has been told.
-      if (this.#mustEmpty || !isDamage(error)) return
-      this.#announcements.error(error)
-      this.#mustEmpty = true
-      await this.#mend()
-    } finally {
-      this.#retryAtMs = monotonicMs() + RETRY_MS
-    }
-  }
-
-  #sweep(): number {
-    if (this.#shelf === undefined) return TIDY_INTERVAL_MS
-    const nowMs = this.#unasked(() => this.#now())
-    const shelf = this.#shelf
-    if (nowMs === undefined || shelf === undefined) return TIDY_INTERVAL_MS
-    shelf.nowMs = nowMs
-    try {
-      return shelf.sweep()
-    } catch (error) {
-      this.#fail(shelf, error)
-      return TIDY_INTERVAL_MS
-    }
-  }
-
-  /** Comes after a sweep, at the same moment. */
-  #tidy(): void {
-    const shelf = this.#shelf
-    if (shelf !== undefined) {
-      try {
-        shelf.tidy()
-      } catch (error) {
-        this.#fail(shelf, error)
-      }
-    } else if (
-      !this.#options.strict &&
-      this.#mending === undefined &&
-      monotonicMs() >= this.#retryAtMs
-    ) {
-      this.#mending = this.#mend().finally(() => {
-        this.#mending = undefined
-      })
-    }
-  }
-
-  /** Asks a clock where no caller waits for what it throws: that is told, and `undefined` answered. */
-  #unasked(clock: () => number): number | undefined {
-    try {
-      return clock()
-    } catch (error) {
-      this.#announcements.error(error)
-      return undefined
-    }
-  }
-
-  async #close(): Promise<void> {
-    this.#chores.stop()
-    const open = this.#shelf
-    this.#shelf = undefined
-    await this.#mending
-    const shelf = open ?? this.#shelf
-    this.#shelf = undefined
-    if (shelf === undefined) return
-    // Without a clock what has expired since the last step is kept.
-    const nowMs = this.#unasked(this.#options.clock)
-    if (nowMs !== undefined) shelf.nowMs = nowMs
-    try {
-      await shelf.close()
-    } catch (error) {
-      if (this.#options.strict) throw error
-      this.#announcements.error(error)
-    }
   }
 }
 
@@ -726,8 +432,4 @@ function checkOptions(options: LoadOptions, known: readonly string[], what: stri
   if (errorTtlMs !== undefined) checkMs(errorTtlMs, 'errorTtlMs')
   if (tags !== undefined && !Array.isArray(tags))
     throw new TypeError('Option tags must be an array')
-}
-
-function isCallersMistake(error: unknown): boolean {
-  return error instanceof TypeError || error instanceof RangeError
 }

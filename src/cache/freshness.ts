@@ -1,6 +1,7 @@
 /** The times of an entry: it is fresh, then stale, then gone. */
 
 import { MAX_UINT48 } from '../format/bytes.ts'
+import type { Entry } from '../keydir/keydir.ts'
 import { expiresAt } from '../store/put-options.ts'
 import type { Shelf } from './shelf.ts'
 
@@ -17,4 +18,18 @@ export function timesOf(ttlMs: number, staleMs: number, nowMs: number) {
 /** Whether what was found has turned stale. What turns stale expires too, so that the moment is known then. */
 export function isStale({ head }: Shelf, nowMs: number): boolean {
   return head.staleAtMs !== 0 && !(head.staleAtMs > nowMs)
+}
+
+/** Whether to load anew before the entry that was found turns stale: the likelier, the nearer that is. */
+export function isDueEarly(
+  shelf: Shelf,
+  entry: Entry,
+  nowMs: number,
+  earlyRefresh: number,
+): boolean {
+  const { loadMs, staleAtMs, isFailure } = shelf.head
+  if (earlyRefresh === 0 || loadMs === 0 || isFailure) return false
+  const endsAtMs = staleAtMs !== 0 ? staleAtMs : shelf.expiresAtOf(entry)
+  if (endsAtMs === 0) return false
+  return nowMs - loadMs * earlyRefresh * Math.log(Math.random()) >= endsAtMs
 }

@@ -1,0 +1,167 @@
+/**
+ * The loads of a cache: callers of one key share a flight, and what it loads is kept unless its key
+ * or one of its tags was set, deleted or invalidated since it began.
+ */
+
+import { valueSize } from '../engine/encoding.ts'
+import { NO_ENTRY } from '../keydir/keydir.ts'
+import { monotonicMs } from '../scheduling/time.ts'
+import type { Announcements } from './announcements.ts'
+import { loads } from './channels.ts'
+import { encodeEntry } from './entry.ts'
+import { encodeFailure } from './failure.ts'
+import { Flight, type Loader } from './flight.ts'
+import { timesOf } from './freshness.ts'
+import type { LoadOptions, ResolvedCacheOptions } from './options.ts'
+import type { RecoveringShelf } from './recovering-shelf.ts'
+import type { Counts } from './stats.ts'
+import { encodeTag } from './tags.ts'
+
+/** Keeps a value that was loaded in `loadMs` milliseconds, unless its flight was overtaken. */
+export type KeepLoaded<V> = (
+  key: string,
+  value: V,
+  options: LoadOptions,
+  loadMs: number,
+  flight: Flight<V>,
+) => void
+
+/** The loads of one cache. */
+export class Loads<V> {
+  readonly #directory: string
+  readonly #options: ResolvedCacheOptions<V>
+  readonly #shelf: RecoveringShelf
+  readonly #announcements: Announcements
+  readonly #counts: Counts['loads']
+  readonly #keepLoaded: KeepLoaded<V>
+  readonly #flights = new Map<string, Flight<V>>()
+
+  constructor(
+    directory: string,
+    options: ResolvedCacheOptions<V>,
+    shelf: RecoveringShelf,
+    announcements: Announcements,
+    counts: Counts['loads'],
+    keepLoaded: KeepLoaded<V>,
+  ) {
+    this.#directory = directory
+    this.#options = options
+    this.#shelf = shelf
+    this.#announcements = announcements
+    this.#counts = counts
+    this.#keepLoaded = keepLoaded
+  }
+
+  /** Returns the load of a key that is under way, and begins one where there is none. */
+  join(key: string, load: Loader<V>, options: LoadOptions): Flight<V> {
+    const running = this.#flights.get(key)
+    // One that was aborted may take a while to end; its result is nobody's.
+    if (running === undefined || running.aborted) return this.#begin(key, load, options)
+    this.#counts.shared++
+    return running
+  }
+
+  /** Loads a key in the background, unless that is under way. */
+  refresh(key: string, load: Loader<V>, options: LoadOptions): void {
+    if (!this.#flights.has(key)) this.#begin(key, load, options).detach()
+  }
+
+  /** Keeps a load that is under way from overwriting what happens to its key now; who asks next gets another. */
+  overtake(key: string): void {
+    const flight = this.#flights.get(key)
+    if (flight === undefined) return
+    flight.overtaken = true
+    this.#flights.delete(key)
+  }
+
+  /** Overtakes every load. */
+  overtakeAll(): void {
+    for (const key of this.#flights.keys()) this.overtake(key)
+  }
+
+  /** Overtakes each load of what will have one of these tags. */
+  overtakeTagged(tags: readonly string[]): void {
+    for (const [key, flight] of this.#flights) {
+      if (flight.tags.some((tag) => tags.includes(tag))) this.overtake(key)
+    }
+  }
+
+  #begin(key: string, load: Loader<V>, options: LoadOptions): Flight<V> {
+    const counts = this.#counts
+    const beganAt = monotonicMs()
+    counts.started++
+    counts.running++
+    const its = { ...options, tags: [...(options.tags ?? [])] }
+    const flight = new Flight<V>(its.tags)
+    this.#flights.set(key, flight)
+    flight.begin(async (signal) => {
+      try {
+        const value = await this.#call(key, load, its, flight, signal)
+        if (value !== undefined && this.#shelf.current !== undefined && flight.mayKeep) {
+          this.#keep(key, value, its, monotonicMs() - beganAt, flight)
+          await this.#shelf.current?.pass()
+        }
+        return value
+      } finally {
+        const tookMs = monotonicMs() - beganAt
+        counts.running--
+        counts.totalMs += tookMs
+        counts.longestMs = Math.max(counts.longestMs, tookMs)
+        if (this.#flights.get(key) === flight) this.#flights.delete(key)
+      }
+    })
+    return flight
+  }
+
+  async #call(
+    key: string,
+    load: Loader<V>,
+    options: LoadOptions,
+    flight: Flight<V>,
+    signal: AbortSignal,
+  ): Promise<V> {
+    try {
+      const context = { cache: this.#directory, key }
+      return await loads.tracePromise(async () => await load(signal), context)
+    } catch (error) {
+      if (flight.aborted) {
+        this.#counts.aborted++
+      } else {
+        this.#counts.failed++
+        this.#keepFailure(key, error, options, flight)
+      }
+      throw error
+    }
+  }
+
+  /** Keeps what was loaded. */
+  #keep(key: string, value: V, options: LoadOptions, loadMs: number, flight: Flight<V>): void {
+    try {
+      this.#keepLoaded(key, value, options, loadMs, flight)
+    } catch (error) {
+      // Nobody waits for what is loaded in the background.
+      if (flight.detached) this.#announcements.error(error)
+      throw error
+    }
+  }
+
+  /** Keeps the error of a load; it is thrown in any case, and what is wrong with keeping it is told. */
+  #keepFailure(key: string, error: unknown, options: LoadOptions, flight: Flight<V>): void {
+    const { errorTtlMs = this.#options.errorTtlMs, tags = [] } = options
+    if (errorTtlMs === 0) return
+    try {
+      const nowMs = this.#options.clock()
+      const { expiresAtMs } = timesOf(errorTtlMs, 0, nowMs)
+      const extras = { staleAtMs: 0, tags: tags.map(encodeTag), loadMs: 0, isFailure: true }
+      const stored = encodeEntry(encodeFailure(error), extras)
+      if (!flight.mayKeep) return
+      this.#shelf.step(undefined, nowMs, key, (shelf) => {
+        // What is stale is better than an error.
+        if (shelf.find() !== NO_ENTRY) return
+        shelf.put(key, stored, valueSize(stored), expiresAtMs, extras.tags)
+      })
+    } catch (thrown) {
+      if (thrown !== this.#shelf.broken) this.#announcements.error(thrown)
+    }
+  }
+}
