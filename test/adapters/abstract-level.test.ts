@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-// @ts-expect-error The suite comes without types.
+// @ts-expect-error The suite has no types.
 import suite from 'abstract-level/test'
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import {
@@ -17,18 +17,19 @@ import { withDirectory } from '../support/directory.ts'
 import { tapeTest } from './tape.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-/** Takes databases of the adapter for Level's own, with the types that are built. */
+/** Assigns databases of the adapter to Level's own types, with the declarations of the build. */
 const PROGRAM = `
 import type { AbstractLevel } from '${join(ROOT, 'node_modules/abstract-level/index.js')}'
 import type { FirkinLevel } from '${join(ROOT, 'dist/src/adapters/abstract-level.js')}'
 
 type Format = string | Buffer | Uint8Array
 export const ofText = (level: FirkinLevel): AbstractLevel<Format> => level
-export const ofBytes = (level: FirkinLevel<Buffer, number>): AbstractLevel<Format, Buffer, number> => level
+type Numbers = AbstractLevel<Format, Buffer, number>
+export const ofBytes = (level: FirkinLevel<Buffer, number>): Numbers => level
 `
 
 describe('the suite of abstract-level', () => {
-  // The suite makes databases while it is being collected, and does not close all of them.
+  // The suite makes databases while vitest collects it, and does not close all of them.
   const root = mkdtempSync(join(tmpdir(), 'firkin-level-'))
   const open = new Set<FirkinLevel>()
   let count = 0
@@ -49,7 +50,7 @@ describe('the suite of abstract-level', () => {
 })
 
 describe('FirkinLevel', () => {
-  it('keeps keys that are empty or begin with zero bytes apart, in their order, over a restart', async () => {
+  it('keeps empty keys and keys with leading zero bytes distinct and in order', async () => {
     await withDirectory(async (directory) => {
       const keys = ['', '\0', '\0\0', '\0a', '\u0001', 'a']
       const level = new FirkinLevel(directory)
@@ -65,7 +66,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('refuses text with a lone surrogate in keys and values, and takes it as a bound', async () => {
+  it('refuses a lone surrogate in a key or a value, and accepts it in a bound', async () => {
     await withDirectory(async (directory) => {
       await using level = new FirkinLevel(directory)
       await level.put('a\ufffd', 'value')
@@ -85,7 +86,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('finds nothing under a key that is too long, and refuses to put one', async () => {
+  it('finds nothing under a key that is too long, and refuses to put it', async () => {
     await withDirectory(async (directory) => {
       await using level = new FirkinLevel<string | Buffer>(directory)
       const longest = 'x'.repeat(65_535)
@@ -120,7 +121,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('seeks to the end from a target before the range, in both directions', async () => {
+  it('goes to the end on a seek to before the range, in both directions', async () => {
     await withDirectory(async (directory) => {
       await using level = new FirkinLevel(directory)
       for (const key of ['a', 'b', 'c', 'd']) await level.put(key, key)
@@ -151,7 +152,7 @@ describe('FirkinLevel', () => {
     [{ gt: '5', reverse: true }, '5', []],
     [{ gt: '' }, '', []],
     [{}, '', ['3', '4', '5', '6', '7']],
-  ])('of %j, sought to %j, gives %j', async (range, target, expected) => {
+  ])('over %j, after a seek to %j, returns %j', async (range, target, expected) => {
     await withDirectory(async (directory) => {
       await using level = new FirkinLevel(directory)
       for (const key of ['3', '4', '5', '6', '7']) await level.put(key, key)
@@ -167,7 +168,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('clears a range of a snapshot, and nothing that came after it', async () => {
+  it('clears what a snapshot shows of a range, and nothing put after it', async () => {
     await withDirectory(async (directory) => {
       await using level = new FirkinLevel(directory)
       await level.batch(['a', 'b', 'c'].map((key) => ({ type: 'put', key, value: key })))
@@ -181,7 +182,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('forgets what was put with ttlMs, alone, in a batch and in a chained batch', async () => {
+  it('expires what was put with ttlMs by a put, a batch or a chained batch', async () => {
     await withDirectory(async (directory) => {
       let now = 1000
       await using level = new FirkinLevel(directory, { store: { clock: () => now } })
@@ -198,7 +199,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('gives the store beneath while it is open, and checks its options', async () => {
+  it('exposes its store while it is open, and passes the options on', async () => {
     await withDirectory(async (directory) => {
       const level = new FirkinLevel(directory, { store: { keydir: 'hash', sync: 'never' } })
       expect(() => level.store).toThrow(expect.objectContaining({ code: 'FIRKIN_CLOSED' }))
@@ -213,21 +214,29 @@ describe('FirkinLevel', () => {
   })
 
   it.each([
-    ['an option of the store beside it', { sync: 'always' }, 'store: { sync }'],
-    ['one of its lifetimes', { ttlMs: 5 }, 'store: { ttlMs }'],
-    ['an unknown one', { store: { keydri: 'hash' } }, 'keydri; did you mean keydir?'],
+    ['an option of the store among its own', { sync: 'always' }, 'store: { sync }'],
+    ['a lifetime of the store among its own', { ttlMs: 5 }, 'store: { ttlMs }'],
     [
-      'an encoding of the store',
+      'an unknown option of the store',
+      { store: { keydri: 'hash' } },
+      'keydri; did you mean keydir?',
+    ],
+    [
+      'an encoding among the options of the store',
       { store: { valueEncoding: 'json' } },
       'valueEncoding belongs to the database',
     ],
     [
-      'createIfMissing of the store',
+      'createIfMissing among the options of the store',
       { store: { createIfMissing: false } },
       'createIfMissing belongs',
     ],
-    ['no options in their place', { store: 'hash' }, 'Option store must be an object'],
-  ])('refuses %s, when it is made and when it is opened', async (_, options, message) => {
+    [
+      'options of the store that are not an object',
+      { store: 'hash' },
+      'Option store must be an object',
+    ],
+  ])('refuses %s, in the constructor and in open', async (_, options, message) => {
     await withDirectory(async (directory) => {
       const wrong = options as FirkinLevelOptions<string, string>
       expect(() => new FirkinLevel(directory, wrong)).toThrow(TypeError)
@@ -242,7 +251,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('refuses a location that is none, and lets options of other databases through', async () => {
+  it('refuses a location that is not a path, and ignores options of other databases', async () => {
     await withDirectory(async (directory) => {
       for (const location of ['', undefined, 5]) {
         expect(() => new FirkinLevel(location as string)).toThrow(TypeError)
@@ -274,7 +283,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  // So much is synced by a thread, which takes a while.
+  // A thread syncs this much, which takes a while.
   const long = 'x'.repeat(2 ** 20)
   const durable = { sync: true } as FirkinPutOptions
   const writes: [string, (level: FirkinLevel) => Promise<void>][] = [
@@ -304,7 +313,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('ends what it is clearing before it closes', async () => {
+  it('finishes a clear before it closes', async () => {
     await withDirectory(async (directory) => {
       const level = new FirkinLevel(directory)
       await level.batch(numbered(50_000))
@@ -319,18 +328,18 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it("has the codes of Level for what stands in the way, and the store's error as the cause", async () => {
+  it("fails with Level's codes, and with the store's error as the cause", async () => {
     await withDirectory(async (directory) => {
       const level = new FirkinLevel(directory, { store: { mapping: false } })
       await level.batch(numbered(3))
       const open = (options: object) => new FirkinLevel(directory, options).open()
-      const told = (code: string, cause: string) => ({
+      const failure = (code: string, cause: string) => ({
         code: 'LEVEL_DATABASE_NOT_OPEN',
         cause: { code, cause: { code: cause } },
       })
       const readOnly = new FirkinLevel(directory, { store: { readOnly: true } })
 
-      await expect(open({})).rejects.toMatchObject(told('LEVEL_LOCKED', 'FIRKIN_LOCKED'))
+      await expect(open({})).rejects.toMatchObject(failure('LEVEL_LOCKED', 'FIRKIN_LOCKED'))
       await expect(open({ errorIfExists: true })).rejects.toMatchObject({
         cause: { code: 'FIRKIN_EXISTS' },
       })
@@ -350,17 +359,17 @@ describe('FirkinLevel', () => {
       await expect(level.values({ reverse: true }).next()).rejects.toMatchObject(corrupt)
       await level.close()
       await writeFile(join(directory, 'MANIFEST'), 'nothing')
-      await expect(open({})).rejects.toMatchObject(told('LEVEL_CORRUPTION', 'FIRKIN_CORRUPT'))
+      await expect(open({})).rejects.toMatchObject(failure('LEVEL_CORRUPTION', 'FIRKIN_CORRUPT'))
       await rm(directory, { recursive: true })
       await expect(open({ createIfMissing: false })).rejects.toMatchObject({
         cause: { code: 'FIRKIN_NOT_FOUND' },
       })
       await writeFile(directory, 'a file')
-      await expect(open({})).rejects.toMatchObject(told('LEVEL_IO_ERROR', 'FIRKIN_IO_FAILED'))
+      await expect(open({})).rejects.toMatchObject(failure('LEVEL_IO_ERROR', 'FIRKIN_IO_FAILED'))
     })
   })
 
-  it('lets the event loop turn while it reads and clears', async () => {
+  it('lets the event loop turn during long reads and clears', async () => {
     await withDirectory(async (directory) => {
       await using level = new FirkinLevel(directory)
       const count = 50_000
@@ -395,7 +404,7 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('reads many keys as of the call', async () => {
+  it('reads many keys as they were at the call', async () => {
     await withDirectory(async (directory) => {
       await using level = new FirkinLevel(directory)
       const operations = numbered(20_000)
@@ -412,9 +421,10 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('has the type of a database of bytes and text', async () => {
+  it('is assignable to the types of abstract-level', async () => {
     await withDirectory(async (directory) => {
-      // As in a program of its own: what the compiler says of so deep a type depends on what it has looked at before.
+      // A program of its own, because what the compiler says of such a deep type depends on what it
+      // has checked before.
       const program = join(directory, 'program.mts')
       await writeFile(program, PROGRAM)
       const { compilerOptions } = JSON.parse(await readFile(join(ROOT, 'tsconfig.json'), 'utf8'))
@@ -443,7 +453,7 @@ async function drain(items: AsyncIterable<unknown>): Promise<void> {
   for await (const item of items) expect(item).toBeDefined()
 }
 
-/** Damages the record at a file's end. */
+/** Damages the last record of a file. */
 async function flipEnd(path: string): Promise<void> {
   const bytes = await readFile(path)
   bytes[bytes.length - 30] = (bytes.at(-30) ?? 0) ^ 1

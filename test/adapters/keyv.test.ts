@@ -31,7 +31,7 @@ describe('the suite of Keyv', () => {
 })
 
 describe('KeyvFirkin', () => {
-  it('opens a directory, keeps entries over a restart, and closes it with disconnect', async () => {
+  it('opens a directory, keeps entries over a restart, and closes on disconnect', async () => {
     await withDirectory(async (directory) => {
       const first = new Keyv({ store: new KeyvFirkin(directory) })
       await first.set('user', { name: 'Ada' })
@@ -45,7 +45,7 @@ describe('KeyvFirkin', () => {
     })
   })
 
-  it('leaves a store open that it was given', async () => {
+  it('leaves a store open that it did not open itself', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(directory, { valueEncoding: 'utf8' })
       const keyv = new Keyv({ store: new KeyvFirkin(store) })
@@ -57,19 +57,19 @@ describe('KeyvFirkin', () => {
     })
   })
 
-  it('tells by event that its directory cannot be opened', async () => {
+  it('reports by event that its directory cannot be opened', async () => {
     await withDirectory(async (directory) => {
       await using _ = await open(directory)
       const keyv = new Keyv({ store: new KeyvFirkin(directory) })
-      const told = new Promise((resolve) => keyv.on('error', resolve))
+      const reported = new Promise((resolve) => keyv.on('error', resolve))
 
       expect(await keyv.get('key')).toBeUndefined()
 
-      expect(await told).toMatchObject({ code: 'FIRKIN_LOCKED' })
+      expect(await reported).toMatchObject({ code: 'FIRKIN_LOCKED' })
     })
   })
 
-  it('sets, reads, looks up and deletes many', async () => {
+  it('sets, reads, looks up and deletes many entries at once', async () => {
     await withStore(async (store) => {
       const keyv = new Keyv({ store: new KeyvFirkin(store) })
 
@@ -88,7 +88,7 @@ describe('KeyvFirkin', () => {
     })
   })
 
-  it('clears and iterates over one namespace, or over all where there is none', async () => {
+  it('clears and iterates over one namespace, or over all entries without one', async () => {
     await withStore(async (store) => {
       const [users, posts, all] = ['users', 'posts', ''].map(
         (namespace) => new Keyv({ store: new KeyvFirkin(store), namespace }),
@@ -109,7 +109,7 @@ describe('KeyvFirkin', () => {
     })
   })
 
-  it('keeps namespaces apart whatever colons and percent signs are in them', async () => {
+  it('separates namespaces whatever colons and percent signs they contain', async () => {
     await withStore(async (store) => {
       const names = ['a', 'a:', 'a:b', 'a:b:c', 'a%3Ab', 'a%', 'a%3A', ':', '%', 'é:']
       const adapters = names.map((namespace) => {
@@ -140,7 +140,7 @@ describe('KeyvFirkin', () => {
     })
   })
 
-  it('leaves namespaces to a Keyv that sets none, and finds the keys that it has put them into', async () => {
+  it('stores keys unchanged, and iterates by their prefix, while no namespace is set', async () => {
     await withStore(async (store) => {
       const adapter = new KeyvFirkin(store)
       await adapter.set('a:b::key', 'value')
@@ -149,13 +149,13 @@ describe('KeyvFirkin', () => {
       const keys: string[] = []
       for await (const [key] of adapter.iterator('a:b')) keys.push(key)
 
-      // Keyv 6 looks for the property.
+      // Keyv 6 tests for the property.
       expect('namespace' in adapter).toBe(false)
       expect(keys).toEqual(['a:b::key'])
     })
   })
 
-  it('refuses a store that does not give back what Keyv hands over, when it is made', async () => {
+  it('refuses a store whose encodings do not return what Keyv hands over', async () => {
     await withDirectory(async (directory) => {
       await using bytes = await open(directory)
       const make = (source: unknown, options?: object) => () =>
@@ -181,7 +181,7 @@ describe('KeyvFirkin', () => {
     })
   })
 
-  it('lets the event loop turn while it is iterated over', async () => {
+  it('lets the event loop turn during a long iteration', async () => {
     await withStore(async (store) => {
       const batch = store.batch()
       for (let index = 0; index < 50_000; index++) batch.put(`keyv:${index}`, '{"value":1}')
@@ -196,7 +196,7 @@ describe('KeyvFirkin', () => {
     })
   })
 
-  it('lets the store forget what has expired, though nobody reads it', async () => {
+  it('has the store expire entries that nobody reads', async () => {
     let now = 1000
     const clock = () => now
     await withStore(
@@ -215,7 +215,7 @@ describe('KeyvFirkin', () => {
     )
   })
 
-  it('keeps objects as JSON where Keyv does not serialize', async () => {
+  it('stores objects as JSON if Keyv does not serialize', async () => {
     await withDirectory(async (directory) => {
       const store = new KeyvFirkin<object>(directory, { valueEncoding: 'json' })
       const unserialized: object = { serialize: undefined, deserialize: undefined }
@@ -248,7 +248,7 @@ describe('cache-manager', () => {
 })
 
 describe('cacheable', () => {
-  it('finds in its second layer, after a restart, what its first has lost', async () => {
+  it('finds in its second layer, after a restart, what the first has lost', async () => {
     await withDirectory(async (directory) => {
       const first = new Cacheable({ secondary: new Keyv({ store: new KeyvFirkin(directory) }) })
       await first.set('key', { name: 'Ada' }, '1h')

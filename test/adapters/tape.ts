@@ -1,3 +1,5 @@
+/** Tests written for tape, run by vitest. */
+
 import tape, { type TestCase } from 'tape'
 import { it } from 'vitest'
 
@@ -11,7 +13,7 @@ interface Row {
   readonly error?: unknown
 }
 
-/** Takes a test written for tape, and makes it one of vitest's; an assertion that is skipped fails it. */
+/** Registers a test written for tape with vitest. A skipped assertion fails it. */
 export function tapeTest(name: string, run: TestCase): void {
   it(name, async () => {
     const failed = (await runAlone(name, run)).filter((row) => row.ok === false || row.skip)

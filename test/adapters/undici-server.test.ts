@@ -1,4 +1,4 @@
-/** The cache interceptor of undici on a Firkin store, before a real server. */
+/** Tests of the cache interceptor of undici over a Firkin store, in front of a real server. */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -14,8 +14,8 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-describe('the interceptor', () => {
-  it('fetches once and answers from the store, streamed bodies too, also after a restart', async () => {
+describe('the cache interceptor', () => {
+  it('fetches once and then serves from the store, even after a restart', async () => {
     await withServer(
       (_, response) => {
         response.setHeader('cache-control', 'max-age=60')
@@ -37,7 +37,7 @@ describe('the interceptor', () => {
     )
   })
 
-  it('keeps apart what varies, over a restart', async () => {
+  it('separates responses by vary, over a restart', async () => {
     await withServer(
       (request, response) => {
         response.setHeader('cache-control', 'max-age=60')
@@ -64,7 +64,7 @@ describe('the interceptor', () => {
     )
   })
 
-  it('revalidates what has turned stale by its etag, and gives the body that it has', async () => {
+  it('revalidates a stale response by its etag, and serves the stored body', async () => {
     vi.useFakeTimers({ toFake: ['Date'] })
     await withServer(
       (request, response) => {
@@ -88,7 +88,7 @@ describe('the interceptor', () => {
     )
   })
 
-  it('serves what is stale while it revalidates it behind that, and keeps what has come', async () => {
+  it('serves a stale response while it revalidates, and stores the new one', async () => {
     vi.useFakeTimers({ toFake: ['Date'] })
     let version = 1
     await withServer(
@@ -115,7 +115,7 @@ describe('the interceptor', () => {
     )
   })
 
-  it('keeps a body that is revalidated behind an answer and has not changed', async () => {
+  it('keeps the body when a background revalidation finds it unchanged', async () => {
     vi.useFakeTimers({ toFake: ['Date'] })
     await withServer(
       (request, response) => {
@@ -140,7 +140,7 @@ describe('the interceptor', () => {
     )
   })
 
-  it('drops what a POST to the same URL has made wrong', async () => {
+  it('drops the response to a URL after a POST to it', async () => {
     await withServer(
       (_, response) => {
         response.setHeader('cache-control', 'max-age=60')
@@ -167,9 +167,9 @@ describe('the interceptor', () => {
 
   it.each([
     ['too large', 'max-age=60', 100],
-    ['not to be stored', 'no-store', 1],
-    ['broken off', 'max-age=60', 0],
-  ])('gives what is %s, and does not keep it', async (_, cacheControl, count) => {
+    ['marked no-store', 'no-store', 1],
+    ['cut short', 'max-age=60', 0],
+  ])('serves a response that is %s, and does not store it', async (_, cacheControl, count) => {
     await withServer(
       (__, response) => {
         response.setHeader('cache-control', cacheControl)
@@ -214,7 +214,7 @@ async function withServer(
   const server = createServer((request, response) => {
     requests.push(request)
     request.resume()
-    // What Node puts there goes by a clock that tests cannot set.
+    // Node's own date goes by a clock that tests cannot set.
     response.setHeader('date', new Date().toUTCString())
     answer(request, response)
   })

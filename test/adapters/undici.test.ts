@@ -17,7 +17,7 @@ type CacheValue = Parameters<MemoryCacheStore['createWriteStream']>[1]
 const MIB = 2 ** 20
 const BODY = ['as', 'd123']
 
-/** A clock that stands still until it is told. */
+/** A clock that only moves when a test moves it. */
 class Clock {
   nowMs = Date.parse('2024-05-17T12:00Z')
   readonly read = (): number => this.nowMs
@@ -42,12 +42,12 @@ function valueAt(nowMs: number, changes: Partial<CacheValue> = {}): CacheValue {
 
 describe('FirkinCacheStore', () => {
   it.each([
-    ['no size', {}, TypeError],
+    ['a missing size', {}, TypeError],
     ['a size that is too small', { maxSize: 1000 }, RangeError],
     ['bodies larger than the size allows', { maxSize: MIB, maxEntrySize: MIB / 8 }, RangeError],
     ['a body of a negative size', { maxSize: MIB, maxEntrySize: -1 }, RangeError],
-    ['a count that is none', { maxSize: MIB, maxCount: 0 }, RangeError],
-    ['what it does not know', { maxSize: MIB, location: 'here' }, TypeError],
+    ['a count of 0', { maxSize: MIB, maxCount: 0 }, RangeError],
+    ['an unknown option', { maxSize: MIB, location: 'here' }, TypeError],
   ])('refuses %s', async (_, options, kind) => {
     await withDirectory(async (directory) => {
       const opening = FirkinCacheStore.open(directory, options as FirkinCacheStoreOptions)
@@ -56,7 +56,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('keeps nothing at first, and then each response with its body', async () => {
+  it('is empty at first, and then returns each response with its body', async () => {
     await withStore(async (store, clock) => {
       const value = valueAt(clock.nowMs, { etag: '"one"' })
       expect(store.get(keyOf('/'))).toBeUndefined()
@@ -72,7 +72,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('is as its interceptor wants it while a body is still being written', async () => {
+  it('shows a response only once its body is complete', async () => {
     await withStore(async (store, clock) => {
       const stream = store.createWriteStream(keyOf('/'), valueAt(clock.nowMs))
       stream.write('as')
@@ -85,7 +85,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('keeps a response without a body, and one whose status has no text', async () => {
+  it('stores a response without a body and without a status text', async () => {
     await withStore(async (store, clock) => {
       await write(
         store,
@@ -102,7 +102,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('gives a stale response until deleteAt, to the millisecond, and then none', async () => {
+  it('returns a stale response up to the last millisecond before deleteAt', async () => {
     await withStore(async (store, clock) => {
       const value = valueAt(clock.nowMs)
       await write(store, keyOf('/'), value, BODY)
@@ -116,7 +116,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('does not keep what was to be deleted by the time that its body ended', async () => {
+  it('does not store a response whose deleteAt has passed when its body ends', async () => {
     await withStore(async (store, clock) => {
       const stream = store.createWriteStream(keyOf('/'), valueAt(clock.nowMs))
       clock.nowMs += 20_000
@@ -129,7 +129,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('replaces a response by a newer one to the same request, which may outlive it', async () => {
+  it('replaces a response by a newer one to the same request, with its own deleteAt', async () => {
     await withStore(async (store, clock) => {
       await write(store, keyOf('/'), valueAt(clock.nowMs), BODY)
       clock.nowMs += 15_000
@@ -142,7 +142,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('leaves a response until its successor is complete, and where that is broken off', async () => {
+  it('keeps a response until its successor is complete, or if that is cut short', async () => {
     await withStore(async (store, clock) => {
       await write(store, keyOf('/'), valueAt(clock.nowMs), ['old'])
       const stream = store.createWriteStream(keyOf('/'), valueAt(clock.nowMs))
@@ -172,7 +172,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('keeps URLs apart that are too long for a key', async () => {
+  it('separates URLs that are too long for a key', async () => {
     await withStore(async (store, clock) => {
       const path = `/${'x'.repeat(70_000)}`
       await write(store, keyOf(`${path}1`), valueAt(clock.nowMs), ['one'])
@@ -185,7 +185,7 @@ describe('FirkinCacheStore', () => {
     })
   })
 
-  it('refuses keys and values that are none', async () => {
+  it('refuses malformed keys and values', async () => {
     await withStore(async (store, clock) => {
       const wrong = [
         undefined,
@@ -208,7 +208,7 @@ describe('FirkinCacheStore', () => {
 })
 
 describe('vary', () => {
-  it('tells responses to one URL apart', async () => {
+  it('separates the responses to one URL', async () => {
     await withStore(async (store, clock) => {
       const plain = valueAt(clock.nowMs, { vary: { accept: 'text/plain' } })
       const html = valueAt(clock.nowMs, { vary: { accept: 'text/html' } })
@@ -243,7 +243,7 @@ describe('vary', () => {
     })
   })
 
-  it('may change: a response replaces what its request would have got, by whatever that varied', async () => {
+  it('may change: a response replaces the one that its request would have found', async () => {
     await withStore(async (store, clock) => {
       const ofAda = { accept: 'a', cookie: 'ada' }
       await write(store, keyOf('/', ofAda), valueAt(clock.nowMs), ['for all'])
@@ -258,7 +258,7 @@ describe('vary', () => {
     })
   })
 
-  it('gives the newest of several that fit', async () => {
+  it('returns the newest of several responses that fit', async () => {
     await withStore(async (store, clock) => {
       const byCookie = valueAt(clock.nowMs, { vary: { cookie: 'ada' } })
       await write(store, keyOf('/', { cookie: 'ada', accept: 'b' }), byCookie, ['old'])
@@ -274,7 +274,7 @@ describe('vary', () => {
     })
   })
 
-  it('forgets the oldest of many sets of headers', async () => {
+  it('keeps the newest eight sets of header names', async () => {
     await withStore(async (store, clock) => {
       for (let index = 0; index < 9; index++) {
         const headers = { [`x-${index}`]: '1' }
@@ -290,7 +290,7 @@ describe('vary', () => {
 })
 
 describe('delete', () => {
-  it('keeps what is asked for again and again, however many URLs are deleted between', async () => {
+  it('evicts nothing, however many other URLs are deleted', async () => {
     await withStore(
       async (store, clock) => {
         const value = valueAt(clock.nowMs)
@@ -314,7 +314,7 @@ describe('delete', () => {
     )
   })
 
-  it('does not keep what its clock deletes while it is kept', async () => {
+  it('does not store a response that the clock deletes while it is being stored', async () => {
     await withDirectory(async (directory) => {
       let reads = 0
       let deletedAt = 0
@@ -331,7 +331,7 @@ describe('delete', () => {
         reads = 0
         deletedAt = at
         await write(store, keyOf('/'), valueAt(1_000_000), BODY)
-        // A read of the clock that did not come deletes nothing.
+        // If the clock was read fewer times than this, nothing was deleted.
         expect(store.get(keyOf('/')) === undefined, `${at} of ${reads}`).toBe(at <= reads)
         store.delete(keyOf('/'))
       }
@@ -339,7 +339,7 @@ describe('delete', () => {
     })
   })
 
-  it('deletes the responses to a URL, to all methods and headers, and no other', async () => {
+  it('deletes the responses to one URL for all methods and headers, and no others', async () => {
     await withStore(async (store, clock) => {
       const vary = { accept: 'a' }
       await write(store, keyOf('/a'), valueAt(clock.nowMs), BODY)
@@ -359,7 +359,7 @@ describe('delete', () => {
     })
   })
 
-  it('reaches a response that is being written, and not the one that is begun after it', async () => {
+  it('drops a response that is being written, but not one that is begun afterwards', async () => {
     await withStore(async (store, clock) => {
       const before = store.createWriteStream(keyOf('/'), valueAt(clock.nowMs))
       const idle = store.createWriteStream(keyOf('/'), valueAt(clock.nowMs))
@@ -378,7 +378,7 @@ describe('delete', () => {
 })
 
 describe('limits', () => {
-  it('keeps a body of maxEntrySize, and breaks off a longer one', async () => {
+  it('stores a body of maxEntrySize, and cuts off a longer one', async () => {
     await withStore(
       async (store, clock) => {
         await write(store, keyOf('/fits'), valueAt(clock.nowMs), ['x'.repeat(60), 'x'.repeat(40)])
@@ -393,7 +393,7 @@ describe('limits', () => {
     )
   })
 
-  it('keeps nothing of a response whose head is too large, and serves what there is', async () => {
+  it('refuses a response whose head is too large', async () => {
     await withStore(async (store, clock) => {
       const headers = { 'x-long': 'x'.repeat(200_000) }
       await write(store, keyOf('/'), valueAt(clock.nowMs, { headers }), BODY)
@@ -403,7 +403,7 @@ describe('limits', () => {
     })
   })
 
-  it('gives up the oldest responses for maxSize and maxCount', async () => {
+  it('evicts the oldest responses beyond maxSize and maxCount', async () => {
     await withStore(
       async (store, clock) => {
         for (let index = 0; index < 300; index++) {
@@ -421,7 +421,7 @@ describe('limits', () => {
     )
   })
 
-  it('stands on a cache that is given to it, with bodies of 5 MiB', async () => {
+  it('uses an open cache, with bodies of up to 5 MiB by default', async () => {
     await withDirectory(async (directory) => {
       await using cache = await openCache(directory, { maxBytes: 64 * MIB, maxEntryBytes: 8 * MIB })
       const store = new FirkinCacheStore(cache)
@@ -440,7 +440,7 @@ describe('limits', () => {
   })
 
   it.each([true, false])(
-    'gives bodies of any size in small pieces of its own, mapped %s',
+    'returns bodies of any size in small pieces that the caller owns, with mapping %s',
     async (mapping) => {
       await withStore(
         async (store, clock) => {
@@ -475,7 +475,7 @@ describe('limits', () => {
     [{ maxSize: MIB, maxsize: 5 }, TypeError, 'Unknown option maxsize; did you mean maxSize?'],
     [{ maxBytes: MIB }, TypeError, 'Unknown option maxBytes'],
     [{ maxSize: MIB, policy: 'lfu' }, TypeError, 'Option policy is lfu; it must be one of'],
-  ])('is refused with %j, in the words of its own options', async (options, kind, message) => {
+  ])('refuse the options %j, and name the option', async (options, kind, message) => {
     await withDirectory(async (directory) => {
       const opening = FirkinCacheStore.open(directory, options as FirkinCacheStoreOptions)
 
@@ -484,7 +484,7 @@ describe('limits', () => {
     })
   })
 
-  it('is refused on a cache whose values are not bytes, and on what is none', async () => {
+  it('refuse a cache whose values are not bytes, and anything that is not a cache', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(join(directory, 'store'), { valueEncoding: 'utf8' })
       const codec = { encode: (value: unknown) => String(value), decode: String }
@@ -526,7 +526,7 @@ async function write(
   await pipeline(Readable.from(body), store.createWriteStream(key, value))
 }
 
-/** What a store gives to a request, its body as text. */
+/** Returns the response to a request, with its body as text. */
 async function read(store: FirkinCacheStore, key: CacheKey): Promise<unknown> {
   const found = store.get(structuredClone(key))
   if (found === undefined) return undefined

@@ -6,7 +6,7 @@ import loaded, { type FirkinDriverOptions, firkinDriver } from '../../src/adapte
 import { open, type Store } from '../../src/index.ts'
 import { withDirectory } from '../support/directory.ts'
 
-/** A clock that stands still until it is told. */
+/** A clock that only moves when a test moves it. */
 class Clock {
   nowMs = Date.parse('2024-05-17T12:00Z')
   readonly read = (): number => this.nowMs
@@ -15,14 +15,17 @@ class Clock {
 describe('firkinDriver', () => {
   it.each([
     ['neither base nor store', {}],
-    ['both', { base: './data', store: {} as Store }],
-    ['no options', undefined],
+    ['both base and store', { base: './data', store: {} as Store }],
+    ['missing options', undefined],
     ['an empty path', { base: '' }],
-    ['a path that is none', { base: 5 }],
-    ['an option of the store beside it', { base: './data', sync: 'always' }],
+    ['a path that is not a string', { base: 5 }],
+    ['an option of the store among its own', { base: './data', sync: 'always' }],
     ['an unknown option of the store', { base: './data', options: { snyc: 'always' } }],
-    ['an encoding of the store', { base: './data', options: { valueEncoding: 'json' } }],
-    ['what is no store', { store: {} }],
+    [
+      'an encoding among the options of the store',
+      { base: './data', options: { valueEncoding: 'json' } },
+    ],
+    ['a store that is not one', { store: {} }],
     ['a promise of a store', { store: Promise.resolve() }],
   ])('refuses %s', (_, options) => {
     expect(() => firkinDriver(options as FirkinDriverOptions)).toThrow(TypeError)
@@ -40,7 +43,7 @@ describe('firkinDriver', () => {
     })
   })
 
-  it('refuses to give as items what something else has put', async () => {
+  it('refuses to read as an item what something else has put', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(directory)
       const storage = createStorage({ driver: firkinDriver({ store }) })
@@ -72,12 +75,12 @@ describe('firkinDriver', () => {
     })
   })
 
-  it('is what its module gives to whoever loads a driver by name', () => {
+  it('is the default export, for loading a driver by name', () => {
     expect(loaded).toBe(firkinDriver)
     expect(firkinDriver({ base: './data' })).toMatchObject({ name: 'firkin', flags: { ttl: true } })
   })
 
-  it('opens its directory when it is first used, keeps items over a restart, and closes it', async () => {
+  it('opens its directory at the first use, keeps items over a restart, and closes', async () => {
     await withDirectory(async (base) => {
       const first = createStorage({ driver: firkinDriver({ base }) })
       await first.setItem('users:7', { name: 'Ada' })
@@ -93,7 +96,7 @@ describe('firkinDriver', () => {
     })
   })
 
-  it('leaves a store open that it was given, and gives it as its instance', async () => {
+  it('leaves an open store open, and returns it as its instance', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(directory)
       const driver = firkinDriver({ store })
@@ -107,7 +110,7 @@ describe('firkinDriver', () => {
     })
   })
 
-  it('tells each operation that its directory cannot be opened, and tries again', async () => {
+  it('rejects operations while its directory cannot be opened, and tries again', async () => {
     await withDirectory(async (base) => {
       const other = await open(base)
       const storage = createStorage({ driver: firkinDriver({ base }) })
@@ -122,7 +125,7 @@ describe('firkinDriver', () => {
     })
   })
 
-  it('opens nothing once it was disposed of', async () => {
+  it('opens nothing after dispose', async () => {
     await withDirectory(async (base) => {
       const driver = firkinDriver({ base })
       await driver.dispose?.()
@@ -132,7 +135,7 @@ describe('firkinDriver', () => {
     })
   })
 
-  it('opens its store as it is told: to read it beside a writer, say', async () => {
+  it('opens its store with its options, such as readOnly beside a writer', async () => {
     await withDirectory(async (base) => {
       const writer = createStorage({ driver: firkinDriver({ base, options: { sync: 'always' } }) })
       await writer.setItem('key', 'text')
@@ -148,7 +151,7 @@ describe('firkinDriver', () => {
 })
 
 describe('items', () => {
-  it('are null and absent where nothing was set', async () => {
+  it('are null and absent if nothing was set', async () => {
     await withStorage(async (storage) => {
       expect(await storage.hasItem('a:b')).toBe(false)
       expect(await storage.getItem('a:b')).toBeNull()
@@ -167,7 +170,7 @@ describe('items', () => {
     ['false', false],
     ['null', null],
     ['an object', { list: [1, { deep: null }] }],
-  ])('come back as they were set: %s', async (_, value) => {
+  ])('are read as they were set: %s', async (_, value) => {
     await withStorage(async (storage) => {
       await storage.setItem('key', value)
 
@@ -176,7 +179,7 @@ describe('items', () => {
     })
   })
 
-  it('are found by every spelling of their key', async () => {
+  it('are found under every spelling of their key', async () => {
     await withStorage(async (storage) => {
       await storage.setItem('/folder/file.json?query=1', 'text')
 
@@ -186,7 +189,7 @@ describe('items', () => {
     })
   })
 
-  it('go when they are removed, or set to undefined', async () => {
+  it('are gone when they are removed or set to undefined', async () => {
     await withStorage(async (storage) => {
       await storage.setItem('a', 1)
       await storage.setItem('b', 1)
@@ -205,7 +208,7 @@ describe('items', () => {
     ['words', new Uint16Array([258]), Buffer.from([2, 1])],
     ['text', 'grün', Buffer.from('grün')],
     ['nothing', new Uint8Array(0), Buffer.alloc(0)],
-  ])('are bytes where they are raw: %s', async (_, value, expected) => {
+  ])('are read as bytes if they are raw: %s', async (_, value, expected) => {
     await withStorage(async (storage) => {
       await storage.setItemRaw('raw.bin', value)
 
@@ -230,14 +233,14 @@ describe('items', () => {
     })
   })
 
-  it('refuse raw what is neither text nor bytes', async () => {
+  it('refuse a raw value that is neither text nor bytes', async () => {
     await withStorage(async (storage) => {
       await expect(storage.setItemRaw('raw', { a: 1 })).rejects.toThrow(TypeError)
       expect(await storage.hasItem('raw')).toBe(false)
     })
   })
 
-  it('are read many at a time, in the order asked for', async () => {
+  it('are read many at a time, in the order of the request', async () => {
     await withStorage(async (storage) => {
       await storage.setItem('a:1', { n: 1 })
       await storage.setItem('b:2', 'two')
@@ -250,7 +253,7 @@ describe('items', () => {
     })
   })
 
-  it('are set many at a time, all or none, each with its own ttl or that of all', async () => {
+  it('are set many at a time, all or none, each with its own ttl or the common one', async () => {
     const clock = new Clock()
     await withStorage(
       async (storage) => {
@@ -277,7 +280,7 @@ describe('items', () => {
 })
 
 describe('meta', () => {
-  it('has when an item was set, its size, and how long it has left to live', async () => {
+  it('holds when an item was set, its size, and how long it has left', async () => {
     const clock = new Clock()
     await withStorage(
       async (storage) => {
@@ -297,7 +300,7 @@ describe('meta', () => {
     )
   })
 
-  it('has whole seconds left, as HTTP wants them, and none that the item does not live', async () => {
+  it('rounds the time left down to whole seconds', async () => {
     const clock = new Clock()
     await withStorage(
       async (storage) => {
@@ -315,7 +318,7 @@ describe('meta', () => {
     )
   })
 
-  it('goes by the ttl of the driver where an item has none, and by none where it is 0', async () => {
+  it('shows the ttl of the driver if an item sets none, and no ttl if it sets 0', async () => {
     const clock = new Clock()
     await withStorage(
       async (storage) => {
@@ -331,7 +334,7 @@ describe('meta', () => {
     )
   })
 
-  it('is joined by what was set as meta, which is no item of its own', async () => {
+  it('includes what was set as meta, which is not an item of its own', async () => {
     await withStorage(async (storage) => {
       await storage.setItem('key', 'text')
       await storage.setMeta('key', { owner: 'Ada', mtime: new Date(5) })
@@ -363,7 +366,7 @@ describe('keys and bases', () => {
     })
   })
 
-  it('are listed below a base, and not beside it', async () => {
+  it('are listed below a base only', async () => {
     await withStorage(async (storage) => {
       for (const key of ['a:1', 'a:b:2', 'a', 'ab:3', 'c']) await storage.setItem(key, 1)
 
@@ -386,26 +389,23 @@ describe('keys and bases', () => {
     })
   })
 
-  it.each(['a', 'a:'])(
-    'are cleared below the base %s, which only a driver is asked for',
-    async (base) => {
-      await withStorage(async (storage) => {
-        for (const key of ['a:1', 'a:b:2', 'ab:3', 'c']) await storage.setItem(key, 1)
-        const { driver } = storage.getMount()
+  it.each(['a', 'a:'])('are cleared below the base %s by the driver alone', async (base) => {
+    await withStorage(async (storage) => {
+      for (const key of ['a:1', 'a:b:2', 'ab:3', 'c']) await storage.setItem(key, 1)
+      const { driver } = storage.getMount()
 
-        // A storage of unstorage 1 clears mounts, and no base within one.
-        await storage.clear('a')
-        expect(await storage.getKeys()).toHaveLength(4)
-        await driver.clear?.(base, {})
-        expect(await storage.getKeys()).toEqual(['ab:3', 'c'])
-        await storage.clear()
+      // A storage of unstorage 1 clears whole mounts, not a base within one.
+      await storage.clear('a')
+      expect(await storage.getKeys()).toHaveLength(4)
+      await driver.clear?.(base, {})
+      expect(await storage.getKeys()).toEqual(['ab:3', 'c'])
+      await storage.clear()
 
-        expect(await storage.getKeys()).toEqual([])
-      })
-    },
-  )
+      expect(await storage.getKeys()).toEqual([])
+    })
+  })
 
-  it('are kept apart by mounts and prefixes, and go through a snapshot', async () => {
+  it('are separated by mounts and prefixes, and survive being restored', async () => {
     await withStorage(async (root) => {
       await withDirectory(async (base) => {
         root.mount('cache', firkinDriver({ base }))
@@ -429,7 +429,7 @@ describe('keys and bases', () => {
 })
 
 describe('watchers', () => {
-  it('hear of every change through the driver, and after unwatch of none', async () => {
+  it('are told of every change through the driver, and of none after unwatch', async () => {
     await withStorage(async (storage) => {
       const heard: string[] = []
       const others: string[] = []
@@ -453,7 +453,7 @@ describe('watchers', () => {
     })
   })
 
-  it('are told apart by the driver, also where the same function listens twice', async () => {
+  it('are separate even if the same function watches twice', async () => {
     await withStorage(async (storage) => {
       const { driver } = storage.getMount()
       const heard: string[] = []
@@ -468,7 +468,7 @@ describe('watchers', () => {
     })
   })
 
-  it('hear nothing of what was refused', async () => {
+  it('are not told of a refused change', async () => {
     await withStorage(async (storage) => {
       const heard: string[] = []
       await storage.watch((event, key) => heard.push(`${event} ${key}`))
