@@ -160,7 +160,7 @@ export class Cleaner {
     const engine = this.#engine
     const { bytes } = page
     const key = bytes.subarray(fields.keyAt, fields.valueAt)
-    const entry = engine.findKey(key, key.length)
+    const entry = engine.live.find(key, key.length)
     if (entry === NO_ENTRY) return
     const { entries } = engine.keydir
     if (entries.segmentOf(entry) !== segment.id || entries.offsetOf(entry) !== offset) return
@@ -181,11 +181,11 @@ export class Cleaner {
     const { segments } = engine
     engine.commits.flush()
     const isOfTail = going.some((segment) => segments.tail.includes(segment))
-    for (const segment of going) engine.retire(segment)
+    for (const segment of going) engine.retirement.retire(segment)
     // To replace the manifest for each would keep the loop waiting for the disk, many times a second (measured).
     if (isOfTail) segments.sealNow()
     removeCheckpoint(segments)
-    for (const { path, hintPath } of engine.releaseRetired()) {
+    for (const { path, hintPath } of engine.retirement.release()) {
       removeIfThere(segments.context.files, path)
       removeIfThere(segments.context.files, hintPath)
     }

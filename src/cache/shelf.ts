@@ -220,7 +220,7 @@ export class Shelf {
     try {
       return engine.keydir.entries.expiringCount > 0
     } catch (error) {
-      engine.reload(error)
+      engine.live.reload(error)
       return engine.keydir.entries.expiringCount > 0
     }
   }
@@ -398,7 +398,7 @@ export class Shelf {
     const engine = this.#engine
     engine.rotate()
     this.#cleaner.deleteAll()
-    engine.rebuild()
+    engine.live.rebuild()
     this.#order.clear()
     this.#ordered = engine.keydir
     this.#tags.clear()
@@ -500,7 +500,7 @@ export class Shelf {
         if (order.isBroken) continue
         return 0
       }
-      const isLive = engine.isLive(entry)
+      const isLive = engine.live.isLive(entry)
       // To say so, the keydir may have been loaded anew.
       if (engine.keydir !== this.#ordered) continue
       const { entries } = engine.keydir
@@ -534,7 +534,7 @@ export class Shelf {
         sort.begin(engine.keydir.size)
       }
       const { entries } = engine.keydir
-      place = engine.walk(place, WALK_ENTRIES, (entry) => {
+      place = engine.live.walk(place, WALK_ENTRIES, (entry) => {
         if (engine.hasExpired(entry, present)) {
           engine.forget(entry, present)
         } else if (isTagKey(entries.keyView(entry))) {

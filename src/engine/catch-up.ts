@@ -68,8 +68,8 @@ export class CatchUp {
     this.#options = options
     this.#manifest = manifest
     this.#names = names
-    this.#replay = new Replay(engine.wholeKeydir, engine.segments, (entry, key, keySize) =>
-      engine.views.save(entry, key, keySize),
+    this.#replay = new Replay(engine.live.wholeKeydir, engine.segments, (entry, key, keySize) =>
+      engine.live.views.save(entry, key, keySize),
     )
   }
 
@@ -118,8 +118,8 @@ export class CatchUp {
       this.#forget(lost, gone)
     }
     segments.adopt(this.#manifest, arrived, tail)
-    for (const segment of gone) engine.retire(segment)
-    if (gone.length > 0) engine.releaseRetired()
+    for (const segment of gone) engine.retirement.retire(segment)
+    if (gone.length > 0) engine.retirement.release()
     engine.advanceSequence()
     return true
   }
@@ -217,7 +217,7 @@ export class CatchUp {
       else lost.push(entry)
     }
     for (let place = 0; place !== -1; ) {
-      place = engine.walk(place, WALK_COUNT, visit)
+      place = engine.live.walk(place, WALK_COUNT, visit)
       if (!(yield* this.#giveWay())) return false
     }
     return true
@@ -240,7 +240,7 @@ export class CatchUp {
     const ids = new Set(gone.map(({ id }) => id))
     for (const entry of lost) {
       // Its number may be another key's by now.
-      if (engine.isLive(entry) && ids.has(engine.keydir.entries.segmentOf(entry)))
+      if (engine.live.isLive(entry) && ids.has(engine.keydir.entries.segmentOf(entry)))
         engine.forget(entry)
     }
   }

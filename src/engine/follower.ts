@@ -133,7 +133,7 @@ export class Follower {
           await this.#reload(true)
           return
         }
-        if (!this.#isHalfWay && !this.#engine.isWhole) {
+        if (!this.#isHalfWay && !this.#engine.live.isWhole) {
           if (this.#isUnchanged(manifest)) return
           while (!this.#readMore()) await nextTurn()
         }
@@ -213,7 +213,7 @@ export class Follower {
   /** Reads more of the keydir; whether that was all. Where what is known cannot be loaded anew, all is that is there. */
   #readMore(): boolean {
     try {
-      return this.#engine.readMore()
+      return this.#engine.live.readMore()
     } catch (error) {
       // The engine has told what is wrong with what is known.
       if (!(error instanceof StoreError)) throw error

@@ -220,7 +220,7 @@ export class Merger {
     const engine = this.#engine
     if (isEmpty(before)) {
       if (before.isPortion) throw lackOfRoom()
-      engine.shrinkNow()
+      engine.live.shrinkNow()
       return planned(before, this.leftOut, false)
     }
     yield* engine.commits.writeInTurns()
@@ -421,11 +421,11 @@ export class Merger {
 
   /** Deletes a few retired segments; returns whether there are more. */
   #releaseSome(): boolean {
-    for (const { id } of this.#engine.releaseRetired(RELEASED_AT_ONCE)) {
+    for (const { id } of this.#engine.retirement.release(RELEASED_AT_ONCE)) {
       this.#leftOut.delete(id)
       this.#removeFiles(id)
     }
-    return this.#engine.mayRelease
+    return this.#engine.retirement.mayRelease
   }
 
   /**
@@ -738,10 +738,10 @@ export class Merger {
         undefined,
       )
     }
-    for (const segment of going) this.#engine.retire(segment)
+    for (const segment of going) this.#engine.retirement.retire(segment)
     this.#removeCheckpoint()
     while (this.#releaseSome()) yield* over(turn)
-    this.#engine.shrinkNow()
+    this.#engine.live.shrinkNow()
     segments.reserve.begin()
   }
 

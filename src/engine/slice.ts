@@ -62,7 +62,7 @@ export function* walkInSlices(
       keydir = engine.keydir
       place = 0
     }
-    place = engine.walk(place, WALK_ENTRIES, visit)
+    place = engine.live.walk(place, WALK_ENTRIES, visit)
     if (slice.isOver()) yield* slice.next()
   }
 }

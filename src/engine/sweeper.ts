@@ -76,8 +76,8 @@ export class Sweep {
     let atMs = beganAtMs
     this.#seen = 0
     this.#found = 0
-    while (engine.mayExpire() && atMs - beganAtMs < SLICE_MS) {
-      const next = engine.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, present))
+    while (engine.live.mayExpire() && atMs - beganAtMs < SLICE_MS) {
+      const next = engine.live.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, present))
       this.#place = Math.max(next, 0)
       atMs = this.#loop.nowMs()
       if (next === -1) break

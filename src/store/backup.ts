@@ -88,7 +88,7 @@ export async function backUp(
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
   } finally {
     held?.release()
-    engine.views.close(view)
+    engine.live.views.close(view)
   }
 }
 

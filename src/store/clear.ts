@@ -46,13 +46,13 @@ export async function clearRange(home: ClearedStore, range: ResolvedRange): Prom
   try {
     const cursor = engine.cursor(view, range)
     while (keys.count < range.limit) {
-      const entry = engine.advance(cursor)
+      const entry = engine.live.advance(cursor)
       if (entry === NO_ENTRY) break
       keys.add(cursor.holder.entries.keyView(entry))
       if (keys.count % KEYS_PER_LOOK === 0 && slice.isOver()) await nextSlice(home, slice)
     }
   } finally {
-    engine.views.close(view)
+    engine.live.views.close(view)
   }
 
   let count = 0

@@ -103,10 +103,10 @@ async function leaveCheckpoint(engine: Engine, { failed, sealer }: ClosingOption
   // Who has taken the engine over may keep the numbers of entries.
   const mayShrink = sealer !== undefined
   try {
-    while (!engine.readMore()) await nextTurn()
+    while (!engine.live.readMore()) await nextTurn()
     if (mayShrink) await shrink(engine)
-    const { segments, wholeKeydir, nextSequence } = engine
-    await segments.reserve.lendHalf(() => writeCheckpoint(segments, wholeKeydir, nextSequence))
+    const { live, segments, nextSequence } = engine
+    await segments.reserve.lendHalf(() => writeCheckpoint(segments, live.wholeKeydir, nextSequence))
   } catch (error) {
     failed('The checkpoint cannot be written', error)
   }
@@ -115,7 +115,7 @@ async function leaveCheckpoint(engine: Engine, { failed, sealer }: ClosingOption
 /** Gives back what memory the keydir does not need, so that its image is no larger than that. */
 async function shrink(engine: Engine): Promise<void> {
   let endsAt = monotonicMs() + STEP_MS
-  for (const _ of engine.shrink()) {
+  for (const _ of engine.live.shrink()) {
     if (monotonicMs() < endsAt) continue
     await nextTurn()
     endsAt = monotonicMs() + STEP_MS

@@ -68,7 +68,7 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
     const resolved = resolveRange(range)
     const cursor = this.#engine.cursor(this.#view, resolved)
     let count = 0
-    while (count < resolved.limit && this.#engine.advance(cursor) !== NO_ENTRY) count++
+    while (count < resolved.limit && this.#engine.live.advance(cursor) !== NO_ENTRY) count++
     return count
   }
 
@@ -80,7 +80,7 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#engine.views.close(this.#view)
+    this.#engine.live.views.close(this.#view)
   }
 
   [Symbol.dispose](): void {

@@ -88,7 +88,7 @@ export function storeStats({
     tombstoneBytes: total('tombstoneBytes'),
     segments: each,
     nextSequence: engine.nextSequence,
-    openViews: engine.views.openCount,
+    openViews: engine.live.views.openCount,
     expiredKeys: sweeper?.expiredCount ?? 0,
     merge: {
       running: merger?.running ?? false,

@@ -304,7 +304,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   count(range?: RangeOptions): number {
     this.#assertOpen()
     const resolved = resolveRange(range)
-    if (isUnbounded(resolved) && !this.#engine.mayExpire()) {
+    if (isUnbounded(resolved) && !this.#engine.live.mayExpire()) {
       return Math.min(this.#engine.keydir.size, resolved.limit)
     }
     using snapshot = this.snapshot()
@@ -378,7 +378,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       const verified = verifyDirectory(files, directory, { live: true, isHintDue, signal })
       return await this.#reading(verified)
     } finally {
-      engine.views.close(view)
+      engine.live.views.close(view)
     }
   }
 
@@ -482,7 +482,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#ending.abort(closedError())
     await this.#readings
     await follower?.stop()
-    engine.views.closeAll()
+    engine.live.views.closeAll()
     await merger?.stop()
     await sealer?.end()
     try {
@@ -502,7 +502,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
       await engine.durability.stop()
       await sealer?.settle()
       await engine.segments.settle()
-      await engine.settle()
+      await engine.retirement.settle()
       engine.close()
       this.#held.release()
     }

@@ -92,7 +92,7 @@ export class ViewReader<V> {
     const engine = this.#engine
     const found = this.#found
     engine.key.encode(key)
-    if (!engine.findIn(view, found)) return undefined
+    if (!engine.live.findIn(view, engine.key.bytes, engine.key.size, found)) return undefined
     return hasExpired(found.holder.entries, found.entry, view.expiry) ? undefined : found
   }
 }
@@ -139,7 +139,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   next(): IteratorResult<T> {
     if (this.#done) return { done: true, value: undefined }
     this.#assertOpen()
-    const entry = this.#left > 0 ? this.#engine.advance(this.#cursor) : NO_ENTRY
+    const entry = this.#left > 0 ? this.#engine.live.advance(this.#cursor) : NO_ENTRY
     if (entry === NO_ENTRY) return this.return()
     this.#left--
     // Safety: whoever makes the iterator ties T to the part and the encodings.
@@ -153,7 +153,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     if (!this.#done) {
       this.#done = true
       if (this.#ownsView) {
-        this.#engine.views.close(this.#view)
+        this.#engine.live.views.close(this.#view)
         abandoned.unregister(this)
       }
     }
@@ -166,5 +166,5 @@ export class RangeIterator<T> implements IterableIterator<T> {
 }
 
 const abandoned = new FinalizationRegistry<{ engine: Engine; view: View }>(({ engine, view }) =>
-  engine.views.close(view),
+  engine.live.views.close(view),
 )
