@@ -1,3 +1,5 @@
+/** Tests of the abstract-level database: Level's own suite, and what Firkin adds to it. */
+
 import { execFile } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { readFile, rm, writeFile } from 'node:fs/promises'

@@ -1,3 +1,5 @@
+/** Tests of the Keyv adapter: Keyv's own suite, what Firkin adds to it, and libraries over Keyv. */
+
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

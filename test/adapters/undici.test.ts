@@ -1,3 +1,5 @@
+/** Tests of the cache store for undici, without the network. */
+
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -491,8 +493,9 @@ describe('limits', () => {
       for (const [index, valueEncoding] of (['json', 'utf8', codec] as const).entries()) {
         const path = join(directory, String(index))
         await using cache = await openCache<unknown>(path, { maxBytes: MIB, valueEncoding })
+        const name = valueEncoding === codec ? 'a codec' : valueEncoding
         expect(() => new FirkinCacheStore(cache as PersistentCache<Buffer>)).toThrow(
-          `a cache with valueEncoding buffer, not ${valueEncoding === codec ? 'a codec' : valueEncoding}`,
+          `a cache with valueEncoding buffer, not ${name}`,
         )
       }
       for (const none of [undefined, {}, Promise.resolve(), store]) {

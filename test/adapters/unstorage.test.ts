@@ -1,3 +1,5 @@
+/** Tests of the unstorage driver, through a storage of unstorage. */
+
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createStorage, prefixStorage, restoreSnapshot, type Storage, snapshot } from 'unstorage'
