@@ -22,8 +22,9 @@ import { type Page, PUT, type RecordFields } from '../format/record.ts'
 import { type Files, removeIfThere } from '../io/files.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { removeCheckpoint } from '../recovery/checkpoint-file.ts'
-import { scanSegment, Window } from '../segment/scan.ts'
+import { scanSegment } from '../segment/scan.ts'
 import type { Segment } from '../segment/segment.ts'
+import { Window } from '../segment/window.ts'
 
 /** What a cleaner asks and tells. */
 export interface CleanerListener {

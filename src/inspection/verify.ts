@@ -24,9 +24,10 @@ import { nextTurn } from '../scheduling/time.ts'
 import { isBlank, openSegmentFile, readSegmentHeader } from '../segment/file.ts'
 import { readHintFile } from '../segment/hint-file.ts'
 import { readManifest } from '../segment/manifest-file.ts'
-import { findRecord, type ScanEnd, scanSegment, Window } from '../segment/scan.ts'
+import { findRecord, type ScanEnd, scanSegment } from '../segment/scan.ts'
 import { isTorn, lacksFirst, mayBeBlank, TailEnds, tailIdsOf } from '../segment/tail.ts'
 import { SegmentUsage } from '../segment/usage.ts'
+import { Window } from '../segment/window.ts'
 
 /** What is not as it should be. */
 export type FindingKind =

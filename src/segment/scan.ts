@@ -7,7 +7,6 @@
  *    `findRecord` tells whether there are records behind them.
  */
 
-import { checksum } from '../format/checksum.ts'
 import {
   BATCH_END,
   DAMAGED,
@@ -20,18 +19,15 @@ import {
   MIN_RECORD_SIZE,
   type Page,
   pageOf,
-  RECORD_CRC_SIZE,
   RecordFields,
   SHORT,
 } from '../format/record.ts'
-import { type FileDescriptor, type Files, readFully } from '../io/files.ts'
-import { allocateBuffer, allocateOwnBuffer } from '../io/memory.ts'
+import type { FileDescriptor, Files } from '../io/files.ts'
+import { allocateBuffer } from '../io/memory.ts'
+import { Window } from './window.ts'
 
-/** How much of a file is read at once. */
-const WINDOW_SIZE = 256 * 1024
-/** A record that is larger gets memory once its checksum was found to match: what it says of its size may be anything. */
+/** A larger record gets memory only after its checksum was found to match: its size may be damaged. */
 const UNVOUCHED_SIZE = 1024 * 1024
-const ZEROS = Buffer.alloc(4096)
 
 /**
  * Called for each record; `fields.keyAt` and `valueAt` lie in `page`, the record began at `offset`. Where it
@@ -80,107 +76,34 @@ export interface ScanEnd {
   readonly roomSize: number
 }
 
-const NO_PAGE = pageOf(Buffer.allocUnsafe(0))
-/** A page that no window uses: a follower looks at files many times a second, and the collector is slow to notice pages. */
-let sparePage: Page | undefined
-
-function takePage(size: number): Page {
-  const page = sparePage
-  if (page === undefined || size > WINDOW_SIZE) {
-    return pageOf(allocateOwnBuffer(Math.max(size, WINDOW_SIZE)))
-  }
-  sparePage = undefined
-  return page
-}
-
-/** A window that slides over a file. */
-export class Window {
-  readonly #files: Pick<Files, 'read'>
-  readonly #file: FileDescriptor
-  readonly #to: number
-  #page = NO_PAGE
-  #from = 0
-  #filled = 0
-
-  constructor(files: Pick<Files, 'read'>, file: FileDescriptor, to: number) {
-    this.#files = files
-    this.#file = file
-    this.#to = to
-  }
-
-  get page(): Page {
-    return this.#page
-  }
-
-  /** Where the window's bytes end. */
-  get end(): number {
-    return this.#filled
-  }
-
-  /** Lets go of what it has shown, whose memory the next window may get. */
-  release(): void {
-    if (this.#page.bytes.length === WINDOW_SIZE) sparePage = this.#page
-    this.#page = NO_PAGE
-    this.#filled = 0
-  }
-
-  /** Forgets what it has shown: what is shown from now on is read anew. */
-  forget(): void {
-    this.#filled = 0
-  }
-
-  /** Makes `size` bytes at `offset` visible, as far as the file has them; answers where they begin. */
-  show(offset: number, size: number): number {
-    const wanted = Math.min(size, this.#to - offset)
-    if (offset >= this.#from && offset + wanted <= this.#from + this.#filled) {
-      return offset - this.#from
-    }
-    const span = Math.min(Math.max(WINDOW_SIZE, wanted), this.#to - offset)
-    if (this.#page.bytes.length < span) this.#page = takePage(span)
-    this.#from = offset
-    this.#filled = readFully(this.#files, this.#file, this.#page.bytes, span, offset)
-    return 0
-  }
-
-  /**
-   * Whether the checksum of the `size` bytes at `offset` matches the one that they begin with. It is read bit by bit.
-   */
-  vouchesFor(offset: number, size: number, seed: number): boolean {
-    const start = this.show(offset, MIN_RECORD_SIZE)
-    const expected = this.#page.view.getUint32(start, true)
-    let crc = seed
-    for (let at = offset + RECORD_CRC_SIZE; at < offset + size; ) {
-      const place = this.show(at, Math.min(WINDOW_SIZE, offset + size - at))
-      const end = Math.min(place + offset + size - at, this.#filled)
-      if (end <= place) return false
-      crc = checksum(this.#page.bytes, place, end, crc)
-      at += end - place
-    }
-    return crc === expected
-  }
-
-  /** How many zeros there are from a place in the page on, as far as they fill blocks; where they are few, 0. */
-  zerosFrom(place: number): number {
-    const { bytes, view } = this.#page
-    // Most of what is no record is no zeros either.
-    if (bytes[place] !== 0 || place + 4 > this.#filled || view.getUint32(place) !== 0) return 0
-    let at = place
-    while (at < this.#filled) {
-      const size = Math.min(ZEROS.length, this.#filled - at)
-      if (bytes.compare(ZEROS, 0, size, at, at + size) !== 0) break
-      at += size
-    }
-    return at - place
-  }
-}
-
 /** Scans the records of a segment. Records of a batch are visited once the batch is known to be whole. */
 export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd {
   const { roomFrom = Number.POSITIVE_INFINITY } = options
-  const window = options.window ?? new Window(options.files, options.file, options.to)
+  const scan = withWindow(options, (window) => scanAgain(options, window, roomFrom, visit))
+  if (scan.faultAt === undefined || scan.end < roomFrom) return scan
+  if (!hasCome(options, scan.end, scan.maxSequence)) return scan
+  return { ...scan, faultAt: undefined, fault: '', roomSize: options.to - scan.end }
+}
+
+/** Calls `look` with the caller's window, or with one that is lent to it. */
+function withWindow<T>(options: ScanOptions, look: (window: Window) => T): T {
+  const { files, file, to, window } = options
+  return window === undefined ? Window.lend(files, file, to, look) : look(window)
+}
+
+/**
+ * Scans until a fault was seen twice at the same place, if there may be room.
+ *
+ * Another process may be filling the room, so that what is at its end was read before what precedes
+ * it. All that stood before what was seen is there by now: so a fault counts if it is seen again.
+ */
+function scanAgain(
+  options: ScanOptions,
+  window: Window,
+  roomFrom: number,
+  visit: RecordVisitor,
+): ScanEnd {
   let scan = scanPart(options, window, options.from, 0, visit)
-  // Where there may be room another process may be filling it, so that what is at its end was read before what is
-  // behind that. All that stood before what was seen is there by now: so a fault counts where it is seen twice.
   for (let seenAt = -1; scan.faultAt !== undefined && scan.end >= roomFrom; ) {
     if (scan.end === seenAt) break
     seenAt = scan.end
@@ -189,10 +112,7 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
     const maxSequence = Math.max(scan.maxSequence, rest.maxSequence)
     scan = { ...rest, maxSequence, lastAt: rest.lastAt ?? scan.lastAt }
   }
-  if (options.window === undefined) window.release()
-  if (scan.faultAt === undefined || scan.end < roomFrom) return scan
-  if (!hasCome(options, scan.end, scan.maxSequence)) return scan
-  return { ...scan, faultAt: undefined, fault: '', roomSize: options.to - scan.end }
+  return scan
 }
 
 /** Whether what begins at `from` is whole, and has only come since the file's size was looked at. */
@@ -201,7 +121,9 @@ function hasCome(options: ScanOptions, from: number, above: number): boolean {
   const to = files.size(file)
   if (to <= options.to) return false
   const now = { ...options, to, roomFrom: undefined }
-  return scanPart(now, new Window(files, file, to), from, above, () => false).end > from
+  return Window.lend(files, file, to, (window) => {
+    return scanPart(now, window, from, above, () => false).end > from
+  })
 }
 
 /** Scans from `from` on, up to the first fault; sequences that ascend are above `above`. */
@@ -299,8 +221,11 @@ function isRoom(window: Window, at: number, { to, roomFrom }: ScanOptions): bool
  * @returns its offset, or `undefined` where there is none
  */
 export function findRecord(options: ScanOptions, above: number): number | undefined {
+  return withWindow(options, (window) => findIn(window, options, above))
+}
+
+function findIn(window: Window, options: ScanOptions, above: number): number | undefined {
   const { to, seed } = options
-  const window = new Window(options.files, options.file, to)
   const fields = new RecordFields()
   for (let at = options.from; at + MIN_RECORD_SIZE <= to; at++) {
     const place = window.show(at, MAX_HEAD_SIZE)

@@ -2,13 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { BATCH_END, IN_BATCH, MAX_ROOM_SIZE, PUT, TOMBSTONE } from '../../src/format/record.ts'
 import { watchAllocations } from '../../src/io/memory.ts'
-import {
-  findRecord,
-  type ScanEnd,
-  type ScanOptions,
-  scanSegment,
-  Window,
-} from '../../src/segment/scan.ts'
+import { findRecord, type ScanEnd, type ScanOptions, scanSegment } from '../../src/segment/scan.ts'
+import { Window } from '../../src/segment/window.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { batchEnd, flips, put, record, SEED, segmentHeader, tombstone } from '../support/records.ts'
 
@@ -20,39 +15,46 @@ function member(key: string, sequence: number): Buffer {
   return record({ key, value: 'of a batch', sequence, flags: IN_BATCH })
 }
 
-/** What a scan reads of a file that holds these bytes behind its header. */
-function scan(
-  body: Uint8Array,
-  differing: Partial<ScanOptions> = {},
-): { found: string[]; end: ScanEnd } {
-  const files = new FaultyFiles(1)
+/** Returns the options for a scan of a file that holds these bytes after its header. */
+function optionsFor(body: Uint8Array, files = new FaultyFiles(1)): ScanOptions {
   files.makeDirectory('/disk/scan')
   files.poke(PATH, Buffer.concat([header, body]))
   const file = files.open(PATH, 'read')
-  const found: string[] = []
-  const end = scanSegment({ ...optionsOf(files, file), ...differing }, (fields, page, offset) => {
-    const key = page.bytes.toString('utf8', fields.keyAt, fields.keyAt + fields.keySize)
-    const sign = { [PUT]: '+', [TOMBSTONE]: '-', [BATCH_END]: 'end' }[fields.kind]
-    found.push(`${offset - FILE_HEADER_SIZE} ${sign}${key} ${fields.sequence}`)
-  })
-  files.close(file)
-  return { found, end }
-}
-
-function optionsOf(files: FaultyFiles, file: number): ScanOptions {
   const from = FILE_HEADER_SIZE
   const to = files.size(file)
   return { files, file, from, to, seed: SEED, ascending: true, batches: 'whole' }
 }
 
-/** Where in a file whose body is `body` the next record begins behind its beginning. */
+/** Scans a file that holds these bytes after its header; returns what it reads. */
+function scan(
+  body: Uint8Array,
+  differing: Partial<ScanOptions> = {},
+): { found: string[]; end: ScanEnd } {
+  const found: string[] = []
+  const end = scanSegment({ ...optionsFor(body), ...differing }, (fields, page, offset) => {
+    const key = page.bytes.toString('utf8', fields.keyAt, fields.keyAt + fields.keySize)
+    const sign = { [PUT]: '+', [TOMBSTONE]: '-', [BATCH_END]: 'end' }[fields.kind]
+    found.push(`${offset - FILE_HEADER_SIZE} ${sign}${key} ${fields.sequence}`)
+  })
+  return { found, end }
+}
+
+/** Returns where in a body the next record begins, from `from` on. */
 function find(body: Uint8Array, above: number, from = FILE_HEADER_SIZE): number | undefined {
-  const files = new FaultyFiles(1)
-  files.makeDirectory('/disk/scan')
-  files.poke(PATH, Buffer.concat([header, body]))
-  const file = files.open(PATH, 'read')
-  const at = findRecord({ ...optionsOf(files, file), from }, above)
+  const at = findRecord({ ...optionsFor(body), from }, above)
   return at === undefined ? undefined : at - FILE_HEADER_SIZE
+}
+
+/** Returns the sizes of the memory that is taken by a call. */
+function allocationsOf(call: () => void): number[] {
+  const sizes: number[] = []
+  watchAllocations((size) => sizes.push(size))
+  try {
+    call()
+  } finally {
+    watchAllocations(undefined)
+  }
+  return sizes
 }
 
 const a = put('a', '1', 1)
@@ -60,27 +62,53 @@ const b = tombstone('b', 2)
 const c = put('c', '', 3, 5000)
 
 describe('a scan', () => {
-  it('looks at a file through the memory that the scan before it has let go of', () => {
-    const sizes: number[] = []
+  it('uses the memory of the scan before it again', () => {
     scan(a)
-    watchAllocations((size) => sizes.push(size))
-    try {
+
+    const sizes = allocationsOf(() => {
       expect(scan(Buffer.concat([a, b])).found).toHaveLength(2)
       expect(scan(c).found).toEqual(['0 +c 3'])
-    } finally {
-      watchAllocations(undefined)
-    }
+    })
 
     expect(sizes).toEqual([])
   })
 
+  it('gives its memory back if it finds a fault, looks for the next record, or its visitor throws', () => {
+    const faulty = Buffer.concat([a, Buffer.alloc(20), c])
+    const fail = (): never => {
+      throw new Error('a visitor')
+    }
+    scan(faulty)
+
+    const sizes = allocationsOf(() => {
+      expect(scan(faulty).end.faultAt).toBeDefined()
+      expect(find(faulty, 1, FILE_HEADER_SIZE + a.length)).toBe(a.length + 20)
+      expect(() => scanSegment(optionsFor(a), fail)).toThrow('a visitor')
+      const files = new LiveFiles(1, () => write(files, FILE_HEADER_SIZE + a.length, faulty))
+      scanLive(files, Buffer.concat([a, Buffer.alloc(20)]))
+      expect(scan(c).found).toEqual(['0 +c 3'])
+    })
+
+    expect(sizes).toEqual([])
+  })
+
+  it('takes no more memory than the file has bytes, in powers of two', () => {
+    const values = [1, 20, 100, 1000].map((kib) => put('key', 'x'.repeat(kib * 1024), 1))
+    const sizes: number[] = []
+    for (const record of values) {
+      // While a scan goes on, another one finds no memory to use again.
+      scanSegment(optionsFor(a), () => {
+        sizes.push(...allocationsOf(() => scan(record)))
+      })
+    }
+
+    const pages = [16, 32, 128, 256].map((kib) => kib * 1024)
+    expect(sizes).toEqual([...pages, values.at(-1)?.length])
+  })
+
   it('looks through memory of its own where it begins within another', () => {
     const found: string[] = []
-    const files = new FaultyFiles(1)
-    files.makeDirectory('/disk/scan')
-    files.poke(PATH, Buffer.concat([header, a, b, c]))
-    const file = files.open(PATH, 'read')
-    scanSegment(optionsOf(files, file), (fields, page) => {
+    scanSegment(optionsFor(Buffer.concat([a, b, c])), (fields, page) => {
       scan(put('inner', 'x'.repeat(50), 1))
       found.push(page.bytes.toString('utf8', fields.keyAt, fields.keyAt + fields.keySize))
     })
@@ -200,27 +228,19 @@ describe('a scan', () => {
   })
 
   it('takes no memory for a record that only says it is large', () => {
-    const files = new FaultyFiles(1)
-    files.makeDirectory('/disk/scan')
     const damaged = put('large', 'x'.repeat(3 * 1024 * 1024), 1).fill(0, 0, 4)
-    files.poke(PATH, Buffer.concat([header, damaged]))
-    const file = files.open(PATH, 'read')
-    const window = new Window(files, file, files.size(file))
+    const options = optionsFor(damaged)
+    const window = new Window(options.files, options.file, options.to)
 
-    const end = scanSegment({ ...optionsOf(files, file), window }, () => undefined)
+    const end = scanSegment({ ...options, window }, () => undefined)
 
     expect(end.faultAt).toBe(FILE_HEADER_SIZE)
     expect(window.page.bytes.length).toBeLessThan(1024 * 1024)
   })
 
   it('ends behind the record at which its visitor says so', () => {
-    const files = new FaultyFiles(1)
-    files.makeDirectory('/disk/scan')
-    files.poke(PATH, Buffer.concat([header, a, b, c]))
-    const file = files.open(PATH, 'read')
-
-    const end = scanSegment(optionsOf(files, file), (fields) =>
-      fields.sequence < 2 ? undefined : false,
+    const end = scanSegment(optionsFor(Buffer.concat([a, b, c])), ({ sequence }) =>
+      sequence < 2 ? undefined : false,
     )
 
     expect(end.end).toBe(FILE_HEADER_SIZE + a.length + b.length)
@@ -278,14 +298,10 @@ describe('a scan of batches', () => {
       if (!isEnd) keys.push(key)
     }
     records.push(batchEnd(count, 30 * (count + 1)))
-    const files = new FaultyFiles(1)
-    files.makeDirectory('/disk/scan')
-    files.poke(PATH, Buffer.concat([header, ...records]))
-    const file = files.open(PATH, 'read')
     const found: string[] = []
     let most = 0
 
-    scanSegment(optionsOf(files, file), (fields, { bytes }) => {
+    scanSegment(optionsFor(Buffer.concat(records)), (fields, { bytes }) => {
       if (fields.kind === BATCH_END) return
       found.push(bytes.toString('utf8', fields.keyAt, fields.keyAt + fields.keySize))
       most = Math.max(most, bytes.length)
@@ -328,11 +344,8 @@ function scanLive(
   body: Uint8Array,
   differing: Partial<ScanOptions> = {},
 ): { found: number[]; end: ScanEnd } {
-  files.makeDirectory('/disk/scan')
-  files.poke(PATH, Buffer.concat([header, body]))
-  const file = files.open(PATH, 'read')
   const found: number[] = []
-  const options = { ...optionsOf(files, file), roomFrom: FILE_HEADER_SIZE, ...differing }
+  const options = { ...optionsFor(body, files), roomFrom: FILE_HEADER_SIZE, ...differing }
   const end = scanSegment(options, ({ sequence }) => {
     found.push(sequence)
   })
@@ -424,11 +437,9 @@ describe('looking for a record', () => {
 
   it('ends where the file was cut meanwhile', () => {
     const files = new FaultyFiles(1)
-    files.makeDirectory('/disk/scan')
-    files.poke(PATH, Buffer.concat([header, a]))
-    const file = files.open(PATH, 'read')
+    const options = { ...optionsFor(a, files), from: FILE_HEADER_SIZE + 1, to: 2 ** 20 }
 
-    const at = findRecord({ ...optionsOf(files, file), from: FILE_HEADER_SIZE + 1, to: 2 ** 20 }, 0)
+    const at = findRecord(options, 0)
 
     expect(at).toBeUndefined()
     expect(files.calls.filter(({ kind }) => kind === 'read').length).toBeLessThan(100)
