@@ -61,6 +61,7 @@ const OPTION_NAMES = [
   'maxCount',
   'policy',
   'strict',
+  'allowNonEmpty',
   'mapping',
   'clock',
 ] as const satisfies (keyof FirkinCacheStoreOptions)[]

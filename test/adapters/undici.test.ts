@@ -1,6 +1,7 @@
 /** Tests of the cache store for undici, without the network. */
 
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
@@ -55,6 +56,26 @@ describe('FirkinCacheStore', () => {
       const opening = FirkinCacheStore.open(directory, options as FirkinCacheStoreOptions)
 
       await expect(opening).rejects.toBeInstanceOf(kind)
+    })
+  })
+
+  it('accepts each of its options', async () => {
+    await withDirectory(async (directory) => {
+      await writeFile(join(directory, 'other'), '')
+      const options: Required<FirkinCacheStoreOptions> = {
+        maxSize: MIB,
+        maxEntrySize: 1000,
+        maxCount: 10,
+        policy: 'lru',
+        strict: true,
+        allowNonEmpty: true,
+        mapping: false,
+        clock: Date.now,
+      }
+
+      await using store = await FirkinCacheStore.open(directory, options)
+
+      expect(store.get(keyOf('/'))).toBeUndefined()
     })
   })
 
@@ -379,7 +400,7 @@ describe('delete', () => {
   })
 })
 
-describe('limits', () => {
+describe('a size-limited FirkinCacheStore', () => {
   it('stores a body of maxEntrySize, and cuts off a longer one', async () => {
     await withStore(
       async (store, clock) => {
@@ -477,7 +498,7 @@ describe('limits', () => {
     [{ maxSize: MIB, maxsize: 5 }, TypeError, 'Unknown option maxsize; did you mean maxSize?'],
     [{ maxBytes: MIB }, TypeError, 'Unknown option maxBytes'],
     [{ maxSize: MIB, policy: 'lfu' }, TypeError, 'Option policy is lfu; it must be one of'],
-  ])('refuse the options %j, and name the option', async (options, kind, message) => {
+  ])('refuses the options %j, and names the option', async (options, kind, message) => {
     await withDirectory(async (directory) => {
       const opening = FirkinCacheStore.open(directory, options as FirkinCacheStoreOptions)
 
@@ -486,7 +507,7 @@ describe('limits', () => {
     })
   })
 
-  it('refuse a cache whose values are not bytes, and anything that is not a cache', async () => {
+  it('refuses a cache whose values are not bytes, and anything else', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(join(directory, 'store'), { valueEncoding: 'utf8' })
       const codec = { encode: (value: unknown) => String(value), decode: String }
