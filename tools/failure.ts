@@ -58,12 +58,6 @@ const REASONS: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only',
 }
 
-/** An error of the operating system, with the path that it was about; any other as it is. */
-export function asReadFailure(error: unknown, path: string): unknown {
-  if (error instanceof StoreError || errorCode(error) === undefined) return error
-  return new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })
-}
-
 /** Describes an error for people. */
 export function describeFailure(error: unknown): Failure {
   const cause = withoutCleanup(error)

@@ -1,24 +1,9 @@
 /** Records as lines, for `dump` and `tail`. */
 
-import { BATCH_END, IN_BATCH, type Page, PUT, type RecordFields } from '../src/format/record.ts'
+import type { PlacedRecord } from '../src/inspection/placed-record.ts'
 import { type JsonBytes, toJsonBytes } from './entry.ts'
 import type { Output } from './output.ts'
 import { escapePieces, formatMoment, hexPieces } from './text.ts'
-
-/** A record, with its bytes in memory of its own. */
-export interface PlacedRecord {
-  readonly segment: number
-  readonly offset: number
-  readonly sequence: number
-  /** `batch-put` and `batch-tombstone` are members of a batch, which `batch-end` closes. */
-  readonly kind: 'put' | 'tombstone' | 'batch-put' | 'batch-tombstone' | 'batch-end'
-  /** 0 where it does not expire. */
-  readonly expiresAtMs: number
-  readonly key: Buffer
-  readonly value: Buffer
-  /** How many members a batch end closes; 0 for any other record. */
-  readonly batchCount: number
-}
 
 /** A record as JSON holds it. */
 interface JsonRecord {
@@ -32,29 +17,6 @@ interface JsonRecord {
   readonly key?: JsonBytes
   readonly value?: JsonBytes
   readonly batchCount?: number
-}
-
-/** Takes the record that was just read. */
-export function placeRecord(
-  fields: RecordFields,
-  page: Page,
-  segment: number,
-  offset: number,
-): PlacedRecord {
-  const { sequence, expiresAtMs, keyAt, valueAt, keySize, valueSize } = fields
-  const isEnd = fields.kind === BATCH_END
-  const plain = fields.kind === PUT ? 'put' : 'tombstone'
-  const member = (fields.flags & IN_BATCH) === 0 ? plain : (`batch-${plain}` as const)
-  return {
-    segment,
-    offset,
-    sequence,
-    kind: isEnd ? 'batch-end' : member,
-    expiresAtMs,
-    key: Buffer.from(page.bytes.subarray(keyAt, keyAt + keySize)),
-    value: isEnd ? Buffer.alloc(0) : Buffer.from(page.bytes.subarray(valueAt, valueAt + valueSize)),
-    batchCount: isEnd ? fields.batchCount(page) : 0,
-  }
 }
 
 /**

@@ -1,10 +1,11 @@
 import { resolve } from 'node:path'
 import { StoreError } from '../src/errors.ts'
+import { requireManifest } from '../src/inspection/directory.ts'
 import { systemFiles } from '../src/io/files.ts'
 import { isFree } from '../src/store/backup.ts'
 import { STATUS, type Status, UsageError } from './failure.ts'
 import type { Call } from './session.ts'
-import { openToRead, requireManifest } from './store.ts'
+import { openToRead } from './store.ts'
 import { countOf, showText } from './text.ts'
 import { verifyStore } from './verification.ts'
 
@@ -22,7 +23,7 @@ export async function copyStore(
   const { output, interrupt } = call
   if (to === '') throw new UsageError('The name of the target is empty')
   const target = resolve(to)
-  requireManifest(from)
+  requireManifest(systemFiles, resolve(from))
   if (!isFree(systemFiles.list(target) ?? [])) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
   }

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { generationOf } from '../src/inspection/directory.ts'
 import {
   type VerifyProgress,
   type VerifyReport,
@@ -7,7 +8,6 @@ import {
 import { systemFiles } from '../src/io/files.ts'
 import { lockHolder } from '../src/io/lock.ts'
 import type { Call } from './session.ts'
-import { generationOf } from './steady.ts'
 
 /** How often a store is read again whose writer has replaced the set of segments meanwhile. */
 const MAX_ATTEMPTS = 5
@@ -27,7 +27,7 @@ export async function verifyStore(
   const path = resolve(directory)
   for (let attempt = 1; ; attempt++) {
     const live = lockHolder(path) !== undefined
-    const before = live ? generationOf(path) : undefined
+    const before = live ? generationOf(systemFiles, path) : undefined
     using progress = output.progress('verify', 'bytes')
     const report = await verifyDirectory(systemFiles, path, {
       live,
@@ -38,7 +38,7 @@ export async function verifyStore(
       },
     })
     // Files that a merge has deleted under the reader's eyes are no damage.
-    const mayPass = live && generationOf(path) !== before
+    const mayPass = live && generationOf(systemFiles, path) !== before
     if (report.ok || !mayPass || attempt === MAX_ATTEMPTS) return report
   }
 }

@@ -1,7 +1,7 @@
 import { appendFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
-import type { StoreSurvey } from '../../tools/survey.ts'
+import type { StoreSurvey } from '../../src/inspection/survey.ts'
 import { flip, kindsOf } from './damage.ts'
 import { Fixtures, FUTURE_MS, fillTiny, openBytes, USER_COUNT } from './fixture.ts'
 import { run } from './run.ts'

@@ -1,9 +1,10 @@
 import { Command } from 'commander'
+import { type SegmentSurvey, type StoreSurvey, surveyStore } from '../../src/inspection/survey.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS } from '../failure.ts'
 import type { Output } from '../output.ts'
 import type { Session } from '../session.ts'
-import { type SegmentSurvey, type StoreSurvey, surveyStore } from '../survey.ts'
+import { openToRead } from '../store.ts'
 import type { Column } from '../table.ts'
 import { countOf, formatCount, formatMoment, showText } from '../text.ts'
 
@@ -27,7 +28,7 @@ export function inspectCommand(session: Session): Command {
     .argument('<directory>', 'the directory of the store')
     .action(
       session.action<[directory: string]>(async ({ output }, directory) => {
-        const survey = await surveyStore(directory)
+        const survey = await surveyStore(directory, openToRead)
         if (output.isJson) await output.json(survey)
         else await print(output, survey)
         const isSound = survey.damage === undefined && !survey.merge?.leftOut.length

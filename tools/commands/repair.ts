@@ -1,18 +1,18 @@
 import { closeSync, existsSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
-import { type JsonBytes, toJsonBytes } from '../entry.ts'
-import { withExamples } from '../examples.ts'
-import { Interrupted, STATUS, type Status, UsageError } from '../failure.ts'
-import type { Output } from '../output.ts'
-import type { Progress } from '../progress.ts'
 import {
   copyDamaged,
   explainRepair,
   type RepairReport,
   type RepairWatch,
   repairStore,
-} from '../restoration.ts'
+} from '../../src/store/repair.ts'
+import { type JsonBytes, toJsonBytes } from '../entry.ts'
+import { withExamples } from '../examples.ts'
+import { describeFailure, Interrupted, STATUS, type Status, UsageError } from '../failure.ts'
+import type { Output } from '../output.ts'
+import type { Progress } from '../progress.ts'
 import type { Call, Session } from '../session.ts'
 import { countOf, escapeBytes, showText } from '../text.ts'
 
@@ -64,7 +64,9 @@ async function repair(call: Call<RepairOptions>, directory: string): Promise<Sta
   if (file !== undefined) writeReport(file, json)
   if (report.failure !== undefined) {
     call.summarise(() => 'The repair was not finished; repair again to finish it')
-    throw new Error(`The repair was not finished: ${report.failure}; repair again to finish it`)
+    throw new Error(
+      `The repair was not finished: ${reasonOf(report.failure)}; repair again to finish it`,
+    )
   }
   return report.verified ? STATUS.fine : STATUS.failed
 }
@@ -151,7 +153,13 @@ function summary(output: Output, report: RepairReport): string {
   return `${loss}. ${showText(directory)} ${output.verdict(verified, verified ? 'is sound' : 'is still damaged')}`
 }
 
-interface JsonReport extends Omit<RepairReport, 'lost'> {
+/** Why a repair ended early, in words. */
+function reasonOf(error: unknown): string {
+  return error instanceof Interrupted ? 'it was interrupted' : describeFailure(error).message
+}
+
+interface JsonReport extends Omit<RepairReport, 'lost' | 'failure'> {
+  readonly failure?: string
   readonly lost: Omit<RepairReport['lost'], 'keys'> & {
     readonly keys: readonly {
       readonly key: JsonBytes
@@ -167,5 +175,7 @@ function toJson(report: RepairReport): JsonReport {
     sequence: sequence ?? null,
     rolledBackTo: rolledBackTo ?? null,
   }))
-  return { ...report, lost: { ...report.lost, keys } }
+  const { failure, ...rest } = report
+  const json = { ...rest, lost: { ...report.lost, keys } }
+  return failure === undefined ? json : { ...json, failure: reasonOf(failure) }
 }

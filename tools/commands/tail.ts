@@ -1,11 +1,11 @@
 import { setTimeout } from 'node:timers/promises'
 import { Command } from 'commander'
+import { RecordFeed } from '../../src/inspection/record-feed.ts'
+import { steadily } from '../../src/inspection/steady.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
-import { RecordFeed } from '../record-feed.ts'
 import { printRecord } from '../record-lines.ts'
 import type { Call, Session } from '../session.ts'
-import { steadily } from '../steady.ts'
 import { parseCount, parseDuration } from '../text.ts'
 
 interface TailOptions {

@@ -13,8 +13,8 @@
 import { constants, copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { CorruptionError, StoreError } from '../src/errors.ts'
-import type { Manifest } from '../src/format/manifest.ts'
+import { CorruptionError, StoreError } from '../errors.ts'
+import type { Manifest } from '../format/manifest.ts'
 import {
   DAMAGED_SUFFIX,
   holdsStore,
@@ -22,21 +22,20 @@ import {
   MANIFEST_NAME,
   parseName,
   TORN_SUFFIX,
-} from '../src/format/names.ts'
-import { type Finding, type VerifyReport, verifyDirectory } from '../src/inspection/verify.ts'
-import { copyRange } from '../src/io/copy.ts'
-import { errorCode, systemFiles } from '../src/io/files.ts'
-import { HeldFiles } from '../src/io/held-files.ts'
-import { lockHolder } from '../src/io/lock.ts'
-import { resolveOptions } from '../src/options.ts'
-import type { TornTail } from '../src/recovery/recovery.ts'
-import { type LossReport, salvageStore } from '../src/salvage/salvage.ts'
-import { buildHint } from '../src/segment/hint-file.ts'
-import { readManifest } from '../src/segment/manifest-file.ts'
-import { isFree } from '../src/store/backup.ts'
-import { open } from '../src/store/store.ts'
-import { describeFailure, Interrupted } from './failure.ts'
-import { assertWritable } from './store.ts'
+} from '../format/names.ts'
+import { assertChangeable } from '../inspection/directory.ts'
+import { type Finding, type VerifyReport, verifyDirectory } from '../inspection/verify.ts'
+import { copyRange } from '../io/copy.ts'
+import { errorCode, systemFiles } from '../io/files.ts'
+import { HeldFiles } from '../io/held-files.ts'
+import { lockHolder } from '../io/lock.ts'
+import { resolveOptions } from '../options.ts'
+import type { TornTail } from '../recovery/recovery.ts'
+import { type LossReport, salvageStore } from '../salvage/salvage.ts'
+import { buildHint } from '../segment/hint-file.ts'
+import { readManifest } from '../segment/manifest-file.ts'
+import { isFree } from './backup.ts'
+import { open } from './store.ts'
 
 /** What a repair found and did. */
 export interface RepairReport {
@@ -52,8 +51,8 @@ export interface RepairReport {
   readonly kept: readonly string[]
   /** Whether there is no damage: any more, or with `dryRun` at all. */
   readonly verified: boolean
-  /** Why the repair ended early, after what is lost was out of the way. */
-  readonly failure?: string
+  /** The error that ended the repair early, after what is lost was out of the way. */
+  readonly failure?: unknown
 }
 
 /** Told how far a step has come, in bytes; what it throws ends the repair. */
@@ -98,7 +97,7 @@ export async function explainRepair(directory: string, watch: RepairWatch): Prom
  */
 export async function repairStore(directory: string, watch: RepairWatch): Promise<RepairReport> {
   assertRepairable(directory)
-  assertWritable(directory)
+  assertChangeable(systemFiles, directory)
   const held = HeldFiles.hold(systemFiles, directory, 'locked')
   try {
     return await new Restoration(held, directory, watch).run()
@@ -118,7 +117,7 @@ export async function copyDamaged(
   interrupt: AbortSignal,
 ): Promise<void> {
   assertRepairable(directory)
-  assertWritable(directory)
+  assertChangeable(systemFiles, directory)
   if (!isFree(systemFiles.list(target) ?? [])) {
     throw new StoreError('FIRKIN_EXISTS', `${target} is not empty`)
   }
@@ -198,7 +197,7 @@ class Restoration {
       return this.#report(lost, verified)
     } catch (error) {
       // What is lost is known only now, and must not be lost with the error.
-      return { ...this.#report(lost, false), failure: reasonOf(error) }
+      return { ...this.#report(lost, false), failure: error }
     }
   }
 
@@ -339,10 +338,6 @@ async function explainSalvage(directory: string, watch: RepairWatch): Promise<Lo
   } finally {
     held.release()
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Interrupted ? 'it was interrupted' : describeFailure(error).message
 }
 
 /** Whether a finding is of a file that only makes opening faster. */

@@ -6,15 +6,15 @@
  */
 
 import { resolve } from 'node:path'
-import { CorruptionError } from '../src/errors.ts'
-import { FILE_HEADER_SIZE } from '../src/format/file-header.ts'
-import type { Manifest } from '../src/format/manifest.ts'
-import { parseName } from '../src/format/names.ts'
-import { systemFiles } from '../src/io/files.ts'
-import { scanSegment } from '../src/segment/scan.ts'
-import { type PlacedRecord, placeRecord } from './record-lines.ts'
+import { CorruptionError } from '../errors.ts'
+import { FILE_HEADER_SIZE } from '../format/file-header.ts'
+import type { Manifest } from '../format/manifest.ts'
+import { parseName } from '../format/names.ts'
+import { systemFiles } from '../io/files.ts'
+import { scanSegment } from '../segment/scan.ts'
+import { requireManifest } from './directory.ts'
+import { type PlacedRecord, placeRecord } from './placed-record.ts'
 import { SegmentFile, segmentIds } from './segment-file.ts'
-import { requireManifest } from './store.ts'
 
 /** A segment that is open. */
 interface OpenedSegment {
@@ -36,7 +36,7 @@ export class RecordFeed {
 
   /** The newest records, up to `count`, oldest first; those that come later are for `next`. */
   newest(count: number): PlacedRecord[] {
-    const manifest = requireManifest(this.#directory)
+    const manifest = requireManifest(systemFiles, this.#directory)
     const maxSequences = new Map(manifest.segments.map((sealed) => [sealed.id, sealed.maxSequence]))
     // What is not listed is of the tail, and newer than all that is.
     const newestOf = (id: number): number => maxSequences.get(id) ?? Number.POSITIVE_INFINITY
@@ -76,7 +76,11 @@ export class RecordFeed {
   }
 
   #newestOf(id: number, count: number): PlacedRecord[] {
-    using segment = SegmentFile.open(this.#directory, requireManifest(this.#directory), id)
+    using segment = SegmentFile.open(
+      this.#directory,
+      requireManifest(systemFiles, this.#directory),
+      id,
+    )
     if (segment === undefined) return []
     const { offsets, end } = lastOffsets(segment, count)
     const from = offsets[0]
@@ -92,7 +96,11 @@ export class RecordFeed {
   /** Goes to the end of the newest appended segment. */
   #seek(ids: readonly number[]): void {
     for (const id of ids) {
-      const segment = SegmentFile.open(this.#directory, requireManifest(this.#directory), id)
+      const segment = SegmentFile.open(
+        this.#directory,
+        requireManifest(systemFiles, this.#directory),
+        id,
+      )
       if (segment === undefined) continue
       this.#goTo({ id, segment })
       if (segment.isMerged) continue
@@ -131,7 +139,7 @@ export class RecordFeed {
       .map((name) => parseName(name))
       .flatMap((parsed) => (parsed.type === 'segment' && parsed.id > this.#id ? [parsed.id] : []))
       .sort((a, b) => a - b)
-    const manifest = requireManifest(this.#directory)
+    const manifest = requireManifest(systemFiles, this.#directory)
     for (const id of ids) {
       const segment = tryOpen(this.#directory, manifest, id)
       if (segment === undefined) continue

@@ -1,17 +1,17 @@
 /** What a merge would do, found out without opening the store for writing. */
 
 import { join } from 'node:path'
-import { CorruptionError, StoreError } from '../src/errors.ts'
-import { FILE_HEADER_SIZE, storeSeed } from '../src/format/file-header.ts'
-import { segmentName } from '../src/format/names.ts'
-import { errorCode, systemFiles } from '../src/io/files.ts'
-import type { LeftOutSegment } from '../src/merge/options.ts'
-import { type MergePlan, type PlannedSegment, planAll, planAutomatic } from '../src/merge/plan.ts'
-import { resolveOptions } from '../src/options.ts'
-import { scanSegment } from '../src/segment/scan.ts'
-import type { StoreStats } from '../src/store/stats.ts'
-import { asReadFailure } from './failure.ts'
-import { requireManifest } from './store.ts'
+import { CorruptionError, StoreError } from '../errors.ts'
+import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
+import { segmentName } from '../format/names.ts'
+import { errorCode, systemFiles } from '../io/files.ts'
+import type { LeftOutSegment } from '../merge/options.ts'
+import { type MergePlan, type PlannedSegment, planAll, planAutomatic } from '../merge/plan.ts'
+import { resolveOptions } from '../options.ts'
+import { scanSegment } from '../segment/scan.ts'
+import { requireManifest } from './directory.ts'
+import type { StoreFigures } from './figures.ts'
+import { asReadFailure } from './read-failure.ts'
 
 /** A plan, and what it does without. */
 export interface CheckedPlan {
@@ -23,8 +23,8 @@ export interface CheckedPlan {
  * The plan of a merge, of all that has anything to give back or of what is worth it by the default policy. What it would
  * read is read here, for a merge leaves out what cannot be read whole.
  */
-export function planMerge(directory: string, stats: StoreStats, all: boolean): CheckedPlan {
-  const seed = storeSeed(requireManifest(directory).storeId)
+export function planMerge(directory: string, stats: StoreFigures, all: boolean): CheckedPlan {
+  const seed = storeSeed(requireManifest(systemFiles, directory).storeId)
   const sound = new Set<number>()
   const faulty = new Map<number, LeftOutSegment>()
   for (;;) {
@@ -73,7 +73,7 @@ function findFault(path: string, size: number, seed: number): StoreError | undef
 
 function planWithout(
   leftOut: ReadonlyMap<number, LeftOutSegment>,
-  { segments }: StoreStats,
+  { segments }: StoreFigures,
   all: boolean,
 ): MergePlan {
   const planned: PlannedSegment[] = segments.map((segment) => ({

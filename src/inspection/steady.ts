@@ -1,9 +1,7 @@
-import { join, resolve } from 'node:path'
-import { CorruptionError } from '../src/errors.ts'
-import { MANIFEST_NAME } from '../src/format/names.ts'
-import { errorCode, systemFiles } from '../src/io/files.ts'
-import { readManifest } from '../src/segment/manifest-file.ts'
-import { asReadFailure } from './failure.ts'
+import { resolve } from 'node:path'
+import { CorruptionError } from '../errors.ts'
+import { errorCode, systemFiles } from '../io/files.ts'
+import { generationOf } from './directory.ts'
 
 /** How often a store is looked at whose writer replaces the set of segments under the looker's eyes. */
 const MAX_ATTEMPTS = 100
@@ -14,24 +12,15 @@ const MAX_ATTEMPTS = 100
  * @throws whatever `look` does, where the writer is not the reason
  */
 export async function steadily<T>(directory: string, look: () => T | Promise<T>): Promise<T> {
+  const path = resolve(directory)
   for (let attempt = 1; ; attempt++) {
-    const before = generationOf(directory)
+    const before = generationOf(systemFiles, path)
     try {
       return await look()
     } catch (error) {
-      const mayPass = isOfFiles(error) && generationOf(directory) !== before
+      const mayPass = isOfFiles(error) && generationOf(systemFiles, path) !== before
       if (!mayPass || attempt === MAX_ATTEMPTS) throw error
     }
-  }
-}
-
-/** Which set of segments a store has: another number is another set; `undefined` where there is none. */
-export function generationOf(directory: string): number | undefined {
-  const path = resolve(directory)
-  try {
-    return readManifest(systemFiles, path)?.generation
-  } catch (error) {
-    throw asReadFailure(error, join(path, MANIFEST_NAME))
   }
 }
 

@@ -1,12 +1,12 @@
 import { resolve } from 'node:path'
-import { CorruptionError } from '../src/errors.ts'
-import { FILE_HEADER_SIZE, storeSeed } from '../src/format/file-header.ts'
-import type { Manifest } from '../src/format/manifest.ts'
-import { segmentIdsOf } from '../src/format/names.ts'
-import { type FileDescriptor, systemFiles } from '../src/io/files.ts'
-import { openSegmentFile, readSegmentHeader } from '../src/segment/file.ts'
-import type { ScanOptions } from '../src/segment/scan.ts'
-import { asReadFailure } from './failure.ts'
+import { CorruptionError } from '../errors.ts'
+import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
+import type { Manifest } from '../format/manifest.ts'
+import { segmentIdsOf } from '../format/names.ts'
+import { type FileDescriptor, systemFiles } from '../io/files.ts'
+import { openSegmentFile, readSegmentHeader } from '../segment/file.ts'
+import type { ScanOptions } from '../segment/scan.ts'
+import { asReadFailure } from './read-failure.ts'
 
 /** A segment's file, open to be read by itself. */
 export class SegmentFile {

@@ -2,30 +2,25 @@
 
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { CorruptionError } from '../src/errors.ts'
-import {
-  FILE_HEADER_SIZE,
-  FORMAT_VERSION,
-  storeSeed,
-  versionOf,
-} from '../src/format/file-header.ts'
-import { HintDecoder } from '../src/format/hint.ts'
-import type { Manifest } from '../src/format/manifest.ts'
-import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, segmentName } from '../src/format/names.ts'
-import { PUT, type RecordFields } from '../src/format/record.ts'
-import { readWhole, systemFiles } from '../src/io/files.ts'
-import { lockHolder } from '../src/io/lock.ts'
-import type { LeftOutSegment } from '../src/merge/options.ts'
-import { verifyCheckpoint } from '../src/recovery/checkpoint-file.ts'
-import { readFileHeader } from '../src/segment/file.ts'
-import { readHintFile } from '../src/segment/hint-file.ts'
-import { readCacheMark } from '../src/segment/kind.ts'
-import { scanSegment } from '../src/segment/scan.ts'
-import type { SegmentStats, StoreStats } from '../src/store/stats.ts'
-import { asReadFailure } from './failure.ts'
-import { planMerge, sumUp } from './merge-plan.ts'
+import { CorruptionError } from '../errors.ts'
+import { FILE_HEADER_SIZE, FORMAT_VERSION, storeSeed, versionOf } from '../format/file-header.ts'
+import { HintDecoder } from '../format/hint.ts'
+import type { Manifest } from '../format/manifest.ts'
+import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, segmentName } from '../format/names.ts'
+import { PUT, type RecordFields } from '../format/record.ts'
+import { readWhole, systemFiles } from '../io/files.ts'
+import { lockHolder } from '../io/lock.ts'
+import type { LeftOutSegment } from '../merge/options.ts'
+import { verifyCheckpoint } from '../recovery/checkpoint-file.ts'
+import { readFileHeader } from '../segment/file.ts'
+import { readHintFile } from '../segment/hint-file.ts'
+import { readCacheMark } from '../segment/kind.ts'
+import { scanSegment } from '../segment/scan.ts'
+import { requireManifest } from './directory.ts'
+import type { SegmentFigures, StoreFigures, SurveyedStore } from './figures.ts'
+import { planMerge, sumUp } from './merge-preview.ts'
+import { asReadFailure } from './read-failure.ts'
 import { steadily } from './steady.ts'
-import { openToRead, requireManifest } from './store.ts'
 
 /** Whether a shortcut serves; the next open does without it where it does not. */
 export type ShortcutState = 'sound' | 'stale' | 'damaged' | 'missing'
@@ -89,13 +84,17 @@ export interface StoreSurvey {
 /**
  * Surveys the store in a directory.
  *
+ * @param open opens the store beside its writer, without changing anything
  * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_READ_FAILED
  * @throws {@link CorruptionError} where not even the manifest can be read
  */
-export async function surveyStore(directory: string): Promise<StoreSurvey> {
+export async function surveyStore(
+  directory: string,
+  open: (directory: string) => Promise<SurveyedStore>,
+): Promise<StoreSurvey> {
   const path = resolve(directory)
   try {
-    await using store = await steadily(path, () => openToRead(path))
+    await using store = await steadily(path, () => open(path))
     const seen = new Map<number, SegmentSurvey>()
     return await steadily(path, async () => {
       await store.refresh()
@@ -116,7 +115,7 @@ function survey(
   read: Figures | CorruptionError,
   seen: Map<number, SegmentSurvey>,
 ): StoreSurvey {
-  const manifest = requireManifest(path)
+  const manifest = requireManifest(systemFiles, path)
   const { keys, stats: sound } = read instanceof CorruptionError ? NOTHING : read
   const segments =
     sound === undefined ? listedAlone(path, manifest) : surveyAll(path, manifest, sound, seen)
@@ -153,7 +152,7 @@ function formatOf(directory: string): number {
 
 interface Figures {
   readonly keys: number | undefined
-  readonly stats: StoreStats | undefined
+  readonly stats: StoreFigures | undefined
 }
 
 const NOTHING: Figures = { keys: undefined, stats: undefined }
@@ -161,7 +160,7 @@ const NOTHING: Figures = { keys: undefined, stats: undefined }
 function surveyAll(
   directory: string,
   manifest: Manifest,
-  stats: StoreStats,
+  stats: StoreFigures,
   seen: Map<number, SegmentSurvey>,
 ): SegmentSurvey[] {
   const seed = storeSeed(manifest.storeId)
@@ -203,7 +202,7 @@ function surveyAll(
 function assertListed(directory: string, surveys: readonly SegmentSurvey[]): void {
   const suspects = surveys.filter(({ hint }) => hint === 'missing')
   if (suspects.length === 0) return
-  const listed = new Set(requireManifest(directory).segments.map(({ id }) => id))
+  const listed = new Set(requireManifest(systemFiles, directory).segments.map(({ id }) => id))
   const gone = suspects.find(({ id }) => !listed.has(id))
   if (gone === undefined) return
   const path = join(directory, segmentName(gone.id))
@@ -271,7 +270,7 @@ function readHint(
 function readSegment(
   directory: string,
   seed: number,
-  { id, bytes: to }: SegmentStats,
+  { id, bytes: to }: SegmentFigures,
   expiry: ExpiryRange,
 ): void {
   const file = systemFiles.open(join(directory, segmentName(id)), 'read')
@@ -293,7 +292,7 @@ function readSegment(
 function checkpointState(
   directory: string,
   { storeId }: Manifest,
-  stats: StoreStats | undefined,
+  stats: StoreFigures | undefined,
 ): ShortcutState {
   const path = join(directory, CHECKPOINT_NAME)
   if (!existsSync(path)) return 'missing'
@@ -308,7 +307,7 @@ function checkpointState(
   return stats === undefined || stats.recovery.source === 'checkpoint' ? 'sound' : 'stale'
 }
 
-function mergeGain(directory: string, stats: StoreStats): NonNullable<StoreSurvey['merge']> {
+function mergeGain(directory: string, stats: StoreFigures): NonNullable<StoreSurvey['merge']> {
   const { segments, leftOut, bytesRead, bytesGained } = sumUp(planMerge(directory, stats, true))
   return { segments: segments.length, bytesRead, bytesGained, leftOut }
 }

@@ -1,9 +1,8 @@
-import { CorruptionError } from '../src/errors.ts'
-import type { Manifest } from '../src/format/manifest.ts'
-import { errorCode } from '../src/io/files.ts'
+import { CorruptionError } from '../errors.ts'
+import type { Manifest } from '../format/manifest.ts'
+import { errorCode, systemFiles } from '../io/files.ts'
+import { generationOf, requireManifest } from './directory.ts'
 import { SegmentFile, segmentIds } from './segment-file.ts'
-import { generationOf } from './steady.ts'
-import { requireManifest } from './store.ts'
 
 /** How often is looked again for a set of segments that does not change while it is opened. */
 const MAX_ATTEMPTS = 100
@@ -24,7 +23,7 @@ export class HeldSegments {
 
   private constructor(directory: string) {
     this.#directory = directory
-    this.manifest = requireManifest(directory)
+    this.manifest = requireManifest(systemFiles, directory)
     this.ids = segmentIds(directory, this.manifest)
   }
 
@@ -33,7 +32,10 @@ export class HeldSegments {
     for (let attempt = 1; ; attempt++) {
       const segments = new HeldSegments(directory)
       segments.#holdAll()
-      if (generationOf(directory) === segments.manifest.generation || attempt === MAX_ATTEMPTS) {
+      if (
+        generationOf(systemFiles, directory) === segments.manifest.generation ||
+        attempt === MAX_ATTEMPTS
+      ) {
         return segments
       }
       segments.close()
@@ -54,7 +56,7 @@ export class HeldSegments {
 
   /** Whether a segment that is missing was taken away by a merge. */
   isGone(id: number): boolean {
-    const now = requireManifest(this.#directory)
+    const now = requireManifest(systemFiles, this.#directory)
     const isListed = now.segments.some((sealed) => sealed.id === id)
     return now.generation !== this.manifest.generation && !isListed && id !== now.tailId
   }
