@@ -134,7 +134,8 @@ function scanPart(
   above: number,
   visit: RecordVisitor,
 ): ScanEnd {
-  const { to, seed } = options
+  const { to, seed, ascending } = options
+  const holdsBack = options.batches === 'whole'
   const fields = new RecordFields()
   const batch = new PendingBatch()
   let at = from
@@ -142,67 +143,66 @@ function scanPart(
   let lastSequence = above
   let maxSequence = 0
   let lastAt: number | undefined
-  const stop = (faultAt: number | undefined, fault: string, roomSize = 0): ScanEnd => ({
-    end,
-    faultAt,
-    fault,
-    maxSequence,
-    lastAt,
-    roomSize,
-  })
+  const stop = (faultAt?: number, fault = '', roomSize = 0): ScanEnd => {
+    return { end, faultAt, fault, maxSequence, lastAt, roomSize }
+  }
 
   while (at < to) {
-    let place = window.show(at, MAX_HEAD_SIZE)
+    const place = window.show(at, MAX_HEAD_SIZE)
     let size = fields.readHeader(window.page, place, window.end)
     if (size > 0) {
       if (at + size > to) size = SHORT
-      else if (place + size <= window.end) {
-        if (!fields.verify(window.page, place, seed)) size = DAMAGED
-      } else if (size > UNVOUCHED_SIZE) {
-        if (window.vouchesFor(at, size, seed)) {
-          const shown = options.values === false ? size - fields.valueSize : size
-          place = window.show(at, shown)
-          fields.readHeader(window.page, place, window.end)
-        } else size = DAMAGED
-      } else {
-        place = window.show(at, size)
-        size = fields.read(window.page, place, window.end, seed)
-      }
+      else if (place + size > window.end) size = readBeyond(options, window, fields, at)
+      else if (!fields.verify(window.page, place, seed)) size = DAMAGED
     }
     if (size <= 0 && at === end && isRoom(window, at, options)) return stop(undefined, '', to - at)
     if (size === SHORT) return stop(at, 'The record reaches beyond the end of the file')
     if (size === DAMAGED) return stop(at, 'The record does not match its checksum')
     const { kind, sequence } = fields
-    if (options.ascending && sequence <= lastSequence) {
+    if (ascending && sequence <= lastSequence) {
       return stop(at, `Sequence ${sequence} follows ${lastSequence}`)
     }
     lastSequence = sequence
-    if (kind === BATCH_END) {
-      if (options.batches === 'whole') {
-        if (!batch.isComplete(fields.batchCount(window.page), sequence)) {
-          return stop(at, 'The batch end does not match its members')
-        }
-        batch.deliver(visit)
-      }
-      end = at + size
-      lastAt = at
-      maxSequence = Math.max(maxSequence, sequence)
-      // A batch end counts too: it takes room.
-      if (visit(fields, window.page, at) === false) return stop(undefined, '')
-    } else if (options.batches === 'whole' && (fields.flags & IN_BATCH) !== 0) {
-      batch.add(window.page, place, fields, at)
-    } else if (batch.count > 0) {
-      return stop(at, 'A batch has no end')
-    } else {
-      const goOn = visit(fields, window.page, at)
-      end = at + size
-      lastAt = at
-      maxSequence = Math.max(maxSequence, sequence)
-      if (goOn === false) return stop(undefined, '')
+    if (holdsBack && kind !== BATCH_END && (fields.flags & IN_BATCH) !== 0) {
+      batch.add(window.page, fields, at)
+      at += size
+      continue
     }
+    if (kind === BATCH_END) {
+      if (holdsBack && !batch.deliver(fields.batchCount(window.page), sequence, visit)) {
+        return stop(at, 'The batch end does not match its members')
+      }
+    } else if (batch.count > 0) return stop(at, 'A batch has no end')
+    lastAt = at
     at += size
+    end = at
+    if (sequence > maxSequence) maxSequence = sequence
+    // A batch end is visited too, since it takes space.
+    if (visit(fields, window.page, lastAt) === false) return stop()
   }
-  return batch.count > 0 ? stop(at, 'The last batch has no end') : stop(undefined, '')
+  return batch.count > 0 ? stop(at, 'The last batch has no end') : stop()
+}
+
+/**
+ * Verifies a record that reaches beyond what the window shows, and shows it.
+ *
+ * @returns its size, {@link SHORT} or {@link DAMAGED}
+ */
+function readBeyond(
+  { seed, values }: ScanOptions,
+  window: Window,
+  fields: RecordFields,
+  at: number,
+): number {
+  const { size, valueSize } = fields
+  if (size <= UNVOUCHED_SIZE) {
+    const place = window.show(at, size)
+    return fields.read(window.page, place, window.end, seed)
+  }
+  if (!window.vouchesFor(at, size, seed)) return DAMAGED
+  const place = window.show(at, values === false ? size - valueSize : size)
+  fields.readHeader(window.page, place, window.end)
+  return size
 }
 
 /** Whether all from `at` on is room that was made for records and not used; it may have been cut off meanwhile. */
@@ -265,7 +265,9 @@ class PendingBatch {
   #firstSequence = 0
   #lastSequence = 0
 
-  add(page: Page, at: number, fields: RecordFields, offset: number): void {
+  /** Adds the member that `fields` has read of a page, and that begins at `offset` of the file. */
+  add(page: Page, fields: RecordFields, offset: number): void {
+    const at = fields.keyAt - keyOffset(fields.flags)
     const size = keyOffset(fields.flags) + fields.keySize
     if (this.#filled + size > this.#heads.bytes.length) {
       const grown = allocateBuffer((this.#filled + size) * 2)
@@ -280,24 +282,32 @@ class PendingBatch {
     this.count++
   }
 
-  isComplete(count: number, sequence: number): boolean {
+  /**
+   * Lets the members be visited at the end of their batch, if they are what the end says.
+   *
+   * @param count how many members the end counts
+   * @param sequence the end's own
+   * @returns whether they are
+   */
+  deliver(count: number, sequence: number, visit: RecordVisitor): boolean {
+    if (!this.#isComplete(count, sequence)) return false
+    const fields = new RecordFields()
+    for (let index = 0; index < this.#places.length; index += 2) {
+      fields.readHeader(this.#heads, this.#places[index] as number, this.#filled)
+      visit(fields, this.#heads, this.#places[index + 1] as number)
+    }
+    this.count = 0
+    this.#filled = 0
+    this.#places = []
+    return true
+  }
+
+  #isComplete(count: number, sequence: number): boolean {
     return (
       this.count > 0 &&
       this.count === count &&
       this.#lastSequence === sequence - 1 &&
       this.#firstSequence === sequence - count
     )
-  }
-
-  deliver(visit: RecordVisitor): void {
-    const fields = new RecordFields()
-    for (let index = 0; index < this.#places.length; index += 2) {
-      const [place = 0, offset = 0] = this.#places.slice(index, index + 2)
-      fields.readHeader(this.#heads, place, this.#filled)
-      visit(fields, this.#heads, offset)
-    }
-    this.count = 0
-    this.#filled = 0
-    this.#places = []
   }
 }
