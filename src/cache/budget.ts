@@ -17,19 +17,20 @@
 import type { Engine } from '../engine/engine.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import type { Cleaner } from './cleaner.ts'
+import type { CompleteOrder } from './complete-order.ts'
 import type { Hints } from './hints.ts'
-import type { Order } from './order.ts'
+import type { Tags } from './tags.ts'
 
 /** What a budget is kept for. */
 export interface BudgetHome {
   readonly engine: Engine
-  readonly order: Order
+  readonly order: CompleteOrder
   readonly cleaner: Cleaner
   readonly hints: Hints
   readonly maxBytes: number
   readonly segmentBytes: number
-  /** What of the segments' live bytes are tags' records: they go when they are cleaned, and are never copied. */
-  tagBytes(): number
+  /** Their records are live bytes of segments, but go when they are cleaned, and are never copied. */
+  readonly tags: Tags
   /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where there is none. */
   giveUp(): number
 }
@@ -172,6 +173,6 @@ export class Budget {
   #liveBytes(): number {
     let bytes = 0
     for (const { usage } of this.#home.engine.segments.all) bytes += usage.liveBytes
-    return bytes - this.#home.tagBytes()
+    return bytes - this.#home.tags.byteSize
   }
 }

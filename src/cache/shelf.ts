@@ -23,14 +23,14 @@ import type { Engine, Present } from '../engine/engine.ts'
 import type { Group } from '../engine/group.ts'
 import { Sweep } from '../engine/sweeper.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
-import { type Entry, type KnownKeydir, NO_ENTRY } from '../keydir/keydir.ts'
+import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import type { BackgroundWork } from '../merge/thread.ts'
 import { removeCheckpoint } from '../recovery/checkpoint-file.ts'
-import { RankSort } from '../recovery/rank-sort.ts'
 import { type EventLoop, systemLoop } from '../scheduling/event-loop.ts'
 import { Store } from '../store/store.ts'
 import { Budget } from './budget.ts'
 import { Cleaner } from './cleaner.ts'
+import { CompleteOrder } from './complete-order.ts'
 import { claimDirectory } from './directory.ts'
 import { EntryHead } from './entry.ts'
 import { type CacheEnvironment, neverSynced } from './environment.ts'
@@ -38,8 +38,7 @@ import { Hints } from './hints.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { Order } from './order.ts'
 import { readOrder, removeOrder, writeOrder } from './order-file.ts'
-import { TagIndex } from './tag-index.ts'
-import { invalidatedAt, isTagKey, seekTag } from './tags.ts'
+import { isTagKey, seekTag, TAG_MEMORY_BYTES, Tags } from './tags.ts'
 
 /** Why an entry left unasked. */
 export type Departure = 'size' | 'count' | 'invalidated' | 'expired' | 'undecodable'
@@ -54,8 +53,6 @@ export interface ShelfListener {
   hindered(error: unknown): void
 }
 
-/** How many entries are looked at in one step. */
-const WALK_ENTRIES = 1024
 /** How often a shelf is to be swept and tidied at least, in milliseconds. */
 export const TIDY_INTERVAL_MS = 1000
 /** How many bytes are cleaned at once when nobody writes. */
@@ -64,12 +61,8 @@ const TIDY_BYTES = 1024 * 1024
 const NOTHING = Buffer.alloc(0)
 /** The tags that are invalidated may take this share of the budget; those beyond it are cleaned away. */
 const TAG_SHARE = 1 / 16
-/** What a tag's record takes in the keydir, about. */
-const TAG_MEMORY_BYTES = 48
 /** So many bytes are cleaned for each that a tag takes, once they take their share. */
 const TAG_PACE = 32
-/** Ranks of entries are numbers of so many bits. */
-const RANK_BITS = 32
 /** A moment that is always past: a record that has expired then hides what is older, and is not there itself. */
 const LONG_AGO = 1
 
@@ -88,19 +81,12 @@ export class Shelf {
   readonly #options: ResolvedCacheOptions<unknown>
   readonly #listener: ShelfListener
   readonly #sweep: Sweep
-  readonly #order: Order
-  /** The keydir whose entries the order names. */
-  #ordered: KnownKeydir
+  readonly #order: CompleteOrder
   readonly #cleaner: Cleaner
   readonly #hints: Hints
   readonly #budget: Budget
   readonly #moment: Moment
-  readonly #tags = new TagIndex(() => this.#cleaner.oldestSequence)
-  /** Records below this sequence may have tags that the index does not know. */
-  readonly #indexedFrom: number
-  #tagCount = 0
-  /** The bytes of the tags' records. */
-  #tagBytes = 0
+  readonly #tags: Tags
   #group: Group | undefined
   #isStalled = false
 
@@ -113,10 +99,11 @@ export class Shelf {
     loop: EventLoop,
     moment: Moment,
   ) {
+    // What follows may load another, whose entries have other numbers.
+    const { keydir } = engine
     this.#moment = moment
     this.#store = store
     this.#engine = engine
-    this.#ordered = engine.keydir
     this.#options = options
     this.#listener = listener
     this.#sweep = new Sweep(engine, loop, TIDY_INTERVAL_MS, (entry, present) =>
@@ -124,22 +111,25 @@ export class Shelf {
     )
     const { recovery } = store.stats()
     const known = readOrder(engine, recovery, options.policy)
-    this.#order = known?.order ?? new Order(options.policy)
-    this.#indexedFrom = recovery.source === 'new' ? 0 : engine.nextSequence
     this.#hints = new Hints(engine, backgroundWork, (error) => listener.hindered(error))
     this.#cleaner = new Cleaner(engine, {
       keeps: (entry, fields, page) => this.#keeps(entry, fields, page),
       moved: (size) => {
         this.#budget.grow(size)
-        this.#noteTags(this.head.tags, engine.nextSequence - 1)
+        this.#tags.note(this.head.tags, engine.nextSequence - 1)
       },
       deleted: (segment) => {
         this.#hints.forget(segment)
         this.#budget.shrink(segment.usage.size)
       },
     })
-    if (known === undefined) this.#reorder()
-    else ({ tagCount: this.#tagCount, tagBytes: this.#tagBytes } = known)
+    const oldestSequence = (): number => this.#cleaner.oldestSequence
+    const indexedFrom = recovery.source === 'new' ? 0 : engine.nextSequence
+    this.#tags = new Tags(engine, indexedFrom, oldestSequence)
+    const order = known?.order ?? new Order(options.policy)
+    this.#order = new CompleteOrder(engine, order, keydir, this.#tags, oldestSequence)
+    if (known === undefined) this.#order.rebuild()
+    else this.#tags.restore(known.tagCount, known.tagBytes)
     this.#budget = new Budget({
       engine,
       order: this.#order,
@@ -147,7 +137,7 @@ export class Shelf {
       hints: this.#hints,
       maxBytes: options.maxBytes,
       segmentBytes: options.segmentBytes,
-      tagBytes: () => this.#tagBytes,
+      tags: this.#tags,
       giveUp: () => this.#giveUpNext('size'),
     })
     // A damaged checkpoint that opening did without has cost nothing.
@@ -231,7 +221,7 @@ export class Shelf {
 
   /** How many tags have a record that says when they were invalidated. */
   get tagCount(): number {
-    return this.#tagCount
+    return this.#tags.count
   }
 
   /** Rises with each record that is written: as long as it stays, each entry that is there is the same. */
@@ -241,14 +231,14 @@ export class Shelf {
 
   /** How many entries there are; those that have expired count until they are swept. */
   get count(): number {
-    return Math.max(0, this.#engine.keydir.size - this.#tagCount)
+    return Math.max(0, this.#engine.keydir.size - this.#tags.count)
   }
 
   /** Bytes of live entries, and of all files but the order's, the manifest and the checkpoint. */
   get bytes(): { readonly live: number; readonly disk: number } {
     let live = 0
     for (const { usage } of this.#engine.segments.all) live += usage.liveBytes
-    live -= this.#tagBytes
+    live -= this.#tags.byteSize
     return { live, disk: this.#engine.segments.byteSize }
   }
 
@@ -275,7 +265,7 @@ export class Shelf {
     engine.read(engine.keydir, entry)
     const { head } = this
     head.read(engine.page, engine.valueAt)
-    if (head.tags.length > 0 && this.#isInvalid(entry, head.tags)) {
+    if (head.tags.length > 0 && this.#tags.isInvalid(entry, head.tags)) {
       this.#giveUp(entry, 'invalidated')
       return NO_ENTRY
     }
@@ -346,7 +336,7 @@ export class Shelf {
     // What the order knows by the number of a new entry is one that is not there any more.
     if (engine.keydir.size > before) this.#order.forget(entry)
     this.#order.use(entry)
-    if (tags.length > 0) this.#noteTags(tags, engine.keydir.entries.sequenceOf(entry))
+    if (tags.length > 0) this.#tags.note(tags, engine.keydir.entries.sequenceOf(entry))
     return true
   }
 
@@ -377,8 +367,7 @@ export class Shelf {
    */
   invalidate(tag: Uint8Array): void {
     const engine = this.#engine
-    const last = Math.max(this.#tags.lastOf(tag), this.#indexedFrom - 1)
-    if (last <= invalidatedAt(engine, tag) || last < this.#cleaner.oldestSequence) return
+    if (!this.#tags.mayMatter(tag)) return
     seekTag(engine, tag)
     const size = recordSize(engine.key.size, 0, false)
     this.#reserve(size)
@@ -386,10 +375,8 @@ export class Shelf {
     const before = engine.keydir.size
     this.#watch(engine.put(NOTHING, 0, 0))
     if (engine.keydir.size === before) return
-    this.#tagCount++
-    this.#tagBytes += size
-    const taken = this.#tagBytes + this.#tagCount * TAG_MEMORY_BYTES
-    if (taken < this.#options.maxBytes * TAG_SHARE) return
+    this.#tags.add(size)
+    if (this.#tags.totalBytes < this.#options.maxBytes * TAG_SHARE) return
     this.#budget.clean(TAG_PACE * (size + TAG_MEMORY_BYTES))
   }
 
@@ -400,10 +387,7 @@ export class Shelf {
     this.#cleaner.deleteAll()
     engine.live.rebuild()
     this.#order.clear()
-    this.#ordered = engine.keydir
     this.#tags.clear()
-    this.#tagCount = 0
-    this.#tagBytes = 0
     this.#budget.force(0)
   }
 
@@ -429,8 +413,8 @@ export class Shelf {
       engine.commits.flush()
       // What cannot be read of the order is known only now.
       this.#order.load()
-      const order = this.#soundOrder()
-      writeOrder(engine, { order, tagCount: this.#tagCount, tagBytes: this.#tagBytes })
+      const order = this.#order.whole()
+      writeOrder(engine, { order, tagCount: this.#tags.count, tagBytes: this.#tags.byteSize })
     } finally {
       await this.#store.close()
     }
@@ -448,12 +432,6 @@ export class Shelf {
     if (!this.#budget.reserve(size)) this.clear()
   }
 
-  #isInvalid(entry: Entry, tags: readonly Uint8Array[]): boolean {
-    const engine = this.#engine
-    const sequence = engine.keydir.entries.sequenceOf(entry)
-    return tags.some((tag) => invalidatedAt(engine, tag) >= sequence)
-  }
-
   /** Whether the record of a live entry, which is the log's oldest, goes on; see {@link Cleaner}. */
   #keeps(entry: Entry, fields: RecordFields, page: Page): boolean {
     const engine = this.#engine
@@ -461,8 +439,7 @@ export class Shelf {
     if (isTagKey(keydir.entries.keyView(entry))) {
       // Nothing that is left is so old.
       engine.forget(entry)
-      this.#tagCount--
-      this.#tagBytes -= fields.size
+      this.#tags.drop(fields.size)
       return false
     }
     const why = this.#reasonToLeave(entry, fields, page)
@@ -474,7 +451,8 @@ export class Shelf {
     const { expiresAtMs, size, valueAt } = fields
     if (expiresAtMs !== 0 && expiresAtMs <= this.#moment.nowMs) return 'expired'
     this.head.read(page, valueAt)
-    if (this.head.tags.length > 0 && this.#isInvalid(entry, this.head.tags)) return 'invalidated'
+    if (this.head.tags.length > 0 && this.#tags.isInvalid(entry, this.head.tags))
+      return 'invalidated'
     return this.#budget.mayMove(size) ? undefined : 'size'
   }
 
@@ -492,65 +470,11 @@ export class Shelf {
 
   /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where there is none. */
   #giveUpNext(why: Departure): number {
-    const engine = this.#engine
-    for (;;) {
-      const order = this.#soundOrder()
-      const entry = order.next()
-      if (entry === NO_ENTRY) {
-        if (order.isBroken) continue
-        return 0
-      }
-      const isLive = engine.live.isLive(entry)
-      // To say so, the keydir may have been loaded anew.
-      if (engine.keydir !== this.#ordered) continue
-      const { entries } = engine.keydir
-      if (!isLive || isTagKey(entries.keyView(entry))) continue
-      const size = entries.sizeOf(entry)
-      this.#giveUp(entry, why)
-      return size
-    }
-  }
-
-  /** The order, which knows every entry. */
-  #soundOrder(): Order {
-    if (this.#order.isBroken || this.#ordered !== this.#engine.keydir) this.#reorder()
-    return this.#order
-  }
-
-  /** Puts all entries in the order of their records, forgets what has expired, and counts the tags. */
-  #reorder(): void {
-    const engine = this.#engine
-    const present = engine.present()
-    const sort = new RankSort()
-    const first = Math.min(this.#cleaner.oldestSequence, engine.nextSequence)
-    // More sequences than there are ranks share them.
-    const scale = Math.max(1, (engine.nextSequence - first) / 2 ** RANK_BITS)
-    let count = 0
-    for (let place = 0; place !== -1; ) {
-      if (place === 0) {
-        count = 0
-        this.#tagCount = 0
-        this.#tagBytes = 0
-        sort.begin(engine.keydir.size)
-      }
-      const { entries } = engine.keydir
-      place = engine.live.walk(place, WALK_ENTRIES, (entry) => {
-        if (engine.hasExpired(entry, present)) {
-          engine.forget(entry, present)
-        } else if (isTagKey(entries.keyView(entry))) {
-          this.#tagCount++
-          this.#tagBytes += entries.sizeOf(entry)
-        } else {
-          sort.pairs[count * 2] = Math.floor((entries.sequenceOf(entry) - first) / scale)
-          sort.pairs[count * 2 + 1] = entry
-          count++
-        }
-      })
-    }
-    sort.sort(count, bitLength((engine.nextSequence - first) / scale))
-    this.#order.clear()
-    for (let at = 0; at < count; at++) this.#order.use(sort.pairs[at * 2 + 1] as Entry)
-    this.#ordered = engine.keydir
+    const entry = this.#order.next()
+    if (entry === NO_ENTRY) return 0
+    const size = this.#engine.keydir.entries.sizeOf(entry)
+    this.#giveUp(entry, why)
+    return size
   }
 
   /** @param at of one that has expired: by when */
@@ -560,19 +484,10 @@ export class Shelf {
     this.#engine.forget(entry, at)
   }
 
-  #noteTags(tags: readonly Uint8Array[], sequence: number): void {
-    for (const tag of tags) this.#tags.note(tag, sequence)
-  }
-
   /** Hears of a group that cannot be written. */
   #watch(group: Group): void {
     if (group === this.#group) return
     this.#group = group
     group.promise.catch((error: Error) => this.#listener.failed(this, error))
   }
-}
-
-/** How many bits it takes to write numbers up to this one. */
-function bitLength(largest: number): number {
-  return Math.min(RANK_BITS, Math.ceil(Math.log2(largest + 1)))
 }
