@@ -1,27 +1,29 @@
-import type { BTreeKeydir } from './btree.ts'
 import { type Leaf, NO_LEAF } from './btree-leaves.ts'
+import type { BTreeNodes } from './btree-nodes.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
 import type { KeyRange } from './keydir.ts'
 import { OrderedCursor } from './ordered-cursor.ts'
 
 /** Walks the leaves of a B+tree. A gap is a leaf and how many of its entries are before. */
 export class BTreeCursor extends OrderedCursor {
-  readonly #tree: BTreeKeydir
+  readonly #tree: BTreeNodes
   #leaf: Leaf = NO_LEAF
   #index = 0
   #endLeaf: Leaf = NO_LEAF
   #endIndex = 0
 
-  constructor(tree: BTreeKeydir, range: KeyRange) {
+  constructor(tree: BTreeNodes, range: KeyRange) {
     super(range)
     this.#tree = tree
     this.start()
   }
 
   protected override seek(key: Uint8Array, behind: boolean): void {
-    const found = this.#tree.seek(key, key.length)
-    this.#leaf = this.#tree.leaf
-    this.#index = this.#tree.index + (found && behind ? 1 : 0)
+    const tree = this.#tree
+    tree.key.set(key, key.length)
+    tree.search()
+    this.#leaf = tree.leaf
+    this.#index = tree.index + (behind && tree.found !== NO_ENTRY ? 1 : 0)
   }
 
   protected override seekEdge(last: boolean): void {

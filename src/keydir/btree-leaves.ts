@@ -183,7 +183,7 @@ export class Leaves {
   /**
    * What `search` answers for a key that is beyond all keys of a leaf, which has some; 0 where it is not.
    */
-  placeBehind(leaf: Leaf, key: SearchKey): number {
+  placeAfterLast(leaf: Leaf, key: SearchKey): number {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & IN_CHUNK
     const place = ((words[at + STATE] as number) & COUNT_MASK) << 1

@@ -31,7 +31,7 @@ describe('the btree', () => {
 
     for (let i = 0; i < 200_000; i++) insert(keydir, sequence.set(i))
 
-    const leafSize = keydir.leaves.arena.used * 4
+    const leafSize = keydir.nodes.leaves.arena.used * 4
     const fill = (200_000 / LEAF_CAPACITY) * 512
     expect(fill / leafSize).toBeGreaterThan(0.82)
   })
@@ -40,7 +40,7 @@ describe('the btree', () => {
     const keydir = new BTreeKeydir()
     const sequence = new KeySequence()
     for (let i = 0; i < 100_000; i++) insert(keydir, sequence.set(i))
-    const used = keydir.leaves.arena.used
+    const used = keydir.nodes.leaves.arena.used
 
     // A tenth of the keys is left in every part, so nine tenths of the leaves should be free for
     // new keys.
@@ -49,14 +49,15 @@ describe('the btree', () => {
     }
     for (let i = 200_000; i < 270_000; i++) insert(keydir, sequence.set(i))
 
-    expect(keydir.leaves.arena.used).toBe(used)
+    expect(keydir.nodes.leaves.arena.used).toBe(used)
     expect(keydir.size).toBe(80_000)
   })
 
   it('gives back inner nodes and separators too', () => {
     const keydir = new BTreeKeydir()
     const sequence = new KeySequence()
-    const above = () => keydir.byteSize - keydir.entries.byteSize - keydir.leaves.arena.byteSize
+    const above = () =>
+      keydir.byteSize - keydir.entries.byteSize - keydir.nodes.leaves.arena.byteSize
     const sizes: number[] = []
 
     for (let round = 0; round < 20; round++) {
