@@ -53,7 +53,7 @@ export class Retirement {
     for (const { segments, viewId } of this.#former) if (viewId <= oldest) segments.close()
     this.#former = this.#former.filter(({ viewId }) => viewId > oldest)
     const atMost =
-      most === Number.POSITIVE_INFINITY ? most : Math.min(most, this.#disposal.room + 1)
+      most === Number.POSITIVE_INFINITY ? most : Math.min(most, this.#disposal.freeSlots + 1)
     const released: Segment[] = []
     this.#retired = this.#retired.filter(({ segment, viewId }) => {
       if (viewId > oldest || released.length === atMost) return true

@@ -68,7 +68,7 @@ export const MIN_RECORD_SIZE = RECORD_HEADER_SIZE + 1
 /** The largest record. */
 export const MAX_RECORD_SIZE = MAX_HEAD_SIZE + MAX_KEY_SIZE + MAX_VALUE_SIZE
 /** Up to so many zeros may stand behind the last record of the active segment. */
-export const MAX_ROOM_SIZE = 128 * 1024
+export const MAX_PREALLOCATION_SIZE = 128 * 1024
 /** The size of a batch end. */
 export const BATCH_END_SIZE = RECORD_HEADER_SIZE + BATCH_COUNT_SIZE
 

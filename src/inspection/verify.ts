@@ -242,7 +242,7 @@ class Verifier {
         this.#add('segment', path, size, message)
       }
       const usage = new SegmentUsage()
-      const begin = { from: FILE_HEADER_SIZE, roomFrom: known }
+      const begin = { from: FILE_HEADER_SIZE, preallocatedFrom: known }
       const end = await this.#scan(file, size, manifest, 'appended', usage, undefined, begin)
       this.#bytesRead += size
       this.#reportProgress(0)
@@ -294,7 +294,7 @@ class Verifier {
     origin: 'appended' | 'merged',
     usage: SegmentUsage,
     hint: HintEncoder | undefined,
-    begin: { readonly from: number; readonly roomFrom?: number },
+    begin: { readonly from: number; readonly preallocatedFrom?: number },
   ): Promise<ScanEnd> {
     const window = new Window(this.#files, file, to)
     let { from } = begin
@@ -305,7 +305,7 @@ class Verifier {
         ascending: origin === 'appended',
         batches: origin === 'appended' ? 'whole' : 'loose',
         window,
-        roomFrom: begin.roomFrom,
+        preallocatedFrom: begin.preallocatedFrom,
       } as const
       const end = scanSegment(options, (fields, page, offset) => {
         this.#records++
@@ -315,7 +315,8 @@ class Verifier {
         }
         return offset - from < STEP_SIZE ? undefined : false
       })
-      if (end.faultAt !== undefined || end.end + end.roomSize >= to || end.end === from) return end
+      if (end.faultAt !== undefined || end.end + end.preallocatedSize >= to || end.end === from)
+        return end
       if (origin === 'appended' && end.maxSequence <= lastSequence) {
         return { ...end, faultAt: from, fault: 'Sequences do not ascend' }
       }

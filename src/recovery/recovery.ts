@@ -186,7 +186,7 @@ async function recoverFrom(
       // What was seen here may not have been durable yet, the manifest's name least of all.
       files.syncDirectory(directory)
       if (torn.length > 0) cutTail(segments, torn)
-      for (const segment of segments.tail) cutRoom(segments, segment)
+      for (const segment of segments.tail) cutPreallocation(segments, segment)
       for (const segment of segments.tail) renew(segments, segment)
       for (const name of leftovers) files.remove(join(directory, name))
       if (segments.sealPending) await sealTail(segments)
@@ -497,7 +497,7 @@ function assertTorn(segments: Segments, replay: Replay, segment: Segment, scan: 
 }
 
 /** Cuts off room that was made for records and never used: it is no part of what is written from now on. */
-function cutRoom({ context }: Segments, segment: Segment): void {
+function cutPreallocation({ context }: Segments, segment: Segment): void {
   const { files } = context
   if (files.size(segment.file) === segment.writtenSize) return
   files.truncate(segment.file, segment.writtenSize)

@@ -142,7 +142,7 @@ export class Replay {
     isEnough: Enough = NEVER,
   ): ScanEnd {
     const { usage } = segment
-    const options = { ...this.#scanOptions(segment, from, to), roomFrom: known }
+    const options = { ...this.#scanOptions(segment, from, to), preallocatedFrom: known }
     const scan = scanSegment(options, (fields, page, offset) => {
       usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
       this.#add(fields, page, segment, offset, false)

@@ -227,8 +227,8 @@ class Salvage {
       if (headerOrigin === undefined) {
         ranges.push(this.#range(name, 0, Math.min(FILE_HEADER_SIZE, size)))
       }
-      const roomFrom = mayBeTorn ? known : undefined
-      this.#readSound(file, end, roomFrom, name, ranges, (fields, page) => {
+      const preallocatedFrom = mayBeTorn ? known : undefined
+      this.#readSound(file, end, preallocatedFrom, name, ranges, (fields, page) => {
         usage.add(fields.kind, fields.size, fields.sequence, fields.expiresAtMs)
         if (fields.kind !== BATCH_END) losses.noteSound(fields, page)
       })
@@ -257,7 +257,7 @@ class Salvage {
       seed: storeSeed(this.#storeId),
       ascending: true,
       batches: 'whole',
-      roomFrom: known,
+      preallocatedFrom: known,
     } as const
     const { end, faultAt, maxSequence } = scanSegment(options, () => {})
     if (faultAt === undefined) return { end, isTorn: false }
@@ -266,11 +266,11 @@ class Salvage {
     return { end: isCut ? end : size, isTorn: isCut }
   }
 
-  /** Visits every sound record of a file, and notes the ranges between them; room from `roomFrom` on is none. */
+  /** Visits every sound record of a file, and notes the ranges between them; room from `preallocatedFrom` on is none. */
   #readSound(
     file: FileDescriptor,
     size: number,
-    roomFrom: number | undefined,
+    preallocatedFrom: number | undefined,
     name: string,
     ranges: DamagedRange[],
     visit: RecordVisitor,
@@ -285,7 +285,7 @@ class Salvage {
         seed: storeSeed(this.#storeId),
         ascending: false,
         batches: 'loose',
-        roomFrom,
+        preallocatedFrom,
         window,
       } as const
       const { end, faultAt } = scanSegment(options, visit)

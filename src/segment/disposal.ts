@@ -55,7 +55,7 @@ export class Disposal {
   }
 
   /** How many more files may wait for the thread. */
-  get room(): number {
+  get freeSlots(): number {
     return Math.max(0, this.#mostReady - this.#ready.length)
   }
 

@@ -12,7 +12,7 @@
  * - A segment that is not written any more has none.
  */
 
-import { MAX_ROOM_SIZE } from '../format/record.ts'
+import { MAX_PREALLOCATION_SIZE } from '../format/record.ts'
 import { type Files, writeFully } from '../io/files.ts'
 import type { Segment } from './segment.ts'
 
@@ -25,9 +25,9 @@ const MOST_LONE = 1024
 /** What it costs to make room and to take it back is worth it from so many records on. */
 const WORTHWHILE = 16
 /** Larger records are worth a journal entry each, and would use room up at once. */
-const MAX_RECORD_SIZE = MAX_ROOM_SIZE / 8
+const MAX_RECORD_SIZE = MAX_PREALLOCATION_SIZE / 8
 
-const zeros = Buffer.alloc(MAX_ROOM_SIZE)
+const zeros = Buffer.alloc(MAX_PREALLOCATION_SIZE)
 
 /** Makes room in the active segment, and takes it back. */
 export class Preallocation {
@@ -57,7 +57,7 @@ export class Preallocation {
   prepare(segment: Segment, size: number): void {
     const at = segment.writtenSize
     if (++this.#loneCount <= this.#loneNeeded || at + size <= this.#end) return
-    const end = Math.min(at + MAX_ROOM_SIZE, this.#maxSegmentBytes)
+    const end = Math.min(at + MAX_PREALLOCATION_SIZE, this.#maxSegmentBytes)
     if (size > MAX_RECORD_SIZE || at + size > end) {
       this.leave(segment)
       return

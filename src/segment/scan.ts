@@ -14,7 +14,7 @@ import {
   KIND_AT,
   keyOffset,
   MAX_HEAD_SIZE,
-  MAX_ROOM_SIZE,
+  MAX_PREALLOCATION_SIZE,
   MAX_SEQUENCE,
   MIN_RECORD_SIZE,
   type Page,
@@ -55,7 +55,7 @@ export interface ScanOptions {
   /** Whether the values of large records are wanted, too; without, memory is taken for none. @defaultValue true */
   readonly values?: boolean
   /** From where on zeros up to the end are room, see FORMAT.md; nowhere where it is missing. */
-  readonly roomFrom?: number | undefined
+  readonly preallocatedFrom?: number | undefined
   /** A window over the same file to go on with; a new one where it is missing. */
   readonly window?: Window
 }
@@ -73,16 +73,16 @@ export interface ScanEnd {
   /** Where the last record begins that counts; `undefined` where none does. */
   readonly lastAt: number | undefined
   /** How many bytes of room are behind `end`, or of what came into it meanwhile: they are no fault. */
-  readonly roomSize: number
+  readonly preallocatedSize: number
 }
 
 /** Scans the records of a segment. Records of a batch are visited once the batch is known to be whole. */
 export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd {
-  const { roomFrom = Number.POSITIVE_INFINITY } = options
-  const scan = withWindow(options, (window) => scanAgain(options, window, roomFrom, visit))
-  if (scan.faultAt === undefined || scan.end < roomFrom) return scan
+  const { preallocatedFrom = Number.POSITIVE_INFINITY } = options
+  const scan = withWindow(options, (window) => scanAgain(options, window, preallocatedFrom, visit))
+  if (scan.faultAt === undefined || scan.end < preallocatedFrom) return scan
   if (!hasCome(options, scan.end, scan.maxSequence)) return scan
-  return { ...scan, faultAt: undefined, fault: '', roomSize: options.to - scan.end }
+  return { ...scan, faultAt: undefined, fault: '', preallocatedSize: options.to - scan.end }
 }
 
 /** Calls `look` with the caller's window, or with one that is lent to it. */
@@ -100,11 +100,11 @@ function withWindow<T>(options: ScanOptions, look: (window: Window) => T): T {
 function scanAgain(
   options: ScanOptions,
   window: Window,
-  roomFrom: number,
+  preallocatedFrom: number,
   visit: RecordVisitor,
 ): ScanEnd {
   let scan = scanPart(options, window, options.from, 0, visit)
-  for (let seenAt = -1; scan.faultAt !== undefined && scan.end >= roomFrom; ) {
+  for (let seenAt = -1; scan.faultAt !== undefined && scan.end >= preallocatedFrom; ) {
     if (scan.end === seenAt) break
     seenAt = scan.end
     window.forget()
@@ -120,7 +120,7 @@ function hasCome(options: ScanOptions, from: number, above: number): boolean {
   const { files, file } = options
   const to = files.size(file)
   if (to <= options.to) return false
-  const now = { ...options, to, roomFrom: undefined }
+  const now = { ...options, to, preallocatedFrom: undefined }
   return Window.lend(files, file, to, (window) => {
     return scanPart(now, window, from, above, () => false).end > from
   })
@@ -143,8 +143,8 @@ function scanPart(
   let lastSequence = above
   let maxSequence = 0
   let lastAt: number | undefined
-  const stop = (faultAt?: number, fault = '', roomSize = 0): ScanEnd => {
-    return { end, faultAt, fault, maxSequence, lastAt, roomSize }
+  const stop = (faultAt?: number, fault = '', preallocatedSize = 0): ScanEnd => {
+    return { end, faultAt, fault, maxSequence, lastAt, preallocatedSize }
   }
 
   while (at < to) {
@@ -155,7 +155,8 @@ function scanPart(
       else if (place + size > window.end) size = readBeyond(options, window, fields, at)
       else if (!fields.verify(window.page, place, seed)) size = DAMAGED
     }
-    if (size <= 0 && at === end && isRoom(window, at, options)) return stop(undefined, '', to - at)
+    if (size <= 0 && at === end && isPreallocated(window, at, options))
+      return stop(undefined, '', to - at)
     if (size === SHORT) return stop(at, 'The record reaches beyond the end of the file')
     if (size === DAMAGED) return stop(at, 'The record does not match its checksum')
     const { kind, sequence } = fields
@@ -206,9 +207,14 @@ function readBeyond(
 }
 
 /** Whether all from `at` on is room that was made for records and not used; it may have been cut off meanwhile. */
-function isRoom(window: Window, at: number, { to, roomFrom }: ScanOptions): boolean {
+function isPreallocated(
+  window: Window,
+  at: number,
+  { to, preallocatedFrom }: ScanOptions,
+): boolean {
   const size = to - at
-  if (roomFrom === undefined || at < roomFrom || size > MAX_ROOM_SIZE) return false
+  if (preallocatedFrom === undefined || at < preallocatedFrom || size > MAX_PREALLOCATION_SIZE)
+    return false
   const place = window.show(at, size)
   const end = Math.min(place + size, window.end)
   return window.page.bytes.subarray(place, end).every((byte) => byte === 0)

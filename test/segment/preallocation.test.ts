@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { StoreError } from '../../src/errors.ts'
 import { segmentName } from '../../src/format/names.ts'
-import { MAX_ROOM_SIZE, PUT } from '../../src/format/record.ts'
+import { MAX_PREALLOCATION_SIZE, PUT } from '../../src/format/record.ts'
 import { HeldFiles } from '../../src/io/held-files.ts'
 import { heldContext } from '../../src/segment/segment.ts'
 import { Segments } from '../../src/segment/segments.ts'
@@ -77,7 +77,7 @@ describe('room', () => {
     const { room } = bench
     bench.write([1])
 
-    expect(room).toBeGreaterThan(MAX_ROOM_SIZE - KIB)
+    expect(room).toBeGreaterThan(MAX_PREALLOCATION_SIZE - KIB)
     expect(bench.room).toBeLessThan(room)
     const { writtenSize } = bench.writer.segment
     expect(bench.fileOf(1).subarray(writtenSize).equals(Buffer.alloc(bench.room))).toBe(true)
@@ -93,7 +93,7 @@ describe('room', () => {
     }
 
     expect(bench.segments.tail).toHaveLength(1)
-    expect(Math.max(...sizes)).toBeLessThanOrEqual(MAX_ROOM_SIZE)
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(MAX_PREALLOCATION_SIZE)
     expect(Math.min(...sizes)).toBeGreaterThan(0)
     expect(sizes.size).toBeGreaterThan(10)
   })
@@ -145,7 +145,7 @@ describe('room', () => {
 
     const large = new Bench()
     large.write([...Bench.BEFORE, 1])
-    large.write([1], MAX_ROOM_SIZE)
+    large.write([1], MAX_PREALLOCATION_SIZE)
     expect(large.room).toBe(0)
   })
 

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
-import { BATCH_END, IN_BATCH, MAX_ROOM_SIZE, PUT, TOMBSTONE } from '../../src/format/record.ts'
+import {
+  BATCH_END,
+  IN_BATCH,
+  MAX_PREALLOCATION_SIZE,
+  PUT,
+  TOMBSTONE,
+} from '../../src/format/record.ts'
 import { watchAllocations } from '../../src/io/memory.ts'
 import { findRecord, type ScanEnd, type ScanOptions, scanSegment } from '../../src/segment/scan.ts'
 import { Window } from '../../src/segment/window.ts'
@@ -126,7 +132,7 @@ describe('a scan', () => {
       fault: '',
       maxSequence: 3,
       lastAt: FILE_HEADER_SIZE + a.length + b.length,
-      roomSize: 0,
+      preallocatedSize: 0,
     })
   })
 
@@ -139,7 +145,7 @@ describe('a scan', () => {
         fault: '',
         maxSequence: 0,
         lastAt: undefined,
-        roomSize: 0,
+        preallocatedSize: 0,
       },
     })
   })
@@ -170,34 +176,41 @@ describe('a scan', () => {
   })
 
   it('takes zeros up to the end for room, where there may be some', () => {
-    const roomFrom = FILE_HEADER_SIZE
-    const ends = [1, 17, 100, MAX_ROOM_SIZE].map(
-      (size) => scan(Buffer.concat([a, Buffer.alloc(size)]), { roomFrom }).end,
+    const preallocatedFrom = FILE_HEADER_SIZE
+    const ends = [1, 17, 100, MAX_PREALLOCATION_SIZE].map(
+      (size) => scan(Buffer.concat([a, Buffer.alloc(size)]), { preallocatedFrom }).end,
     )
 
-    expect(ends.map(({ roomSize }) => roomSize)).toEqual([1, 17, 100, MAX_ROOM_SIZE])
+    expect(ends.map(({ preallocatedSize }) => preallocatedSize)).toEqual([
+      1,
+      17,
+      100,
+      MAX_PREALLOCATION_SIZE,
+    ])
     for (const { end, faultAt } of ends) {
       expect([end, faultAt]).toEqual([FILE_HEADER_SIZE + a.length, undefined])
     }
   })
 
   it('takes nothing else for room', () => {
-    const roomFrom = FILE_HEADER_SIZE
+    const preallocatedFrom = FILE_HEADER_SIZE
     const faultAt = FILE_HEADER_SIZE + a.length
     const zeros = Buffer.alloc(100)
     const marked = Buffer.from(zeros).fill(1, 99)
-    const tooMany = Buffer.alloc(MAX_ROOM_SIZE + 1)
+    const tooMany = Buffer.alloc(MAX_PREALLOCATION_SIZE + 1)
 
-    expect(scan(Buffer.concat([a, marked]), { roomFrom }).end).toMatchObject({ faultAt })
-    expect(scan(Buffer.concat([a, tooMany]), { roomFrom }).end).toMatchObject({ faultAt })
-    expect(scan(Buffer.concat([a, zeros]), { roomFrom: faultAt + 1 }).end).toMatchObject({
+    expect(scan(Buffer.concat([a, marked]), { preallocatedFrom }).end).toMatchObject({ faultAt })
+    expect(scan(Buffer.concat([a, tooMany]), { preallocatedFrom }).end).toMatchObject({ faultAt })
+    expect(scan(Buffer.concat([a, zeros]), { preallocatedFrom: faultAt + 1 }).end).toMatchObject({
       faultAt,
     })
-    expect(scan(Buffer.concat([a, member('b', 2), zeros]), { roomFrom }).end).toMatchObject({
-      end: faultAt,
-      roomSize: 0,
-      faultAt: expect.any(Number),
-    })
+    expect(scan(Buffer.concat([a, member('b', 2), zeros]), { preallocatedFrom }).end).toMatchObject(
+      {
+        end: faultAt,
+        preallocatedSize: 0,
+        faultAt: expect.any(Number),
+      },
+    )
   })
 
   it('believes no size that reaches beyond the file', () => {
@@ -345,7 +358,7 @@ function scanLive(
   differing: Partial<ScanOptions> = {},
 ): { found: number[]; end: ScanEnd } {
   const found: number[] = []
-  const options = { ...optionsFor(body, files), roomFrom: FILE_HEADER_SIZE, ...differing }
+  const options = { ...optionsFor(body, files), preallocatedFrom: FILE_HEADER_SIZE, ...differing }
   const end = scanSegment(options, ({ sequence }) => {
     found.push(sequence)
   })
@@ -380,7 +393,7 @@ describe('a scan of a file that is written meanwhile', () => {
     const { found, end } = scanLive(files, Buffer.concat([a, half, Buffer.alloc(4096)]))
 
     expect(found).toEqual([1, 3])
-    expect(end).toMatchObject({ faultAt: undefined, roomSize: 4096 })
+    expect(end).toMatchObject({ faultAt: undefined, preallocatedSize: 4096 })
   })
 
   it('takes room for the end that is cut off before it is read', () => {

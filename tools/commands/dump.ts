@@ -94,14 +94,14 @@ async function dumpSegment(
     const to = segment.size
     const scanOptions = {
       ...segment.scanOptions('loose', FILE_HEADER_SIZE, to),
-      roomFrom: isTail ? knownTailSize(manifest, id) : to,
+      preallocatedFrom: isTail ? knownTailSize(manifest, id) : to,
     }
     const window = new Window(scanOptions.files, scanOptions.file, to)
     for (let from = FILE_HEADER_SIZE; from < to; ) {
       interrupt.throwIfAborted()
       const records: PlacedRecord[] = []
       const start = from
-      const { end, faultAt, fault, roomSize } = scanSegment(
+      const { end, faultAt, fault, preallocatedSize } = scanSegment(
         { ...scanOptions, from, window },
         (fields, page, offset) => {
           records.push(placeRecord(fields, page, id, offset))
@@ -109,7 +109,7 @@ async function dumpSegment(
         },
       )
       for (const record of records) await print(record)
-      from = end + roomSize
+      from = end + preallocatedSize
       if (faultAt === undefined) continue
       await output.flush()
       const next = findRecord({ ...scanOptions, from: faultAt + 1 }, 0) ?? to
