@@ -14,7 +14,14 @@ const QUICK = WRITES.map((name) => `store/${name}.test.ts`)
 export const AREAS: readonly Area[] = [
   {
     name: 'engine',
-    sources: ['engine/engine.ts', 'engine/group-commit.ts', 'engine/undo.ts'],
+    sources: [
+      'engine/engine.ts',
+      'engine/live-keydir.ts',
+      'engine/keydir-changes.ts',
+      'engine/retirement.ts',
+      'engine/group-commit.ts',
+      'engine/undo.ts',
+    ],
     tests: [['engine/undo.test.ts', ...QUICK, 'model'], ['store'], ['recovery/fault.test.ts']],
   },
   {
@@ -51,7 +58,13 @@ export const AREAS: readonly Area[] = [
   },
   {
     name: 'merge',
-    sources: ['merge', 'engine/merge.ts', 'engine/slice.ts'],
+    sources: [
+      'merge',
+      'engine/merge.ts',
+      'engine/merge-planner.ts',
+      'engine/merge-run.ts',
+      'engine/slice.ts',
+    ],
     tests: [['merge'], ['model', 'store']],
   },
   {
