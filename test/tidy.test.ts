@@ -1,10 +1,22 @@
-/** What is kept true of the sources by reading them. */
+/** Keeps rules of the sources that can be read from their text. The checks are in `tidy/`. */
 
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import {
+  bannedWords,
+  deadExports,
+  importCycles,
+  longBlocks,
+  longLines,
+  missingHeaders,
+  resolveImport,
+  undocumentedExports,
+} from './tidy/checks.ts'
+import { importsOf } from './tidy/declarations.ts'
+import { readSourceText, type SourceText } from './tidy/source-text.ts'
 
-const SOURCE = join(import.meta.dirname, '../src')
+const ROOT = join(import.meta.dirname, '..')
 
 /** The folders of src, from the bottom up, as src/README.md lists them. */
 const FOLDERS = [
@@ -25,54 +37,134 @@ const FOLDERS = [
 
 /** Imports that go up, and why. */
 const UPWARDS: ReadonlySet<string> = new Set([
-  // Where the manifest is lost, opening says what salvaging would find.
+  // If the manifest is lost, opening reports what salvage would find.
   'recovery -> salvage',
 ])
 
-const files = readdirSync(SOURCE, { recursive: true, encoding: 'utf8' }).filter((path) =>
-  path.endsWith('.ts'),
-)
+/** Functions and classes that may be longer than the others, and why. */
+const LONG: ReadonlySet<string> = new Set([])
 
-function folderOf(path: string): string {
-  return relative(SOURCE, path).split('/')[0] ?? ''
+/** Exports that no import in the project shows, and why they are needed. */
+const UNUSED: ReadonlySet<string> = new Set([])
+
+/**
+ * Folders that a check leaves out until they are clean: a path, or the beginning of one, for each.
+ * This list is to become empty, and then to go.
+ */
+const NOT_YET_CLEAN: Readonly<Record<string, readonly string[]>> = {
+  longLines: ['src/', 'tools/', 'test/'],
+  longBlocks: ['src/', 'tools/'],
+  undocumentedExports: ['src/'],
+  missingHeaders: ['src/', 'tools/'],
+  deadExports: ['src/'],
+  bannedWords: ['src/', 'tools/', 'test/'],
 }
 
-/** The files that one imports, types included. */
-function importsOf(file: string): string[] {
-  const text = readFileSync(join(SOURCE, file), 'utf8')
-  return [...text.matchAll(/from '(\.[^']+)'/g)].map(([, path = '']) =>
-    join(SOURCE, dirname(file), path),
-  )
+const files = ['src', 'tools', 'test', 'bench', 'examples'].flatMap((folder) =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((path) => /\.(?:ts|js|mjs)$/.test(path) && !path.includes('node_modules'))
+    .map((path) => `${folder}/${path}`)
+    .map((path) => readSourceText(path, readFileSync(join(ROOT, path), 'utf8'))),
+)
+const sources = filesOf('src')
+
+function filesOf(...folders: readonly string[]): SourceText[] {
+  return files.filter(({ path }) => folders.some((folder) => path.startsWith(`${folder}/`)))
+}
+
+/** Returns the findings of a check, without those of folders that are not yet clean. */
+function findings(check: { readonly name: string }, found: readonly string[]): string[] {
+  const left = NOT_YET_CLEAN[check.name] ?? []
+  return found.filter((finding) => !left.some((path) => finding.startsWith(path)))
+}
+
+function findingsOfEach(
+  check: (source: SourceText) => readonly string[],
+  of: readonly SourceText[],
+): string[] {
+  return findings(check, of.flatMap(check))
+}
+
+/** Returns the folder of a file of src, and the file's name if it is in none. */
+function folderOf(path: string): string {
+  return path.split('/')[1] ?? ''
 }
 
 describe('the sources', () => {
-  it('lie in folders that stand one upon the other', () => {
-    const upwards = files.flatMap((file) => {
-      const from = file.split('/')[0] ?? ''
-      return importsOf(file).flatMap((path) => {
-        const to = folderOf(path)
+  it('lie in folders that only import from those below', () => {
+    const upwards = sources.flatMap((source) => {
+      const from = folderOf(source.path)
+      return importsOf(source).flatMap(({ path }) => {
+        const to = folderOf(resolveImport(source.path, path))
         const isUp = FOLDERS.includes(from) && FOLDERS.indexOf(to) > FOLDERS.indexOf(from)
         const direction = `${from} -> ${to}`
-        return isUp && !UPWARDS.has(direction) ? [`${direction}: ${file}`] : []
+        return isUp && !UPWARDS.has(direction) ? [`${direction}: ${source.path}`] : []
       })
     })
 
     expect(upwards).toEqual([])
   })
 
-  it('are all in a folder that is listed, but for what every folder needs', () => {
-    const loose = files.filter((file) => !FOLDERS.includes(file.split('/')[0] ?? ''))
+  it('are all in a listed folder, except for those that every folder needs', () => {
+    const loose = sources.map(({ path }) => folderOf(path)).filter((name) => name.endsWith('.ts'))
+    const folders = sources
+      .map(({ path }) => folderOf(path))
+      .filter((name) => !loose.includes(name))
 
     expect(loose.sort()).toEqual(['errors.ts', 'index.ts', 'options.ts'])
+    expect([...new Set(folders)].sort()).toEqual([...FOLDERS].sort())
   })
 
-  it('are where src/README.md says', () => {
-    const page = readFileSync(join(SOURCE, 'README.md'), 'utf8')
-    const named = [...page.matchAll(/`([a-z-]+\/[a-z-]+\.ts)`/g)].map(([, path]) => path ?? '')
+  it('are at the paths that src/README.md names', () => {
+    const page = readFileSync(join(ROOT, 'src/README.md'), 'utf8')
+    const named = [...page.matchAll(/`([a-z-]+\/[a-z-]+\.ts)`/g)].map(([, path]) => `src/${path}`)
 
     expect(named.length).toBeGreaterThan(20)
-    expect(named.filter((path) => !files.includes(path))).toEqual([])
+    expect(named.filter((path) => !sources.some((source) => source.path === path))).toEqual([])
     const listed = [...page.matchAll(/^\| `([a-z]+)\/` \|/gm)].map(([, folder]) => folder)
     expect(listed).toEqual(FOLDERS)
+  })
+
+  it('import each other without cycles', () => {
+    expect(findings(importCycles, importCycles(sources))).toEqual([])
+  })
+
+  it('have lines of up to 100 columns', () => {
+    expect(findingsOfEach(longLines, files)).toEqual([])
+  })
+
+  it('have functions of up to 70 lines and classes of up to 450, or a reason', () => {
+    const long = findingsOfEach(longBlocks, filesOf('src', 'tools')).filter(
+      (finding) => !LONG.has(finding.replace(/: \d+ lines$/, '')),
+    )
+
+    expect(long).toEqual([])
+  })
+
+  it('begin with a comment that says what the file is for', () => {
+    const headed = filesOf('src', 'tools', 'bench', 'examples')
+
+    expect(findingsOfEach(missingHeaders, headed)).toEqual([])
+  })
+
+  it('document every export', () => {
+    expect(findingsOfEach(undocumentedExports, sources)).toEqual([])
+  })
+
+  it('export only names that are public or imported somewhere', () => {
+    const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+    const entryPoints = Object.values<{ default?: string }>(exports).flatMap(({ default: path }) =>
+      path === undefined ? [] : [path.replace('./dist/', '').replace(/\.js$/, '.ts')],
+    )
+    const dead = findings(deadExports, deadExports(sources, files, entryPoints)).filter(
+      (finding) => !UNUSED.has(finding.replace(/:\d+/, '')),
+    )
+
+    expect(entryPoints).toContain('src/index.ts')
+    expect(dead).toEqual([])
+  })
+
+  it('use plain words in comments and test titles', () => {
+    expect(findingsOfEach(bannedWords, files)).toEqual([])
   })
 })
