@@ -1,18 +1,19 @@
 /**
  * An arena: a growable block of memory off the JavaScript heap, addressed by 32-bit words.
  *
- * It consists of chunks of 2 MiB, the size of a huge page. A position is a word's number, so that 32 bits reach 16 GiB:
+ * It consists of chunks of 2 MiB, the size of a huge page. A position is the number of a word, so
+ * 32 bits reach 16 GiB:
  *
  *     position = chunk << 19 | word in the chunk
  *
  * Invariants
- * - A block never straddles two chunks; what a chunk has left at its end stays zero.
- * - Chunks never move or shrink, except that the last one is replaced by copies while it grows. A view
- *   of it taken before a `reserve` shows old bytes or zeros, and must be taken again.
+ * - A block never straddles two chunks. What remains at the end of a chunk stays zero.
+ * - Chunks never move or shrink, except that the last one is replaced by copies while it grows. A
+ *   view of it taken before a `reserve` shows old bytes or zeros, and must be taken again.
  * - Memory that was never reserved is zero.
- * - A `reserve` that is refused has changed nothing that can be seen.
- * - A chunk of a restored arena is asked for when it is first touched, so that restoring costs
- *   nothing. From then on its bytes belong to the arena, which changes them in place.
+ * - A `reserve` that fails changes nothing that can be seen.
+ * - A chunk of a restored arena is requested when it is first touched, so that restoring costs
+ *   nothing. From then on the arena owns its bytes and changes them in place.
  */
 
 import { StoreError } from '../errors.ts'
@@ -27,26 +28,27 @@ const CHUNK_COUNT_LIMIT = 1 << (32 - CHUNK_BITS)
 export const CHUNK_SIZE = CHUNK_WORDS * 4
 
 /**
- * Takes the word's place in its chunk out of a position. Hot code has a constant of its own for it:
- * an imported one is read from its module's cell at each use, another is folded (measured).
+ * Masks the index of a word in its chunk out of a position. Hot code keeps its own constant for it:
+ * an imported one is read from its module's cell at each use, while a local one is folded
+ * (measured).
  */
 export const CHUNK_MASK = CHUNK_WORDS - 1
 
 /**
- * Words that the first chunk starts with: small, because overlays and caches keep many small
- * keydirs.
+ * The initial capacity of the first chunk in words. It is small because overlays and caches keep
+ * many small keydirs.
  */
 const FIRST_CAPACITY = 1024
 
-/** The least number of words that a chunk grows by, once it has as many. */
+/** The smallest step, in words, by which a chunk grows once it has as many. */
 const LEAST_GROWTH = 16_384
 
 /** An arena grows by about its size divided by this. */
 const GROWTH_DIVISOR = 64
 
 /**
- * There is no memory for a chunk of a restored arena. It may be touched in the middle of a change: unlike with
- * {@link NoMemory}, a change that ends so is half done.
+ * There is no memory for a chunk of a restored arena. Unlike {@link NoMemory}, this may happen in
+ * the middle of a change, which then is half done.
  */
 export class NoChunk extends StoreError {
   constructor(cause: NoMemory) {
@@ -55,18 +57,20 @@ export class NoChunk extends StoreError {
 }
 
 /**
- * Gives the bytes of one chunk of one arena of an image; called once per chunk, when it is first touched.
- * The bytes are the keydir's from then on, which changes them in place: a mapping has to be private.
+ * Returns the bytes of one chunk of one arena of an image; called once for each chunk, when it is
+ * first touched. The keydir then owns the bytes and changes them in place, so a mapping must be
+ * private.
  */
 export type ChunkSource = (arena: number, chunk: number) => Uint8Array
 
-/** The arenas that have taken a huge page ahead of its use; `undefined` while none may. */
+/** The arenas that have taken a huge page before using it; `undefined` outside of `growEagerly`. */
 let eager: Set<Arena> | undefined
 
 /**
- * Has all arenas take their memory chunk by chunk while `work` runs, which adds a lot. This saves many copies, and to
- * take a huge page at once costs the system a sixth of what it costs to gather one from small pages (measured, bench
- * `open-raw`). What the last chunks do not need is given back in the end.
+ * Lets arenas take a whole huge page for each chunk that they begin while `work` runs, which adds
+ * much data. This saves many copies. Taking a huge page at once also costs the system a sixth of
+ * what gathering one from small pages costs (measured, bench `open-raw`). At the end, whatever the
+ * last chunks do not need is given back.
  */
 export function growEagerly(work: () => void): void {
   const arenas = new Set<Arena>()
@@ -85,28 +89,28 @@ export function growEagerly(work: () => void): void {
  * Hot code reads `chunkAt(position)` once and indexes it with `position & CHUNK_MASK`.
  */
 export class Arena {
-  /** The chunks as words; `undefined` where a restored chunk has not been touched yet. */
+  /** The chunks as words; `undefined` for a restored chunk that was not touched yet. */
   readonly words: (Uint32Array | undefined)[] = []
   /** The same chunks as bytes. */
   readonly bytes: (Uint8Array | undefined)[] = []
 
-  // The end of what is reserved, kept as two small integers: one number could pass 2^31 and be
+  // The end of what is reserved, as two small integers: a single number could exceed 2^31 and be
   // boxed.
   #lastChunk = -1
   #lastOffset = 0
   #lastCapacity = 0
-  /** Whether the last chunk is taken from the system bit by bit, as it is used. */
+  /** Whether the system provides the last chunk page by page, as it is used. */
   #lastIsPage = false
-  /** Whether it was made a huge page when it was taken. */
+  /** Whether the last chunk was made a huge page when it was taken. */
   #lastIsHuge = false
   #source: ChunkSource | undefined
   #sourceArena = 0
 
   /**
-   * Restores an arena of which `used` words were reserved. Touches no chunk.
+   * Restores an arena with `used` reserved words. Touches no chunk.
    *
-   * @param arena the number that `source` knows the arena by
-   * @throws RangeError where `used` is not a possible number of words
+   * @param arena the number by which `source` knows the arena
+   * @throws RangeError if `used` is not a possible number of words
    */
   static restore(used: unknown, arena: number, source: ChunkSource): Arena {
     if (!Number.isSafeInteger(used) || (used as number) < 0 || (used as number) > 2 ** 32) {
@@ -128,17 +132,20 @@ export class Arena {
     return restored
   }
 
-  /** Words reserved so far, the unused ends of chunks included; where the next block may lie. */
+  /**
+   * The number of words reserved so far, including the unused ends of chunks: the position where
+   * the next block may lie.
+   */
   get used(): number {
     return this.#lastChunk < 0 ? 0 : this.#lastChunk * CHUNK_WORDS + this.#lastOffset
   }
 
-  /** How many chunks there are. */
+  /** The number of chunks. */
   get chunkCount(): number {
     return this.#lastChunk + 1
   }
 
-  /** Bytes of memory reserved. Chunks not yet loaded count as if they were. */
+  /** The bytes of memory reserved. Chunks that are not loaded yet count as if they were. */
   get byteSize(): number {
     if (this.#lastChunk < 0) return 0
     const comesAsUsed = this.#lastIsPage && !this.#lastIsHuge
@@ -146,14 +153,14 @@ export class Arena {
     return this.#lastChunk * CHUNK_SIZE + lastWords * 4
   }
 
-  /** The words of the chunk that holds `position`. */
+  /** Returns the words of the chunk that holds `position`. */
   chunkAt(position: number): Uint32Array {
     return this.words[position >>> CHUNK_BITS] ?? this.load(position >>> CHUNK_BITS)
   }
 
   /**
-   * The bytes of the chunk that holds `position`; its first byte is at `(position & CHUNK_MASK) *
-   * 4`.
+   * Returns the bytes of the chunk that holds `position`; its first byte is at `(position &
+   * CHUNK_MASK) * 4`.
    */
   bytesAt(position: number): Uint8Array {
     const chunk = position >>> CHUNK_BITS
@@ -162,14 +169,14 @@ export class Arena {
   }
 
   /**
-   * Reserves `count` words in one chunk and answers their position. They are zero.
+   * Reserves `count` zeroed words in one chunk and returns their position.
    *
-   * @throws {@link StoreError} FIRKIN_NO_MEMORY, also when all 16 GiB are taken
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY, also if all 16 GiB are taken
    */
   reserve(count: number): number {
     let offset = this.#lastOffset
     if (offset + count > this.#lastCapacity) {
-      this.#makeRoom(count)
+      this.#grow(count)
       offset = this.#lastOffset
     }
     this.#lastOffset = offset + count
@@ -190,7 +197,8 @@ export class Arena {
   }
 
   /**
-   * The reserved part of each chunk; views, valid until something is reserved. Loads every chunk.
+   * Returns the reserved part of each chunk as views, which are valid until something is reserved.
+   * Loads every chunk.
    */
   image(): Uint8Array[] {
     const chunks: Uint8Array[] = []
@@ -209,22 +217,23 @@ export class Arena {
     this.bytes.length = 0
   }
 
-  /** Makes the last chunk small again where it is a huge page that is not full. */
+  /** Makes the last chunk small again if it is a huge page that is not full. */
   trim(): void {
     if (!this.#lastIsHuge || this.#lastOffset === CHUNK_WORDS) return
     const page = takePage()
     if (page === undefined) return
     const bytes = this.bytes[this.#lastChunk] as Uint8Array
     page.set(bytes.subarray(0, this.#lastOffset * 4))
-    // The old page is left to the collector: there may be views of it.
-    this.#adopt(this.#lastChunk, page)
+    // The old page is left to the garbage collector: there may be views of it.
+    this.#setChunk(this.#lastChunk, page)
     this.#lastIsHuge = false
   }
 
   #load(chunk: number, source: ChunkSource): Uint32Array {
     const last = chunk === this.#lastChunk
     const size = last ? this.#lastOffset * 4 : CHUNK_SIZE
-    // The last chunk gets room to grow at once. Memory comes first: a source gives a chunk once.
+    // The last chunk gets space to grow at once. Its memory is allocated first, because a source
+    // gives a chunk only once.
     const capacity = grownCapacity(0, size >>> 2, chunk)
     const own = size < CHUNK_SIZE ? allocateBytes(capacity * 4) : undefined
     const given = source(this.#sourceArena, chunk)
@@ -232,15 +241,15 @@ export class Arena {
       throw new RangeError(`A chunk of ${size} bytes is given as ${given.byteLength}`)
     }
     if (own === undefined && given.byteOffset % 4 === 0) {
-      return this.#adopt(chunk, given.subarray(0, size))
+      return this.#setChunk(chunk, given.subarray(0, size))
     }
     const bytes = own ?? allocateBytes(capacity * 4)
     bytes.set(given.subarray(0, size))
     if (last) this.#lastCapacity = capacity
-    return this.#adopt(chunk, bytes)
+    return this.#setChunk(chunk, bytes)
   }
 
-  #makeRoom(count: number): void {
+  #grow(count: number): void {
     const needed = this.#lastOffset + count
     if (this.#lastChunk >= 0 && needed <= CHUNK_WORDS) {
       const page = eager && takePage()
@@ -254,7 +263,7 @@ export class Arena {
     if (this.#lastChunk + 1 === CHUNK_COUNT_LIMIT) {
       throw new NoMemory(`An arena of ${CHUNK_COUNT_LIMIT} chunks is full`)
     }
-    // Invariant: every chunk but the last one has its full size.
+    // Invariant: every chunk except the last one has its full size.
     if (this.#lastChunk >= 0) {
       this.#resize(this.#lastChunk, CHUNK_WORDS)
       if (!this.#lastIsHuge) this.#makeLastHuge()
@@ -267,15 +276,15 @@ export class Arena {
     this.#lastIsHuge = false
   }
 
-  /** Begins a chunk with memory that is to be had. */
+  /** Begins a chunk in the given memory. */
   #begin(chunk: number, bytes: Uint8Array): void {
     this.#lastChunk = chunk
     this.#lastOffset = 0
     this.#lastCapacity = bytes.length >>> 2
-    this.#adopt(chunk, bytes)
+    this.#setChunk(chunk, bytes)
   }
 
-  /** Begins a chunk with a page; answers false where there is none to be had. */
+  /** Begins a chunk in a page; returns false if no page is available. */
   #beginPage(chunk: number): boolean {
     const ready = eager && takeHugePage()
     const page = ready ?? takePage()
@@ -287,26 +296,30 @@ export class Arena {
       if (ready === undefined) makeHuge(page, false)
       eager.add(this)
     }
-    // While the system makes a page ready it lets nobody take other memory (measured, bench `insert-stall`).
+    // While the system prepares a page, no other memory can be taken (measured, bench
+    // `insert-stall`).
     touchAhead()
     return true
   }
 
-  /** Makes the last chunk `capacity` words large, by a copy where it is smaller. */
+  /** Gives the last chunk a capacity of `capacity` words, by copying it if it is smaller. */
   #resize(chunk: number, capacity: number): void {
     const words = this.#words(chunk)
     if (words.length < capacity) {
       const bytes =
         (capacity === CHUNK_WORDS ? takePage() : undefined) ?? allocateBytes(capacity * 4)
       bytes.set(this.bytes[chunk] as Uint8Array)
-      this.#adopt(chunk, bytes)
-      // It will be full before long, and the next ones after it.
+      this.#setChunk(chunk, bytes)
+      // It will soon be full, and so will the chunks after it.
       if (capacity === CHUNK_WORDS) touchAhead()
     }
     this.#lastCapacity = capacity
   }
 
-  /** Makes the last chunk huge, which is full: by a move to a page that is ready, or where it is. */
+  /**
+   * Makes the last chunk, which is full, a huge page: by moving it to one that is ready, or in
+   * place.
+   */
   #makeLastHuge(): void {
     const bytes = this.bytes[this.#lastChunk] as Uint8Array
     const page = takeHugePage()
@@ -315,15 +328,15 @@ export class Arena {
       return
     }
     page.set(bytes)
-    this.#adopt(this.#lastChunk, page)
+    this.#setChunk(this.#lastChunk, page)
     givePage(bytes)
   }
 
-  /** Moves the last chunk to a page, of which the system takes as much as is used. */
+  /** Moves the last chunk to a page, of which the system provides only what is used. */
   #replace(page: Uint8Array): void {
     this.#words(this.#lastChunk)
     page.set(this.bytes[this.#lastChunk] as Uint8Array)
-    this.#adopt(this.#lastChunk, page)
+    this.#setChunk(this.#lastChunk, page)
     this.#lastIsPage = true
     this.#lastCapacity = CHUNK_WORDS
   }
@@ -332,7 +345,7 @@ export class Arena {
     return this.words[chunk] ?? this.load(chunk)
   }
 
-  #adopt(chunk: number, bytes: Uint8Array): Uint32Array {
+  #setChunk(chunk: number, bytes: Uint8Array): Uint32Array {
     const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2)
     this.words[chunk] = words
     this.bytes[chunk] = bytes
@@ -340,7 +353,9 @@ export class Arena {
   }
 }
 
-/** How many words a chunk of `capacity` words should have when it needs `needed`. */
+/**
+ * Returns the number of words that a chunk of `capacity` words should have if it needs `needed`.
+ */
 function grownCapacity(capacity: number, needed: number, chunk: number): number {
   const share = Math.floor((chunk * CHUNK_WORDS) / GROWTH_DIVISOR)
   let step = LEAST_GROWTH

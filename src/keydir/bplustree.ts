@@ -1,3 +1,5 @@
+/** The `bplustree` keydir: the tree of the `sorted-btree` package over the shared entries. */
+
 import assert from 'node:assert/strict'
 import sortedBTree from 'sorted-btree'
 import { Entries } from './entries.ts'
@@ -6,15 +8,14 @@ import { compareBytes } from './key-words.ts'
 import type { Keydir, KeydirCursor, KeyRange } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 
-// The package is CommonJS with a `default` export of its own: Node does not unwrap it, other
-// loaders do.
+// The package is CommonJS with its own `default` export: Node does not unwrap it, other loaders do.
 type BTreeClass = typeof sortedBTree.default
 const BTree: BTreeClass =
   'default' in sortedBTree ? sortedBTree.default : (sortedBTree as unknown as BTreeClass)
 
 /**
- * Estimates of what a key costs on the JavaScript heap: a string's header, and a slot of a leaf two
- * thirds full.
+ * Estimates of what a key costs on the JavaScript heap: the header of a string, and a slot of a
+ * leaf that is two thirds full.
  */
 const STRING_HEADER_SIZE = 16
 const SLOT_SIZE = 24
@@ -22,9 +23,9 @@ const SLOT_SIZE = 24
 /**
  * A keydir in the tree of the `sorted-btree` package, from keys as strings to entries.
  *
- * A string has one character for each byte, so that strings sort as unsigned bytes do. Keys and
- * nodes lie on the JavaScript heap, and a key lies in its entry once more: this kind is for
- * comparing, and for those who trust the package more. It has no image; `byteSize` is an estimate.
+ * A string has one character for each byte, so strings sort as unsigned bytes do. Keys and nodes
+ * lie on the JavaScript heap, and each key lies in its entry again: this kind is for comparison,
+ * and for users who trust the package more. It has no image, and its `byteSize` is an estimate.
  */
 export class BPlusTreeKeydir implements Keydir {
   readonly kind = 'bplustree'
@@ -104,7 +105,7 @@ export class BPlusTreeKeydir implements Keydir {
   }
 }
 
-/** Steps an iterator of the tree until it passes the range's far bound. */
+/** Steps an iterator of the tree until it passes the far bound of the range. */
 class BPlusTreeCursor implements KeydirCursor {
   readonly #tree: InstanceType<typeof BTree<string, Entry>>
   readonly #range: KeyRange
@@ -112,7 +113,7 @@ class BPlusTreeCursor implements KeydirCursor {
   readonly #farInclusive: boolean
   readonly #pair: (string | Entry)[] = []
   #iterator: Iterator<unknown> | undefined
-  /** A key that the iterator may begin with but that is not to be given. */
+  /** A key that the iterator may begin with but that the cursor must not return. */
   #skipped: string | undefined
 
   constructor(tree: InstanceType<typeof BTree<string, Entry>>, range: KeyRange) {
@@ -168,7 +169,7 @@ function compareStrings(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** The first `size` bytes of a key, each as one character. */
+/** Returns the first `size` bytes of a key, each as one character. */
 function latin1(key: Uint8Array, size: number): string {
   return Buffer.prototype.latin1Slice.call(key, 0, size)
 }

@@ -1,10 +1,12 @@
+/** The cursor of the B+tree. */
+
 import { type Leaf, NO_LEAF } from './btree-leaves.ts'
 import type { BTreeNodes } from './btree-nodes.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
 import type { KeyRange } from './keydir.ts'
 import { OrderedCursor } from './ordered-cursor.ts'
 
-/** Walks the leaves of a B+tree. A gap is a leaf and how many of its entries are before. */
+/** Walks the leaves of a B+tree. A gap is a leaf and the number of its entries before the gap. */
 export class BTreeCursor extends OrderedCursor {
   readonly #tree: BTreeNodes
   #leaf: Leaf = NO_LEAF
@@ -18,12 +20,12 @@ export class BTreeCursor extends OrderedCursor {
     this.start()
   }
 
-  protected override seek(key: Uint8Array, behind: boolean): void {
+  protected override seek(key: Uint8Array, after: boolean): void {
     const tree = this.#tree
     tree.key.set(key, key.length)
     tree.search()
     this.#leaf = tree.leaf
-    this.#index = tree.index + (behind && tree.found !== NO_ENTRY ? 1 : 0)
+    this.#index = tree.index + (after && tree.found !== NO_ENTRY ? 1 : 0)
   }
 
   protected override seekEdge(last: boolean): void {

@@ -3,14 +3,14 @@
  *
  *     0      count of separators (15 bits); bit 15: bounded; prefix size << 16
  *     1      in a free node, the next free one
- *     2…     191 places for heads, of which 159 are used: the 31 bits behind the prefix
+ *     2…     191 places for heads, of which 159 are used: the 31 bits after the prefix
  *     193…   159 separators, in key order
  *     352…   160 children; on the lowest level they are leaves
  *
  * Invariants
- * - Child `i` holds the keys from separator `i - 1`, included, to separator `i`, excluded.
+ * - Child `i` holds the keys from separator `i - 1` (inclusive) to separator `i` (exclusive).
  * - A node in use has at least one separator, and so two children.
- * - Prefix and heads are as in a leaf; see btree-leaves.ts.
+ * - Prefixes and heads are as in a leaf; see btree-leaves.ts.
  */
 
 import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
@@ -49,13 +49,13 @@ export type Inner = number
 /** The number of a child: an inner node, or a leaf on the lowest level. */
 export type Child = number
 
-/** What `Inners` needs beside its arena to be restored; plain JSON. */
+/** The figures that `Inners` needs besides its arena to be restored; plain JSON. */
 export interface InnersMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
 }
 
-/** The inner nodes of a B+tree: which child holds a key. */
+/** The inner nodes of a B+tree: finds the child that holds a key. */
 export class Inners {
   readonly arena: Arena
   readonly #separators: Separators
@@ -67,7 +67,7 @@ export class Inners {
     this.#free = free ?? new FreeLists(this.arena, NEXT_FREE)
   }
 
-  /** Restores nodes without touching a chunk; throws a RangeError on a meta that cannot be. */
+  /** Restores nodes without touching a chunk; throws a RangeError if the meta is invalid. */
   static restore(
     separators: Separators,
     meta: unknown,
@@ -80,12 +80,12 @@ export class Inners {
     return new Inners(separators, restored, FreeLists.restore(restored, NEXT_FREE, free))
   }
 
-  /** What `restore` needs beside the arena. */
+  /** Returns what `restore` needs besides the arena. */
   meta(): InnersMeta {
     return { used: this.arena.used, free: this.#free.image() }
   }
 
-  /** Makes a node without children; `fill` gives it some. */
+  /** Creates a node without children; `fill` adds them. */
   create(): Inner {
     // Position 0 ends a free list, so the first node is never used.
     if (this.arena.used === 0) this.arena.reserve(INNER_WORDS)
@@ -98,27 +98,30 @@ export class Inners {
     this.#free.give(SIZE_CLASS, (inner << INNER_BITS) >>> 0)
   }
 
-  /** Whether there can be such a node. */
+  /** Whether a node with this number can exist. */
   has(inner: number): boolean {
     return inner > 0 && inner < this.arena.used / INNER_WORDS
   }
 
-  /** How many separators a node has; one less than children. */
+  /** Returns how many separators a node has; it has one more child. */
   count(inner: Inner): number {
     return this.#get(inner, STATE) & COUNT_MASK
   }
 
-  /** The separator at a place of a node. */
+  /** Returns the separator at a place of a node. */
   separator(inner: Inner, index: number): Separator {
     return this.#get(inner, SEPARATORS + index)
   }
 
-  /** The child at a place of a node. */
+  /** Returns the child at a place of a node. */
   child(inner: Inner, index: number): Child {
     return this.#get(inner, CHILDREN + index)
   }
 
-  /** The child that holds `key`: as many separators are not above the key as there are children before it. */
+  /**
+   * Returns the child that holds `key`. Its place is the number of separators that are not above
+   * the key.
+   */
   descend(inner: Inner, key: SearchKey): Child {
     const words = this.arena.chunkAt(inner << INNER_BITS)
     const at = (inner << INNER_BITS) & IN_CHUNK
@@ -139,14 +142,14 @@ export class Inners {
     return words[place + CHILDREN - HEADS] as number
   }
 
-  /** The place of a child. */
+  /** Returns the place of a child. */
   placeOf(inner: Inner, child: Child): number {
     const words = this.arena.chunkAt(inner << INNER_BITS)
     const children = ((inner << INNER_BITS) & IN_CHUNK) + CHILDREN
     return words.indexOf(child, children) - children
   }
 
-  /** Adds a separator at a place of a node that has room, and a child just behind it. */
+  /** Adds a separator at a place of a node that is not full, and a child just after it. */
   insert(inner: Inner, index: number, separator: Separator, child: Child): void {
     const words = this.arena.chunkAt(inner << INNER_BITS)
     const at = (inner << INNER_BITS) & IN_CHUNK
@@ -163,11 +166,11 @@ export class Inners {
     words[at + SEPARATORS + index] = separator
     words[at + CHILDREN + index + 1] = child
     words[at] = state + 1
-    // Once in a while, since the separators that made the prefix short may be gone.
+    // Done only now and then: the separators that made the prefix short may be gone.
     if (unbounded && (count & (count + 1)) === 0) this.#settle(inner)
   }
 
-  /** Replaces the separator at a place of a node; the old one is not freed. */
+  /** Replaces the separator at a place of a node; does not free the old one. */
   replace(inner: Inner, index: number, separator: Separator): void {
     if ((this.#get(inner, STATE) & BOUNDED) === 0) this.#admit(inner, separator)
     const head = this.#separators.headOf(separator, this.#get(inner, STATE) >>> PREFIX_SHIFT)
@@ -175,7 +178,7 @@ export class Inners {
     this.#set(inner, SEPARATORS + index, separator)
   }
 
-  /** Takes a separator and the child behind it out of a node; neither is freed. */
+  /** Removes a separator and the child after it from a node; frees neither. */
   remove(inner: Inner, index: number): void {
     const words = this.arena.chunkAt(inner << INNER_BITS)
     const at = (inner << INNER_BITS) & IN_CHUNK
@@ -189,21 +192,21 @@ export class Inners {
     words[at] = (words[at] as number) - 1
   }
 
-  /** A copy of a node's separators. */
+  /** Returns a copy of a node's separators. */
   separatorsOf(inner: Inner): Separator[] {
     const words = this.arena.chunkAt(inner << INNER_BITS)
     const at = ((inner << INNER_BITS) & IN_CHUNK) + SEPARATORS
     return Array.from(words.subarray(at, at + this.count(inner)))
   }
 
-  /** A copy of a node's children. */
+  /** Returns a copy of a node's children. */
   childrenOf(inner: Inner): Child[] {
     const words = this.arena.chunkAt(inner << INNER_BITS)
     const at = ((inner << INNER_BITS) & IN_CHUNK) + CHILDREN
     return Array.from(words.subarray(at, at + this.count(inner) + 1))
   }
 
-  /** Gives a node all of its separators and children anew; its fences are `lower` and `upper`. */
+  /** Sets all separators and children of a node, whose fences are `lower` and `upper`. */
   fill(
     inner: Inner,
     separators: readonly Separator[],
@@ -222,7 +225,10 @@ export class Inners {
     else this.#settle(inner)
   }
 
-  /** The place of a key's child if the key does not have an unbounded node's prefix, else -1. */
+  /**
+   * Returns the place of the child for a key that lacks the prefix of an unbounded node; -1 if it
+   * has it.
+   */
   #searchOutside(inner: Inner, key: SearchKey): number {
     const state = this.#get(inner, STATE)
     const first = this.separator(inner, 0)
@@ -256,7 +262,7 @@ export class Inners {
     this.#setPrefix(inner, this.#separators.sharedSize(first, last))
   }
 
-  /** Shortens the prefix of an unbounded node to what a new separator has of it. */
+  /** Shortens the prefix of an unbounded node to what a new separator shares of it. */
   #admit(inner: Inner, separator: Separator): void {
     const shared = this.#separators.sharedSize(this.separator(inner, 0), separator)
     if (shared < this.#get(inner, STATE) >>> PREFIX_SHIFT) this.#setPrefix(inner, shared)

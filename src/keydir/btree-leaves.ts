@@ -2,17 +2,17 @@
  * The leaves of the B+tree, each of 128 words:
  *
  *     0…     62 slots of two words, in key order: the head of a key, and its entry
- *     124    NO_HEAD, as in the slots behind the last entry; it ends the search
+ *     124    NO_HEAD, as in the slots after the last entry; it ends the search
  *     125    count of entries (15 bits); bit 15: bounded; prefix size << 16
  *     126    next leaf in key order, or 0; in a free leaf, the next free one
  *     127    previous leaf, or 0
  *
  * Invariants
- * - All keys of a leaf share its first `prefix size` bytes. In a bounded leaf, which has a fence on
- *   either side, the fences share them too, and so does every key that a descent brings here. An
- *   unbounded leaf, the first or the last one, has to check a key for them.
- * - A head is the 31 bits of a key behind the prefix. Heads are sorted as their keys are, so only
- *   where a head is equal need a key be looked at.
+ * - All keys of a leaf share their first `prefix size` bytes. A bounded leaf has a fence on either
+ *   side. Its fences share the prefix too, and so does every key whose search leads here. In an
+ *   unbounded leaf, the first or the last one, a search must check its key for the prefix.
+ * - A head is the 31 bits of a key after the prefix. Heads sort as their keys do, so a search reads
+ *   a key only if its head is equal.
  */
 
 import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
@@ -42,7 +42,7 @@ const COUNT_MASK = 0x7fff
 const BOUNDED = 0x8000
 const PREFIX_SHIFT = 16
 
-/** A search first finds one of eight groups of slots, then one of the eight slots of a group. */
+/** A search first finds one of eight groups of slots, then one of the eight slots of that group. */
 const GROUP_SLOTS = 8
 const GROUP_WORDS = GROUP_SLOTS * SLOT_WORDS
 const GROUP_END = (GROUP_SLOTS - 1) * SLOT_WORDS
@@ -52,19 +52,19 @@ const SIZE_CLASS = 1
 /** The number of a leaf: its position divided by its words. */
 export type Leaf = number
 
-/** Stands for the leaf before the first and behind the last one. */
+/** Stands for the leaf before the first one and after the last one. */
 export const NO_LEAF = 0
 
-/** What `Leaves` needs beside its arena to be restored; plain JSON. */
+/** The figures that `Leaves` needs besides its arena to be restored; plain JSON. */
 export interface LeavesMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
 }
 
-/** The leaves of a B+tree: sorted arrays of entries. Knows nothing of the nodes above. */
+/** The leaves of a B+tree: sorted arrays of entries. It knows nothing of the nodes above them. */
 export class Leaves {
   readonly arena: Arena
-  /** The entry that the last `search` found, if it found one. */
+  /** The entry that the last successful `search` found. */
   found: Entry = NO_ENTRY
   readonly #entries: Entries
   readonly #separators: Separators
@@ -72,14 +72,14 @@ export class Leaves {
 
   constructor(entries: Entries, separators: Separators, arena?: Arena, free?: FreeLists) {
     this.arena = arena ?? new Arena()
-    // Number 0 is no leaf.
+    // Number 0 is not a leaf.
     if (arena === undefined) this.arena.reserve(LEAF_WORDS)
     this.#entries = entries
     this.#separators = separators
     this.#free = free ?? new FreeLists(this.arena, NEXT)
   }
 
-  /** Restores leaves without touching a chunk; throws a RangeError on a meta that cannot be. */
+  /** Restores leaves without touching a chunk; throws a RangeError if the meta is invalid. */
   static restore(
     entries: Entries,
     separators: Separators,
@@ -93,12 +93,12 @@ export class Leaves {
     return new Leaves(entries, separators, restored, FreeLists.restore(restored, NEXT, free))
   }
 
-  /** What `restore` needs beside the arena. */
+  /** Returns what `restore` needs besides the arena. */
   meta(): LeavesMeta {
     return { used: this.arena.used, free: this.#free.image() }
   }
 
-  /** Makes an empty, unbounded leaf. */
+  /** Creates an empty, unbounded leaf. */
   create(): Leaf {
     const position = this.#free.take(SIZE_CLASS) || this.arena.reserve(LEAF_WORDS)
     const at = position & IN_CHUNK
@@ -108,7 +108,7 @@ export class Leaves {
     return position >>> LEAF_BITS
   }
 
-  /** Takes a leaf out of the chain and frees it. */
+  /** Removes a leaf from the chain and frees it. */
   free(leaf: Leaf): void {
     const previous = this.previous(leaf)
     const next = this.next(leaf)
@@ -117,7 +117,7 @@ export class Leaves {
     this.#free.give(SIZE_CLASS, (leaf << LEAF_BITS) >>> 0)
   }
 
-  /** Puts `fresh` into the chain, just behind `leaf`. */
+  /** Inserts `fresh` into the chain, just after `leaf`. */
   chain(leaf: Leaf, fresh: Leaf): void {
     const next = this.next(leaf)
     this.#set(fresh, PREVIOUS, leaf)
@@ -126,39 +126,39 @@ export class Leaves {
     if (next !== NO_LEAF) this.#set(next, PREVIOUS, fresh)
   }
 
-  /** Whether there can be such a leaf. */
+  /** Whether a leaf with this number can exist. */
   has(leaf: number): boolean {
     return leaf > 0 && leaf < this.arena.used / LEAF_WORDS
   }
 
-  /** How many entries a leaf has. */
+  /** Returns how many entries a leaf has. */
   count(leaf: Leaf): number {
     return this.#get(leaf, STATE) & COUNT_MASK
   }
 
-  /** The leaf behind, in key order. */
+  /** Returns the next leaf in key order. */
   next(leaf: Leaf): Leaf {
     return this.#get(leaf, NEXT)
   }
 
-  /** The leaf before, in key order. */
+  /** Returns the previous leaf in key order. */
   previous(leaf: Leaf): Leaf {
     return this.#get(leaf, PREVIOUS)
   }
 
-  /** The entry at a place of a leaf. */
+  /** Returns the entry at a place of a leaf. */
   entry(leaf: Leaf, index: number): Entry {
     return this.#get(leaf, index * SLOT_WORDS + ENTRY)
   }
 
-  /** Replaces the entry at a place by another of the same key. */
+  /** Replaces the entry at a place by another one of the same key. */
   setEntry(leaf: Leaf, index: number, entry: Entry): void {
     this.#set(leaf, index * SLOT_WORDS + ENTRY, entry)
   }
 
   /**
-   * Answers `index * 2`, where `index` is how many keys of the leaf are below `key`; plus 1 if the
-   * next one is `key`.
+   * Returns `index * 2`, where `index` is the number of keys in the leaf that are below `key`; plus
+   * 1 if the next key equals `key`.
    */
   search(leaf: Leaf, key: SearchKey): number {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
@@ -181,7 +181,8 @@ export class Leaves {
   }
 
   /**
-   * What `search` answers for a key that is beyond all keys of a leaf, which has some; 0 where it is not.
+   * Returns what `search` returns if `key` is above all keys of a leaf that is not empty; 0 if it
+   * is not.
    */
   placeAfterLast(leaf: Leaf, key: SearchKey): number {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
@@ -191,7 +192,7 @@ export class Leaves {
     return this.#entries.compareSearch(last, key, 0) < 0 ? place : 0
   }
 
-  /** Adds `entry`, whose key is `key`, at a place of a leaf that has room. */
+  /** Adds `entry`, whose key is `key`, at a place of a leaf that is not full. */
   insert(leaf: Leaf, index: number, key: SearchKey, entry: Entry): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & IN_CHUNK
@@ -204,11 +205,11 @@ export class Leaves {
     words[slot] = key.head(state >>> PREFIX_SHIFT)
     words[slot + ENTRY] = entry
     words[at + STATE] = state + 1
-    // Once in a while, since the keys that made the prefix short may be gone.
+    // Done only now and then: the keys that made the prefix short may be gone.
     if (unbounded && (count & (count + 1)) === 0) this.#settle(leaf)
   }
 
-  /** Takes the entry at a place out of a leaf. */
+  /** Removes the entry at a place from a leaf. */
   remove(leaf: Leaf, index: number): void {
     const words = this.arena.chunkAt(leaf << LEAF_BITS)
     const at = (leaf << LEAF_BITS) & IN_CHUNK
@@ -220,8 +221,8 @@ export class Leaves {
   }
 
   /**
-   * Moves entries between two neighbours, until the left one has `leftCount`, and makes the
-   * prefixes fit the leaves' new fences: `lower`, `middle` between the two, `upper`.
+   * Moves entries between two neighbours until the left one has `leftCount`. Fits the prefixes to
+   * the leaves' new fences: `lower`, `middle` between the two, and `upper`.
    */
   distribute(
     left: Leaf,
@@ -248,7 +249,7 @@ export class Leaves {
   }
 
   /**
-   * Moves all entries of `right` behind those of `left`, whose fences are then `lower` and `upper`.
+   * Moves all entries of `right` to the end of `left`, whose fences are then `lower` and `upper`.
    */
   merge(left: Leaf, right: Leaf, lower: Separator, upper: Separator): void {
     const leftCount = this.count(left)
@@ -260,7 +261,8 @@ export class Leaves {
   }
 
   /**
-   * What a search answers for a key that does not have an unbounded leaf's prefix; -1 if it has.
+   * Returns the result of a search for a key that lacks the prefix of an unbounded leaf; -1 if it
+   * has it.
    */
   #searchOutside(leaf: Leaf, key: SearchKey): number {
     const state = this.#get(leaf, STATE)
@@ -291,7 +293,10 @@ export class Leaves {
     return low << 1
   }
 
-  /** Makes a prefix short enough for a leaf's new fences, and so for what is moved into it. */
+  /**
+   * Shortens a prefix to what a leaf's new fences share, and with them all entries to be moved into
+   * it.
+   */
   #shorten(leaf: Leaf, lower: Separator, upper: Separator): void {
     const bounded = lower !== NO_SEPARATOR && upper !== NO_SEPARATOR
     const prefix = bounded ? this.#separators.sharedSize(lower, upper) : 0
@@ -300,7 +305,7 @@ export class Leaves {
     if (prefix < this.#prefix(leaf)) this.#setPrefix(leaf, prefix)
   }
 
-  /** Makes a prefix longer where that tells keys better apart. */
+  /** Lengthens a prefix if that tells keys apart better. */
   #lengthen(leaf: Leaf, lower: Separator, upper: Separator): void {
     if ((this.#get(leaf, STATE) & BOUNDED) === 0) {
       this.#settle(leaf)
@@ -308,7 +313,7 @@ export class Leaves {
     }
     const shared = this.#separators.sharedSize(lower, upper)
     const gain = shared - this.#prefix(leaf)
-    // New heads cost a look at every key, so one byte more has to be worth it.
+    // New heads cost a read of every key, so a single byte more has to be worth it.
     if (gain > 1 || (gain === 1 && this.#hasTies(leaf))) this.#setPrefix(leaf, shared)
   }
 
@@ -320,7 +325,7 @@ export class Leaves {
     if (shared !== this.#prefix(leaf)) this.#setPrefix(leaf, shared)
   }
 
-  /** Shortens the prefix of an unbounded leaf to what a new key has of it. */
+  /** Shortens the prefix of an unbounded leaf to what a new key shares of it. */
   #admit(leaf: Leaf, key: SearchKey): void {
     const prefix = this.#prefix(leaf)
     if (prefix === 0) return
@@ -362,7 +367,10 @@ export class Leaves {
     words.copyWithin(start + distance * SLOT_WORDS, start, at + this.count(leaf) * SLOT_WORDS)
   }
 
-  /** Copies entries from one leaf into another; their heads too where both have one prefix. */
+  /**
+   * Copies entries from one leaf into another, with their heads if both leaves have the same
+   * prefix.
+   */
   #copy(source: Leaf, from: number, target: Leaf, to: number, count: number): void {
     const sourceWords = this.arena.chunkAt(source << LEAF_BITS)
     const targetWords = this.arena.chunkAt(target << LEAF_BITS)

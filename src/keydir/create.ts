@@ -1,3 +1,5 @@
+/** Creates keydirs by kind. */
+
 import type { KeydirKind } from '../format/keydir-kind.ts'
 import type { ChunkSource } from './arena.ts'
 import { BPlusTreeKeydir } from './bplustree.ts'
@@ -6,7 +8,7 @@ import { HashKeydir } from './hash.ts'
 import type { Keydir } from './keydir.ts'
 import { SkiplistKeydir } from './skiplist.ts'
 
-/** Makes an empty keydir of a kind. */
+/** Creates an empty keydir of a kind. */
 export function createKeydir(kind: KeydirKind): Keydir {
   switch (kind) {
     case 'btree':
@@ -23,12 +25,12 @@ export function createKeydir(kind: KeydirKind): Keydir {
 }
 
 /**
- * Restores a keydir from what its `image()` answered, in a time that does not depend on the number
- * of keys: a chunk is asked of `source` when it is first touched. The keydir then owns the chunk's
- * bytes and changes them in place. An error that `source` throws comes out of whatever touched the
- * chunk; the keydir is of no use after it.
+ * Restores a keydir from what its `image()` returned. The time does not depend on the number of
+ * keys: a chunk is requested from `source` when it is first touched. The keydir then owns the
+ * chunk's bytes and changes them in place. An error that `source` throws is thrown by whatever
+ * touched the chunk; the keydir is of no use after it.
  *
- * @throws RangeError where `meta` is not that of an image of this kind
+ * @throws RangeError if `meta` is not from an image of this kind
  */
 export function restoreKeydir(kind: KeydirKind, meta: unknown, source: ChunkSource): Keydir {
   switch (kind) {

@@ -6,24 +6,25 @@
  *     0   segment id (31 bits), top bit: expires
  *     1   offset
  *     2   sequence, low 32 bits
- *     3   key size (8 bits, 0 in a wide entry); sequence, its 8 bits above those << 8; record size << 16, 0 for an absence
+ *     3   key size (8 bits, 0 in a wide entry); sequence, its 8 bits above those << 8;
+ *         record size << 16, 0 for an absence
  *     4…  the key, padded with zeros to a word
- *     …   where it expires: expiresAtMs, low 32 bits, then high 32 bits
+ *     …   expiry: expiresAtMs, low 32 bits, then high 32 bits
  *
- * What does not fit word 3 makes an entry *wide*. Two words then stand before the key:
+ * If a value does not fit word 3, the entry is *wide*. Two words then precede the key:
  *
  *     4   key size (16 bits); sequence, high 16 bits << 16
  *     5   record size
  *
- * A freed entry keeps its expiry bit and its key size, has segment id 0, and links to the next free
- * block of as many words through word 1.
+ * A freed entry keeps its expiry bit and its key size, has segment id 0, and links through word 1
+ * to the next free block of the same size.
  *
  * Invariants
- * - A record that is moved, to any offset of any segment, fits the entry that it has.
- * - Segment ids start at 1 and keys have at least one byte, so a free block differs from a live one
- *   and both differ from the zeros behind a chunk's last block.
- * - Blocks are never cut or joined: their boundaries are fixed from the first use, and so the arena
- *   can be walked from its start to its end whatever is changed meanwhile.
+ * - A record that is moved, to any offset of any segment, fits its entry.
+ * - Segment ids start at 1 and keys have at least one byte. So a free block differs from a live
+ *   one, and both differ from the zeros after a chunk's last block.
+ * - Blocks are never cut or joined. Their boundaries are fixed from the first use, so the arena can
+ *   be walked from start to end whatever changes meanwhile.
  * - While pinned, freed entries are not used again, and their keys stay readable.
  */
 
@@ -51,7 +52,7 @@ const KEY = 4
 const KEY_END = KEY + 3
 const EXPIRY_WORDS = 2
 
-/** In a wide entry. */
+/** Words of a wide entry. */
 const WIDE_SHAPE = 4
 const WIDE_SIZE = 5
 const WIDE_WORDS = 2
@@ -69,10 +70,13 @@ const SEQUENCE_LIMIT = WORD_RANGE * (SEQUENCE_MASK + 1)
 const WIDE_KEY_SIZE_MASK = 0xffff
 const WIDE_SEQUENCE_SHIFT = 16
 
-/** Number 0 is no entry. The first one lies so that entries of eight words, keys of 16 bytes, straddle no cache line. */
+/**
+ * The number of the first entry; number 0 stands for no entry. From here on, entries of eight words
+ * (keys of 16 bytes) straddle no cache line.
+ */
 const FIRST_ENTRY = 8
 
-/** What the words above say, and in which byte order: an image of entries that are laid out otherwise cannot be read. */
+/** The layout above and its byte order. An image of entries with another layout cannot be read. */
 const LAYOUT = LITTLE_ENDIAN ? 'le 2' : 'be 2'
 
 const { utf8Slice } = Buffer.prototype as unknown as {
@@ -82,23 +86,23 @@ const { utf8Slice } = Buffer.prototype as unknown as {
 const WORD_SIZE = 4
 const CHUNK_WORDS = CHUNK_SIZE / WORD_SIZE
 
-/** How many freed entries are given back with each that is added. */
+/** The number of freed entries that are given back with each one that is added. */
 const RETURNED_AT_ONCE = 8
 
-/** What `Entries` needs beside its arena to be restored; plain JSON. */
+/** The figures that `Entries` needs besides its arena to be restored; plain JSON. */
 export interface EntriesMeta {
   readonly layout: string
   readonly used: number
   readonly count: number
   readonly expiringCount: number
-  /** Missing in images of before. */
+  /** Missing in images of earlier releases. */
   readonly freeWords?: number
   readonly free: readonly (readonly number[])[]
-  /** Lists of blocks that were freed while pinned: the first block of each, and how many. */
+  /** The lists of blocks that were freed while pinned: the first block of each, and their count. */
   readonly limbo: readonly (readonly [first: number, count: number])[]
 }
 
-/** Where a record lies, and what it must say. One object serves all reads. */
+/** Where a record lies, and what it must contain. One object serves all reads. */
 export class Location {
   segment = 0
   offset = 0
@@ -117,13 +121,16 @@ export class Entries {
   /** Words of blocks that were freed and not used again. */
   #freeWords = 0
   #pins = 0
-  /** The list of what was freed since the first pin; linked like a free list, but of any sizes. */
+  /**
+   * The list of entries freed since the first pin. It is linked like a free list, but its blocks
+   * have any size.
+   */
   #limboFirst: Entry = NO_ENTRY
   #limboCount = 0
-  /** Such lists that nothing pins any more, and that are given back bit by bit. */
+  /** Such lists that nothing pins any more. They are given back step by step. */
   #returning: [first: Entry, count: number][] = []
 
-  /** Makes an empty one, or one around a restored arena. */
+  /** Creates an empty collection, or one in a restored arena. */
   constructor(arena?: Arena, free?: FreeLists) {
     this.arena = arena ?? new Arena()
     if (arena === undefined) this.arena.reserve(FIRST_ENTRY)
@@ -133,7 +140,7 @@ export class Entries {
   /**
    * Restores entries from a checkpoint's meta without touching a chunk.
    *
-   * @throws RangeError where `meta` could not have come from `meta()`
+   * @throws RangeError if `meta()` cannot have returned this
    */
   static restore(meta: unknown, arena: number, source: ChunkSource): Entries {
     const image = (meta ?? {}) as Record<string, unknown>
@@ -159,32 +166,32 @@ export class Entries {
     return entries
   }
 
-  /** How many live entries there are, absences included. */
+  /** The number of live entries, absences included. */
   get count(): number {
     return this.#count
   }
 
-  /** How many live entries expire at some time. */
+  /** The number of live entries that expire. */
   get expiringCount(): number {
     return this.#expiringCount
   }
 
-  /** Bytes that entries take or have taken. */
+  /** The bytes that entries use or have used. */
   get usedSize(): number {
     return this.arena.used * WORD_SIZE
   }
 
-  /** Bytes of them that entries have left. */
+  /** The part of those bytes that freed entries have left. */
   get freeSize(): number {
     return this.#freeWords * WORD_SIZE
   }
 
-  /** Bytes of memory reserved. */
+  /** The bytes of memory reserved. */
   get byteSize(): number {
     return this.arena.byteSize
   }
 
-  /** What `restore` needs beside the arena. */
+  /** Returns what `restore` needs besides the arena. */
   meta(): EntriesMeta {
     return {
       layout: LAYOUT,
@@ -198,7 +205,7 @@ export class Entries {
   }
 
   /**
-   * Adds an entry, with a copy of the key. Nothing is checked: the keydir's caller has.
+   * Adds an entry, with a copy of the key. Checks nothing: the caller of the keydir has done that.
    *
    * @throws {@link StoreError} FIRKIN_NO_MEMORY; nothing has changed then
    */
@@ -232,7 +239,7 @@ export class Entries {
     return entry
   }
 
-  /** Whether a live entry can hold these, so that `set` may be called. */
+  /** Whether a live entry can hold these values, so that `set` may be called. */
   fits(entry: Entry, size: number, sequence: number, expiresAtMs: number): boolean {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -256,9 +263,7 @@ export class Entries {
     write(words, entry & IN_CHUNK, segment, offset, size, sequence, expiresAtMs)
   }
 
-  /**
-   * Frees a live entry. Its number may be given to another one at once, or when nothing is pinned.
-   */
+  /** Frees a live entry. Its number may be used again: at once, or once nothing is pinned. */
   free(entry: Entry): void {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -276,16 +281,14 @@ export class Entries {
     }
   }
 
-  /**
-   * Keeps the keys of entries that are freed from now on readable, until `unpin`. May be nested.
-   */
+  /** Keeps the keys of entries that are freed from now on readable, until `unpin`. Pins nest. */
   pin(): void {
     this.#pins++
   }
 
   /**
    * Ends one `pin`. After the last one, the entries freed meanwhile are given back: some at once,
-   * and some with each entry that is added, so that there is no pause, however many they are.
+   * and some with each entry that is added. So there is no pause, however many there are.
    */
   unpin(): void {
     this.#pins--
@@ -293,14 +296,15 @@ export class Entries {
     this.#returning.push([this.#limboFirst, this.#limboCount])
     this.#limboFirst = NO_ENTRY
     this.#limboCount = 0
-    // So that lists of a few entries do not pile up where nothing is added.
+    // So that short lists do not pile up while nothing is added.
     this.#giveBack()
   }
 
   /**
-   * Looks at each of the first `count` entries of a list, so that they are at hand when they are read; answers
-   * a number that means nothing. There is nothing else in the loop, for the processor looks ahead by so many
-   * instructions only (measured, bench `iterate`).
+   * Reads each of the first `count` entries of a list, so that the processor has them in its cache
+   * when they are needed; the number returned means nothing. The loop contains nothing else,
+   * because the processor looks ahead by a limited number of instructions (measured, bench
+   * `iterate`).
    */
   touch(list: readonly Entry[], count: number): number {
     let sum = 0
@@ -313,12 +317,15 @@ export class Entries {
     return sum
   }
 
-  /** Whether an entry is in use: neither freed nor pinned for being read. */
+  /** Whether an entry is in use; a freed one is not, even while a pin keeps its key readable. */
   isLive(entry: Entry): boolean {
     return (this.#word(entry, 0) & SEGMENT_MASK) !== 0
   }
 
-  /** Answers all that finding and verifying a record takes, by one look at its entry (measured, bench `get`). */
+  /**
+   * Sets everything needed to find and verify a record, by one look at its entry (measured, bench
+   * `get`).
+   */
   locate(entry: Entry, location: Location): void {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -337,17 +344,17 @@ export class Entries {
     location.sequence = high * WORD_RANGE + (words[at + SEQUENCE] as number)
   }
 
-  /** The id of the segment that the record lies in. */
+  /** Returns the id of the segment that the record lies in. */
   segmentOf(entry: Entry): number {
     return this.#word(entry, 0) & SEGMENT_MASK
   }
 
-  /** Where the record begins in its segment, in bytes. */
+  /** Returns where the record begins in its segment, in bytes. */
   offsetOf(entry: Entry): number {
     return this.#word(entry, OFFSET)
   }
 
-  /** The record's size in bytes; 0 for an absence. */
+  /** Returns the record's size in bytes; 0 for an absence. */
   sizeOf(entry: Entry): number {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -356,7 +363,7 @@ export class Entries {
     return shape >>> SIZE_SHIFT
   }
 
-  /** The record's sequence. */
+  /** Returns the record's sequence. */
   sequenceOf(entry: Entry): number {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -368,12 +375,12 @@ export class Entries {
     return high * WORD_RANGE + (words[at + SEQUENCE] as number)
   }
 
-  /** Whether the record expires at some time. */
+  /** Whether the record expires. */
   expires(entry: Entry): boolean {
     return this.#word(entry, 0) >= EXPIRES
   }
 
-  /** When the record expires, in milliseconds since 1970; 0 where it does not. */
+  /** Returns when the record expires, in milliseconds since 1970; 0 if it does not. */
   expiresAtOf(entry: Entry): number {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -382,26 +389,30 @@ export class Entries {
     return (words[expiryAt + 1] as number) * WORD_RANGE + (words[expiryAt] as number)
   }
 
-  /** The key's size in bytes. */
+  /** Returns the key's size in bytes. */
   keySizeOf(entry: Entry): number {
     return keySizeAt(this.arena.chunkAt(entry), entry & IN_CHUNK)
   }
 
-  /** The key as a view, valid until the entry is freed, or until nothing is pinned any more. */
+  /**
+   * Returns the key as a view, valid until the entry is freed, or until nothing is pinned any more.
+   */
   keyView(entry: Entry): Uint8Array {
     const bytes = this.arena.bytesAt(entry)
     const start = this.#keyAt(entry) * 4
     return bytes.subarray(start, start + this.keySizeOf(entry))
   }
 
-  /** The key as text, read as UTF-8; nothing is made but the string (measured, bench `iterate`). */
+  /**
+   * Returns the key as text, read as UTF-8. Creates only the string (measured, bench `iterate`).
+   */
   keyText(entry: Entry): string {
     const start = this.#keyAt(entry) * 4
-    // Safety: a Buffer's method, which takes any Uint8Array.
+    // Safety: a Buffer's method, which accepts any Uint8Array.
     return utf8Slice.call(this.arena.bytesAt(entry), start, start + this.keySizeOf(entry))
   }
 
-  /** Copies the key into `target` from position `at` on, and answers its size. */
+  /** Copies the key to `target` at position `at`, and returns its size. */
   copyKey(entry: Entry, target: Uint8Array, at: number): number {
     const bytes = this.arena.bytesAt(entry)
     const start = this.#keyAt(entry) * 4
@@ -437,7 +448,7 @@ export class Entries {
     return size - keySize
   }
 
-  /** Whether the entry's key is the one that is searched for. */
+  /** Whether the entry's key is the one being searched for. */
   equalsSearch(entry: Entry, key: SearchKey): boolean {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -447,8 +458,8 @@ export class Entries {
   }
 
   /**
-   * Compares the entry's key with the one searched for; the first `from` words are known to be
-   * equal.
+   * Compares the entry's key with the one being searched for; the first `from` words are known to
+   * be equal.
    */
   compareSearch(entry: Entry, key: SearchKey, from: number): number {
     const words = this.arena.chunkAt(entry)
@@ -466,7 +477,7 @@ export class Entries {
     return compareKeys(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b), 0)
   }
 
-  /** How many bytes the keys of two entries share from their start. */
+  /** Returns how many bytes the keys of two entries share from their start. */
   sharedSize(a: Entry, b: Entry): number {
     const aWords = this.arena.chunkAt(a)
     const bWords = this.arena.chunkAt(b)
@@ -475,14 +486,17 @@ export class Entries {
     return sharedSize(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b))
   }
 
-  /** How many bytes the entry's key shares with the one searched for, from their start. */
+  /**
+   * Returns how many bytes the entry's key shares with the one being searched for, from their
+   * start.
+   */
   sharedWithSearch(entry: Entry, key: SearchKey): number {
     const words = this.arena.chunkAt(entry)
     const at = this.#keyAt(entry)
     return sharedSize(words, at, this.keySizeOf(entry), key.words, 0, key.size)
   }
 
-  /** The bits of the key behind its first `prefix` ones; see {@link keyHead}. */
+  /** Returns the bits of the key after its first `prefix` bytes; see {@link keyHead}. */
   headOf(entry: Entry, prefix: number): number {
     const words = this.arena.chunkAt(entry)
     return keyHead(words, this.#keyAt(entry), this.keySizeOf(entry), prefix)
@@ -493,15 +507,15 @@ export class Entries {
     hash.compute(this.arena.chunkAt(entry), this.#keyAt(entry), this.keySizeOf(entry))
   }
 
-  /** Makes the entry's key the one searched for. */
+  /** Makes the entry's key the one to search for. */
   readSearch(entry: Entry, key: SearchKey): void {
     key.setWords(this.arena.chunkAt(entry), this.#keyAt(entry), this.keySizeOf(entry))
   }
 
   /**
-   * Visits the live ones among the next `limit` blocks from `position` on, in no order of keys, and
-   * answers where to go on, or -1 at the end. A walk from 0 to -1 visits every entry that is there
-   * all the while exactly once; what is added, freed or moved meanwhile may be visited or not.
+   * Visits the live entries among the next `limit` blocks from `position` on, in no order of keys.
+   * Returns where to continue, or -1 at the end. A walk from 0 to -1 visits every entry that is
+   * there all the time exactly once; entries added, freed or moved meanwhile may be visited or not.
    * `visit` may change anything.
    */
   walk(position: number, limit: number, visit: (entry: Entry) => void): number {
@@ -522,11 +536,11 @@ export class Entries {
     return at >= this.arena.used ? -1 : at
   }
 
-  /** Gives some blocks back that were freed while pinned. */
+  /** Gives back some of the blocks that were freed while pinned. */
   #giveBack(): void {
     const list = this.#returning.at(-1)
     if (list === undefined) return
-    // The count bounds the list, should an image have lied about where it begins.
+    // The count limits the list, in case an image is wrong about where it begins.
     for (let left = RETURNED_AT_ONCE; left > 0 && list[1] > 0; left--) {
       const [entry] = list
       const words = this.arena.chunkAt(entry)
@@ -543,7 +557,7 @@ export class Entries {
     return equalKeys(words, at + KEY + WIDE_WORDS, size, key.words, 0, key.size)
   }
 
-  /** Where in its chunk an entry's key begins. */
+  /** Returns where in its chunk an entry's key begins. */
   #keyAt(entry: Entry): number {
     return keyAt(this.arena.chunkAt(entry), entry & IN_CHUNK)
   }
@@ -553,12 +567,12 @@ export class Entries {
   }
 }
 
-/** Whether an entry has to be wide to hold these. */
+/** Whether an entry must be wide to hold these values. */
 function isWide(keySize: number, size: number, sequence: number): boolean {
   return keySize > KEY_SIZE_MASK || size > MAX_SIZE || sequence >= SEQUENCE_LIMIT
 }
 
-/** Writes all of an entry but its key, whose size it has already. */
+/** Writes an entry except for its key, whose size is already there. */
 function write(
   words: Uint32Array,
   at: number,
@@ -585,19 +599,19 @@ function write(
   setExpiry(words, keyAt(words, at) + keyWords(keySizeAt(words, at)), expiresAtMs)
 }
 
-/** The size of the key of the entry at `at`; 0 where there is none before the chunk's end. */
+/** Returns the key size of the entry at `at`; 0 if there is none before the chunk's end. */
 function keySizeAt(words: Uint32Array, at: number): number {
   const keySize = (words[at + SHAPE] ?? 0) & KEY_SIZE_MASK
   return keySize > 0 ? keySize : (words[at + WIDE_SHAPE] ?? 0) & WIDE_KEY_SIZE_MASK
 }
 
-/** Where the key of the entry at `at` begins. */
+/** Returns where the key of the entry at `at` begins. */
 function keyAt(words: Uint32Array, at: number): number {
   const keySize = (words[at + SHAPE] as number) & KEY_SIZE_MASK
   return keySize > 0 ? at + KEY : at + KEY + WIDE_WORDS
 }
 
-/** How many words the block at `at` takes; 0 where there is none before the chunk's end. */
+/** Returns how many words the block at `at` takes; 0 if there is none before the chunk's end. */
 function blockWords(words: Uint32Array, at: number): number {
   const keySize = keySizeAt(words, at)
   if (keySize === 0) return 0

@@ -1,3 +1,5 @@
+/** Numbers of entries. They lie below both the entries and the contract of keydirs. */
+
 /** The number of an entry in its `Entries` (entries.ts), or {@link NO_ENTRY}. */
 export type Entry = number
 

@@ -1,18 +1,20 @@
+/** The lists of freed blocks in an arena. */
+
 import { allocateWords } from '../io/memory.ts'
 import { type Arena, CHUNK_MASK } from './arena.ts'
 
-/** The most size classes there can be: the words of an entry with the longest key, and some. */
+/** The upper limit of size classes: the words of an entry with the longest key, and some more. */
 export const CLASS_LIMIT = 16_400
 
-/** For so many sizes there are lists from the beginning. */
+/** The number of size classes that have lists from the beginning. */
 const FIRST_CLASSES = 32
 
 /**
- * The freed blocks of an arena, one linked list for each size, in words or whatever the owner
- * counts. A list runs through the blocks themselves, by the word `linkWord` of each.
+ * The freed blocks of an arena: one linked list for each size, in words or whatever unit the owner
+ * counts in. A list runs through the blocks themselves, by the word `linkWord` of each.
  *
- * Invariant: giving a block back takes no memory. The list of its size has been there since the block was asked for,
- * or since the lists were restored.
+ * Invariant: giving a block back takes no memory. The list of its size exists since the block was
+ * requested, or since the lists were restored.
  */
 export class FreeLists {
   readonly #arena: Arena
@@ -25,8 +27,7 @@ export class FreeLists {
   }
 
   /**
-   * Restores lists from what `image` answered; throws a RangeError where it could not have been
-   * that.
+   * Restores lists from what `image` returned; throws a RangeError if it cannot have returned this.
    *
    * @param maxClass the largest size that a block of the arena may have
    */
@@ -54,7 +55,7 @@ export class FreeLists {
   }
 
   /**
-   * Takes a block out of its size's list; 0 where there is none.
+   * Takes a block from the list of its size; returns 0 if the list is empty.
    *
    * @throws {@link StoreError} FIRKIN_NO_MEMORY
    */
@@ -70,14 +71,14 @@ export class FreeLists {
     return head
   }
 
-  /** Adds a block to its size's list. */
+  /** Adds a block to the list of its size. */
   give(sizeClass: number, block: number): void {
     const words = this.#arena.chunkAt(block)
     words[(block & CHUNK_MASK) + this.#linkWord] = this.#heads[sizeClass] as number
     this.#heads[sizeClass] = block
   }
 
-  /** The lists that have blocks, as pairs of size and first block. */
+  /** Returns the lists that have blocks, as pairs of size and first block. */
   image(): number[][] {
     const pairs: number[][] = []
     this.#heads.forEach((head, sizeClass) => {

@@ -1,3 +1,5 @@
+/** The cursor of the hash keydir. */
+
 import { allocateWords } from '../io/memory.ts'
 import type { Entries } from './entries.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
@@ -6,7 +8,10 @@ import { sortEntries } from './sort-entries.ts'
 
 const WALK_LIMIT = 1 << 30
 
-/** Walks the entries that were in a range when it was created, and still live, in key order. */
+/**
+ * Walks the entries that were in a range when the cursor was created and are still live, in key
+ * order.
+ */
 export class HashCursor implements KeydirCursor {
   readonly #entries: Entries
   readonly #sorted: Uint32Array
@@ -34,7 +39,8 @@ export class HashCursor implements KeydirCursor {
     const sorted = this.#sorted
     let low = 0
     let high = sorted.length
-    // Forward, the first entry above the key; backward, the first one that is not below it.
+    // Forward, this finds the first entry above the key; backward, the first one that is not below
+    // it.
     const above = this.#step > 0 ? 0 : -1
     while (low < high) {
       const middle = (low + high) >>> 1
@@ -46,7 +52,7 @@ export class HashCursor implements KeydirCursor {
   }
 }
 
-/** The live entries of a range, in no order. */
+/** Returns the live entries of a range, in no order. */
 function collect(entries: Entries, range: KeyRange): Uint32Array {
   const { lower, lowerInclusive, upper, upperInclusive } = range
   const found = allocateWords(entries.count)

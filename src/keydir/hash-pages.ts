@@ -4,19 +4,19 @@
  *     header   0   count of entries in this page
  *              1   depth: how many bits of the hash all keys of the page share
  *              2   the next page of an overflow chain, or 0; in a free page, the next free one
- *     bucket   0…  twelve tags of one byte, 0 where the slot is free
+ *     bucket   0…  twelve tags of one byte, 0 if the slot is free
  *              3   overflows: how many entries passed this full bucket on their way to another
  *              4…  twelve entries
  *
- * An entry lies in the first bucket from its home on, going round, that had a free slot. A search
- * goes on only behind a bucket that was overflown, and a removal takes back what its entry
- * overflowed; so there are no tombstones. A bucket takes 64 bytes, about one line of the
- * processor's cache.
+ * An entry lies in the first bucket, counted cyclically from its home bucket, that had a free slot.
+ * A search goes past a bucket only if it has overflows, and a removal takes back the overflows of
+ * its entry. So there are no tombstones. A bucket takes 64 bytes, about one line of the processor's
+ * cache.
  *
  * Invariants
  * - Tags are 1 to 255, from bits of the hash that choose neither page nor bucket.
- * - In a page that has a next one, each bucket has one overflow more, so that a search comes to its
- *   end.
+ * - In a page that has a next one, each bucket has one extra overflow, so that a search continues
+ *   to the end of the page and goes on to the next.
  */
 
 import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
@@ -42,7 +42,7 @@ const BUCKET_SLOTS = 12
 const OVERFLOWS = 3
 const SLOTS = 4
 
-/** How many entries a page can hold. */
+/** The number of entries that a page can hold. */
 export const PAGE_CAPACITY = BUCKET_COUNT * BUCKET_SLOTS
 
 const SIZE_CLASS = 1
@@ -52,10 +52,10 @@ const HIGH_BITS = 0x80808080
 /** The number of a page: its position divided by its words. */
 export type Page = number
 
-/** Stands for the page behind the last one of a chain. */
+/** Stands for the page after the last one of a chain. */
 const NO_PAGE = 0
 
-/** What `HashPages` needs beside its arena to be restored; plain JSON. */
+/** The figures that `HashPages` needs besides its arena to be restored; plain JSON. */
 export interface HashPagesMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
@@ -73,7 +73,7 @@ export class HashPages {
     this.#free = free ?? new FreeLists(this.arena, NEXT)
   }
 
-  /** Restores pages without touching a chunk; throws a RangeError on a meta that cannot be. */
+  /** Restores pages without touching a chunk; throws a RangeError if the meta is invalid. */
   static restore(entries: Entries, meta: unknown, arena: number, source: ChunkSource): HashPages {
     const { used, free } = (meta ?? {}) as Record<string, unknown>
     const restored = Arena.restore(used, arena, source)
@@ -81,64 +81,64 @@ export class HashPages {
     return new HashPages(entries, restored, FreeLists.restore(restored, NEXT, free))
   }
 
-  /** What `restore` needs beside the arena. */
+  /** Returns what `restore` needs besides the arena. */
   meta(): HashPagesMeta {
     return { used: this.arena.used, free: this.#free.image() }
   }
 
-  /** How many pages there are, free ones included. */
+  /** The number of pages, free ones included. */
   get pageCount(): number {
     return this.arena.used / PAGE_WORDS
   }
 
-  /** Makes an empty page. Only the first one of all is number 0, so it is in no chain. */
+  /** Creates an empty page. Only the very first one has number 0, so number 0 is in no chain. */
   create(depth: number): Page {
     const position = this.#free.take(SIZE_CLASS) || this.arena.reserve(PAGE_WORDS)
     this.#clear(position >>> PAGE_BITS, depth)
     return position >>> PAGE_BITS
   }
 
-  /** How many bits of the hash the keys of a page share. */
+  /** Returns how many bits of the hash the keys of a page share. */
   depth(page: Page): number {
     return this.#get(page, DEPTH)
   }
 
-  /** How many entries a page has, those of its chain not included. */
+  /** Returns how many entries a page has, without those of its chain. */
   count(page: Page): number {
     return this.#get(page, COUNT)
   }
 
   /**
-   * The entry of the key, whose hash is `low`, in a page or its chain; {@link NO_ENTRY} if there is
-   * none.
+   * Returns the entry of the key, whose hash is `low`, in a page or its chain, or {@link NO_ENTRY}.
    */
   find(page: Page, key: SearchKey, low: number): Entry {
     const words = this.arena.chunkAt(page << PAGE_BITS)
     const bucket = homeBucket(low)
     const at = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS + (bucket << BUCKET_BITS)
-    // All twelve tags make one number, so that no branch depends on where in the bucket a match is:
-    // it would be guessed wrong, and keep the processor from starting on the next search (measured,
-    // bench/keydir.js).
+    // All twelve tags form one number, so that no branch depends on which slot of the bucket
+    // matches. Such a branch would be mispredicted and keep the processor from starting the next
+    // search (measured, bench/keydir.js).
     let matches = matchingSlots(words, at, tagPattern(low))
     while (matches !== 0) {
       const entry = words[at + SLOTS + firstSlot(matches)] as number
-      // A match can be false: tags may be equal, and a tag above a true match may only seem so.
+      // A match can be false: tags may be equal, and a tag above a true match may only appear to
+      // match.
       if (entry !== NO_ENTRY && this.#entries.equalsSearch(entry, key)) return entry
       matches &= matches - 1
     }
-    return words[at + OVERFLOWS] === 0 ? NO_ENTRY : this.#findBehind(page, bucket, key, low)
+    return words[at + OVERFLOWS] === 0 ? NO_ENTRY : this.#findPastHome(page, bucket, key, low)
   }
 
   /**
-   * Makes room for an entry in a page or its chain, so that `insert` takes no memory.
+   * Reserves space for an entry in a page or its chain, so that `insert` takes no memory.
    *
    * @throws {@link StoreError} FIRKIN_NO_MEMORY
    */
-  makeRoom(page: Page): void {
+  reserve(page: Page): void {
     for (let each = page; this.count(each) === PAGE_CAPACITY; ) each = this.#nextOrNew(each)
   }
 
-  /** Adds an entry to a page, or to its chain where the page is full; see {@link makeRoom}. */
+  /** Adds an entry to a page, or to its chain if the page is full; see {@link reserve}. */
   insert(page: Page, entry: Entry, low: number): void {
     if (this.count(page) === PAGE_CAPACITY) {
       this.insert(this.#nextOrNew(page), entry, low)
@@ -162,8 +162,8 @@ export class HashPages {
   }
 
   /**
-   * Puts `replacement` in the place of an entry of the same key; {@link NO_ENTRY} removes it.
-   * Answers whether it was there.
+   * Replaces an entry by another one of the same key; {@link NO_ENTRY} removes it. Returns whether
+   * the entry was there.
    */
   replace(page: Page, entry: Entry, low: number, replacement: Entry): boolean {
     const words = this.arena.chunkAt(page << PAGE_BITS)
@@ -191,12 +191,13 @@ export class HashPages {
   }
 
   /**
-   * Splits a page, with its chain, by the next bit of the hash: entries for which `upper` says so
-   * go to a new page, which is answered. `hash` is left with the hash of some entry.
+   * Splits a page, with its chain, by the next bit of the hash: entries for which `upper` returns
+   * true go to a new page, which is returned. `hash` is left with the hash of some entry.
    *
-   * Only the new page takes memory: what does not fit the two goes into pages that the chain had before.
+   * Only the new page takes memory: what does not fit the two goes into pages that the chain
+   * already had.
    *
-   * @throws {@link StoreError} FIRKIN_NO_MEMORY; the page is as it was
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY; the page is unchanged then
    */
   split(page: Page, hash: KeyHash, upper: (high: number) => boolean): Page {
     const depth = this.depth(page) + 1
@@ -210,8 +211,8 @@ export class HashPages {
     return fresh
   }
 
-  /** Goes on with a search behind the key's first bucket, which was overflown. */
-  #findBehind(page: Page, home: number, key: SearchKey, low: number): Entry {
+  /** Continues a search past the key's home bucket, which has overflows. */
+  #findPastHome(page: Page, home: number, key: SearchKey, low: number): Entry {
     const words = this.arena.chunkAt(page << PAGE_BITS)
     const base = ((page << PAGE_BITS) & IN_CHUNK) + BUCKETS
     const pattern = tagPattern(low)
@@ -229,7 +230,10 @@ export class HashPages {
     return next === NO_PAGE ? NO_ENTRY : this.find(next, key, low)
   }
 
-  /** The entries of a page and its chain, of which only the page itself is kept. */
+  /**
+   * Returns the entries of a page and its chain; frees the pages of the chain, but not the page
+   * itself.
+   */
   #takeAll(page: Page): Entry[] {
     const entries: Entry[] = []
     for (let each = page; ; ) {
@@ -257,7 +261,7 @@ export class HashPages {
     }
   }
 
-  /** The next page of a full page's chain. */
+  /** Returns the next page of a full page's chain; creates it if there is none. */
   #nextOrNew(page: Page): Page {
     const next = this.#get(page, NEXT)
     if (next !== NO_PAGE) return next
@@ -293,25 +297,25 @@ function tagOf(low: number): number {
   return tag === 0 ? 1 : tag
 }
 
-/** The tag of a hash, in all four bytes of a word. */
+/** Returns the tag of a hash, in all four bytes of a word. */
 function tagPattern(low: number): number {
   return Math.imul(tagOf(low), LOW_BITS)
 }
 
-/** The bucket behind another, going round. */
+/** Returns the bucket after another, cyclically. */
 function following(bucket: number): number {
   return bucket + 1 === BUCKET_COUNT ? 0 : bucket + 1
 }
 
-/** The bucket where a search begins. */
+/** Returns the bucket where a search begins. */
 function homeBucket(low: number): number {
   return ((low >>> 16) * BUCKET_COUNT) >>> 16
 }
 
 /**
- * The slots of a bucket whose tag is the one repeated in `pattern`, as bits: slot `4 * i + j` is
- * bit `8 * j + i`. The first of the slots that share an `i` is right, those above it may be marked
- * in error.
+ * Returns the slots of a bucket whose tag is the one repeated in `pattern`, as bits: slot `4 * i +
+ * j` is bit `8 * j + i`. The first of the slots that share an `i` is right; those above it may be
+ * marked in error.
  */
 function matchingSlots(words: Uint32Array, at: number, pattern: number): number {
   return (
@@ -321,14 +325,14 @@ function matchingSlots(words: Uint32Array, at: number, pattern: number): number 
   )
 }
 
-/** The first of the slots that `matchingSlots` answered. */
+/** Returns the first of the slots that `matchingSlots` returned. */
 function firstSlot(slots: number): number {
   const bit = 31 - Math.clz32(slots & -slots)
   return (bit & 7) * 4 + (bit >>> 3)
 }
 
 /**
- * The high bit of each byte of `word` that is zero; bytes above the lowest such one may be marked
+ * Returns the high bit of each zero byte of `word`; bytes above the lowest zero byte may be marked
  * too.
  */
 function zeroBytes(word: number): number {

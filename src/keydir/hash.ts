@@ -1,19 +1,19 @@
 /**
  * The hash keydir: an extendible hash table off the JavaScript heap.
  *
- * A directory of 2^depth page numbers is indexed by the first bits of a hash; a page
- * (hash-pages.ts) that gets too full is split in two by one more bit, and the directory doubles
- * when a page needs a bit that it does not have. So no insert ever rehashes more than one page.
+ * A directory of 2^depth page numbers is indexed by the first bits of a hash. A page
+ * (hash-pages.ts) that gets too full is split in two by one more bit. The directory doubles when a
+ * page needs a bit that it does not have. So an insert never rehashes more than one page.
  *
- * With an even hash all pages would fill up, and split, at about the same time, and the table would
- * be half empty just after. So the hash is bent before its first bits are taken: the pages at one
- * end of the directory get five keys for three at the other end, and at any time there are pages of
- * every fill. (Martin's spiral storage, 1979, bends hashes for other reasons.)
+ * With an even hash, all pages would fill up and split at about the same time, and the table would
+ * be half empty just after that. So the hash is bent before its first bits are taken: the pages at
+ * one end of the directory get five keys for every three at the other end, and at any time there
+ * are pages of every fill. (Martin's spiral storage, 1979, bends hashes for other reasons.)
  *
  * Invariants
  * - All directory places that share a page's `depth` first bits hold that page.
- * - The directory has at most 16 places a page, so that keys with equal hashes cannot blow it up:
- *   where it may not double, a page grows a chain.
+ * - The directory has at most 16 places for each page, so that keys with equal hashes cannot blow
+ *   it up. If it may not double, a page grows a chain.
  */
 
 import assert from 'node:assert/strict'
@@ -36,8 +36,8 @@ import { SearchKey } from './search-key.ts'
 const IN_CHUNK = CHUNK_MASK
 
 /**
- * A page is split when it has this many entries. Fuller pages make probes longer, emptier ones
- * waste.
+ * A page is split when it has this many entries. Fuller pages make probes longer; emptier ones
+ * waste memory.
  */
 const SPLIT_COUNT = Math.floor(PAGE_CAPACITY * 0.9)
 
@@ -61,12 +61,12 @@ export class HashKeydir implements Keydir {
   readonly #directory: Arena
   readonly #hash: KeyHash
   readonly #key = new SearchKey()
-  /** How many bits of the hash the directory is indexed by; at least 1. */
+  /** The number of bits of the hash that index the directory; at least 1. */
   #depth: number
   /** Whether the key and its hash are those of the last search, which found nothing. */
   #missed = false
 
-  /** Makes an empty keydir, or one around what was restored. */
+  /** Creates an empty keydir, or one from restored parts. */
   constructor(
     entries = new Entries(),
     hash = new KeyHash(randomBytes(4).readInt32LE(), randomBytes(4).readInt32LE()),
@@ -90,7 +90,7 @@ export class HashKeydir implements Keydir {
   /**
    * Restores a keydir from its image, without touching a chunk.
    *
-   * @throws RangeError where `meta` could not have come from `image()`
+   * @throws RangeError if `image()` cannot have returned this `meta`
    */
   static restore(meta: unknown, source: ChunkSource): HashKeydir {
     const image = (meta ?? {}) as Record<string, unknown>
@@ -146,7 +146,7 @@ export class HashKeydir implements Keydir {
     while (this.#pages.count(page) >= SPLIT_COUNT && this.#split(page, high)) {
       page = this.#pageOf(high)
     }
-    this.#pages.makeRoom(page)
+    this.#pages.reserve(page)
     const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
     this.#pages.insert(page, entry, low)
     return entry
@@ -183,8 +183,9 @@ export class HashKeydir implements Keydir {
   }
 
   /**
-   * A cursor over the keys that are in `range` now; what is added later it does not see.
-   * It looks at all entries and sorts those in the range: O(n), and O(m log m) for m keys in it.
+   * Returns a cursor over the keys that are in `range` now; it does not see keys that are added
+   * later. It reads all entries and sorts those in the range: O(n), and O(m log m) for m keys in
+   * it.
    */
   cursor(range: KeyRange): KeydirCursor {
     return new HashCursor(this.entries, range)
@@ -229,27 +230,27 @@ export class HashKeydir implements Keydir {
     this.entries.free(entry)
   }
 
-  /** Splits the page of a hash; answers false where the directory would get too large for it. */
+  /** Splits the page of a hash; returns false if the directory would get too large for it. */
   #split(page: Page, high: number): boolean {
     const depth = this.#pages.depth(page)
     if (depth > this.#depth) throw new RangeError('A page is deeper than its directory')
     if (depth === this.#depth && !this.#double()) return false
     const shift = 31 - depth
     const fresh = this.#pages.split(page, this.#hash, (each) => ((bend(each) >>> shift) & 1) === 1)
-    // The places of the page that have a one as the next bit: the upper half of a run.
+    // The places of the page whose next bit is one: the upper half of a run.
     const count = 2 ** (this.#depth - depth - 1)
     const first = ((bend(high) >>> shift) | 1) * count
     for (let place = first; place < first + count; place++) this.#setPage(place, fresh)
     return true
   }
 
-  /** Doubles the directory; answers false where that would make it too large. */
+  /** Doubles the directory; returns false if that would make it too large. */
   #double(): boolean {
     const length = 2 ** this.#depth
     if (this.#depth === DEPTH_LIMIT || length * 2 > this.#pages.pageCount * PLACES_PER_PAGE) {
       return false
     }
-    // What was reserved before there was no memory for more is there already.
+    // An earlier attempt that ran out of memory has reserved a part already.
     for (let used = this.#directory.used; used < length * 2; used = this.#directory.used) {
       this.#directory.reserve(Math.min(length * 2 - used, CHUNK_WORDS))
     }
@@ -264,8 +265,8 @@ export class HashKeydir implements Keydir {
 }
 
 /**
- * Bends a hash so that small results are more often than large ones, by 5 to 3 at the ends: a part
- * x of the range goes to (3 x + x²) / 4. Integers only, since this is on the way of every search.
+ * Bends a hash so that small results are more frequent than large ones, by 5 to 3 at the ends: a
+ * part x of the range goes to (3 x + x²) / 4. Uses integers only, because every search calls it.
  */
 function bend(high: number): number {
   const half = high >>> 16

@@ -1,20 +1,20 @@
 /**
  * Searching sorted heads: the numbers that stand for keys in the nodes of a tree.
  *
- * A binary search waits for each step's memory before it knows where to look next. Here a step
- * compares with seven heads at once, whose places do not depend on each other, so that the
- * processor fetches them together; and it has no branch that depends on what they are, so that
- * nothing is guessed wrong (measured, bench/keydir.js). For this the places behind the last head
- * hold {@link NO_HEAD}, which is not below any head.
+ * A binary search waits for the memory of each step before it knows where to look next. Here a step
+ * compares with seven heads at once. Their places do not depend on each other, so the processor
+ * fetches them together. No branch depends on their values, so none is mispredicted (measured,
+ * bench/keydir.js). For this, the places after the last head hold {@link NO_HEAD}, which is not
+ * below any head.
  */
 
-/** Fills places without a head; no head is above it. */
+/** Fills the places without a head; no head is above it. */
 export const NO_HEAD = 0x7fffffff
 
-/** How many of the seven heads at `at`, `at + stride` and so on are below `head`. */
+/** Returns how many of the seven heads at `at`, `at + stride` and so on are below `head`. */
 export function countBelow(words: Uint32Array, at: number, stride: number, head: number): number {
-  // The difference of two 31-bit numbers is negative, and its top bit set, if the first one is
-  // below.
+  // The difference of two 31-bit numbers is negative, with its top bit set, if the first one is
+  // lower.
   return (
     (((words[at] as number) - head) >>> 31) +
     (((words[at + stride] as number) - head) >>> 31) +
@@ -27,8 +27,8 @@ export function countBelow(words: Uint32Array, at: number, stride: number, head:
 }
 
 /**
- * The number of the place behind the last of `count` heads that equals the one at place `from`.
- * Place `i` is at `at + i * stride`.
+ * Returns the place after the last of `count` heads that equals the one at place `from`. Place `i`
+ * is at `at + i * stride`.
  */
 export function endOfTies(
   words: Uint32Array,
@@ -38,7 +38,7 @@ export function endOfTies(
   count: number,
 ): number {
   const head = words[at + from * stride]
-  // Ties are few as a rule, so the steps start small; they double in case the ties are many.
+  // There are usually few ties, so the steps start small; they double in case there are many.
   let low = from
   let step = 1
   while (low + step < count && words[at + (low + step) * stride] === head) {

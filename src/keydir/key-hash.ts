@@ -1,3 +1,5 @@
+/** The hash of keys. */
+
 const MULTIPLIER_A = 0x9e3779b1
 const MULTIPLIER_B = 0x85ebca77
 const MULTIPLIER_C = 0xc2b2ae3d
@@ -5,8 +7,8 @@ const MULTIPLIER_C = 0xc2b2ae3d
 /**
  * Hashes keys by words to 64 bits, held in two small integers so that nothing is allocated.
  *
- * Two lanes take in each word, one of them with its halves exchanged. What cancels itself out in
- * one lane whatever the seed, such as a flip of two highest bits, depends on the seed in the other
+ * Two lanes take in each word, one of them with its halves exchanged. Changes that cancel out in
+ * one lane whatever the seed, such as flips of two highest bits, depend on the seed in the other
  * one.
  */
 export class KeyHash {
@@ -17,7 +19,7 @@ export class KeyHash {
   /** The 32 bits that choose a place in a page, signed. */
   low = 0
 
-  /** The seeds are any 32-bit numbers, and the hash depends on them. */
+  /** Creates a hash from any two 32-bit numbers, on which it depends. */
   constructor(seedA: number, seedB: number) {
     this.#seedA = seedA | 0
     this.#seedB = seedB | 0

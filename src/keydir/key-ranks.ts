@@ -1,30 +1,31 @@
 /**
  * Ranks of keys: numbers that sort as the keys do, as far as so few bits can tell them apart.
  *
- * The first bytes of keys say little where all keys begin alike, or are digits. So it is found out by a sample which
- * bytes there are at each place in the keys. They are numbered in their order, the end of a key before all others, and
- * the numbers are the digits of the rank, each to the base of how many there are at its place: where all keys agree, a
- * place takes nothing, and six places of hexadecimal digits take 24 bits. A byte that is not in the sample has the
- * number of the next one that is.
+ * The first bytes of keys are of little use if all keys begin alike, or are digits. So a sample
+ * shows which bytes occur at each place in the keys. They are numbered in their order, with the end
+ * of a key before all others. These numbers are the digits of the rank, each to the base of how
+ * many symbols occur at its place. So a place at which all keys agree takes no bits, and six places
+ * of hexadecimal digits take 24 bits. A byte that is not in the sample gets the number of the next
+ * one that is.
  */
 
 import { RANK_BITS } from './keydir.ts'
 
-/** Only so many bytes of a key count. */
+/** The number of bytes of a key that count, at most. */
 const PLACE_LIMIT = 256
-/** What can be at a place: the end of the key, or one of its bytes. */
+/** What can be at a place: the end of the key, or one of 256 bytes. */
 const SYMBOL_COUNT = 257
 const END_OF_KEY = 0
 const RANK_RANGE = 2 ** RANK_BITS
 
-/** Takes the key of `size` bytes at `from`. */
+/** Is called with the key of `size` bytes at `from`. */
 export type KeyVisitor = (bytes: Uint8Array, from: number, size: number) => void
 
 /** Ranks the keys of one batch. */
 export class KeyRanks {
   /** The places in the keys that count. */
   readonly #places: Uint32Array
-  /** For each of them, what each symbol adds to the rank. */
+  /** For each of those places, what each symbol adds to the rank. */
   readonly #shares: Uint32Array
 
   private constructor(places: readonly number[], shares: readonly number[]) {
@@ -33,7 +34,7 @@ export class KeyRanks {
   }
 
   /**
-   * Ranks for keys that are like those of a sample.
+   * Creates ranks for keys that are like those of a sample.
    *
    * @param showSample shows all keys of the sample to a visitor; called once for each place
    */
@@ -49,7 +50,7 @@ export class KeyRanks {
       const symbolCount = known.reduce((sum, each) => sum + each, 0)
       if (symbolCount === 1 && known[END_OF_KEY] === 1) break
       if (symbolCount === 1) continue
-      // Where fewer numbers are left than there are symbols, some of these share one.
+      // If fewer numbers are left than there are symbols, some symbols share one.
       const unit = Math.max(1, Math.floor(range / symbolCount))
       let below = 0
       for (let symbol = 0; symbol < SYMBOL_COUNT; symbol++) {
@@ -63,7 +64,7 @@ export class KeyRanks {
     return new KeyRanks(places, shares)
   }
 
-  /** The rank of the key of `size` bytes at `from`. */
+  /** Returns the rank of the key of `size` bytes at `from`. */
   rank(bytes: Uint8Array, from: number, size: number): number {
     const places = this.#places
     const shares = this.#shares

@@ -1,31 +1,31 @@
 /**
- * Keys as words: how keys that lie in arenas are compared a word at a time.
+ * Keys as words: keys that lie in arenas are compared a word at a time.
  *
- * A key in memory is its bytes, from a word's start, padded with zeros to a word's end. Whole words
- * can then tell that two keys are equal; at the first words that differ, the order of their bytes
- * decides. Padding never decides wrongly: where it is all that two keys differ from, the sizes do,
- * and a zero that stands for "no byte" sorts like one, before any other byte.
+ * A key in memory is its bytes, from the start of a word, padded with zeros to the end of a word.
+ * So whole words show whether two keys are equal. At the first words that differ, the order of
+ * their bytes decides. Padding never decides wrongly: if two keys differ only by it, their sizes
+ * decide, and a zero that stands for "no byte" sorts before any other byte.
  *
- * Indexing a typed array answers `number | undefined` to the type checker. In this folder an index
- * is in bounds by construction, and `as number` says so; there is no other use of it.
+ * Indexing a typed array yields `number | undefined` for the type checker. In this folder an index
+ * is in bounds by construction, and `as number` says so; it has no other use here.
  */
 
-// Not exported itself: an export is read from its module's cell each time, a constant is folded
-// (measured).
+// Not exported itself: an export is read from its module's cell each time, while a constant is
+// folded (measured).
 const littleEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
 
-/** Whether this machine puts the low byte of a word first. */
+/** Whether this machine stores the low byte of a word first. */
 export const LITTLE_ENDIAN = littleEndian
 
-/** How many words a key of `size` bytes takes. */
+/** Returns how many words a key of `size` bytes takes. */
 export function keyWords(size: number): number {
   return (size + 3) >>> 2
 }
 
 /**
- * Compares key `a` with key `b`: negative, zero or positive, as unsigned bytes, a prefix first.
+ * Compares key `a` with key `b` as unsigned bytes, a prefix first: negative, zero or positive.
  *
- * @param from a number of words that are known to be equal
+ * @param from the number of words that are known to be equal
  */
 export function compareKeys(
   a: Uint32Array,
@@ -62,7 +62,7 @@ export function equalKeys(
   return true
 }
 
-/** How many bytes two keys have in common from their start. */
+/** Returns how many bytes two keys share from their start. */
 export function sharedSize(
   a: Uint32Array,
   aAt: number,
@@ -81,10 +81,10 @@ export function sharedSize(
 }
 
 /**
- * The head of a key: the first 31 of the 32 bits behind its first `prefix` bytes, as a number that
- * sorts as they do. Bytes behind the key's end count as zeros, so equal heads do not mean equal
- * keys. One bit less lets the difference of two heads be a 32-bit integer, whose sign a search can
- * use without a branch.
+ * Returns the head of a key: the first 31 of the 32 bits after its first `prefix` bytes, as a
+ * number that sorts as they do. Bytes after the key's end count as zeros, so equal heads do not
+ * mean equal keys. With 31 bits, the difference of two heads is a 32-bit integer, whose sign a
+ * search can use without a branch.
  */
 export function keyHead(words: Uint32Array, at: number, size: number, prefix: number): number {
   const first = prefix >>> 2
@@ -106,7 +106,7 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length
 }
 
-/** A word's bytes, the first in memory as the highest. */
+/** Returns a word's bytes as a number, with the first byte in memory as the highest. */
 export function bigEndian(word: number): number {
   if (!littleEndian) return word
   return ((word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0

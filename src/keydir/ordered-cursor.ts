@@ -1,11 +1,13 @@
+/** The part that all cursors over ordered keydirs share. */
+
 import { type Entry, NO_ENTRY } from './entry.ts'
 import { compareBytes } from './key-words.ts'
 import type { KeydirCursor, KeyRange } from './keydir.ts'
 
 /**
- * A cursor over an index that is kept in key order. The index has gaps: before, between and behind
+ * A cursor over an index that is kept in key order. The index has gaps: before, between and after
  * its entries. A cursor seeks the gaps where its range begins and ends once, and then steps from
- * the one to the other without looking at keys. What a gap is, the kind knows.
+ * one to the other without reading keys. Each kind defines what a gap is.
  */
 export abstract class OrderedCursor implements KeydirCursor {
   readonly #range: KeyRange
@@ -30,7 +32,7 @@ export abstract class OrderedCursor implements KeydirCursor {
   seekBeyond(key: Uint8Array, keySize: number): void {
     const { lower, upper, reverse } = this.#range
     const target = key.subarray(0, keySize)
-    // Beyond the far bound nothing is left; before the near one the range has its start.
+    // Past the far bound nothing is left; before the near one the range has its start.
     const far = reverse ? lower : upper
     const near = reverse ? upper : lower
     const direction = reverse ? -1 : 1
@@ -43,27 +45,26 @@ export abstract class OrderedCursor implements KeydirCursor {
   }
 
   /**
-   * Stands in the gap before the first key that is not below `key`, or behind that key if it is
-   * `key`.
+   * Moves to the gap before the first key that is not below `key`, or after that key if it equals
+   * `key` and `after` is set.
    */
-  protected abstract seek(key: Uint8Array, behind: boolean): void
+  protected abstract seek(key: Uint8Array, after: boolean): void
 
-  /** Stands in the gap before the first entry, or in the one behind the last. */
+  /** Moves to the gap before the first entry, or to the one after the last. */
   protected abstract seekEdge(last: boolean): void
 
-  /** Makes the gap that it stands in the one where the range ends. */
+  /** Makes the current gap the one where the range ends. */
   protected abstract markEnd(): void
 
-  /**
-   * Goes to the next gap, and answers the entry between; {@link NO_ENTRY} if it stands in the last
-   * one.
-   */
+  /** Moves to the next gap, and returns the entry passed; {@link NO_ENTRY} from the last gap. */
   protected abstract stepForward(): Entry
 
-  /** Goes to the previous gap, and answers the entry between. */
+  /**
+   * Moves to the previous gap, and returns the entry passed; {@link NO_ENTRY} from the first gap.
+   */
   protected abstract stepBackward(): Entry
 
-  /** Seeks the range's gaps; the constructor of a kind's cursor ends with it. */
+  /** Seeks the gaps of the range; the constructor of a kind's cursor calls it last. */
   protected start(): void {
     this.#ended = this.#empty
     if (this.#ended) return

@@ -1,10 +1,12 @@
+/** Repacking: copying a keydir with much unused memory into a smaller one. */
+
 import { createKeydir } from './create.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
 import type { Keydir } from './keydir.ts'
 
-/** Less memory than this is not worth to be given back, in bytes. */
+/** The smallest keydir that is worth repacking, in bytes. */
 const LEAST_SIZE = 64 * 1024
-/** How many entries are moved in one step. */
+/** The number of entries moved in one step. */
 const STEP_ENTRIES = 512
 
 /** Whether more than half of a keydir's memory was left by entries that are gone. */
@@ -13,8 +15,8 @@ export function isSparse({ entries, byteSize }: Keydir): boolean {
 }
 
 /**
- * Makes a keydir with the same content that takes no more memory than it needs, step by step; the one before stays as
- * it is, and must not be changed meanwhile.
+ * Creates, step by step, a keydir with the same content that takes only the memory it needs. The
+ * original stays as it is, and must not be changed meanwhile.
  */
 export function* repacked(keydir: Keydir): Generator<void, Keydir> {
   const fresh = createKeydir(keydir.kind)
@@ -32,7 +34,7 @@ export function* repacked(keydir: Keydir): Generator<void, Keydir> {
     )
   }
   if (keydir.ordered) {
-    // Keys that ascend fill the leaves of a tree.
+    // Ascending keys fill the leaves of a tree.
     const cursor = keydir.cursor(EVERYTHING)
     for (let count = 1; ; count++) {
       const entry = cursor.next()

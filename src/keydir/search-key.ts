@@ -1,3 +1,5 @@
+/** The key of a search, in words. */
+
 import { allocateWords } from '../io/memory.ts'
 import { equalKeys, LITTLE_ENDIAN } from './key-words.ts'
 
@@ -5,8 +7,8 @@ const littleEndian = LITTLE_ENDIAN
 const FIRST_CAPACITY = 32
 
 /**
- * The key that is being looked for, copied to whole words so that it compares with keys in arenas.
- * A caller's key need not be aligned, padded, or still the same at the next call.
+ * The key being searched for, copied to whole words so that it compares with keys in arenas. A
+ * caller's key need not be aligned or padded, and may have changed by the next call.
  */
 export class SearchKey {
   /** The key's bytes, padded with zeros to a word and followed by one more word of zeros. */
@@ -16,13 +18,13 @@ export class SearchKey {
   /** The key's size in bytes. */
   size = 0
 
-  /** Takes the first `keySize` bytes of `key`. */
+  /** Sets the key to the first `keySize` bytes of `key`. */
   set(key: Uint8Array, keySize: number): void {
     if (keySize + 8 > this.bytes.length) this.#grow(keySize + 8)
     const words = this.words
     const whole = keySize >>> 2
     if (littleEndian && whole < 16) {
-      // Packing words by hand beats a subarray and a set for short keys (measured,
+      // For short keys, packing words by hand beats a subarray and a set (measured,
       // bench/keydir.js).
       let at = 0
       for (let i = 0; i < whole; i++) {
@@ -43,7 +45,7 @@ export class SearchKey {
     this.size = keySize
   }
 
-  /** Takes a key that lies in words already, padded with zeros to a word's end. */
+  /** Sets the key to one that already lies in words, padded with zeros to a word's end. */
   setWords(words: Uint32Array, at: number, size: number): void {
     if (size + 8 > this.bytes.length) this.#grow(size + 8)
     const count = (size + 3) >>> 2
@@ -68,7 +70,10 @@ export class SearchKey {
     return equalKeys(this.words, 0, this.size, other.words, 0, other.size)
   }
 
-  /** The head behind the first `prefix` bytes, as `keyHead`; `prefix` is at most the size. */
+  /**
+   * Returns the head after the first `prefix` bytes, as `keyHead` does; `prefix` is at most the
+   * size.
+   */
   head(prefix: number): number {
     const bytes = this.bytes
     return (

@@ -1,13 +1,13 @@
 /**
- * A keydir in a skip list off the JavaScript heap, after William Pugh, "Skip lists: a probabilistic
+ * The skip list keydir, off the JavaScript heap, after William Pugh, "Skip lists: a probabilistic
  * alternative to balanced trees" (1990), with one tower in four on each next level.
  *
- * A search goes along a level as long as the next key is below the one it looks for, then one level
- * down. It compares heads (towers.ts), and looks at a key only where the heads are equal.
+ * A search goes along a level as long as the next key is below the one it searches for, then one
+ * level down. It compares heads (towers.ts), and reads a key only if the heads are equal.
  *
  * Invariants
  * - `find` remembers the last tower before the key on each level, until the list changes; `insert`,
- *   `update` and `remove` of the same key go on from there.
+ *   `update` and `remove` of the same key continue from there.
  */
 
 import assert from 'node:assert/strict'
@@ -23,7 +23,7 @@ import { BASE, LEVEL_COUNT, type Tower, Towers } from './towers.ts'
 const ENTRIES_ARENA = 0
 const TOWERS_ARENA = 1
 
-/** An ordered keydir of own code; see the top of this file. */
+/** An ordered keydir in this project's own code; see the top of this file. */
 export class SkiplistKeydir implements Keydir {
   readonly kind = 'skiplist'
   readonly ordered = true
@@ -32,7 +32,7 @@ export class SkiplistKeydir implements Keydir {
   readonly towers: Towers
   readonly #key = new SearchKey()
 
-  /** How many levels are in use. */
+  /** The number of levels in use. */
   #height: number
 
   /** The last tower before the searched key on each level in use. */
@@ -40,7 +40,7 @@ export class SkiplistKeydir implements Keydir {
   #found: Entry = NO_ENTRY
   #remembered = false
 
-  /** Makes an empty keydir, or one around what was restored. */
+  /** Creates an empty keydir, or one from restored parts. */
   constructor(entries = new Entries(), towers = new Towers(), height = 1) {
     this.entries = entries
     this.towers = towers
@@ -50,7 +50,7 @@ export class SkiplistKeydir implements Keydir {
   /**
    * Restores a keydir from its image, without touching a chunk.
    *
-   * @throws RangeError where `meta` could not have come from `image()`
+   * @throws RangeError if `image()` cannot have returned this `meta`
    */
   static restore(meta: unknown, source: ChunkSource): SkiplistKeydir {
     const image = (meta ?? {}) as Record<string, unknown>
@@ -163,14 +163,14 @@ export class SkiplistKeydir implements Keydir {
     this.towers.arena.release()
   }
 
-  /** The last tower whose key is below `key`, or is `key` where `inclusive`. */
+  /** Returns the last tower whose key is below `key`, or equals it if `inclusive`. */
   seek(key: Uint8Array, keySize: number, inclusive: boolean): Tower {
     const found = this.find(key, keySize) !== NO_ENTRY
     const before = this.#before[0] as number
     return found && inclusive ? this.towers.next(before, 0) : before
   }
 
-  /** Makes a tower for an entry; where there is no memory for it, frees the entry. */
+  /** Creates a tower for an entry; frees the entry if there is no memory. */
   #build(entry: Entry, height: number): Tower {
     try {
       return this.towers.create(entry, height)
@@ -186,7 +186,7 @@ export class SkiplistKeydir implements Keydir {
     const head = key.head(0)
     this.#found = NO_ENTRY
     let left: Tower = BASE
-    // A tower known not to be below the key; it is met again on the levels beneath.
+    // A tower known not to be below the key; the levels beneath lead to it again.
     let right: Tower = BASE
     for (let level = this.#height - 1; level >= 0; level--) {
       for (;;) {
@@ -229,8 +229,8 @@ class SkiplistCursor extends OrderedCursor {
     this.start()
   }
 
-  protected override seek(key: Uint8Array, behind: boolean): void {
-    this.#before = this.#list.seek(key, key.length, behind)
+  protected override seek(key: Uint8Array, after: boolean): void {
+    this.#before = this.#list.seek(key, key.length, after)
   }
 
   protected override seekEdge(last: boolean): void {
@@ -255,7 +255,7 @@ class SkiplistCursor extends OrderedCursor {
   }
 }
 
-/** One level, and one more with a chance of one in four, again and again. */
+/** Returns one level, plus another with a chance of one in four, repeatedly. */
 function randomHeight(): number {
   const zeros = Math.clz32((Math.random() * 2 ** 32) >>> 0)
   return Math.min(1 + (zeros >>> 1), LEVEL_COUNT)

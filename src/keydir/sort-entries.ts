@@ -1,16 +1,18 @@
+/** Sorting entries by their keys. */
+
 import { allocateBytes } from '../io/memory.ts'
 import type { Entries } from './entries.ts'
 import { LITTLE_ENDIAN } from './key-words.ts'
 
-/** Runs of equal heads up to this length are sorted by comparing keys. */
+/** The longest run of equal heads that is sorted by comparing keys. */
 const SHORT_RUN = 16
 
 /**
  * Sorts entries by their keys, in place.
  *
- * Entries are paired with the heads of their keys in 64-bit numbers, which sort natively: far
- * faster than calling back for each comparison (measured, bench/keydir.js). Runs of equal heads are
- * sorted again by the next bytes that tell them apart. Takes 8 bytes an entry meanwhile.
+ * Entries are paired with the heads of their keys in 64-bit numbers, which sort natively: this is
+ * far faster than calling back for each comparison (measured, bench/keydir.js). Runs of equal heads
+ * are sorted again by the next bytes that tell them apart. Takes 8 bytes for each entry meanwhile.
  */
 export function sortEntries(entries: Entries, sorted: Uint32Array): void {
   const pairs = new BigUint64Array(allocateBytes(sorted.length * 8).buffer)
@@ -30,7 +32,7 @@ export function sortEntries(entries: Entries, sorted: Uint32Array): void {
 }
 
 /**
- * Sorts a run by the heads behind its common prefix, and adds what is left to be sorted to `runs`.
+ * Sorts a run by the heads after its common prefix, and adds what is still to be sorted to `runs`.
  */
 function sortByHeads(
   entries: Entries,

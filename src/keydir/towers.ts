@@ -10,7 +10,7 @@
  * tower only to go on from it.
  *
  * Invariants
- * - Where the next tower is the end, the head is NO_HEAD.
+ * - If the next tower is the end, the head is NO_HEAD.
  */
 
 import { Arena, CHUNK_MASK, type ChunkSource } from './arena.ts'
@@ -26,7 +26,8 @@ const LEVELS = 2
 const LEVEL_WORDS = 2
 
 /**
- * How many levels the base has: with one tower in four on the next level, enough for 4^16 entries.
+ * The number of levels of the base: with one tower in four on the next level, enough for 4^16
+ * entries.
  */
 export const LEVEL_COUNT = 16
 
@@ -36,7 +37,7 @@ export type Tower = number
 /** The tower before all others; as a next tower, the end. */
 export const BASE = 0
 
-/** What `Towers` needs beside its arena to be restored; plain JSON. */
+/** The figures that `Towers` needs besides its arena to be restored; plain JSON. */
 export interface TowersMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
@@ -56,7 +57,7 @@ export class Towers {
     }
   }
 
-  /** Restores towers without touching a chunk; throws a RangeError on a meta that cannot be. */
+  /** Restores towers without touching a chunk; throws a RangeError if the meta is invalid. */
   static restore(meta: unknown, arena: number, source: ChunkSource): Towers {
     const { used, free } = (meta ?? {}) as Record<string, unknown>
     const restored = Arena.restore(used, arena, source)
@@ -66,12 +67,12 @@ export class Towers {
     return new Towers(restored, FreeLists.restore(restored, PREVIOUS, free))
   }
 
-  /** What `restore` needs beside the arena. */
+  /** Returns what `restore` needs besides the arena. */
   meta(): TowersMeta {
     return { used: this.arena.used, free: this.#free.image() }
   }
 
-  /** Makes a tower; its links are still to be set. */
+  /** Creates a tower; its links are set by `link`. */
   create(entry: Entry, height: number): Tower {
     const tower = this.#free.take(height) || this.arena.reserve(LEVELS + height * LEVEL_WORDS)
     this.setEntry(tower, entry)
@@ -83,32 +84,32 @@ export class Towers {
     this.#free.give(height, tower)
   }
 
-  /** The entry of a tower. */
+  /** Returns the entry of a tower. */
   entry(tower: Tower): Entry {
     return this.#get(tower, ENTRY)
   }
 
-  /** Gives a tower another entry of the same key. */
+  /** Replaces the entry of a tower by another one of the same key. */
   setEntry(tower: Tower, entry: Entry): void {
     this.#set(tower, ENTRY, entry)
   }
 
-  /** The tower before, in key order. In the base: the last tower. */
+  /** Returns the previous tower in key order; for the base, the last tower. */
   previous(tower: Tower): Tower {
     return this.#get(tower, PREVIOUS)
   }
 
-  /** Sets the tower before. */
+  /** Sets the previous tower. */
   setPrevious(tower: Tower, previous: Tower): void {
     this.#set(tower, PREVIOUS, previous)
   }
 
-  /** The next tower on a level. */
+  /** Returns the next tower on a level. */
   next(tower: Tower, level: number): Tower {
     return this.#get(tower, LEVELS + level * LEVEL_WORDS)
   }
 
-  /** The head of the next tower's key. */
+  /** Returns the head of the next tower's key. */
   nextHead(tower: Tower, level: number): number {
     return this.#get(tower, LEVELS + level * LEVEL_WORDS + 1)
   }
