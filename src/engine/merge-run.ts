@@ -116,7 +116,7 @@ export class MergeRun {
     yield* over(syncing(this.#engine))
     const bytesTotal = sumOfSizes(inputs)
     let progress: MergeProgress = { bytesRead: 0, bytesWritten: 0, bytesTotal }
-    if (inputs.length > 0) segments.reserve.makeRoom(plan.bytesToCopy + OTHER_BYTES)
+    if (inputs.length > 0) segments.reserve.makeSpaceFor(plan.bytesToCopy + OTHER_BYTES)
     const targets = yield* this.#copy(plan, inputs, live, signal, (copied) => {
       progress = { ...copied, bytesTotal }
       this.#listener.progressed(progress)

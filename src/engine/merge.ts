@@ -31,7 +31,7 @@ import { type BackgroundWork, keepAlive } from '../merge/thread.ts'
 import type { MergePolicy } from '../options.ts'
 import { either, over, Task, type Work } from '../scheduling/task.ts'
 import { monotonicMs, nextTurn, pause, timers } from '../scheduling/time.ts'
-import { noRoomCode } from '../segment/reserve.ts'
+import { noSpaceCode } from '../segment/reserve.ts'
 import type { Engine } from './engine.ts'
 import { MergePlanner } from './merge-planner.ts'
 import { type CopyOptions, MergeRun, type MergeRunListener, syncing } from './merge-run.ts'
@@ -297,7 +297,7 @@ export class Merger {
     if (this.#policy.maxBytesPerSecond > 0) return 'rate limit'
     if (!this.#planner.isInWindow) return 'window'
     const isAtRest = monotonicMs() < this.#restsUntil || !this.#engine.durability.isSound
-    return isAtRest || noRoomCode(this.#lastError) !== undefined ? 'failure' : undefined
+    return isAtRest || noSpaceCode(this.#lastError) !== undefined ? 'failure' : undefined
   }
 
   /** Lets some time pass before the next merge starts by itself. */
@@ -448,8 +448,8 @@ export class Merger {
           this.#listener.failed(error)
           continue
         }
-        if (noRoomCode(error) === undefined || plan.inputs.length < 2) throw error
-        this.#engine.segments.reserve.makeRoom(Number.POSITIVE_INFINITY)
+        if (noSpaceCode(error) === undefined || plan.inputs.length < 2) throw error
+        this.#engine.segments.reserve.makeSpaceFor(Number.POSITIVE_INFINITY)
         mostBytes = Math.floor(plan.bytesToCopy / 2)
         failure = error
       }
@@ -488,7 +488,7 @@ function endActive(engine: Engine): StoreError | undefined {
     const { cause } = error
     const message = 'The active segment cannot be ended'
     const failure = new StoreError('FIRKIN_MERGE_FAILED', message, { cause })
-    if (noRoomCode(error) === undefined) throw failure
+    if (noSpaceCode(error) === undefined) throw failure
     return failure
   }
 }

@@ -49,7 +49,7 @@ import {
 import { assertNoCache } from '../segment/kind.ts'
 import { readManifest } from '../segment/manifest-file.ts'
 import { openSealed } from '../segment/open.ts'
-import { isReserve, noRoomCode } from '../segment/reserve.ts'
+import { isReserve, noSpaceCode } from '../segment/reserve.ts'
 import type { ScanEnd } from '../segment/scan.ts'
 import { heldContext, Segment } from '../segment/segment.ts'
 import { Segments } from '../segment/segments.ts'
@@ -544,7 +544,7 @@ async function sealTail(segments: Segments): Promise<void> {
   try {
     await segments.seal()
   } catch (error) {
-    if (noRoomCode(error) === undefined) throw error
+    if (noSpaceCode(error) === undefined) throw error
   }
 }
 

@@ -1,16 +1,19 @@
 /**
- * Room on the disk that is kept for what makes room.
+ * Space on the disk that is kept for what frees space.
  *
- * A delete, a merge and a close in good order write before they give anything back. So a file of `reserveBytes` lies beside
- * the segments. Where one of them finds the disk full, the file is cut down a step at a time, and the operation is tried
- * again after each. The file is filled in the background, and filled up once there is room for that and as much besides.
+ * A delete, a merge and an orderly close write before they free anything. So a file of
+ * `reserveBytes` lies beside the segments. If one of them finds the disk full, the file is cut down
+ * a step at a time, and the operation is tried again after each step. The file is filled in the
+ * background, and refilled once the disk has space for what is missing and for as much as the whole
+ * file besides.
  *
- * It is filled with random bytes: a file system that compresses would make nothing of zeros.
+ * It is filled with random bytes, because a file system that compresses would store zeros in no
+ * space.
  *
  * Invariants
- * - What was given up is not for puts: as long as some of it is missing they are refused, unless the disk has room for the
- *   missing part as well.
- * - It is a convenience: nothing that is wrong with it is in the way of anything else.
+ * - What was given up is not for puts: as long as some of it is missing they are refused, unless
+ *   the disk has space for the missing part as well.
+ * - The reserve is a convenience: nothing that goes wrong with it hinders anything else.
  * - A file of its name that is not this store's is left alone.
  */
 
@@ -21,55 +24,49 @@ import { decodeFileHeader, encodeFileHeader, FILE_HEADER_SIZE } from '../format/
 import { RESERVE_NAME } from '../format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
 import { timers } from '../scheduling/time.ts'
-import { isBlank } from './file.ts'
+import { isBlank, type SegmentContext } from './file.ts'
 
-/** The file is filled in pieces of this size, one in a turn of the event loop. */
+/** The file is filled in pieces of this size, one in each turn of the event loop. */
 const PIECE_SIZE = 256 * 1024
-/** It is given up in so many steps. */
+/** In how many steps the file is given up. */
 const STEP_COUNT = 16
 const MIN_STEP_SIZE = 16 * 1024
-/** How often it is looked whether there is room again, in milliseconds. */
+/** How often the reserve looks for free space to refill the file, in milliseconds. */
 const LOOK_MS = 2000
-
-/** What a reserve needs to know of its store. */
-interface ReserveHome {
-  readonly files: Files
-  readonly directory: string
-  readonly storeId: Uint8Array
-}
 
 /** The reserve of one store. */
 export class Reserve {
-  readonly #home: ReserveHome
+  readonly #context: SegmentContext
   readonly #path: string
-  /** How large the file is to be; 0 where there is to be none. */
+  /** How large the file should be; 0 if there should be none. */
   readonly #wanted: number
   #file: FileDescriptor | undefined
+  /** How large the file is. */
   #held = 0
   #hasLooked = false
-  /** Whether the file may be made or used at all. */
+  /** Whether the file may be created or used at all. */
   #isUsable: boolean
   #isShort = false
-  /** Whether it was a quota that ended, of which the disk tells nothing. */
+  /** Whether a quota was exceeded, which the disk's free space does not show. */
   #byQuota = false
   #isStopped = false
   #next: NodeJS.Immediate | undefined
   #timer: NodeJS.Timeout | undefined
 
-  /** Does no I/O; `begin` lets it be filled. */
-  constructor(home: ReserveHome, wanted: number) {
-    this.#home = home
-    this.#path = join(home.directory, RESERVE_NAME)
+  /** Does no I/O; `begin` has the file filled. */
+  constructor(context: SegmentContext, wanted: number) {
+    this.#context = context
+    this.#path = join(context.directory, RESERVE_NAME)
     this.#wanted = wanted
     this.#isUsable = wanted > 0
   }
 
-  /** Whether some of it was given up, and is still missing. */
+  /** Whether some of the file was given up, and is still missing. */
   get isShort(): boolean {
     return this.#isShort
   }
 
-  /** How many bytes it can give up. */
+  /** How many bytes can be given up. */
   get spareBytes(): number {
     this.#look()
     return Math.max(0, this.#held - FILE_HEADER_SIZE)
@@ -85,7 +82,7 @@ export class Reserve {
     this.#next.unref()
   }
 
-  /** Fills it no more; what it has can still be given up. */
+  /** Stops filling the file; what it has can still be given up. */
   stop(): void {
     timers.clearImmediate(this.#next)
     timers.clearTimeout(this.#timer)
@@ -98,49 +95,53 @@ export class Reserve {
     this.#isUsable = false
     this.#held = 0
     if (this.#file === undefined) return
-    this.#home.files.close(this.#file)
+    this.#context.files.close(this.#file)
     this.#file = undefined
   }
 
   /**
-   * Gives up a step where an error says that there was no room; whether it did, so that what failed is worth trying again.
+   * Gives up a step of the file if an error reports a full disk; returns whether it did, so that
+   * what failed is worth trying again.
    */
   giveUpFor(error: unknown): boolean {
     const step = Math.max(Math.ceil(this.#wanted / STEP_COUNT), MIN_STEP_SIZE)
-    return this.#hadNoRoom(error) && this.#giveUp(Math.min(step, this.spareBytes))
+    return this.#hadNoSpace(error) && this.#giveUp(Math.min(step, this.spareBytes))
   }
 
-  /** Gives up as much as is missing for so many bytes to fit on the disk. */
-  makeRoom(bytes: number): void {
+  /** Gives up as much as is missing for this number of bytes to fit on the disk. */
+  makeSpaceFor(bytes: number): void {
     if (!this.#isUsable) return
     this.#giveUp(Math.min(bytes - this.freeBytes, this.spareBytes))
   }
 
   /**
-   * Does `work`, which only spares time; where there is no room for it, once more by what can be given up, but for half of
-   * the whole, which is kept for what counts.
+   * Does `work`, which only saves time. If the disk is full, gives up all but half of the whole
+   * file, which is kept for what counts, and does it again.
    */
   async lendHalf(work: () => Promise<void>): Promise<void> {
     try {
       await work()
     } catch (error) {
       const spare = this.spareBytes - Math.ceil(this.#wanted / 2)
-      if (!this.#hadNoRoom(error) || !this.#giveUp(spare)) throw error
+      if (!this.#hadNoSpace(error) || !this.#giveUp(spare)) throw error
       await work()
     }
   }
 
-  /** @throws an error as of the operating system where a put of `size` bytes would use what was given up */
-  assertRoom(size: number): void {
+  /**
+   * @throws an error like the operating system's if a put of `size` bytes would use what was given
+   *   up
+   */
+  assertSpaceFor(size: number): void {
     if (!this.#byQuota && this.freeBytes >= this.#wanted - this.#held + size) return
     const code = this.#byQuota ? 'EDQUOT' : 'ENOSPC'
-    const message = `${code}: what room is left is kept for deletes and merges`
+    const message = `${code}: the space that is left is kept for deletes and merges`
     throw Object.assign(new Error(message), { code })
   }
 
-  /** How much room the disk has; `Infinity` where it does not say. */
+  /** The free space of the disk in bytes; `Infinity` if it is not known. */
   get freeBytes(): number {
-    const { files, directory } = this.#home
+    const { files, directory } = this.#context
     try {
       return files.freeBytes(directory)
     } catch (error) {
@@ -149,14 +150,14 @@ export class Reserve {
     }
   }
 
-  #hadNoRoom(error: unknown): boolean {
-    const code = this.#isUsable ? noRoomCode(error) : undefined
+  #hadNoSpace(error: unknown): boolean {
+    const code = this.#isUsable ? noSpaceCode(error) : undefined
     if (code === 'EDQUOT') this.#byQuota = true
     return code !== undefined
   }
 
   #giveUp(bytes: number): boolean {
-    const { files } = this.#home
+    const { files } = this.#context
     if (bytes <= 0 || this.#file === undefined) return false
     try {
       files.truncate(this.#file, this.#held - bytes)
@@ -170,11 +171,11 @@ export class Reserve {
     return true
   }
 
-  /** Finds out what an earlier process has left. */
+  /** Opens the file that an earlier process has left. */
   #look(): void {
     if (this.#hasLooked || !this.#isUsable) return
     this.#hasLooked = true
-    const { files } = this.#home
+    const { files } = this.#context
     try {
       this.#file = files.open(this.#path, 'write')
       const size = files.size(this.#file)
@@ -183,7 +184,7 @@ export class Reserve {
         this.#isShort = true
         return
       }
-      this.#isUsable = isReserve(files, this.#file, this.#home.storeId)
+      this.#isUsable = isReserve(files, this.#file, this.#context.storeId)
       if (!this.#isUsable) return
       if (size > this.#wanted) files.truncate(this.#file, this.#wanted)
       this.#held = Math.min(size, this.#wanted)
@@ -194,7 +195,10 @@ export class Reserve {
     }
   }
 
-  /** Fills the next piece, where there is room for what is missing and as much as the whole besides. */
+  /**
+   * Fills the next piece, if the disk has space for what is missing and for as much as the whole
+   * file besides.
+   */
   #fill(): void {
     this.#look()
     if (!this.#isUsable || this.#isStopped) return
@@ -210,7 +214,7 @@ export class Reserve {
   }
 
   #write(): boolean {
-    const { files, storeId } = this.#home
+    const { files, storeId } = this.#context
     const isEmpty = this.#held === 0
     try {
       this.#file ??= files.open(this.#path, 'create')
@@ -238,12 +242,15 @@ export class Reserve {
   }
 }
 
-/** Whether an error is of the operating system, or says that the directory was moved, which its files have told. */
+/**
+ * Returns whether an error comes from the operating system, or says that the directory was moved,
+ * which the files report themselves.
+ */
 function isOfFiles(error: unknown): boolean {
   return errorCode(error) !== undefined || isMoved(error)
 }
 
-/** Whether a file is the reserve of the store with this id. */
+/** Returns whether a file is the reserve of the store with this id. */
 export function isReserve(files: Files, file: FileDescriptor, storeId: Uint8Array): boolean {
   const bytes = Buffer.alloc(FILE_HEADER_SIZE)
   if (readFully(files, file, bytes, bytes.length, 0) < bytes.length) return false
@@ -252,8 +259,8 @@ export function isReserve(files: Files, file: FileDescriptor, storeId: Uint8Arra
   return Buffer.compare(header.storeId, storeId) === 0
 }
 
-/** The operating system's code where an error, or what caused it, is that there is no room. */
-export function noRoomCode(error: unknown): 'ENOSPC' | 'EDQUOT' | undefined {
+/** Returns the operating system's code if an error, or its cause, is that the disk is full. */
+export function noSpaceCode(error: unknown): 'ENOSPC' | 'EDQUOT' | undefined {
   for (let each = error; each instanceof Error; each = each.cause) {
     const code = errorCode(each)
     if (code === 'ENOSPC' || code === 'EDQUOT') return code

@@ -6,17 +6,19 @@
  * 2. Stage. Put the record's bytes in memory, at the place that they will have in the file.
  * 3. Flush. One write hands all that is staged, a *group*, to the operating system.
  *
- * A record larger than the stage gets a larger one, with space for others after it. It is sealed with
- * its checksum and written by a thread, in steps: either as its owner has time, or to the end if that
- * is asked for. The same goes for any group while writes hold up the process. If a group is written
- * to the end while a thread is at a part of it, that part is written twice; see thread-writes.ts.
+ * A record larger than the stage gets a larger one, with space for others after it. It is sealed
+ * with its checksum and written by a thread, in steps: either as its owner has time, or to the end
+ * if that is asked for. The same goes for any group while writes hold up the process. If a group is
+ * written to the end while a thread is at a part of it, that part is written twice; see
+ * thread-writes.ts.
  *
  * Invariants
  * - A record's location is final when it is staged.
  * - A group reaches the file whole or not at all. After a failed write the file is cut to where the
- *   group began, at once, and the writer's owner undoes what it had done in memory. If a thread still
- *   writes to the file, it is cut after that, and nothing is staged before. If it cannot be cut, or
- *   the cut cannot be made durable, nobody knows what a crash would bring back: the store is poisoned.
+ *   group began, at once, and the writer's owner undoes what it had done in memory. If a thread
+ *   still writes to the file, it is cut after that, and nothing is staged before. If it cannot be
+ *   cut, or the cut cannot be made durable, nobody knows what a crash would bring back: the store
+ *   is poisoned.
  */
 
 import { StoreError } from '../errors.ts'
@@ -187,7 +189,9 @@ export class Writer {
     this.stagedCount += count
   }
 
-  /** Returns whether the record at `at` of a page has no checksum yet; then it is in no file yet. */
+  /**
+   * Returns whether the record at `at` of a page has no checksum yet; then it is in no file yet.
+   */
   isUnsealed(page: Page, at: number): boolean {
     return page === this.page && this.#unsealed.some((record) => record.at === at)
   }
@@ -337,7 +341,7 @@ export class Writer {
    */
   #assertSpace(size: number, isFreeing: boolean): void {
     const { reserve } = this.#segments
-    if (reserve.isShort && !isFreeing) reserve.assertRoom(size)
+    if (reserve.isShort && !isFreeing) reserve.assertSpaceFor(size)
   }
 
   /** Writes bytes; if they free space, again after each step of the reserve that is given up. */
