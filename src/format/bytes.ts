@@ -1,6 +1,9 @@
-/** Little-endian numbers wider than 32 bits; everything else is a `DataView` or Buffer method. */
+/**
+ * Byte-level helpers: little-endian numbers wider than 32 bits, short copies, and views. For
+ * everything else there are `DataView` and Buffer methods.
+ */
 
-/** The size of a 48-bit number: sequences and times. */
+/** The size of a 48-bit number, which holds a sequence or a time. */
 export const UINT48_SIZE = 6
 /** The largest 48-bit number. */
 export const MAX_UINT48 = 2 ** 48 - 1
@@ -18,10 +21,13 @@ export function writeUint48(view: DataView, at: number, value: number): void {
   view.setUint16(at + 4, (value / TWO_TO_32) & 0xffff, true)
 }
 
-/** So many bytes are copied faster by a loop than by a call into the runtime (measured, bench `micro-copy`). */
+/**
+ * Up to this many bytes, a loop copies faster than a call into the runtime (measured, bench
+ * `micro-copy`).
+ */
 const SHORT_COPY_SIZE = 64
 
-/** Copies `size` bytes of `source` from `from` on to `target` from `to` on. */
+/** Copies `size` bytes of `source`, starting at `from`, to `target`, starting at `to`. */
 export function copyBytes(
   source: Uint8Array,
   from: number,
@@ -32,13 +38,13 @@ export function copyBytes(
   if (size <= SHORT_COPY_SIZE) {
     for (let index = 0; index < size; index++) target[to + index] = source[from + index] as number
   } else {
-    // To make a view takes as long as the copy does.
+    // Creating a view takes as long as the copy itself.
     const isWhole = from === 0 && size === source.length
     target.set(isWhole ? source : source.subarray(from, from + size), to)
   }
 }
 
-/** A view of the same bytes. */
+/** Returns a view of the same bytes. */
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -2,10 +2,11 @@
  * The checkpoint: an image of the keydir, for opening without rebuilding it.
  *
  *   offset  size  field
- *        0    44  file header (type "C", file id: the generation of the manifest that it was made under)
+ *        0    44  file header (type "C", file id: the generation of the manifest it was made under)
  *       44     4  size of the summary
  *       48     4  count of chunks
- *       52     4  CRC-32 of the two fields before, the chunk table and the summary, from the store's seed
+ *       52     4  CRC-32 of the two fields before, the chunk table and the summary, continued from
+ *                 the store's seed
  *       56     8  each chunk: size, CRC-32 continued from the store's seed
  *        +        the summary: JSON, see CheckpointSummary
  *        +        the chunks, back to back
@@ -25,39 +26,39 @@ const CRC_AT = COUNT_AT + 4
 const TABLE_AT = CRC_AT + 4
 const CHUNK_ENTRY_SIZE = 8
 
-/** What stands before the chunk table. */
+/** The size of what precedes the chunk table. */
 export const CHECKPOINT_HEAD_SIZE = TABLE_AT
 
-/** What of a segment is dead, as far as the checkpoint reaches. */
+/** The figures of a segment, and what of it is dead, as far as the checkpoint reaches. */
 export interface CheckpointUsage extends Readonly<SegmentFigures> {
   readonly id: number
   readonly deadPutCount: number
   readonly deadBytes: number
 }
 
-/** What a checkpoint says beside the keydir's chunks. */
+/** The contents of a checkpoint other than the keydir's chunks. */
 export interface CheckpointSummary {
   readonly kind: KeydirKind
-  /** Whatever the kind wrote in its image. */
+  /** Whatever the kind put in its image. */
   readonly keydir: unknown
-  /** The size of the tail's last segment up to which the image reaches, and its id. */
+  /** The id of the tail's last segment, and its size up to which the image reaches. */
   readonly tailId: number
   readonly tailSize: number
   readonly nextSequence: number
   /** Every segment of the store when the image was made. */
   readonly segments: readonly CheckpointUsage[]
-  /** How many chunks each arena has. */
+  /** The number of chunks of each arena. */
   readonly arenas: readonly number[]
 }
 
-/** Where a chunk lies in the file. */
+/** The position of a chunk in the file. */
 export interface ChunkPlace {
   readonly offset: number
   readonly size: number
   readonly crc: number
 }
 
-/** All that stands before the chunks; they follow in the order given. */
+/** Returns everything that precedes the chunks, which must follow in the order given. */
 export function encodeCheckpointHead(
   storeId: Uint8Array,
   generation: number,
@@ -81,13 +82,16 @@ export function encodeCheckpointHead(
   return bytes
 }
 
-/** No summary is larger: one of a hundred thousand segments takes 25 MB. */
+/** A generous limit: the summary of a hundred thousand segments takes 25 MB. */
 const MAX_SUMMARY_SIZE = 64 * 1024 * 1024
-/** No keydir has as many arenas. Each has chunks of this size, but for the last one. */
+/** No keydir has as many arenas. All chunks of an arena except the last one have this size. */
 const ARENA_COUNT_LIMIT = 64
 const WHOLE_CHUNK_SIZE = 2 * 1024 * 1024
 
-/** The size of all that stands before the chunks, told by its first {@link CHECKPOINT_HEAD_SIZE} bytes. */
+/**
+ * Returns the size of everything before the chunks, from its first {@link CHECKPOINT_HEAD_SIZE}
+ * bytes.
+ */
 export function checkpointHeadSize(bytes: Uint8Array): number {
   const view = viewOf(bytes)
   return (
@@ -97,7 +101,10 @@ export function checkpointHeadSize(bytes: Uint8Array): number {
   )
 }
 
-/** Whether a file of this size could have the head that its first {@link CHECKPOINT_HEAD_SIZE} bytes tell of. */
+/**
+ * Whether a file of this size can have the head that its first {@link CHECKPOINT_HEAD_SIZE} bytes
+ * describe.
+ */
 export function isPlausibleHead(bytes: Uint8Array, fileSize: number): boolean {
   const view = viewOf(bytes)
   return (
@@ -107,7 +114,7 @@ export function isPlausibleHead(bytes: Uint8Array, fileSize: number): boolean {
   )
 }
 
-/** The bytes that the head's checksum is of, one range behind the other, and what it is. */
+/** Returns the byte ranges that the head's checksum covers, in order, and the checksum. */
 export function checkpointHeadChecksum(bytes: Uint8Array): {
   readonly ranges: readonly { readonly from: number; readonly to: number }[]
   readonly crc: number
@@ -122,9 +129,9 @@ export function checkpointHeadChecksum(bytes: Uint8Array): {
 }
 
 /**
- * Reads all that stands before the chunks.
+ * Reads everything before the chunks.
  *
- * @returns `undefined` where it is damaged
+ * @returns `undefined` if it is damaged
  */
 export function decodeCheckpointHead(
   bytes: Buffer,
@@ -141,7 +148,7 @@ export function decodeCheckpointHead(
     chunks.push({ offset, size, crc: bytes.readUInt32LE(at + 4) })
     offset += size
   }
-  // The checksum vouches that this is what encodeCheckpointHead wrote.
+  // The checksum guarantees that encodeCheckpointHead wrote this.
   const summary = JSON.parse(bytes.toString('utf8', summaryAt)) as CheckpointSummary
   return { summary, chunks }
 }

@@ -1,37 +1,42 @@
 /**
- * The CRC-32 of IEEE 802.3, by whichever way is the fastest for its length (measured, bench `micro-checksum`).
+ * The CRC-32 of IEEE 802.3, computed in the way that is fastest for its length (measured, bench
+ * `micro-checksum`).
  *
- * A call into the runtime costs more than the whole checksum of a short record. So records get a loop of our own over
- * their page's view, which takes sixteen bytes at a time by as many tables (Kounavis and Berry, "A systematic approach
- * to building high performance software-based CRC generators", 2005), and copies them on the way.
+ * A call into the runtime costs more than the whole checksum of a short record. So records are
+ * checked by a loop over the view of their page. It takes sixteen bytes at a time with as many
+ * tables (Kounavis and Berry, "A systematic approach to building high performance software-based
+ * CRC generators", 2005), and can copy the bytes meanwhile.
  */
 
 import { crc32 as crc32Long } from 'node:zlib'
 import crc32Package from 'crc-32'
 
-/** From this many bytes on, the native checksum wins over the package's. */
+/** From this many bytes on, the native checksum beats the package's. */
 const LONG_SIZE = 300
 
-/** Up to this many bytes, the loop over a view wins over the native checksum. */
+/** Up to this many bytes, the loop over a view beats the native checksum. */
 export const VIEW_LIMIT = 512
 
 const WORD_SIZE = 4
 const STRIDE = 4 * WORD_SIZE
 
-/** The checksum of each byte alone, of each byte with a zero behind it, with two, and so on: 256 words each. */
+/**
+ * The checksum of each byte alone, of each byte followed by one zero, by two, and so on: 256 words
+ * each.
+ */
 const tables = slicingTables()
 
 /**
- * The checksum of `bytes` from `start` up to `end`, as an unsigned number.
+ * Returns the checksum of `bytes` from `start` to `end`, as an unsigned number.
  *
- * @param seed the checksum of what comes before, so that pieces can be chained; 0 at the beginning
+ * @param seed the checksum of the bytes before, so that pieces can be chained; 0 at the beginning
  */
 export function checksum(bytes: Uint8Array, start: number, end: number, seed: number): number {
   const part = bytes.subarray(start, end)
   return end - start < LONG_SIZE ? crc32Package.buf(part, seed) >>> 0 : crc32Long(part, seed)
 }
 
-/** As {@link checksum}, of a view: faster for what is not above {@link VIEW_LIMIT}. */
+/** Like {@link checksum}, for a view: faster up to {@link VIEW_LIMIT} bytes. */
 export function viewChecksum(view: DataView, start: number, end: number, seed: number): number {
   let crc = ~seed
   let at = start
@@ -47,7 +52,10 @@ export function viewChecksum(view: DataView, start: number, end: number, seed: n
   return ~crc >>> 0
 }
 
-/** As {@link viewChecksum}; copies the bytes to `targetAt` of another view, which must have room for them. */
+/**
+ * Like {@link viewChecksum}, but also copies the bytes to `targetAt` of another view, which must be
+ * large enough.
+ */
 export function copyChecksum(
   view: DataView,
   start: number,
@@ -83,7 +91,7 @@ export function copyChecksum(
   return ~crc >>> 0
 }
 
-/** What a word adds to the checksum of what ends `distance` words behind it. */
+/** Returns what a word adds to the checksum of data that ends `distance` words after it. */
 function fold(word: number, distance: number): number {
   const first = distance << 10
   return (

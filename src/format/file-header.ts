@@ -3,7 +3,7 @@
  *
  *   offset  size  field
  *        0     6  magic: "FIRKIN"
- *        6     1  file type: "S" segment, "H" hint, "M" manifest, "C" checkpoint
+ *        6     1  file type: "S" segment, "H" hint, "M" manifest, "C" checkpoint, "R" reserve
  *        7     1  format version
  *        8    16  store id
  *       24     4  file id: the segment's id, or the generation of a manifest or checkpoint
@@ -12,13 +12,13 @@
  *       36     4  the size of that segment when this one was begun
  *       40     4  CRC-32 of the 40 bytes before
  *
- * Invariant: a file whose header does not match its name and its store is never read further.
+ * Invariant: a file whose header does not match its name and its store is not read further.
  */
 
 import { viewOf } from './bytes.ts'
 import { checksum } from './checksum.ts'
 
-/** The newest format that there is; those before it are read, too. */
+/** The newest format version. Earlier versions are read too. */
 export const FORMAT_VERSION = 2
 
 /** The size of a store's id. */
@@ -45,7 +45,7 @@ const CRC_AT = PREDECESSOR_SIZE_AT + PREDECESSOR_SIZE_SIZE
 /** The size of a file's header in bytes. */
 export const FILE_HEADER_SIZE = CRC_AT + CRC_SIZE
 
-/** What a file is, as its header says. */
+/** The type of a file, as its header states it. */
 export const FILE_TYPES = {
   segment: 'S',
   hint: 'H',
@@ -56,8 +56,8 @@ export const FILE_TYPES = {
 export type FileType = keyof typeof FILE_TYPES
 
 /**
- * The version that each kind of file is written in: that of its last change. What has not changed since stays readable
- * to those who know no later one.
+ * The version in which each type of file is written: that of its last change. So a type that has
+ * not changed since stays readable for releases that know no later version.
  */
 const WRITTEN_VERSIONS: Readonly<Record<FileType, number>> = {
   segment: 1,
@@ -67,36 +67,36 @@ const WRITTEN_VERSIONS: Readonly<Record<FileType, number>> = {
   reserve: 1,
 }
 
-/** How a segment came to be: by writes, in the order of their sequences, or by a merge. */
+/** The way a segment came into being: by writes, in the order of their sequences, or by a merge. */
 export type Origin = 'appended' | 'merged' | 'none'
 const ORIGINS: readonly Origin[] = ['none', 'appended', 'merged']
 
-/** The segment that was active before another was begun, and how large it had become. */
+/** The segment that was active before another was begun, and its size at that time. */
 export interface Predecessor {
   readonly id: number
   /** In bytes. */
   readonly size: number
 }
 
-/** What a file says of itself. */
+/** The contents of a file header. */
 export interface FileHeader {
   readonly type: FileType
   readonly storeId: Uint8Array
   /** The segment's id, or the generation of a manifest or checkpoint. */
   readonly fileId: number
   readonly origin: Origin
-  /** Of an appended segment; `undefined` where it was the first, and of other files. */
+  /** Of an appended segment; `undefined` if it was the first one, and for other files. */
   readonly predecessor?: Predecessor | undefined
 }
 
-/** Why a header was not accepted. */
+/** The reason why a header was not accepted. */
 export type HeaderFault =
   | { readonly fault: 'short' }
   | { readonly fault: 'damaged'; readonly offset: number }
-  /** `newest` is what is read of its kind. */
+  /** `newest` is the newest version of that type that can be read. */
   | { readonly fault: 'version'; readonly version: number; readonly newest: number }
 
-/** A new file's header. */
+/** Returns the header of a new file. */
 export function encodeFileHeader(header: FileHeader): Buffer {
   const bytes = Buffer.alloc(FILE_HEADER_SIZE)
   MAGIC.copy(bytes)
@@ -117,8 +117,8 @@ export function decodeFileHeader(bytes: Uint8Array): FileHeader | HeaderFault {
   if (!MAGIC.equals(bytes.subarray(0, MAGIC.length))) return { fault: 'damaged', offset: 0 }
   const view = viewOf(bytes)
   if (view.getUint32(CRC_AT, true) !== checksum(bytes, 0, CRC_AT, 0)) {
-    // A newer format may lay out the rest of its header in another way, so that this CRC cannot tell
-    // it from damage; the version itself is looked at only where the checksum vouches for it.
+    // A newer format may lay out the rest of its header in another way, so that this CRC cannot
+    // tell it from damage. The version is read only if the checksum confirms it.
     return { fault: 'damaged', offset: 0 }
   }
   const version = versionOf(bytes)
@@ -139,12 +139,12 @@ export function decodeFileHeader(bytes: Uint8Array): FileHeader | HeaderFault {
   }
 }
 
-/** The version of a file, of which the header has been read. */
+/** Returns the version of a file whose header has been read. */
 export function versionOf(bytes: Uint8Array): number {
   return viewOf(bytes).getUint8(VERSION_AT)
 }
 
-/** The seed of every checksum behind a file's header: the checksum of the store's id. */
+/** Returns the seed of every checksum after a file's header: the checksum of the store's id. */
 export function storeSeed(storeId: Uint8Array): number {
   return checksum(storeId, 0, STORE_ID_SIZE, 0)
 }

@@ -1,5 +1,5 @@
 /**
- * The hint: what the keydir needs of a sealed segment, without the values.
+ * The hint: everything that the keydir needs of a sealed segment, without the values.
  *
  *   offset  size  field
  *        0    44  file header (type "H", file id and origin: the segment's)
@@ -8,7 +8,7 @@
  *       52     4  CRC-32 of the size, the count and the entries, continued from the store's seed
  *       56        entries, in the order of the segment's records; batch ends have none
  *
- * An entry is its record with the record's offset in the place of the checksum, and without the value.
+ * An entry is its record with the record's offset in place of the checksum, and without the value.
  */
 
 import { viewOf } from './bytes.ts'
@@ -31,15 +31,15 @@ const ENTRIES_AT = CRC_AT + 4
 
 const INITIAL_SIZE = 64 * 1024
 
-/** More than the hint of a segment of this size can have: an entry is no larger than its record. */
+/** Returns an upper limit of a hint's size: an entry is no larger than its record. */
 function hintSizeBound(segmentSize: number): number {
   return ENTRIES_AT + segmentSize
 }
 
-/** What stands before a hint's entries. */
+/** The size of what precedes a hint's entries. */
 export const HINT_HEAD_SIZE = ENTRIES_AT
 
-/** Whether a hint that begins with these {@link HINT_HEAD_SIZE} bytes can have as many bytes. */
+/** Whether a hint that begins with these {@link HINT_HEAD_SIZE} bytes can have this size. */
 export function isHintSize(head: Uint8Array, fileSize: number, segmentSize: number): boolean {
   const view = viewOf(head)
   const count = view.getUint32(COUNT_AT, true)
@@ -58,7 +58,10 @@ export class HintEncoder {
   #size = ENTRIES_AT
   #count = 0
 
-  /** Adds the record at `at` of `page`, whose fields were just read; `offset` is its place in the segment. */
+  /**
+   * Adds the record at `at` of `page`, whose fields were just read; `offset` is its offset in the
+   * segment.
+   */
   add(page: Page, at: number, fields: RecordFields, offset: number): void {
     const headSize = keyOffset(fields.flags) + fields.keySize
     this.#reserve(headSize)
@@ -68,7 +71,7 @@ export class HintEncoder {
     this.#count++
   }
 
-  /** The whole file; a view that the next `add` may change. */
+  /** Returns the whole file, as a view that the next `add` may change. */
   finish(storeId: Uint8Array, id: number, origin: Origin, segmentSize: number): Buffer {
     const { bytes, view } = this.#page
     encodeFileHeader({ type: 'hint', storeId, fileId: id, origin }).copy(bytes)
@@ -87,9 +90,9 @@ export class HintEncoder {
   }
 }
 
-/** Reads the entries of a hint, one after the other. */
+/** Reads the entries of a hint one after another. */
 export class HintDecoder {
-  /** The entry that was read last; `size` is the record's, `keyAt` lies in `page`. */
+  /** The entry that was read last; `size` is its record's, `keyAt` lies in `page`. */
   readonly fields = new RecordFields()
   readonly page: Page
   /** Where the record begins in the segment. */
@@ -105,7 +108,7 @@ export class HintDecoder {
   /**
    * Begins to read a whole hint, whose file header the caller has read.
    *
-   * @returns `undefined` where the hint is damaged, or not of a segment of `segmentSize` bytes
+   * @returns `undefined` if the hint is damaged, or not of a segment of `segmentSize` bytes
    */
   static open(file: Uint8Array, storeId: Uint8Array, segmentSize: number): HintDecoder | undefined {
     if (file.length < ENTRIES_AT) return undefined
@@ -120,12 +123,12 @@ export class HintDecoder {
     return new HintDecoder(pageOf(Buffer.from(file.buffer, file.byteOffset, file.byteLength)))
   }
 
-  /** Reads the next entry; false at the end. */
+  /** Reads the next entry; returns false at the end. */
   next(): boolean {
     if (this.#left === 0) return false
     this.#left--
     const { fields, page } = this
-    // The checksum vouches that an encoder wrote this.
+    // The checksum guarantees that an encoder wrote this.
     fields.readHeader(page, this.#at, page.bytes.length)
     this.offset = page.view.getUint32(this.#at, true)
     this.#at = fields.valueAt

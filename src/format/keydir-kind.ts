@@ -1,2 +1,4 @@
-/** How a keydir is organised; src/store/README.md says what each kind trades. Manifest and checkpoint name it. */
+/** The names of the keydir kinds; manifests and checkpoints contain them. */
+
+/** The organisation of a keydir; src/store/README.md compares the kinds. */
 export type KeydirKind = 'btree' | 'hash' | 'skiplist' | 'bplustree'

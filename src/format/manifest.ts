@@ -1,26 +1,28 @@
 /**
- * The manifest: which segments make up the store. It is replaced whole, by rename, and by nothing else.
+ * The manifest: the list of the segments that make up the store. It only ever changes by being
+ * replaced as a whole, by a rename.
  *
  *   offset  size  field
  *        0    44  file header (type "M", file id: the generation, one more at each replacement)
  *       44     4  tail id: the appended segments from this id on are the tail, listed or not
- *       48     4  tail size: so many bytes of the tail's first segment are known to be whole and durable
+ *       48     4  tail size: bytes of the tail's first segment known to be whole and durable
  *       52     4  next segment id: every id ever used is lower
  *       56     6  next sequence: every sequence known to the writer of the manifest is lower
  *       62     1  keydir kind used last: 1 btree, 2 hash, 3 skiplist, 4 bplustree
- *       63     1  1 where the store was closed in good order
+ *       63     1  1 if the store was closed cleanly
  *       64     4  count of sealed segments
- *       68     6  clock: the moment at which its writer looked at the clock last
+ *       68     6  clock: the time when its writer last read the clock
  *       74     2  count of sweeps
- *       76    12  each sweep (see SweepMark): moment, next sequence
+ *       76    12  each sweep (see SweepMark): time, next sequence
  *        +    42  each sealed segment (see SealedSegment), ascending by id
- *        +     4  CRC-32 of everything behind the file header, continued from the store's seed
+ *        +     4  CRC-32 of everything after the file header, continued from the store's seed
  *
  * Version 1 has neither clock nor sweeps: its sealed segments begin at 68.
  *
  * Invariants
  * - A sealed segment's size and contents are durable before a manifest lists it.
- * - Every file of the store's own names that is neither listed nor in the tail is a leftover.
+ * - Every file with one of the store's own names that is neither listed nor in the tail is a
+ *   leftover.
  */
 
 import { readUint48, UINT48_SIZE, viewOf, writeUint48 } from './bytes.ts'
@@ -34,18 +36,18 @@ import {
 } from './file-header.ts'
 import type { KeydirKind } from './keydir-kind.ts'
 
-/** What a segment holds, counted once when it is sealed; it never changes. */
+/** The figures of a segment's contents, counted once when it is sealed; they never change. */
 export interface SegmentFigures {
   /** The file's size in bytes, header included. */
   size: number
   putCount: number
   tombstoneCount: number
-  /** The bytes that tombstones take. */
+  /** The bytes taken by tombstones. */
   tombstoneBytes: number
-  /** The lowest and highest sequence; 0 where there is no record. */
+  /** The lowest and highest sequence; 0 if there is no record. */
   minSequence: number
   maxSequence: number
-  /** When the last of its puts will have expired; 0 where one never does, or there is none. */
+  /** The time when the last of its puts expires; 0 if one never does, or there is none. */
   lastExpiryMs: number
 }
 
@@ -55,9 +57,12 @@ export interface SealedSegment extends Readonly<SegmentFigures> {
   readonly origin: Exclude<Origin, 'none'>
 }
 
-/** Of what had expired at a moment, and was forgotten: each record below a sequence that expires by then is gone. */
+/**
+ * A sweep of expired keys: every record with a lower sequence that expires at or before its time is
+ * gone.
+ */
 export interface SweepMark {
-  /** Milliseconds since 1970, by the store's clock; from 1. */
+  /** Milliseconds since 1970, by the store's clock; at least 1. */
   readonly atMs: number
   /** The sequence that the next record was to get. */
   readonly nextSequence: number
@@ -73,9 +78,9 @@ export interface Manifest {
   readonly nextSequence: number
   readonly keydirKind: KeydirKind
   readonly closed: boolean
-  /** When its writer looked at the clock last, in milliseconds since 1970; 0 where that is not known. */
+  /** The time when its writer last read the clock, in milliseconds since 1970; 0 if unknown. */
   readonly clockMs: number
-  /** By descending moments and ascending sequences. */
+  /** By descending times and ascending sequences. */
   readonly sweeps: readonly SweepMark[]
   readonly segments: readonly SealedSegment[]
 }
@@ -94,7 +99,7 @@ const SWEEP_COUNT_AT = CLOCK_AT + UINT48_SIZE
 const SWEEPS_AT = SWEEP_COUNT_AT + 2
 const CRC_SIZE = 4
 
-/** What stands before a manifest's segments in version 1. */
+/** The size of what precedes a manifest's segments in version 1. */
 const FIRST_HEAD_SIZE = CLOCK_AT
 const SWEEP_SIZE = 2 * UINT48_SIZE
 
@@ -112,7 +117,7 @@ const SWEEP_SIZE = 2 * UINT48_SIZE
  */
 const SEGMENT_SIZE = 24 + 3 * UINT48_SIZE
 
-/** The whole file. */
+/** Returns the whole file. */
 export function encodeManifest(manifest: Manifest): Buffer {
   const { segments, sweeps } = manifest
   const segmentsAt = SWEEPS_AT + sweeps.length * SWEEP_SIZE
@@ -155,30 +160,30 @@ export function encodeManifest(manifest: Manifest): Buffer {
   return bytes
 }
 
-/** No manifest is larger: a million segments take 42 MB. */
+/** A generous limit: a million segments take 42 MB. */
 const MAX_MANIFEST_SIZE = 64 * 1024 * 1024
-/** What tells how long a manifest is; one of version 1 may be shorter itself. */
+/** The bytes that determine a manifest's size; a manifest of version 1 may be shorter than this. */
 export const MANIFEST_HEAD_SIZE = SWEEPS_AT
-/** The checksum at its end. */
+/** The size of the checksum at its end. */
 export const MANIFEST_CRC_SIZE = CRC_SIZE
 
-/** Whether a manifest that begins with these {@link MANIFEST_HEAD_SIZE} bytes has as many bytes. */
+/** Whether a manifest that begins with these {@link MANIFEST_HEAD_SIZE} bytes has this size. */
 export function isManifestSize(head: Uint8Array, fileSize: number): boolean {
   const count = viewOf(head).getUint32(COUNT_AT, true)
   const size = segmentsOffset(head) + count * SEGMENT_SIZE + CRC_SIZE
   return fileSize <= MAX_MANIFEST_SIZE && fileSize === size
 }
 
-/** Where the sealed segments begin, as the first {@link MANIFEST_HEAD_SIZE} bytes tell. */
+/** Returns where the sealed segments begin, from the first {@link MANIFEST_HEAD_SIZE} bytes. */
 function segmentsOffset(head: Uint8Array): number {
   if (versionOf(head) === 1) return FIRST_HEAD_SIZE
   return SWEEPS_AT + viewOf(head).getUint16(SWEEP_COUNT_AT, true) * SWEEP_SIZE
 }
 
 /**
- * Reads what stands behind the file header, which the caller has read.
+ * Reads everything after the file header, which the caller has read.
  *
- * @returns the offset of the damage where the bytes are no manifest
+ * @returns the offset of the damage if the bytes are not a manifest
  */
 export function decodeManifest(
   bytes: Uint8Array,
@@ -233,7 +238,10 @@ export function decodeManifest(
   }
 }
 
-/** How much of a segment behind those that are listed is known to be whole and durable, in bytes; 0 for most. */
+/**
+ * Returns how many bytes of a segment after the listed ones are known to be whole and durable; 0
+ * for most.
+ */
 export function knownTailSize({ tailId, tailSize }: Manifest, id: number): number {
   return id === tailId ? tailSize : 0
 }

@@ -1,36 +1,33 @@
 /**
- * Every file name of a store, made and recognised here and nowhere else.
+ * All file names of a store. Only this file creates and recognises them.
  *
- * A name that is not recognised is not the store's: it is never read and never removed.
+ * A file whose name is not recognised does not belong to the store: it is never read and never
+ * removed.
  */
 
 /** The file whose replacement changes the set of segments. */
 export const MANIFEST_NAME = 'MANIFEST'
 /** The image of the keydir. */
 export const CHECKPOINT_NAME = 'CHECKPOINT'
-/** The file that the kernel lock is held on; its text names the holder. */
+/** The file on which the kernel lock is held; its text names the holder. */
 export const LOCK_NAME = 'LOCK'
-/** The file that keeps room on the disk. */
+/** The file that reserves space on the disk. */
 export const RESERVE_NAME = 'RESERVE'
 
-/*
- * What a cache keeps beside the files of its store; to the store they are files of others.
- */
+/* Files that a cache keeps besides those of its store. To the store they are foreign. */
 
-/** The file that says that a directory is a cache's, and how its values are stored. */
+/** The file that marks a directory as a cache's, and states how its values are stored. */
 export const CACHE_MARKER_NAME = 'CACHE'
 /** The file that keeps the order of a cache's entries. */
 export const CACHE_ORDER_NAME = 'CACHE-ORDER'
 
-/*
- * What follows the name of a file that a repair keeps; to the store it is a file of others.
- */
+/* Suffixes of files that a repair keeps. To the store they are foreign. */
 
-/** It was damaged. */
+/** Marks a file that was damaged. */
 export const DAMAGED_SUFFIX = '.damaged'
-/** These bytes were cut off it. */
+/** Marks the bytes that were cut off a torn file. */
 export const TORN_SUFFIX = '.torn'
-/** It was of no store. */
+/** Marks a file that belonged to no store. */
 export const LEFTOVER_SUFFIX = '.leftover'
 
 /** The directory that some file systems have at their root. */
@@ -43,27 +40,30 @@ const ID_DIGITS = 10
 /** The largest segment id; the keydir keeps ids in 31 bits. */
 export const MAX_SEGMENT_ID = 2 ** 31 - 1
 
-/** What a file in a store's directory is, as its name tells. */
+/** The type of a file in a store's directory, according to its name. */
 export type FileName =
   | { readonly type: 'manifest' | 'checkpoint' | 'lock' | 'reserve' | 'temporary' | 'foreign' }
   | { readonly type: 'segment' | 'hint'; readonly id: number }
 
-/** The name of a segment's file. */
+/** Returns the name of a segment's file. */
 export function segmentName(id: number): string {
   return idName(id) + SEGMENT_SUFFIX
 }
 
-/** The name of the hint beside a segment. */
+/** Returns the name of the hint beside a segment. */
 export function hintName(id: number): string {
   return idName(id) + HINT_SUFFIX
 }
 
-/** The name under which a file is written before it is renamed to `name`; `attempt` keeps two writers apart. */
+/**
+ * Returns the name under which a file is written before it is renamed to `name`; `attempt`
+ * distinguishes two writers.
+ */
 export function temporaryName(name: string, attempt: number): string {
   return `${name}.${attempt}${TEMPORARY_SUFFIX}`
 }
 
-/** Says what a file is. */
+/** Returns the type of a file, and the id of a segment or hint. */
 export function parseName(name: string): FileName {
   if (name === MANIFEST_NAME) return { type: 'manifest' }
   if (name === CHECKPOINT_NAME) return { type: 'checkpoint' }
@@ -84,23 +84,26 @@ export function parseName(name: string): FileName {
   return { type: 'foreign' }
 }
 
-/** Whether a file is written under this name before it is renamed to a segment's. */
+/** Whether a file with this name is to be renamed to a segment's. */
 export function isTemporarySegment(name: string): boolean {
   return name.endsWith(TEMPORARY_SUFFIX) && renamed(name).type === 'segment'
 }
 
-/** What a file with a temporary name is to be. */
+/** Returns the type that a file with a temporary name is to have. */
 function renamed(temporary: string): FileName {
   const attempt = temporary.slice(0, -TEMPORARY_SUFFIX.length).match(/^(.+)\.\d+$/)
   return parseName(attempt?.[1] ?? '')
 }
 
-/** Whether these are the names in a directory that has a store, whole or not. */
+/**
+ * Whether these names include a manifest or a segment, so that their directory holds a store, whole
+ * or not.
+ */
 export function holdsStore(names: readonly string[]): boolean {
   return names.some((name) => ['manifest', 'segment'].includes(parseName(name).type))
 }
 
-/** The names in a directory that are neither a store's, nor there of their own accord: dot files and `lost+found`. */
+/** Returns the names in a directory that are not a store's, except dot files and `lost+found`. */
 export function namesOfOthers(names: readonly string[]): string[] {
   return names.filter(
     (name) =>
@@ -108,7 +111,7 @@ export function namesOfOthers(names: readonly string[]): string[] {
   )
 }
 
-/** The ids of the segments among these names, ascending. */
+/** Returns the ids of the segments among these names, ascending. */
 export function segmentIdsOf(names: readonly string[]): number[] {
   return names
     .map((name) => parseName(name))

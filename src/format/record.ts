@@ -2,21 +2,22 @@
  * The record: one checksummed entry of a segment.
  *
  *   offset  size  field
- *        0     4  CRC-32 of everything behind it, continued from the store's seed
+ *        0     4  CRC-32 of everything after it, continued from the store's seed
  *        4     1  kind: 1 put, 2 tombstone, 3 batch end
  *        5     1  flags: 1 expires, 2 has a namespace, 4 member of a batch
  *        6     2  key size
  *        8     4  value size
  *       12     6  sequence
  *       18     6  when it expires, milliseconds since 1970 (flag 1)
- *        +     4  namespace (flag 2; 0 where absent)
+ *        +     4  namespace (flag 2; 0 if absent)
  *        +        key, then value
  *
  * Invariants
- * - Kind 0 is never written, so that zeroed disk is never a record.
- * - Sizes are held against the limits and the bytes at hand before anything else is believed or allocated.
- * - A tombstone has no value. A batch end has no key; its value is the count of the batch's members, which
- *   carry the sequences just below its own.
+ * - Kind 0 is never written, so zeroed disk is never a record.
+ * - Sizes are checked against the limits and the available bytes before any other field is trusted
+ *   or anything is allocated.
+ * - A tombstone has no value. A batch end has no key; its value is the count of the batch's
+ *   members, which carry the sequences just below its own.
  */
 
 import { MAX_UINT48, readUint48, UINT48_SIZE, writeUint48 } from './bytes.ts'
@@ -33,7 +34,7 @@ export const PUT = 1
 export const TOMBSTONE = 2
 export const BATCH_END = 3
 
-/** What a record is. */
+/** The kind of a record. */
 export type RecordKind = typeof PUT | typeof TOMBSTONE | typeof BATCH_END
 
 export const EXPIRES = 1
@@ -41,7 +42,7 @@ export const HAS_NAMESPACE = 2
 export const IN_BATCH = 4
 const KNOWN_FLAGS = EXPIRES | HAS_NAMESPACE | IN_BATCH
 
-/** The size of the checksum that a record begins with. */
+/** The size of the checksum at the start of a record. */
 export const RECORD_CRC_SIZE = 4
 const KIND_SIZE = 1
 const FLAGS_SIZE = 1
@@ -52,43 +53,45 @@ const NAMESPACE_SIZE = 4
 /** The size of a batch end's value: the count of members. */
 export const BATCH_COUNT_SIZE = 4
 
-/** Where the kind stands, which is never zero. */
+/** Where the kind lies. It is never zero. */
 export const KIND_AT = RECORD_CRC_SIZE
 const FLAGS_AT = KIND_AT + KIND_SIZE
 const KEY_SIZE_AT = FLAGS_AT + FLAGS_SIZE
 const VALUE_SIZE_AT = KEY_SIZE_AT + KEY_SIZE_SIZE
 const SEQUENCE_AT = VALUE_SIZE_AT + VALUE_SIZE_SIZE
 
-/** The size of what stands before a record's key, without expiry and namespace. */
+/** The size of what precedes a record's key, without expiry and namespace. */
 export const RECORD_HEADER_SIZE = SEQUENCE_AT + UINT48_SIZE
-/** The size of what may stand before a record's key at most. */
+/** The largest size of what precedes a record's key. */
 export const MAX_HEAD_SIZE = RECORD_HEADER_SIZE + EXPIRY_SIZE + NAMESPACE_SIZE
 /** The smallest record: a tombstone of a one-byte key. */
 export const MIN_RECORD_SIZE = RECORD_HEADER_SIZE + 1
 /** The largest record. */
 export const MAX_RECORD_SIZE = MAX_HEAD_SIZE + MAX_KEY_SIZE + MAX_VALUE_SIZE
-/** Up to so many zeros may stand behind the last record of the active segment. */
+/** The largest number of zeros that may follow the last record of the active segment. */
 export const MAX_PREALLOCATION_SIZE = 128 * 1024
 /** The size of a batch end. */
 export const BATCH_END_SIZE = RECORD_HEADER_SIZE + BATCH_COUNT_SIZE
 
-/** Bytes, and a view of the same bytes; both are kept so that neither is made for every record. */
+/**
+ * Bytes, and a view of the same bytes. Both are kept so that neither is created for every record.
+ */
 export interface Page {
   readonly bytes: Buffer
   readonly view: DataView
 }
 
-/** Gives bytes a view. */
+/** Returns bytes together with a view of them. */
 export function pageOf(bytes: Buffer): Page {
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) }
 }
 
-/** The size of a record in bytes. */
+/** Returns the size of a record in bytes. */
 export function recordSize(keySize: number, valueSize: number, expires: boolean): number {
   return RECORD_HEADER_SIZE + (expires ? EXPIRY_SIZE : 0) + keySize + valueSize
 }
 
-/** Where a record's key begins, counted from the record's beginning. */
+/** Returns where a record's key begins, counted from the start of the record. */
 export function keyOffset(flags: number): number {
   return (
     RECORD_HEADER_SIZE +
@@ -98,9 +101,9 @@ export function keyOffset(flags: number): number {
 }
 
 /**
- * Writes what stands before a record's key, but for the checksum, and answers where the key goes.
+ * Writes everything before a record's key, except the checksum, and returns where the key goes.
  *
- * @param expiresAtMs 0 where the record does not expire
+ * @param expiresAtMs 0 if the record does not expire
  */
 export function writeRecordHeader(
   view: DataView,
@@ -122,31 +125,33 @@ export function writeRecordHeader(
   return at + RECORD_HEADER_SIZE + EXPIRY_SIZE
 }
 
-/** Gives a record another sequence; its checksum must be written anew. */
+/** Gives a record another sequence; its checksum must be rewritten. */
 export function writeSequence(view: DataView, at: number, sequence: number): void {
   writeUint48(view, at + SEQUENCE_AT, sequence)
 }
 
-/** Takes a record out of its batch; its checksum must be written anew. */
+/** Removes a record from its batch; its checksum must be rewritten. */
 export function clearBatchFlag(view: DataView, at: number): void {
   view.setUint8(at + FLAGS_AT, view.getUint8(at + FLAGS_AT) & ~IN_BATCH)
 }
 
-/** Closes a record that ends before `end` with its checksum. */
+/** Writes the checksum of a record that ends before `end`. */
 export function writeChecksum(page: Page, at: number, end: number, seed: number): void {
   page.view.setUint32(at, pageChecksum(page, at + RECORD_CRC_SIZE, end, seed), true)
 }
 
-/** A record that gets its checksum in steps, for it is large. */
+/** A record whose checksum is computed in steps because it is large. */
 export class UnsealedRecord {
-  /** Where in its page it begins. */
+  /** Where the record begins in its page. */
   readonly at: number
   readonly #page: Page
   readonly #end: number
   #checkedTo: number
   #crc: number
 
-  /** @param size the size of the record, all of which but its checksum is in the page from `at` on */
+  /**
+   * @param size the size of the record, which is in the page from `at` on except for its checksum
+   */
   constructor(page: Page, at: number, size: number, seed: number) {
     this.at = at
     this.#page = page
@@ -155,7 +160,7 @@ export class UnsealedRecord {
     this.#crc = seed
   }
 
-  /** Goes on by so many bytes; answers whether the checksum is written. */
+  /** Continues by `byteCount` bytes; returns whether the checksum is written. */
   sealMore(byteCount: number): boolean {
     const to = Math.min(this.#checkedTo + byteCount, this.#end)
     this.#crc = checksum(this.#page.bytes, this.#checkedTo, to, this.#crc)
@@ -184,8 +189,8 @@ export function verifyRecord(
 export const SHORT_RECORD_SIZE = VIEW_LIMIT
 
 /**
- * As {@link verifyRecord}, for a record of up to {@link SHORT_RECORD_SIZE} bytes, which is copied to `targetAt` of
- * another page; what is there afterwards is what was verified, but for the checksum itself.
+ * Like {@link verifyRecord}, for a record of up to {@link SHORT_RECORD_SIZE} bytes, which is also
+ * copied to `targetAt` of another page. The copy is what was verified; it lacks only the checksum.
  */
 export function copyVerified(
   page: Page,
@@ -208,12 +213,14 @@ export function copyVerified(
   return crc === view.getUint32(at, true) && readUint48(view, at + SEQUENCE_AT) === sequence
 }
 
-/** Where the value of the record at `at` begins, counted from there, given its key's size. */
+/**
+ * Returns where the value of the record at `at` begins, counted from there, given its key's size.
+ */
 export function valueOffset(view: DataView, at: number, keySize: number): number {
   return keyOffset(view.getUint8(at + FLAGS_AT)) + keySize
 }
 
-/** Writes a whole batch end at `at` and answers where it ends. */
+/** Writes a whole batch end at `at` and returns where it ends. */
 export function writeBatchEnd(
   page: Page,
   at: number,
@@ -227,13 +234,13 @@ export function writeBatchEnd(
   return valueAt + BATCH_COUNT_SIZE
 }
 
-/** Answers of {@link RecordFields.read}: the bytes end before the record does. */
+/** Returned by {@link RecordFields.read}: the bytes end before the record does. */
 export const SHORT = 0
-/** Answers of {@link RecordFields.read}: these bytes are no record. */
+/** Returned by {@link RecordFields.read}: these bytes are not a record. */
 export const DAMAGED = -1
 
 /**
- * The fields of the record that was read last. One object serves a whole scan: reading a record
+ * The fields of the record that was read last. One object serves a whole scan, so reading a record
  * allocates nothing.
  */
 export class RecordFields {
@@ -242,7 +249,7 @@ export class RecordFields {
   keySize = 0
   valueSize = 0
   sequence = 0
-  /** 0 where the record does not expire. */
+  /** 0 if the record does not expire. */
   expiresAtMs = 0
   namespace = 0
   /** Where the key begins in the page. */
@@ -265,8 +272,10 @@ export class RecordFields {
   }
 
   /**
-   * Reads the fields at `at` without looking at the checksum: only where they are plausible is the
-   * size, which may reach beyond `end`, the answer.
+   * Reads the fields at `at` without checking the checksum. If they are plausible, returns the
+   * size, which may reach beyond `end`.
+   *
+   * @returns the size, {@link SHORT} or {@link DAMAGED}
    */
   readHeader(page: Page, at: number, end: number): number {
     if (at + RECORD_HEADER_SIZE > end) return SHORT
@@ -300,7 +309,7 @@ export class RecordFields {
     return page.view.getUint32(at, true) === expected
   }
 
-  /** A batch end's count of members. */
+  /** Returns a batch end's count of members. */
   batchCount(page: Page): number {
     return page.view.getUint32(this.valueAt, true)
   }

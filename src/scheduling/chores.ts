@@ -1,8 +1,9 @@
 /**
- * Work that is due by time: by timers while the event loop turns, and in the calls of writers while it does not.
+ * Periodic work: done by timers while the event loop turns, and in the calls of writers while it
+ * does not.
  *
- * Invariant: no operation of the engine is under way while a chore is done, and nothing is staged but a group that is
- * written in steps. So one may do whatever a timer may.
+ * Invariant: while a chore is done, no operation of the engine is under way, and nothing is staged
+ * except a group that is written in steps. So a chore may do whatever a timer may.
  */
 
 import type { EventLoop } from './event-loop.ts'
@@ -12,25 +13,27 @@ interface Chore {
   readonly intervalMs: number
   readonly work: () => number
   readonly timer: NodeJS.Timeout
-  /** Fires where it is due before the interval is over. */
+  /** Fires if the work is due before the interval is over. */
   soon: NodeJS.Timeout | undefined
   dueAtMs: number
 }
 
-/** The chores of one store or cache. They keep no process alive. */
+/** The chores of one store or cache. They do not keep the process alive. */
 export class Chores {
   readonly #loop: EventLoop
   readonly #onError: (error: unknown) => void
   #chores: Chore[] = []
   #isAtWork = false
 
-  /** @param onError told what a chore throws: neither a timer nor a writer wants to hear of it */
+  /**
+   * @param onError receives what a chore throws, because neither a timer nor a writer can handle it
+   */
   constructor(loop: EventLoop, onError: (error: unknown) => void) {
     this.#loop = loop
     this.#onError = onError
   }
 
-  /** Does `work` every so many milliseconds. */
+  /** Does `work` every `intervalMs` milliseconds. */
   every(intervalMs: number, work: () => void): void {
     this.atLeastEvery(intervalMs, () => {
       work()
@@ -38,7 +41,7 @@ export class Chores {
     })
   }
 
-  /** Does `work` every so many milliseconds, and sooner where it answers fewer. */
+  /** Does `work` every `intervalMs` milliseconds, or sooner if it returns fewer. */
   atLeastEvery(intervalMs: number, work: () => number): void {
     const timer = timers.setInterval(() => this.#do(chore), intervalMs)
     timer.unref()
@@ -47,9 +50,9 @@ export class Chores {
     this.#chores.push(chore)
   }
 
-  /** Does what should have been done by now; for a writer that finds the event loop stalled. */
+  /** Does the chores that are overdue; for a writer that finds the event loop stalled. */
   catchUp(): void {
-    // What a chore writes may find the loop stalled as well.
+    // A write of a chore may find the loop stalled too.
     if (this.#isAtWork) return
     const nowMs = this.#loop.nowMs()
     for (const chore of this.#chores) {
@@ -57,7 +60,7 @@ export class Chores {
     }
   }
 
-  /** Does nothing any more. */
+  /** Stops all chores. */
   stop(): void {
     for (const { timer, soon } of this.#chores) {
       timers.clearInterval(timer)

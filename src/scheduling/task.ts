@@ -1,31 +1,35 @@
 /**
- * Work in steps that goes on while the event loop turns, and while it does not.
+ * Work in steps that continues both while the event loop turns and while it does not.
  *
- * A task is a generator that yields what it waits for. Each wait is awaited, as in an asynchronous function. A caller that
- * keeps the event loop from turning does the steps in its own calls instead, and each wait comes to the same there; once
- * the loop turns, the task goes on by itself.
+ * A task is a generator that yields what it waits for. Each wait is awaited, as in an asynchronous
+ * function. A caller that keeps the event loop from turning does the steps in its own calls
+ * instead, and each wait has the same result there. Once the loop turns, the task continues by
+ * itself.
  *
  * Invariants
- * - A step is done once, whoever does it: what a wait brings later counts for nothing once it was over in a call.
- * - No step begins while another one of the task is under way.
+ * - A step is done once, whoever does it. If a wait ended in a call, its later result is ignored.
+ * - No step begins while another step of the task is under way.
  */
 
 import { nextSlice, nextTurn } from './time.ts'
 
-/** What a task waits for. */
+/** Something that a task waits for. */
 export interface Wait<T = unknown> {
-  /** Resolves when it is over; asked for while the event loop turns, at most once. */
+  /** Resolves when the wait is over. Called while the event loop turns, at most once. */
   later(): Promise<T>
-  /** Brings it about on return; `undefined` where it goes on elsewhere, and there is nothing to do for it here. */
+  /**
+   * Ends the wait before it returns; returns `undefined` if it goes on elsewhere and nothing can be
+   * done for it in this call.
+   */
   now(): Outcome<T> | undefined
 }
 
-/** What came of something. */
+/** The result of a wait or a task. */
 export interface Outcome<T> {
   readonly value: T
 }
 
-/** A part of a task that answers `T`. */
+/** A part of a task that returns `T`. */
 export type Work<T> = Generator<Wait, T, unknown>
 
 /** Waits in the middle of a task. */
@@ -33,12 +37,12 @@ export function* over<T>(wait: Wait<T>): Work<T> {
   return (yield wait) as T
 }
 
-/** A wait for what is done by a promise, or on return. */
+/** Creates a wait for work that is done either by a promise or before `now` returns. */
 export function either<T>(later: () => Promise<T>, now: () => T): Wait<T> {
   return { later, now: () => ({ value: now() }) }
 }
 
-/** A wait for the event loop to turn, where it does, and for other work to have its slices. */
+/** A wait for the event loop to turn, if it does, and for other work to have its slices. */
 export const turn: Wait<void> = either(nextSlice, () => undefined)
 
 /** Work that is under way. */
@@ -51,7 +55,7 @@ export class Task<T> {
   #wait: Wait | undefined
   #hasBegun = false
   #outcome: (() => T) | undefined
-  /** Whether the event loop is waited for, to go on by itself. */
+  /** Whether the task waits for the event loop, to continue by itself. */
   #awaitsTurn = false
 
   constructor(work: Work<T>) {
@@ -60,7 +64,7 @@ export class Task<T> {
       this.#resolve = resolve
       this.#reject = reject
     })
-    // Who only looks for the outcome hears of a failure there.
+    // Callers that only look for the outcome learn of a failure there.
     this.promise.catch(() => {})
   }
 
@@ -69,18 +73,21 @@ export class Task<T> {
     return this.#outcome !== undefined
   }
 
-  /** What came of it; `undefined` where it is not over. @throws what the work has thrown */
+  /** Returns the outcome; `undefined` if the work is not over. @throws what the work has thrown */
   look(): Outcome<T> | undefined {
     return this.#outcome && { value: this.#outcome() }
   }
 
-  /** Goes up to the first wait, where it has not begun; by itself from there, where the event loop turns. */
+  /**
+   * Begins the work if it has not begun: goes up to the first wait, and from there by itself while
+   * the event loop turns.
+   */
   begin(): this {
     if (!this.#hasBegun) this.#first(false)
     return this
   }
 
-  /** Does the next step in this call; whether there was something to do. */
+  /** Does the next step in this call; returns whether there was something to do. */
   step(): boolean {
     if (!this.#hasBegun) {
       this.#first(true)

@@ -1,20 +1,27 @@
+/** Slices of work on the main thread. */
+
 import { monotonicMs, nextSlice } from './time.ts'
 
-/** How long the event loop is held at once, in milliseconds. */
+/** The length of a slice, in milliseconds. */
 const SLICE_MS = 1
-/** So many short steps are made between two looks at the clock, at most. */
+/** The largest number of short steps between two looks at the clock. */
 const MAX_STEPS_PER_LOOK = 16
-/** Steps that take longer together are each followed by a look at the clock. */
+/**
+ * If the steps since the last look took longer than this together, each step is followed by a look.
+ */
 const SHORT_MS = 0.1
 
-/** Cuts work into slices of a few milliseconds, so that timers and sockets get their turns in between. */
+/**
+ * Cuts work into slices of a few milliseconds, so that timers and sockets get their turns in
+ * between.
+ */
 export class TimeSlice {
   #beganAt = monotonicMs()
   #lookedAt = this.#beganAt
   #stepsPerLook = 1
   #steps = 0
 
-  /** Whether the slice is used up; to be asked after each step of the work. */
+  /** Whether the slice is used up; called after each step of the work. */
   isOver(): boolean {
     if (++this.#steps < this.#stepsPerLook) return false
     const now = monotonicMs()

@@ -1,10 +1,11 @@
 /**
- * Time, as Firkin takes it. Nothing else in `src` uses the process's timers or its monotonic clock.
+ * All access to time. Nothing else in `src` uses the process's timers or its monotonic clock.
  *
- * Tests fake time: they replace `Date`, the timers and `queueMicrotask`, and drop what waits in the fakes when they put
- * the real ones back. What expires goes by the faked clock: `Date` is looked up at each call. Writes, syncs and merges
- * must go on: the timers are taken once, when this file is loaded, and a microtask is a promise's reaction, which no
- * fake takes over.
+ * Tests may fake time: they replace `Date`, the timers and `queueMicrotask`, and drop
+ * whatever waits in the fakes when they restore the real ones. Expiry follows the faked clock:
+ * `Date` is looked up at each call. Writes, syncs and merges must go on. So the timers are captured
+ * once, when this file is loaded, and a microtask is the reaction of a promise, which no fake
+ * replaces.
  */
 
 import { performance } from 'node:perf_hooks'
@@ -29,29 +30,29 @@ export const timers = {
 
 const settled = Promise.resolve()
 
-/** The clock that expiry goes by where no other is given: milliseconds since 1970. */
+/** Returns milliseconds since 1970: the clock that expiry follows unless another one is given. */
 export function systemClock(): number {
   return Date.now()
 }
 
-/** Milliseconds that only go forward, to tell how long something takes. */
+/** Returns milliseconds that only go forward, for measuring durations. */
 export function monotonicMs(): number {
   return performance.now()
 }
 
-/** Resolves in a later turn of the event loop, so that other work gets its own before. */
+/** Resolves in a later turn of the event loop, so that other work runs before. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     timers.setImmediate(resolve)
   })
 }
 
-/** Who waits for a slice of the main thread, in order. */
+/** The resolvers of calls that wait for a slice of the main thread, in order. */
 const waiting: (() => void)[] = []
 
 /**
- * Resolves in a later turn of the event loop, for work in slices: one slice of all that goes on in this thread gets a turn,
- * so that the slices of several stores do not add up.
+ * Resolves in a later turn of the event loop, for work in slices. All work in this thread shares
+ * one slice for each turn, so that the slices of several stores do not add up.
  */
 export function nextSlice(): Promise<void> {
   return new Promise((resolve) => {
@@ -67,14 +68,15 @@ function giveSlice(): void {
 
 const nobody = new Int32Array(new SharedArrayBuffer(4))
 
-/** Lets so many milliseconds pass, on return. */
+/** Blocks the thread for `ms` milliseconds. */
 export function pause(ms: number): void {
   Atomics.wait(nobody, 0, 0, ms)
 }
 
 /**
- * Settles as `work` does, in a later turn of the event loop. Where nothing else makes an asynchronous method wait for the
- * system, a loop that awaits it again and again would let no timer fire, and the collector give nothing back.
+ * Settles as `work` does, in a later turn of the event loop. Without this, if nothing else makes an
+ * asynchronous method wait for the system, a loop that awaits it repeatedly would let no timer fire
+ * and keep the garbage collector from giving anything back.
  */
 export async function inLaterTurn<T>(work: Promise<T>): Promise<T> {
   try {
@@ -84,7 +86,10 @@ export async function inLaterTurn<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** Does `work` when what runs now is over, in the same turn. What it throws is an uncaught exception. */
+/**
+ * Does `work` after the code that runs now, in the same turn. What it throws is an uncaught
+ * exception.
+ */
 export function afterThis(work: () => void): void {
   void settled.then(() => {
     try {
