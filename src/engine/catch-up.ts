@@ -1,20 +1,25 @@
 /**
- * Bringing the keydir of a read-only store up to what its writer's files say now.
+ * Brings the keydir of a read-only store up to the present state of its writer's files.
  *
- * It may be much, and is done in slices, or in the call of a reader that finds a file gone; see task.ts. What is read between two of them is a state that the writer's log went through:
+ * There may be much to do. It is done in slices, or in the call of a reader that finds a file gone
+ * (task.ts). What is read between two slices is a state that the writer's log went through:
  *
- * 1. Replay what was appended to the known segments of the tail, record by record, each batch as a whole. Their files
- *    stay readable after a merge.
- * 2. Where the manifest is another one, point what a merge has moved to its copies. That changes nothing to be seen.
- * 3. Go through the keydir for what still points into segments that went. What has expired is forgotten.
- * 4. Replay what was appended since, in its order: the segments that were sealed meanwhile, and the new tail.
- * 5. Take over the set, and let go of the segments that went.
+ * 1. Replay what was appended to the known segments of the tail, record by record, each batch as a
+ *    whole. Their files stay readable after a merge.
+ * 2. If the manifest has changed, point the keys whose records a merge has moved to the copies.
+ *    Readers see no difference.
+ * 3. Search the keydir for entries that still point into segments that are gone. Those that have
+ *    expired are forgotten.
+ * 4. Replay what was appended since, in its order: the segments that were sealed meanwhile, and the
+ *    new tail.
+ * 5. Take over the set, and let go of the segments that are gone.
  *
- * Where a merge has taken in what had not been seen here, the order of that is lost: the merge may have moved it, or
- * dropped a tombstone together with what it hides, so that a key points into a segment that went. All of step 4 is then
- * one step, and what points there is forgotten in it.
+ * If a merge has taken in records that had not been seen here, their order is lost. The merge may
+ * have moved a record, or dropped a tombstone together with what it hides, so that a key points
+ * into a segment that is gone. All of step 4 is then one step, which also forgets the entries that
+ * point there.
  *
- * Invariant: a segment that has arrived can be read from step 2 on, and is of the set from step 5 on.
+ * Invariant: a new segment can be read from step 2 on, and belongs to the set from step 5 on.
  */
 
 import { CorruptionError } from '../errors.ts'
@@ -34,16 +39,16 @@ import type { Segment } from '../segment/segment.ts'
 import { hasExpired, Sweeps } from '../segment/sweeps.ts'
 import type { Engine } from './engine.ts'
 
-/** So many records are applied in one go, at most: that takes as long again as reading them. */
+/** The most records applied in one go: applying them takes as long again as reading them. */
 const MOST_AT_ONCE = 1024
-/** So many entries are looked at in one step. */
+/** The number of entries looked at in one step. */
 const WALK_COUNT = 1024
 
 /** The segments that were not known. */
 interface News {
-  /** Those that the manifest lists. */
+  /** The segments that the manifest lists. */
   readonly arrived: Segment[]
-  /** Those of the tail. */
+  /** The segments of the tail. */
   readonly tail: Segment[]
 }
 
@@ -57,7 +62,7 @@ export class CatchUp {
   readonly #slice = new TimeSlice()
   #isHalfWay = false
 
-  /** @param names those of the directory, listed before `manifest` was read */
+  /** @param names the names in the directory, listed before `manifest` was read */
   constructor(
     engine: Engine,
     options: RecoveryOptions,
@@ -73,14 +78,17 @@ export class CatchUp {
     )
   }
 
-  /** Whether it ended half-way, so that it is not known what has been seen, and all is to be loaded anew. */
+  /**
+   * Whether it ended half-way, so that it is not known what has been seen, and everything must be
+   * loaded again.
+   */
   get isHalfWay(): boolean {
     return this.#isHalfWay
   }
 
   /**
-   * Catches up. Where that cannot be done it ends half-way: what was seen before has changed, or the keydir was loaded
-   * anew meanwhile.
+   * Catches up. It ends half-way if what was seen before has changed, or if the keydir was loaded
+   * again meanwhile.
    */
   *run(): Work<void> {
     this.#isHalfWay = true
@@ -92,7 +100,7 @@ export class CatchUp {
     this.#isHalfWay = !(yield* this.#takeOver(news, gone))
   }
 
-  /** Takes over the set of the manifest: steps 2 to 5. */
+  /** Takes over the set of the manifest: steps 2 to 5. Returns false if it ended half-way. */
   *#takeOver({ arrived, tail }: News, gone: readonly Segment[]): Work<boolean> {
     const engine = this.#engine
     const { segments } = engine
@@ -124,7 +132,7 @@ export class CatchUp {
     return true
   }
 
-  /** The segments that the writer has retired. */
+  /** Returns the segments that the writer has retired. */
   #gone(): Segment[] {
     const { segments } = this.#engine
     const { generation, tailId } = this.#manifest
@@ -135,7 +143,10 @@ export class CatchUp {
     )
   }
 
-  /** Opens the segments that are not known yet: those that the manifest lists, and those of the tail. */
+  /**
+   * Opens the segments that are not known yet: those that the manifest lists, and those of the
+   * tail.
+   */
   #openNew(): News {
     const { segments } = this.#engine
     const unknown = this.#names.filter((name) => {
@@ -159,7 +170,10 @@ export class CatchUp {
     }
   }
 
-  /** Replays what was appended to segments of the tail; false where what was there before has changed. */
+  /**
+   * Replays what was appended to segments of the tail; returns false if what was there before has
+   * changed.
+   */
   *#extend(tail: readonly Segment[]): Work<boolean> {
     const { files } = this.#engine.segments.context
     for (const segment of tail) {
@@ -170,14 +184,14 @@ export class CatchUp {
         if (!extend(this.#replay, segment, files, size, portion.isEnough)) return false
         this.#replay.finish()
         isCut = portion.isCut
-        // Without a turn that is not needed: what is there at the moment of a look is what it is to show.
+        // Takes no turn that is not needed: a look is to show what is there at its moment.
         if (isCut && !(yield* this.#giveWay())) return false
       }
     }
     return true
   }
 
-  /** Points what a merge has moved into a segment there. */
+  /** Points keys to the copies in a segment that a merge has made. */
   *#repoint(segment: Segment): Work<boolean> {
     const engine = this.#engine
     const { usage } = segment
@@ -205,7 +219,10 @@ export class CatchUp {
     return true
   }
 
-  /** Forgets what has expired of what points into segments that went, and collects the rest. */
+  /**
+   * Looks for entries that point into segments that are gone. Forgets those that have expired, and
+   * collects the rest.
+   */
   *#findLost(gone: readonly Segment[], lost: Entry[]): Work<boolean> {
     const engine = this.#engine
     const expiry = { nowMs: engine.options.clock(), sweeps: Sweeps.of(this.#manifest.sweeps) }
@@ -234,12 +251,12 @@ export class CatchUp {
     this.#replay.finish()
   }
 
-  /** Forgets what still points into segments that went: it was deleted. */
+  /** Forgets what still points into segments that are gone: it was deleted. */
   #forget(lost: readonly Entry[], gone: readonly Segment[]): void {
     const engine = this.#engine
     const ids = new Set(gone.map(({ id }) => id))
     for (const entry of lost) {
-      // Its number may be another key's by now.
+      // The entry's number may be another key's by now.
       if (engine.live.isLive(entry) && ids.has(engine.keydir.entries.segmentOf(entry)))
         engine.forget(entry)
     }
@@ -249,7 +266,10 @@ export class CatchUp {
     return new Portion(this.#slice)
   }
 
-  /** Lets the event loop turn where the slice is over; whether the keydir is the same as before. */
+  /**
+   * Lets the event loop turn if the slice is over; returns whether the keydir is the same as
+   * before.
+   */
   *#giveWay(): Work<boolean> {
     if (this.#slice.isOver()) {
       yield* over(turn)
@@ -259,9 +279,9 @@ export class CatchUp {
   }
 }
 
-/** As much as is applied in one go. */
+/** Limits what is applied in one go. */
 class Portion {
-  /** Whether it ended before all was there. */
+  /** Whether it ended before everything was applied. */
   isCut = false
   #count = 0
   readonly #slice: TimeSlice
@@ -276,7 +296,10 @@ class Portion {
   }
 }
 
-/** Replays what was appended to a segment of the tail; false where what was there before has changed. */
+/**
+ * Replays what was appended to a segment of the tail; returns false if what was there before has
+ * changed.
+ */
 function extend(
   replay: Replay,
   segment: Segment,
@@ -291,23 +314,23 @@ function extend(
     const scan = replay.replay(segment, from, size, from, isEnough)
     const grew = scan.end > segment.writtenSize
     segment.writtenSize = scan.end
-    // What is not whole may be on its way. Where a record follows it, it is the middle of one that took the place
-    // of what was seen before.
+    // A record that is not whole may still be on its way. If another record follows it, it is the
+    // middle of a record that took the place of what was seen before.
     if (!grew && scan.faultAt !== undefined) {
       if (replay.findFrom(segment, scan.faultAt, size) !== undefined) return false
     }
   }
-  // Looked at last: while the last record is there that was seen before, so is all that is older.
+  // Checked last: while the last record that was seen before is there, so is everything older.
   return lastReadAt === 0 || sequenceAt(segment, files, lastReadAt) === lastSequence
 }
 
-/** Whether the last record is there that was read from a segment. */
+/** Whether the last record that was read from a segment is still there. */
 export function isLastAsSeen(segment: Segment, files: Files): boolean {
   const { lastReadAt, usage } = segment
   return lastReadAt === 0 || sequenceAt(segment, files, lastReadAt) === usage.maxSequence
 }
 
-/** The sequence of the record at a place in a segment's file; 0 where there is none. */
+/** Returns the sequence of the record at an offset in a segment's file; 0 if there is none. */
 function sequenceAt(segment: Segment, files: Files, offset: number): number {
   const head = pageOf(Buffer.alloc(MAX_HEAD_SIZE))
   const size = readFully(files, segment.file, head.bytes, MAX_HEAD_SIZE, offset)

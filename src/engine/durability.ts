@@ -1,17 +1,19 @@
 /**
- * When a write is as durable as was promised.
+ * Decides when a write is as durable as was promised.
  *
- * A group that was handed to the operating system is *settled* here: at once, or by the next sync that begins
- * after it, where the policy says so. One sync serves all groups that were written before it began. When its promise
- * resolves then is pace.ts's to say.
+ * A group that was handed to the operating system is *settled* here: at once or, if the policy says
+ * so, by the next sync that begins after it. One sync serves all groups that were written before it
+ * began. When the group's promise then resolves is decided by pace.ts.
  *
- * Where segments fill faster than they are synced and sealed, a group waits for the next seal.
+ * If segments fill faster than they are synced and sealed, a group waits for the next seal.
  *
- * A sync that is due by time begins by a timer. Where the event loop does not turn, no timer fires and no sync in the
- * background gets on: the write that finds the sync overdue makes it, on return.
+ * A sync that is due by time is begun by a timer. If the event loop does not turn, no timer fires
+ * and no sync in the background progresses; the write that finds the sync overdue makes it before
+ * it returns.
  *
- * Invariant: after a failed sync nothing is known of what reached the disk, and asking again would prove
- * nothing. The store is poisoned: every waiting and every later write is refused with the first failure.
+ * Invariant: after a failed sync it is not known what reached the disk, and another sync would
+ * prove nothing. The store is poisoned: every waiting and every later write is refused with the
+ * first failure.
  */
 
 import { isMoved, StoreError } from '../errors.ts'
@@ -24,7 +26,7 @@ import { HOPELESS_MS, Pace, STALL_MS } from './pace.ts'
 
 /** Syncs as the policy promises. */
 export class Durability {
-  /** When promises of what is settled resolve. */
+  /** Decides when the promises of settled groups resolve. */
   readonly pace: Pace
   readonly #segments: () => Segments
   readonly #policy: SyncPolicy
@@ -32,9 +34,9 @@ export class Durability {
   readonly #onSynced: () => void
   readonly #onPoisoned: (error: StoreError) => void
   #waiting: Group[] = []
-  /** What waits for segments to be sealed. */
+  /** The groups that wait for segments to be sealed. */
   #behind: Group[] = []
-  /** Whether somebody seals segments, and says so by {@link sealed}. */
+  /** Whether someone seals segments, and calls {@link sealed} after that. */
   isSealing = false
   #wanted = false
   #isRunning = false
@@ -43,13 +45,14 @@ export class Durability {
   #unsyncedWrites = 0
   #unsyncedBytes = 0
   #timer: NodeJS.Timeout | undefined
-  /** When the sync that `#timer` is to begin is overdue. */
+  /** The time from which the sync that `#timer` is to begin is overdue. */
   #overdueAtMs = Number.POSITIVE_INFINITY
-  /** The same of what the sync in the background covers. */
+  /** The same for what the sync in the background covers. */
   #coveredOverdueAtMs = Number.POSITIVE_INFINITY
 
   /**
-   * @param segments what is synced; a read-only store that is loaded anew has others
+   * @param segments returns what is synced; a read-only store that is loaded again has other
+   * segments
    * @param onSynced called after each sync in the background
    * @param onPoisoned called once, with the first failure
    */
@@ -78,7 +81,10 @@ export class Durability {
     if (this.#poison !== undefined) throw this.#poison
   }
 
-  /** Takes a group that was just written, and settles it as promised; `isInRun` is for {@link Pace.release}. */
+  /**
+   * Takes a group that was just written, and settles it as promised; `isInRun` is for
+   * {@link Pace.release}.
+   */
   settle(group: Group, isInRun = false): void {
     if (this.#mustSync(group)) {
       this.#waiting.push(group)
@@ -94,12 +100,12 @@ export class Durability {
     }
   }
 
-  /** What is full was sealed, or could not be: nobody waits for that any more. */
+  /** Settles the groups that wait for a seal: full segments were sealed, or could not be. */
   sealed(): void {
     for (const group of this.#behind.splice(0)) this.pace.release(group)
   }
 
-  /** As {@link settle}, on return. The group's promise is settled too. */
+  /** As {@link settle}, before it returns. The group's promise is settled too. */
   settleNow(group: Group): void {
     if (this.#mustSync(group)) this.syncNow()
     else this.#startTimer()
@@ -107,18 +113,21 @@ export class Durability {
     this.pace.count(group.byteCount)
   }
 
-  /** Makes the sync that no timer has begun in time, on return; for a writer that finds the event loop stalled. */
+  /**
+   * Makes the sync that no timer has begun in time, before it returns; for a writer that finds the
+   * event loop stalled.
+   */
   catchUp(): void {
     if (this.#loop.nowMs() < this.#catchUpAtMs()) return
     try {
       this.syncNow()
     } catch (error) {
-      // The store is poisoned, which was told; no write that waits depends on it.
+      // The store is poisoned, which was reported. No waiting write depends on this sync.
       if (!(error instanceof StoreError)) throw error
     }
   }
 
-  /** Resolves once all that was written before is durable. */
+  /** Resolves once everything written before is durable. */
   sync(): Promise<void> {
     const group = new Group()
     this.#waiting.push(group)
@@ -127,7 +136,7 @@ export class Durability {
     return promise
   }
 
-  /** Makes all that was written durable. */
+  /** Makes everything that was written durable. */
   syncNow(): void {
     this.assertSound()
     try {
@@ -140,18 +149,18 @@ export class Durability {
     this.#settleWaiting()
   }
 
-  /** Begins a sync in the background, or another one behind the one that is running. */
+  /** Begins a sync in the background, or another one after the one that is running. */
   request(): void {
     this.#wanted = true
     if (this.#isRunning) return
-    // Set first: the run may be over before it answers.
+    // Set first, because `#run` may clear it before it returns.
     this.#isRunning = true
     this.#running = this.#run()
   }
 
   /**
-   * Refuses every write from now on, by default for a sync has failed; answers what they are refused with: where the
-   * directory was moved, that.
+   * Refuses every write from now on, by default because a sync has failed. Returns the error that
+   * writes are refused with, which is `error` itself if the directory was moved.
    */
   poison(
     error: unknown,
@@ -187,28 +196,30 @@ export class Durability {
         await this.#segments().syncLater(() => {
           if (this.isSound) this.#onSynced()
         })
-        // Another sync may have failed meanwhile, and this one succeeded by what that one has lost.
+        // Another sync may have failed meanwhile, and this one may have succeeded only because that
+        // one lost the data.
         this.assertSound()
         this.#coveredOverdueAtMs = Number.POSITIVE_INFINITY
         for (const group of groups) this.pace.release(group)
         this.#onSynced()
-        // What is full may have been sealed in a call meanwhile: then there is nothing more to be told of.
+        // A call may have sealed the full segments meanwhile. Then no seal follows that would
+        // report this.
         if (!this.#isBehind) this.sealed()
       } catch (error) {
         const poison = this.poison(error)
         for (const group of groups) group.reject(poison)
         for (const group of this.#waiting.splice(0)) group.reject(poison)
-        // What only waits for a seal was promised no sync.
+        // A group that only waits for a seal was promised no sync.
         this.sealed()
       }
     }
     this.#isRunning = false
   }
 
-  /** When a write has to make the sync that is due by time. */
+  /** Returns the time from which a write has to make the sync that is due by time. */
   #catchUpAtMs(): number {
     if (!this.#isRunning) return this.#overdueAtMs
-    // A sync in the background that may still get on is given as much time again.
+    // A sync in the background that may still progress gets as much time again.
     if (this.pace.turnMs < HOPELESS_MS) return this.#overdueAtMs + this.#policy.everyMs
     return Math.min(this.#overdueAtMs, this.#coveredOverdueAtMs)
   }
@@ -224,7 +235,9 @@ export class Durability {
     return this.#unsyncedWrites >= everyWrites || this.#unsyncedBytes >= everyBytes
   }
 
-  /** What is written from now on is counted anew: the sync that begins covers what was. */
+  /**
+   * Restarts the counts of what is not synced: the sync that begins covers all that was written.
+   */
   #forget(): void {
     this.#unsyncedWrites = 0
     this.#unsyncedBytes = 0

@@ -1,3 +1,5 @@
+/** Turns keys and values into bytes, and back. */
+
 import { MAX_KEY_SIZE, MAX_VALUE_SIZE, type Page } from '../format/record.ts'
 import { allocateBuffer, allocateOwnBuffer } from '../io/memory.ts'
 import { LITTLE_ENDIAN } from '../keydir/key-words.ts'
@@ -6,14 +8,14 @@ import type { ValueEncoding, ValueInput } from '../options.ts'
 /** A key as the caller gives it. */
 export type Key = string | Uint8Array
 
-/** Keys of up to so many characters are encoded here, if they are ASCII. */
+/** ASCII keys of up to this many characters are encoded here. */
 const SHORT_KEY_LENGTH = 64
 const WORD_SIZE = 4
 
 /** The key that was encoded last: its bytes up to `size`. One object serves a whole store. */
 export class KeyBuffer {
   readonly bytes = allocateOwnBuffer(MAX_KEY_SIZE + 1)
-  /** The same bytes as words, padded with zeros to a word's end. */
+  /** The same bytes as words, padded with zeros to the end of a word. */
   readonly words = new Uint32Array(this.bytes.buffer)
   size = 0
 
@@ -41,8 +43,8 @@ export class KeyBuffer {
   }
 
   /**
-   * Encodes a short key, four characters at a time, which is faster than a call into the runtime (measured, bench
-   * `micro-key`); answers false where one of them is not ASCII.
+   * Encodes a short key, four characters at a time, which is faster than a call into the runtime
+   * (measured, bench `micro-key`). Returns false if one of them is not ASCII.
    */
   #encodeShort(key: string, length: number): boolean {
     const { words } = this
@@ -81,7 +83,10 @@ export class KeyBuffer {
   }
 }
 
-/** The keys of a list. @throws TypeError where a single key, or something else, stands in its place */
+/**
+ * Returns the keys of a list. @throws TypeError for a single key, or anything else, in the place of
+ * a list
+ */
 export function checkKeys(keys: Iterable<Key>): Iterable<Key> {
   if (typeof keys === 'object' && keys !== null && !(keys instanceof Uint8Array)) {
     if (Symbol.iterator in keys) return keys
@@ -89,7 +94,7 @@ export function checkKeys(keys: Iterable<Key>): Iterable<Key> {
   throw new TypeError(`Keys must be an iterable of keys, not ${describeType(keys)}`)
 }
 
-/** A key's bytes in a buffer of their own. */
+/** Returns a key's bytes in a buffer of their own. */
 export function encodeKey(key: Key): Buffer {
   if (typeof key !== 'string') return Buffer.from(key)
   if (!key.isWellFormed()) throw new TypeError('The key has a lone surrogate')
@@ -97,9 +102,9 @@ export function encodeKey(key: Key): Buffer {
 }
 
 /**
- * What is stored for a value: bytes of the caller's, or text.
+ * Returns what is stored for a value: text, or bytes, which may be the caller's.
  *
- * @throws TypeError where the encoding does not take the value
+ * @throws TypeError if the encoding does not take the value
  */
 export function encodeValue<V>(
   encoding: ValueEncoding<V>,
@@ -120,7 +125,7 @@ export function encodeValue<V>(
       return text
     }
     default: {
-      // Safety: a codec of bytes may be given text; whether it takes it is the codec's.
+      // Safety: a codec of bytes may be given text. Whether it takes that is up to the codec.
       const encoded: unknown = encoding.encode(value as V)
       if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
       throw new TypeError(`valueEncoding.encode returned ${describeType(encoded)}`)
@@ -129,9 +134,9 @@ export function encodeValue<V>(
 }
 
 /**
- * How many bytes an encoded value takes.
+ * Returns how many bytes an encoded value takes.
  *
- * @throws RangeError where they are too many
+ * @throws RangeError if it is too large
  * @throws TypeError for text that UTF-8 cannot hold
  */
 export function valueSize(value: Uint8Array | string): number {
@@ -143,9 +148,9 @@ export function valueSize(value: Uint8Array | string): number {
 }
 
 /**
- * How many bytes text takes as UTF-8.
+ * Returns how many bytes text takes as UTF-8.
  *
- * @throws TypeError where it has a lone surrogate: another character would be stored in its place
+ * @throws TypeError if it has a lone surrogate: another character would be stored in its place
  */
 export function textSize(text: string): number {
   const size = Buffer.byteLength(text)
@@ -160,11 +165,11 @@ export function textSize(text: string): number {
 export interface ReadBytes {
   readonly page: Page
   readonly valueEnd: number
-  /** The bytes from `start` up to `valueEnd`, in memory of their own. */
+  /** Returns the bytes from `start` up to `valueEnd`, in memory of their own. */
   cut(start: number): Buffer
 }
 
-/** Decodes the value that begins at `start` of what was read, and ends with it. */
+/** Decodes the value that begins at `start` of what was read, and ends at `valueEnd`. */
 export function decodeValue<V>(encoding: ValueEncoding<V>, read: ReadBytes, start: number): V {
   switch (encoding) {
     // Safety: the options tie each name to the type of V.
@@ -179,7 +184,7 @@ export function decodeValue<V>(encoding: ValueEncoding<V>, read: ReadBytes, star
   }
 }
 
-/** A copy in memory of its own. */
+/** Copies bytes into memory of their own. */
 export function ownBytes(bytes: Buffer, start: number, end: number): Buffer {
   const copy = allocateBuffer(end - start)
   bytes.copy(copy, 0, start, end)

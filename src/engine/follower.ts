@@ -1,17 +1,18 @@
 /**
- * A read-only store that catches up with its writer.
+ * Keeps a read-only store up to date with its writer.
  *
- * 1. Where anything is new, read what of the keydir still lies in a checkpoint: a chunk that turned out to be damaged
- *    half-way through a change would leave open views without what it replaces.
- * 2. Apply what was appended, and what merges have changed: see catch-up.ts.
+ * 1. If anything is new, read what still lies in a checkpoint of the keydir. If a chunk turned out
+ *    to be damaged half-way through a change, open views would lack what the change replaces.
+ * 2. Apply what was appended, and what merges have changed (catch-up.ts).
  *
- * Where that cannot be done, because the writer took a failed write back that had been seen, or because it was begun
- * and failed half-way, all is loaded anew. So it is where another store has taken the place of the one that was opened:
- * what was seen of that one is then gone, and views of it end. A copy of the same store is another one, too: it may have
- * the same names and numbers with other records behind them. Its files tell, for they are not those that are open.
+ * That cannot be done if the writer took back a failed write that had been seen here, or if
+ * catching up failed half-way. Then everything is loaded again. The same happens if another store
+ * has taken the place of the one that was opened: what was seen of that store is gone, and views of
+ * it end. A copy of the same store is another store too, since it may have other records under the
+ * same names and numbers. It is recognised by its files, which are not those that are open.
  *
- * Invariant: whoever asks for a look gets one that begins afterwards. One that is under way may have passed by what was
- * written since.
+ * Invariant: whoever asks for a look gets one that begins afterwards. One that is under way may
+ * have missed what was written since it began.
  */
 
 import { CorruptionError, StoreError } from '../errors.ts'
@@ -26,35 +27,35 @@ import type { Segment } from '../segment/segment.ts'
 import { CatchUp, isLastAsSeen } from './catch-up.ts'
 import type { Engine } from './engine.ts'
 
-/** How often a set of segments that changes under the reader's hands is looked at again. */
+/** The most attempts at a set of segments that changes while it is read. */
 const MAX_ATTEMPTS = 10
 
-/** What a follower tells of the looks that it takes by time. */
+/** Hears of the looks that are taken by time. */
 export interface FollowListener {
-  /** One has failed, or has failed by another reason than the one before. */
+  /** A look has failed, or has failed for another reason than the one before. */
   failed(error: unknown): void
-  /** They fail no more. */
+  /** Looks no longer fail. */
   resumed(): void
 }
 
-/** Catches a read-only engine up with its writer. */
+/** Keeps a read-only engine up to date with its writer. */
 export class Follower {
   readonly #engine: Engine
   readonly #options: RecoveryOptions
   readonly #listener: FollowListener
   readonly #timer: NodeJS.Timeout | undefined
-  /** The look that is under way, and the one that begins behind it. */
+  /** The look that is under way, and the one that begins after it. */
   #looking: Promise<void> | undefined
   #next: Promise<void> | undefined
-  /** How many looks have found anything new. */
+  /** The number of looks that have found anything new. */
   #newsCount = 0
-  /** What the looks by time have failed by, as it was told. */
+  /** The failure of looks by time that was reported last. */
   #told: string | undefined
-  /** Which files the known segments are. */
+  /** The identities of the files that the known segments are in. */
   readonly #identities = new WeakMap<Segment, Identity | undefined>()
   /** Whether catching up ended half-way, so that it is not known what has been seen. */
   #isHalfWay = false
-  /** The part of a look that a reader can do in its call. */
+  /** The part of a look that a reader can carry out in its own call. */
   #catchingUp: Task<void> | undefined
 
   constructor(
@@ -76,8 +77,8 @@ export class Follower {
   }
 
   /**
-   * Resolves once all is seen that the writer had handed to the operating system when this was called; whether anything
-   * was new since then.
+   * Resolves once everything is seen that the writer had handed to the operating system when this
+   * was called. Returns whether anything has become new since then.
    */
   async refresh(): Promise<boolean> {
     const before = this.#newsCount
@@ -90,7 +91,7 @@ export class Follower {
     while (this.#looking !== undefined) await this.#looking.catch(() => undefined)
   }
 
-  /** Looks, behind the look that is under way, and together with all who ask meanwhile. */
+  /** Looks, after the look that is under way, and together with all callers that ask meanwhile. */
   #look(): Promise<void> {
     if (this.#looking === undefined) return this.#begin()
     this.#next ??= this.#looking.then(
@@ -109,7 +110,7 @@ export class Follower {
     return looking
   }
 
-  /** Looks; tells a failure once, and once it is over. */
+  /** Looks. Reports a failure once, and its end once. */
   async #lookByTime(): Promise<void> {
     try {
       await this.#begin(true)
@@ -123,7 +124,7 @@ export class Follower {
   }
 
   async #refresh(byTime: boolean): Promise<void> {
-    // Others that follow in this process may have begun in the same turn.
+    // Other followers in this process may have begun in the same turn.
     if (byTime) await nextSlice()
     const before = this.#engine.nextSequence
     for (let attempt = 1; ; attempt++) {
@@ -143,7 +144,8 @@ export class Follower {
         if (this.#engine.nextSequence !== before) this.#newsCount++
         return
       } catch (error) {
-        // A merge may have replaced the set between our look at the manifest and at the files.
+        // A merge may have replaced the set after the manifest was read and before the files were
+        // opened.
         if (!(error instanceof CorruptionError) || attempt === MAX_ATTEMPTS) throw error
       }
     }
@@ -157,7 +159,10 @@ export class Follower {
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory} any more`)
   }
 
-  /** Whether a manifest is of another store, of an older state of this one, or of a copy that was put in its place. */
+  /**
+   * Whether a manifest is of another store, of an older state of this one, or of a copy that was
+   * put in its place.
+   */
   #isAnother(manifest: Manifest): boolean {
     const { context, manifest: seen } = this.#engine.segments
     return (
@@ -168,8 +173,9 @@ export class Follower {
   }
 
   /**
-   * Whether the name of a segment leads to another file than the one that was opened: a store gives none to two. Sealed
-   * segments are looked at where the manifest is another one; without that, nothing of theirs has changed.
+   * Whether the name of a segment leads to another file than the one that was opened; a store never
+   * gives a name twice. Sealed segments are checked only if the manifest has changed, since
+   * otherwise nothing about them has.
    */
   #isCopy({ generation }: Manifest): boolean {
     const { segments } = this.#engine
@@ -178,12 +184,12 @@ export class Follower {
     return looked.some((segment) => {
       const there = files.identify(segment.path)
       const known = this.#identities.get(segment)
-      // What is missing was merged away, or is missed by whoever reads it.
+      // A missing file was merged away, or is reported missing by whoever reads it.
       return there !== undefined && known !== undefined && there !== known
     })
   }
 
-  /** Whether nothing is there that was not seen. */
+  /** Whether there is nothing that was not seen. */
   #isUnchanged(manifest: Manifest): boolean {
     const { segments } = this.#engine
     const { files, directory } = segments.context
@@ -201,7 +207,7 @@ export class Follower {
     )
   }
 
-  /** Takes note of which files the segments are that came since. */
+  /** Notes the identities of the files of new segments. */
   #identify(): void {
     const { all, context } = this.#engine.segments
     for (const segment of all) {
@@ -210,12 +216,15 @@ export class Follower {
     }
   }
 
-  /** Reads more of the keydir; whether that was all. Where what is known cannot be loaded anew, all is that is there. */
+  /**
+   * Reads more of the keydir; returns whether nothing is left to read. If the keydir cannot be
+   * loaded again, nothing is left either.
+   */
   #readMore(): boolean {
     try {
       return this.#engine.live.readMore()
     } catch (error) {
-      // The engine has told what is wrong with what is known.
+      // The engine has reported what is wrong with the keydir.
       if (!(error instanceof StoreError)) throw error
       this.#isHalfWay = true
       return true
@@ -224,7 +233,8 @@ export class Follower {
 
   async #catchUp(): Promise<void> {
     const { files, directory } = this.#engine.segments.context
-    // The names first: a segment that is begun meanwhile is seen the next time, and never without those before it.
+    // List the names first: a segment that is begun meanwhile is seen the next time, and never
+    // without those before it.
     const names = files.list(directory) ?? []
     const catchUp = new CatchUp(this.#engine, this.#options, this.#manifest(), names)
     this.#catchingUp = new Task(catchUp.run())
@@ -237,8 +247,8 @@ export class Follower {
   }
 
   /**
-   * Catches up in the call of a reader that finds a file gone, as far as that can be done there; whether what it looks for
-   * may be elsewhere now.
+   * Catches up in the call of a reader that finds a file gone, as far as that can be done there.
+   * Returns whether what the reader looks for may be elsewhere now.
    */
   catchUpNow(): boolean {
     if (this.#catchingUp !== undefined) return this.#finish(this.#catchingUp)

@@ -1,14 +1,15 @@
 /**
  * Group commit: the writes of one turn of the event loop go to the operating system together.
  *
- * reserve -> (the engine stages a record) -> join -> ... -> flush, when the turn ends, the stage is full or a
- * caller waits -> settle, as durable as was promised
+ * reserve -> (the engine stages a record) -> join -> ... -> flush, when the turn ends, the stage is
+ * full or a caller waits -> settle, as durable as was promised
  *
- * A group of more than a mebibyte is not written when the turn ends but in steps, by a thread: until a caller waits for it,
- * or what depends on it comes. So is any group where writes hold up the process (io/stalls.ts).
+ * A group of more than a mebibyte is not written when the turn ends. A thread writes it in steps,
+ * until a caller waits for it or something that depends on it follows. The same holds for any group
+ * while writes block the process (io/stalls.ts).
  *
- * Invariant: a group is written whole or not at all; where it is not, its owner undoes what it did in memory
- * before anyone is told.
+ * Invariant: a group is written whole or not at all. If it is not, its owner undoes what it did in
+ * memory before any caller gets the error.
  */
 
 import { StoreError } from '../errors.ts'
@@ -22,14 +23,15 @@ import type { Durability } from './durability.ts'
 import { Group } from './group.ts'
 import { HOPELESS_MS } from './pace.ts'
 
-/** What the owner of a group is told. */
+/** Hears what happens to the groups of an owner. */
 export interface GroupListener {
-  /** A new segment was begun; told between two operations. */
+  /** A new segment was begun. Called between two operations. */
   rotated(segmentId: number): void
-  /** The group that was staged, so many bytes of a page, could not be written: undo it. */
+  /** The staged group, the first `stagedSize` bytes of a page, could not be written: undo it. */
   undo(page: Page, stagedSize: number): void
   /**
-   * The event loop does not turn: what is due is to be done now, after so many bytes were written. Nothing is staged.
+   * The event loop does not turn: do what is due now, after `byteCount` bytes were written. Nothing
+   * is staged.
    */
   stalled(byteCount: number): void
 }
@@ -43,11 +45,11 @@ export class GroupCommit {
   readonly #listener: GroupListener
   #group: Group | undefined
   #flushPlanned = false
-  /** Who waits for a group that is written in steps. */
+  /** The callers that wait for a group that is written in steps. */
   readonly #waiters: (() => void)[] = []
-  /** A group that was written in steps, and settles once those have had their turn. */
+  /** A group that was written in steps. It settles after the waiters have had their turn. */
   #written: Group | undefined
-  /** The segments that were begun and that the owner has not been told of. */
+  /** The new segments that were not reported to the owner yet. */
   #rotated: number[] = []
 
   constructor(
@@ -66,32 +68,37 @@ export class GroupCommit {
   }
 
   /**
-   * Tells of new segments, and does what is due by time where no timer can; only between two operations, for it may look
-   * at the caller's clock, which may begin others.
+   * Reports new segments, and does what is due by time if no timer can. Call it only between two
+   * operations: it may read the caller's clock, which may begin others.
    */
   attend(): void {
     if (this.#rotated.length > 0) this.#reportRotated()
     const { pace } = this.#durability
     const byteCount = pace.takeStall()
     if (byteCount === undefined) return
-    // To write the rest of a large group here would hold up a loop that turns, if slowly.
+    // Writing the rest of a large group here would block a loop that does turn, if slowly.
     if (this.#isInSteps && pace.turnMs < HOPELESS_MS) return
     this.#flush(true)
     this.#listener.stalled(byteCount)
   }
 
   /**
-   * Makes room for a record or batch of `size` bytes.
+   * Reserves space for a record or batch of `size` bytes.
    *
-   * @throws {@link StoreError} FIRKIN_POISONED, FIRKIN_NO_MEMORY; FIRKIN_WRITE_FAILED where a new segment cannot be begun
+   * @throws {@link StoreError} FIRKIN_POISONED, FIRKIN_NO_MEMORY; FIRKIN_WRITE_FAILED if a new
+   * segment cannot be begun
    */
   reserve(size: number): Writer {
-    // Where room is short, what gives it back is written by itself: a put must not ride along on the reserve.
+    // If space is short, records that free space are written by themselves: a put must not use the
+    // reserve along with them.
     if (this.#group?.isFreeing === true && this.#segments.reserve.isShort) this.writeStaged()
     return this.#reserve(size, false)
   }
 
-  /** As {@link reserve}, for what gives room back: where there is none, the reserve is there for it. */
+  /**
+   * As {@link reserve}, for records that free space. If there is no space, they may use the
+   * reserve.
+   */
   reserveFreeing(size: number): Writer {
     if (this.#group?.isFreeing === false && this.#segments.reserve.isShort) this.writeStaged()
     return this.#reserve(size, true)
@@ -100,7 +107,7 @@ export class GroupCommit {
   /**
    * Begins a new segment; nothing may be staged.
    *
-   * @param isFreeing whether it is for what gives room back, so that the reserve is there for it
+   * @param isFreeing whether it is for records that free space, so that it may use the reserve
    * @throws {@link StoreError} FIRKIN_WRITE_FAILED
    */
   rotate(isFreeing: boolean): void {
@@ -113,10 +120,10 @@ export class GroupCommit {
         if (!isFreeing || !reserve.giveUpFor(error)) throw writeFailed(error)
       }
     }
-    // Its owner is told between two operations; see `attend`.
+    // The owner hears of it between two operations; see `attend`.
     this.#rotated.push(this.writer.segment.id)
     this.#planFlush()
-    // The segment before is sealed in the background, whatever was promised of it.
+    // The segment before is sealed in the background, whatever was promised for it.
     if (active !== undefined) this.#durability.request()
   }
 
@@ -125,7 +132,10 @@ export class GroupCommit {
     await this.writer.cut()
   }
 
-  /** Leaves the active segment as it is to stay. @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED */
+  /**
+   * Leaves the active segment as it is to stay. @throws {@link StoreError} FIRKIN_WRITE_FAILED,
+   * FIRKIN_POISONED
+   */
   finish(): void {
     this.flush()
     try {
@@ -135,7 +145,7 @@ export class GroupCommit {
     }
   }
 
-  /** Counts what was just staged to the group, and answers the group. */
+  /** Counts what was just staged towards the group, and returns the group. */
   join(writeCount: number, byteCount: number): Group {
     let group = this.#group
     if (group === undefined) {
@@ -148,7 +158,7 @@ export class GroupCommit {
     return group
   }
 
-  /** As {@link join}, for what gives room back. */
+  /** As {@link join}, for records that free space. */
   joinFreeing(writeCount: number, byteCount: number): Group {
     const group = this.join(writeCount, byteCount)
     group.isFreeing = true
@@ -156,8 +166,8 @@ export class GroupCommit {
   }
 
   /**
-   * Writes what is staged; where that is done in steps, waits for it. Who waits goes on before those do who wait for the
-   * group, and may stage another at once.
+   * Writes what is staged, or waits for it if that is done in steps. This caller goes on before
+   * those that wait for the group, and may stage another at once.
    */
   *writeInTurns(): Work<void> {
     if (this.#isInSteps) {
@@ -171,7 +181,7 @@ export class GroupCommit {
     this.writeStaged()
   }
 
-  /** The group that is staged, or one that waits for nothing. */
+  /** Returns the group that is staged, or one that waits for nothing. */
   current(): Group {
     if (this.#group !== undefined) return this.#group
     const group = new Group()
@@ -179,13 +189,13 @@ export class GroupCommit {
     return group
   }
 
-  /** Writes what is staged; where that fails, its own callers are told. */
+  /** Writes what is staged. If that fails, its own callers get the error. */
   writeStaged(): void {
     this.#flush()
   }
 
   /**
-   * Resolves when what is staged is written, in steps where it is much.
+   * Resolves when what is staged is written, in steps if it is much.
    *
    * @throws {@link StoreError} FIRKIN_WRITE_FAILED, FIRKIN_POISONED
    */
@@ -252,7 +262,7 @@ export class GroupCommit {
     })
   }
 
-  /** Goes on with the group that is staged in later turns, unless it is written to the end meanwhile. */
+  /** Continues with the staged group in later turns, unless it is written to the end meanwhile. */
   #planStep(): void {
     const group = this.#group
     if (group !== undefined) timers.setImmediate(() => this.#step(group))
@@ -273,7 +283,7 @@ export class GroupCommit {
     })
   }
 
-  /** All of a group was written in steps. */
+  /** Takes note that all of a group was written in steps. */
   #stepped(group: Group): void {
     this.writer.complete()
     this.#group = undefined
@@ -295,7 +305,7 @@ export class GroupCommit {
     this.#resume()
   }
 
-  /** Whether what is staged is better written by a thread. */
+  /** Whether a thread had better write what is staged. */
   get #isLeftToThread(): boolean {
     if (this.#group === undefined || this.#syncsEach) return false
     return this.#segments.context.files.areWritesSlow(this.writer.stagedSize)
@@ -309,7 +319,7 @@ export class GroupCommit {
     return new Promise((resolve) => this.#waiters.push(resolve))
   }
 
-  /** Lets those go on who wait for what is written in steps; whether there were any. */
+  /** Resumes the callers that wait for what is written in steps; returns whether there were any. */
   #resume(): boolean {
     if (this.#waiters.length === 0) return false
     for (const resume of this.#waiters.splice(0)) resume()
@@ -322,7 +332,10 @@ export class GroupCommit {
     if (group !== undefined) this.#durability.settle(group)
   }
 
-  /** Writes the group that is staged, and settles it; answers why it failed. `isInRun` is for {@link Pace.release}. */
+  /**
+   * Writes the group that is staged, and settles it; returns the error if that failed. `isInRun` is
+   * for {@link Pace.release}.
+   */
   #flush(isInRun = false): StoreError | undefined {
     this.#settleWritten()
     const group = this.#group
@@ -344,7 +357,10 @@ export class GroupCommit {
     }
   }
 
-  /** Undoes a group whole, of which something could not be written, and tells its callers; answers why. */
+  /**
+   * Undoes a whole group, some of which could not be written, and rejects its promise; returns the
+   * error.
+   */
   #failed(group: Group, page: Page, stagedSize: number, error: unknown): StoreError {
     const failure = writeFailed(error)
     this.#listener.undo(page, stagedSize)

@@ -1,10 +1,12 @@
+/** A group: the unit in which writes are written, and their promises settled. */
+
 import type { StoreError } from '../errors.ts'
 
 /** Writes that reach the operating system by one call, and settle together. */
 export class Group {
   writeCount = 0
   byteCount = 0
-  /** Whether it holds what gives room back, so that the reserve is there for it. */
+  /** Whether it holds records that free space, so that it may use the reserve. */
   isFreeing = false
   #settled: PromiseWithResolvers<void> | undefined
   #isResolved = false

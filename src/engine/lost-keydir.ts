@@ -1,23 +1,25 @@
+/** The stand-in for a keydir that was lost. */
+
 import { StoreError } from '../errors.ts'
 import type { KeydirKind } from '../format/keydir-kind.ts'
 import type { Entries } from '../keydir/entries.ts'
 import type { Entry, Keydir, KeydirCursor, KeydirImage, KeyRange } from '../keydir/keydir.ts'
 
-/** Thrown where a keydir is touched that there is none of: it has to be loaded anew. */
+/** Thrown when a lost keydir is used: it has to be loaded again. */
 export class KeydirLost extends StoreError {}
 
 /**
- * Stands in the place of a keydir that is not known to be right and could not be loaded anew, so that nobody sees half
- * of a change in it.
+ * Stands in the place of a keydir that may be wrong and could not be loaded again, so that nobody
+ * sees half of a change in it.
  */
 export class LostKeydir implements Keydir {
   readonly kind: KeydirKind
   readonly ordered = true
-  /** How many entries there were when it was lost. */
+  /** The number of entries when it was lost. */
   readonly size: number
   readonly #cause: unknown
 
-  /** @param cause why it could not be loaded anew */
+  /** @param cause why it could not be loaded again */
   constructor({ kind, size }: Keydir, cause: unknown) {
     this.kind = kind
     this.size = size
@@ -57,7 +59,7 @@ export class LostKeydir implements Keydir {
   }
 
   release(): void {
-    // It has none.
+    // It has no memory.
   }
 
   #lost(): KeydirLost {

@@ -1,79 +1,97 @@
 /**
- * When the promise of a group that is as durable as was promised settles: at once, or after a turn of the event loop.
+ * Decides when the promise of a group that is as durable as was promised settles: at once, or after
+ * a turn of the event loop.
  *
- * Who waits for a promise that is settled goes on before the event loop turns. So a loop that awaits each write, and
- * gets each promise settled at once, keeps every timer and all I/O of the process waiting for as long as it runs.
- * Therefore a group that settles when the loop has not turned for {@link LONGEST_TURN_MS} is *held* until it has; but for
- * those of the first *run* of a turn, the writes that a caller begins without awaiting any, while it lasts: thousands who
- * wait for one held promise keep memory busy (bench `put`, windows of 100,000).
+ * A caller that awaits a settled promise goes on before the event loop turns. A loop that awaits
+ * each write, and gets each promise settled at once, would therefore hold up every timer and all
+ * I/O of the process for as long as it runs. So a group that settles when the loop has not turned
+ * for {@link LONGEST_TURN_MS} is *held* until it has.
  *
- * Where merging is behind (merge/pressure.ts), groups are held longer, in proportion to their bytes. Time that passes
- * anyway counts, and delays too short for a timer are gathered: what is slowed is the rate.
+ * The exception is the first *run* of a turn, which is the writes that a caller begins without
+ * awaiting any of them. Its groups are not held while it lasts: thousands of callers that wait for
+ * one held promise keep memory busy (bench `put`, windows of 100,000).
  *
- * A loop of `…Sync` calls cannot be made to wait like that, nor one that waits for nothing: the event loop is *stalled*
- * then, and what is due has to be done in these calls (chores.ts, durability.ts, merge.ts). So have `…Sync` calls to
- * pay where groups are held for merging, whether the loop is stalled or not.
+ * If merging is behind (merge/pressure.ts), groups are held longer, in proportion to their bytes.
+ * Time that passes anyway counts, and delays too short for a timer are accumulated: it is the rate
+ * that is slowed.
+ *
+ * A loop of `…Sync` calls cannot be made to wait like that, nor can one that waits for nothing. The
+ * event loop is *stalled* then, and what is due has to be done in these calls (chores.ts,
+ * durability.ts, merge.ts). `…Sync` calls pay in the same way if groups are held for merging,
+ * whether the loop is stalled or not.
  *
  * Invariants
  * - Groups settle in the order in which they are released.
- * - The clock is looked at every so many groups and bytes only: a look costs about as much as a twentieth of a write.
+ * - The clock is read only once in a number of groups and bytes: reading it costs about a twentieth
+ *   of a write.
  */
 
 import type { EventLoop, PendingTurn } from '../scheduling/event-loop.ts'
 import { Group } from './group.ts'
 
-/** How long the event loop may be kept from turning by writes that are awaited one by one, in milliseconds. */
+/**
+ * The longest that writes awaited one by one may keep the event loop from turning, in milliseconds.
+ */
 const LONGEST_TURN_MS = 3
-/** When the event loop has not turned for so long, it is not to be waited for, in milliseconds. */
+/** If the event loop has not turned for this long, do not wait for it, in milliseconds. */
 export const STALL_MS = 20
-/** When it has not turned for so long, nothing in the background gets on, in milliseconds. */
+/** If it has not turned for this long, nothing in the background progresses, in milliseconds. */
 export const HOPELESS_MS = 100
-/** The clock is looked at after so many bytes at the latest, and after so many groups. */
+/** The most bytes, and the most groups, between two looks at the clock. */
 const BYTES_PER_LOOK = 64 * 1024
 const GROUPS_PER_LOOK = 16
 const GROUP_COST = BYTES_PER_LOOK / GROUPS_PER_LOOK
-/** A shorter delay than this is gathered until it is worth a timer, in milliseconds. */
+/** A delay shorter than this is accumulated until it is worth a timer, in milliseconds. */
 const LEAST_DELAY_MS = 2
 const MIB = 2 ** 20
-/** Where so much time lies between two looks, each group is worth one, in milliseconds. */
+/** If two looks at the clock are this far apart, each group is worth a look, in milliseconds. */
 const SELDOM_MS = 1
 
 interface Held {
   readonly group: Group
-  /** Not before that. */
+  /** The earliest time at which the group may settle. */
   readonly dueAtMs: number
 }
 
-/** Settles groups so that the event loop turns. */
+/** Settles groups in such a way that the event loop turns. */
 export class Pace {
   readonly #loop: EventLoop
-  /** How much may be written before the next look at the clock. */
+  /** The bytes that may be written before the next look at the clock. */
   #credit = 0
   #lookedAtMs = Number.NEGATIVE_INFINITY
-  /** Fires when the loop turns; missing until the first look after that. */
+  /** Fires when the loop turns; undefined from then until the next look at the clock. */
   #turn: PendingTurn | undefined
-  /** When `#turn` was asked for. */
+  /** The time at which `#turn` was requested. */
   #turnBeganAtMs = 0
   #isStalled = false
-  /** Whether a caller has let go since the loop turned, as far as is known. */
+  /** Whether a caller has returned to the event loop since that turned, as far as is known. */
   #hasRunEnded = true
-  /** When that was said last: what is staged is written for it, and groups are to be large. */
+  /**
+   * The time of the last stall that was taken. Each one writes what is staged, and groups are to be
+   * large.
+   */
   #stalledAtMs = Number.NEGATIVE_INFINITY
-  /** How many bytes were written since the loop turned, or the last stall; and by `…Sync` calls since they paid last. */
+  /**
+   * The bytes written since the loop turned or the last stall, and by `…Sync` calls since they last
+   * paid.
+   */
   #turnBytes = 0
   #callBytes = 0
   readonly #held: Held[] = []
   #delayMsPerMib = 0
-  /** When all that was written would have settled at the pace that is asked for. */
+  /** The time at which all that was written would have settled at the required pace. */
   #paidAtMs = Number.NEGATIVE_INFINITY
-  /** When a timer is to look at what is held; infinite where none is under way. */
+  /** The time at which a timer is to look at what is held; infinite if none is set. */
   #timerAtMs = Number.POSITIVE_INFINITY
 
   constructor(loop: EventLoop) {
     this.#loop = loop
   }
 
-  /** How long the event loop had not turned when the clock was looked at last, in milliseconds. */
+  /**
+   * The time for which the event loop had not turned at the last look at the clock, in
+   * milliseconds.
+   */
   get turnMs(): number {
     return this.#lookedAtMs - this.#turnBeganAtMs
   }
@@ -81,7 +99,8 @@ export class Pace {
   /**
    * Settles a group, now or later.
    *
-   * @param isInRun whether the caller who has begun its writes has not let go since
+   * @param isInRun whether the caller that began its writes has not returned to the event loop
+   * since
    */
   release(group: Group, isInRun = false): void {
     if (!isInRun) this.#hasRunEnded = true
@@ -91,12 +110,15 @@ export class Pace {
     else this.#releaseByClock(group)
   }
 
-  /** Takes note that those who wait may go on in this turn. */
+  /** Notes that callers that wait may go on in this turn. */
   endRun(): void {
     this.#hasRunEnded = true
   }
 
-  /** A promise of `answer` for a write that had nothing to write; it settles as a group's does. */
+  /**
+   * Returns a promise of `answer` for a write that had nothing to write; it settles as a group's
+   * does.
+   */
   pass<T>(answer: T): Promise<T> {
     this.#credit -= GROUP_COST
     if (this.#credit > 0) return Promise.resolve(answer)
@@ -106,7 +128,7 @@ export class Pace {
     return group.promise.then(() => answer)
   }
 
-  /** Takes note of a group that was settled on return of a call. */
+  /** Counts a group that was settled when a call returned. */
   count(byteCount: number): void {
     this.#turnBytes += byteCount
     this.#callBytes += byteCount
@@ -115,8 +137,9 @@ export class Pace {
   }
 
   /**
-   * Whether a writer has to do in its own call what is due, and for how many bytes: where the event loop was found stalled
-   * by a look at the clock, or where `…Sync` calls are slowed. `undefined` where it has not, or has done so.
+   * Returns the bytes for which a writer has to do in its own call what is due: because a look at
+   * the clock found the event loop stalled, or because `…Sync` calls are slowed. Returns
+   * `undefined` if the writer need not, or has done so.
    */
   takeStall(): number | undefined {
     if (!this.#isStalled && !this.#mustPay) return undefined
@@ -128,7 +151,10 @@ export class Pace {
     return byteCount
   }
 
-  /** Settles what is released from now on so many milliseconds later for each mebibyte; with 0, what is held as well. */
+  /**
+   * Settles what is released from now on later by this many milliseconds per mebibyte. With 0,
+   * settles what is held as well.
+   */
   slow(delayMsPerMib: number): void {
     this.#delayMsPerMib = delayMsPerMib
     if (delayMsPerMib > 0) this.#credit = 0
@@ -154,12 +180,15 @@ export class Pace {
     }
     this.#held.push({ group, dueAtMs })
     this.#credit = 0
-    // Somebody may wait for nothing else.
+    // A caller may wait for nothing else.
     if (dueAtMs <= nowMs) turn.ref()
     else this.#startTimer(dueAtMs, nowMs)
   }
 
-  /** When a group is to settle at the pace that is asked for; now where that is hardly later. */
+  /**
+   * Returns the time at which a group is to settle at the required pace, or now if that is hardly
+   * later.
+   */
   #dueAt({ byteCount }: Group, nowMs: number): number {
     this.#credit = 0
     this.#paidAtMs = Math.max(this.#paidAtMs, nowMs) + (byteCount / MIB) * this.#delayMsPerMib
@@ -171,7 +200,7 @@ export class Pace {
     this.#timerAtMs = dueAtMs
     this.#loop.after(Math.ceil(dueAtMs - nowMs), () => {
       this.#timerAtMs = Number.POSITIVE_INFINITY
-      // A test may have stopped the clock: what the timer was for is due all the same.
+      // A test may have stopped the clock. What the timer was for is due all the same.
       this.#settleDue(Math.max(dueAtMs, this.#loop.nowMs()))
     })
   }
@@ -184,7 +213,7 @@ export class Pace {
     if (next !== undefined) this.#startTimer(next.dueAtMs, nowMs)
   }
 
-  /** Whether `…Sync` calls owe as much time as is worth a pause. */
+  /** Whether `…Sync` calls owe enough time to be worth a pause. */
   get #mustPay(): boolean {
     return this.#callBytes * this.#delayMsPerMib >= LEAST_DELAY_MS * MIB
   }

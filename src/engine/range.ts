@@ -1,8 +1,10 @@
+/** Ranges of keys: what callers give, and what a keydir takes. */
+
 import type { KeyRange } from '../keydir/keydir.ts'
 import { checkInteger, checkNames, checkObject } from '../options.ts'
 import { encodeKey, type Key } from './encoding.ts'
 
-/** Which keys, in which order, and how many. A bound need not be a key of the store. */
+/** A range of keys, its direction and its limit. A bound need not be a key of the store. */
 export interface RangeOptions {
   /** Only keys above this one. */
   readonly gt?: Key
@@ -20,7 +22,7 @@ export interface RangeOptions {
    */
   readonly reverse?: boolean
   /**
-   * At most so many.
+   * The most keys.
    * @defaultValue Infinity
    */
   readonly limit?: number
@@ -33,7 +35,10 @@ export interface ResolvedRange extends KeyRange {
 
 const NAMES = ['gt', 'gte', 'lt', 'lte', 'prefix', 'reverse', 'limit'] as const
 
-/** Checks a range. Where several bounds are given, the tightest counts. @throws TypeError, RangeError */
+/**
+ * Checks a range. If several bounds are given, the tightest one counts. @throws TypeError,
+ * RangeError
+ */
 export function resolveRange(options: RangeOptions = {}): ResolvedRange {
   checkObject(options, 'A range')
   checkNames(options, NAMES, 'range option')
@@ -88,7 +93,7 @@ function bound(key: Key | undefined, name: string): Buffer | undefined {
   return encodeKey(key)
 }
 
-/** The first key behind all that begin with `prefix`; `undefined` where there is none. */
+/** Returns the first key after all that begin with `prefix`; `undefined` if there is none. */
 function successor(prefix: Buffer): Buffer | undefined {
   let size = prefix.length
   while (size > 0 && prefix[size - 1] === 0xff) size--

@@ -1,8 +1,9 @@
 /**
- * What happens in the background to a segment that is full, once a sync has made it durable: the manifest lists it
- * as sealed, and it gets a hint. Hints are made by one thread at a time, which makes as many as are wanted by then.
+ * Seals full segments in the background, once a sync has made them durable: the manifest lists them
+ * as sealed, and each gets a hint. One thread at a time makes hints, as many as are wanted by then.
  *
- * Invariant: a hint is a shortcut. One that cannot be made costs the next open time and nothing else.
+ * Invariant: a hint is a shortcut. If one cannot be made, the next open takes longer; nothing else
+ * is lost.
  */
 
 import { StoreError } from '../errors.ts'
@@ -11,7 +12,7 @@ import { type BackgroundWork, keepAlive } from '../merge/thread.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { Segments } from '../segment/segments.ts'
 
-/** What a sealer tells. */
+/** Hears what a sealer does. */
 export interface SealListener {
   /** Segments were sealed: there is more to merge. */
   sealed(): void
@@ -19,7 +20,10 @@ export interface SealListener {
   failed(message: string, cause: unknown): void
 }
 
-/** So many hints are made by one thread at most: what a merge deletes meanwhile is not made by the next. */
+/**
+ * The most hints that one thread makes: a segment that a merge deletes meanwhile gets none from the
+ * next.
+ */
 const HINTS_AT_ONCE = 64
 
 /** Seals the segments of one store. */
@@ -27,10 +31,11 @@ export class Sealer {
   readonly #segments: Segments
   readonly #backgroundWork: BackgroundWork
   readonly #listener: SealListener
-  /** The segments that want a hint, and those that have had none since before the store was opened. */
+  /** The segments that are to get a hint now. */
   readonly #wanting: Segment[] = []
-  /** Of the segments that were sealed here, those whose hint nobody has tried to make yet. */
+  /** The ids of segments sealed here whose hint was not attempted yet. */
   readonly #due = new Set<number>()
+  /** The segments that had no hint when the store was opened. */
   readonly #unhinted: Segment[] = []
   #sealing: Promise<void> = Promise.resolve()
   #hinting: Promise<void> | undefined
@@ -42,17 +47,17 @@ export class Sealer {
     this.#listener = listener
   }
 
-  /** Resolves when all hints are made that are to be; never rejects. */
+  /** Resolves when all hints that are due are made; never rejects. */
   async settle(): Promise<void> {
     if (this.#hinting !== undefined) await keepAlive(this.#hinting)
   }
 
-  /** Whether the hint of a segment that was sealed since the store was opened is still to be made. */
+  /** Whether a segment that was sealed since the store was opened still has to get its hint. */
   isHintDue(id: number): boolean {
     return this.#due.has(id)
   }
 
-  /** Makes the hints of sealed segments that had none when the store was opened, as far as there is time. */
+  /** Makes hints for sealed segments that had none when the store was opened, if time allows. */
   backfill(ids: readonly number[]): void {
     for (const id of ids) {
       const segment = this.#segments.find(id)
@@ -61,7 +66,7 @@ export class Sealer {
     this.#beginHints()
   }
 
-  /** Seals what a sync has made durable, in the background. */
+  /** Seals in the background what a sync has made durable. */
   sealLater(): void {
     if (!this.#segments.sealPending || this.#isEnding) return
     this.#sealing = this.#sealing.then(async () => {
@@ -75,7 +80,7 @@ export class Sealer {
     })
   }
 
-  /** Seals no more in the background, and resolves when nothing is being sealed. */
+  /** Stops sealing in the background, and resolves when nothing is being sealed. */
   async end(): Promise<void> {
     this.#isEnding = true
     await this.#sealing
@@ -86,12 +91,14 @@ export class Sealer {
     this.#want(await this.#segments.seal())
   }
 
-  /** As {@link seal}, on return; hints are made once the event loop turns. */
+  /** As {@link seal}, before it returns. Hints are made once the event loop turns. */
   sealNow(): void {
     this.#want(this.#segments.sealFullNow())
   }
 
-  /** Reports what failed, and why, whatever kind of error that was: a thread may die of anything. */
+  /**
+   * Reports a failure with its reason, whatever kind of error it was: a thread may die of anything.
+   */
   #reportError(message: string, cause: unknown): void {
     const reason = cause instanceof Error ? cause.message : String(cause)
     const told = new StoreError('FIRKIN_IO_FAILED', `${message}: ${reason}`, { cause })
@@ -110,7 +117,7 @@ export class Sealer {
 
   async #makeHints(): Promise<void> {
     for (;;) {
-      // What was sealed in the same turn joins.
+      // Segments sealed in the same turn join.
       await Promise.resolve()
       const next = this.#wanting.splice(0, HINTS_AT_ONCE)
       if (next.length === 0 && !this.#isEnding) next.push(...this.#unhinted.splice(0, 1))
@@ -125,7 +132,7 @@ export class Sealer {
 
   async #make(segments: readonly Segment[]): Promise<void> {
     const { storeId, files } = this.#segments.context
-    // A merge may have deleted a segment, or do so meanwhile.
+    // A merge may have deleted a segment, or may do so meanwhile.
     const isGone = (segment: Segment): boolean => this.#segments.find(segment.id) !== segment
     const left = segments.filter((segment) => !isGone(segment))
     if (left.length === 0) return
@@ -138,7 +145,7 @@ export class Sealer {
     }))
     try {
       const make = () => this.#backgroundWork.hint(...jobs)
-      // While the store is open, room counts for more than time.
+      // While the store is open, disk space matters more than time.
       await (this.#isEnding ? this.#segments.reserve.lendHalf(make) : make())
       for (const segment of left) if (isGone(segment)) removeIfThere(files, segment.hintPath)
     } catch (thrown) {
@@ -147,7 +154,8 @@ export class Sealer {
       if (only !== undefined && others.length === 0) {
         if (!isGone(only)) this.#reportError(`The hint of segment ${only.id} cannot be made`, error)
       } else {
-        // One that cannot be made keeps those behind it from being made; by itself it says which it is.
+        // A segment whose hint cannot be made stops those after it. One at a time, it is known
+        // which one that is.
         for (const segment of left) await this.#make([segment])
       }
     }

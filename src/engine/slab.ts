@@ -1,12 +1,17 @@
+/** Memory for the small values that reads return. */
+
 import { type Page, pageOf } from '../format/record.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
 
-/** How large a slab is: small values that are kept keep so much memory between them. */
+/**
+ * The size of a slab, in bytes. Small values that callers keep may keep up to this much memory
+ * among them.
+ */
 export const SLAB_SIZE = 32 * 1024
 
 /**
- * The class of buffers: to construct one over memory that there is takes half as long as `Buffer.from` does
- * (measured, bench `get`).
+ * The class of buffers. Constructing one over existing memory takes half as long as `Buffer.from`
+ * does (measured, bench `get`).
  */
 const BufferView = (Buffer as unknown as { [Symbol.species]: unknown })[Symbol.species] as new (
   memory: ArrayBufferLike,
@@ -18,28 +23,29 @@ const BufferView = (Buffer as unknown as { [Symbol.species]: unknown })[Symbol.s
 const ALIGNMENT = 8
 
 /**
- * Memory that small values are cut out of: one allocation serves hundreds of reads (measured, bench `get`). What was
- * cut is never used again, as with the pool of `Buffer`.
+ * Memory that small values are cut out of: one allocation serves hundreds of reads (measured, bench
+ * `get`). What was cut is never used again, as with the pool of `Buffer`.
  */
 export class Slab {
   page: Page = pageOf(Buffer.alloc(0))
-  // Kept apart: to ask a view for its memory is a call into the runtime (measured, bench `get`).
+  // Kept apart, because asking a view for its memory is a call into the runtime (measured, bench
+  // `get`).
   #memory = this.page.bytes.buffer
   #used = 0
 
-  /** The first place from `position` on where something may be cut. */
+  /** Returns the first place from `position` on at which something may be cut. */
   static align(position: number): number {
     return (position + ALIGNMENT - 1) & -ALIGNMENT
   }
 
-  /** How many bytes are enough for `size` of them, aligned anywhere among them. */
+  /** Returns how many bytes are enough for `size` bytes, aligned anywhere among them. */
   static roomFor(size: number): number {
     return Slab.align(size + ALIGNMENT)
   }
 
   /**
-   * Makes room for `size` bytes, and answers where in the page; what comes behind their first `headSize` bytes is
-   * aligned. It is the same room until something is cut.
+   * Finds space for `size` bytes, and returns where it begins in the page. What follows their first
+   * `headSize` bytes is aligned. It is the same space until something is cut.
    */
   room(size: number, headSize: number): number {
     const at = Slab.align(this.#used + headSize) - headSize
@@ -48,7 +54,7 @@ export class Slab {
     return Slab.align(headSize) - headSize
   }
 
-  /** Gives away `size` bytes, at most {@link SLAB_SIZE}, and answers where they begin; aligned. */
+  /** Gives away `size` bytes, at most {@link SLAB_SIZE}, and returns where they begin; aligned. */
   reserve(size: number): number {
     let at = Slab.align(this.#used)
     if (at + size > this.page.bytes.length) {
@@ -65,7 +71,7 @@ export class Slab {
     return this.view(start, end)
   }
 
-  /** Bytes that were given away. */
+  /** Returns bytes that were given away. */
   view(start: number, end: number): Buffer {
     return new BufferView(this.#memory, start, end - start)
   }

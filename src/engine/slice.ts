@@ -1,20 +1,22 @@
+/** Work of the engine in slices, during which nothing is staged. */
+
 import type { Entry } from '../keydir/keydir.ts'
 import { over, turn, type Work } from '../scheduling/task.ts'
 import { monotonicMs } from '../scheduling/time.ts'
 import type { Engine } from './engine.ts'
 
-/** How long the main thread is held at once, in milliseconds. */
+/** The longest that the main thread is held at once, in milliseconds. */
 const SLICE_MS = 1
-/** How many entries are walked in one step. */
+/** The number of entries walked in one step. */
 const WALK_ENTRIES = 512
-/** How many steps are made between two looks at the clock. */
+/** The number of steps between two looks at the clock. */
 const STEPS_PER_LOOK = 16
 
 /**
- * Work on the main thread in small pieces, so that nothing else waits long.
+ * A slice of work on the main thread, so short that nothing else waits long.
  *
- * Invariant: nothing is staged while a piece is worked on. A group that could not be written would be undone
- * afterwards, and bring back locations that the merge has taken for dead.
+ * Invariant: nothing is staged during a slice. Undoing a group that could not be written would
+ * bring back locations that the merge has taken for dead.
  */
 export class Slice {
   readonly #engine: Engine
@@ -25,17 +27,19 @@ export class Slice {
     this.#engine = engine
   }
 
+  /** Begins a slice, once nothing is staged. */
   static *begin(engine: Engine): Work<Slice> {
     const slice = new Slice(engine)
     yield* slice.#begin()
     return slice
   }
 
+  /** Whether it is time for other work. */
   isOver(): boolean {
     return ++this.#steps % STEPS_PER_LOOK === 0 && monotonicMs() - this.#beganAt > SLICE_MS
   }
 
-  /** Lets others have their turn. */
+  /** Lets other work have its turn, and begins another slice. */
   *next(): Work<void> {
     yield* over(turn)
     yield* this.#begin()
@@ -47,7 +51,9 @@ export class Slice {
   }
 }
 
-/** Visits every entry of the keydir, in slices; what is changed meanwhile may be visited or not. */
+/**
+ * Visits every entry of the keydir, in slices. Entries that change meanwhile may be visited or not.
+ */
 export function* walkInSlices(
   engine: Engine,
   visit: (entry: Entry) => void,
@@ -58,7 +64,8 @@ export function* walkInSlices(
   for (let place = 0; place !== -1; ) {
     signal?.throwIfAborted()
     if (engine.keydir !== keydir) {
-      // It was loaded anew: begin again. What was noted before is still right, and noted again.
+      // It was loaded again, so begin again. What was noted before is still right, and is noted
+      // again.
       keydir = engine.keydir
       place = 0
     }

@@ -1,16 +1,16 @@
 /**
- * The sweep: forgets expired keys without anyone reading them. Their records are dead then, and a merge gives the space
- * back.
+ * The sweep forgets expired keys that nobody reads. Their records are dead then, and a merge gives
+ * the space back.
  *
- * It goes round and round through the keydir in slices. How soon the next slice is due follows from how fast keys
- * expire: it is measured how many were forgotten, and how many that will expire came, and the sweep goes round so fast
- * that what expires in one round is an eighth of the keys at most. Where it finds more than that in one place it goes
- * on at once.
+ * It goes round and round through the keydir in slices. When the next slice is due follows from how
+ * fast keys expire. The sweep measures how many keys were forgotten, and how many were added that
+ * will expire, and goes round so fast that at most an eighth of the keys expire during one round.
+ * If it finds more than that in one place, it goes on at once.
  *
- * So it takes no memory for any key, next to nothing where little expires, and some 0.3 us for each key where much
- * does: eight are looked at for each that is forgotten.
+ * So it takes no memory per key and next to no time if little expires. If much does, it takes some
+ * 0.3 us for each key it looks at, and looks at eight for each that it forgets.
  *
- * Invariant: two thirds of the time are left to others, however much expires.
+ * Invariant: two thirds of the time are left to other work, however much expires.
  */
 
 import type { Entry } from '../keydir/keydir.ts'
@@ -18,15 +18,15 @@ import type { Chores } from '../scheduling/chores.ts'
 import type { EventLoop } from '../scheduling/event-loop.ts'
 import type { Engine, Present } from './engine.ts'
 
-/** How long one slice may hold the main thread, in milliseconds. */
+/** The longest that one slice may hold the main thread, in milliseconds. */
 const SLICE_MS = 2
-/** So many times as long it rests after each. */
+/** The rest after each slice, as a multiple of the time that it took. */
 const REST = 2
-/** How many entries are walked between two looks at the clock. */
+/** The number of entries walked between two looks at the clock. */
 const WALK_ENTRIES = 128
-/** So many are looked at for each key that expires. */
+/** The number of entries to look at for each key that expires. */
 const LOOKS_PER_KEY = 8
-/** Where this share of what is looked at has expired, there is more. */
+/** If this share of what was looked at had expired, there is more. */
 const MUCH = 1 / 4
 
 /** Sweeps one keydir. */
@@ -36,20 +36,24 @@ export class Sweep {
   readonly #intervalMs: number
   readonly #forget: (entry: Entry, present: Present) => void
   #place = 0
-  /** What was looked at, and forgotten, in the present slice. */
+  /** The numbers of entries looked at, and of keys forgotten, in the present slice. */
   #seen = 0
   #found = 0
-  /** When the present measurement began, and how many keys there were that expire. */
+  /**
+   * The time at which the present measurement began, and the number of keys with an expiry then.
+   */
   #measuredAtMs: number
   #expiringCount = 0
-  /** How many keys were forgotten in it. */
+  /** The number of keys forgotten during the present measurement. */
   #forgotten = 0
-  /** How many keys expire, or came that will, in a millisecond; as it was measured last. */
+  /**
+   * The keys per millisecond that expired, or were added with an expiry, by the last measurement.
+   */
   #keysPerMs = 0
 
   /**
-   * @param intervalMs how often it looks where nothing expires, and for how long it measures
-   * @param forget called for what has expired
+   * @param intervalMs how often it looks if nothing expires, and for how long it measures
+   * @param forget called for each entry that has expired
    */
   constructor(
     engine: Engine,
@@ -65,10 +69,10 @@ export class Sweep {
   }
 
   /**
-   * Goes on for a slice, or to the end of the round.
+   * Goes on for one slice, or to the end of the round.
    *
-   * @param present what expiry is held against
-   * @returns after how many milliseconds the next slice is due
+   * @param present the moment that decides what has expired
+   * @returns the milliseconds after which the next slice is due
    */
   slice(present: Present): number {
     const engine = this.#engine
@@ -77,17 +81,19 @@ export class Sweep {
     this.#seen = 0
     this.#found = 0
     while (engine.live.mayExpire() && atMs - beganAtMs < SLICE_MS) {
-      const next = engine.live.walk(this.#place, WALK_ENTRIES, (entry) => this.#look(entry, present))
+      const next = engine.live.walk(this.#place, WALK_ENTRIES, (entry) =>
+        this.#look(entry, present),
+      )
       this.#place = Math.max(next, 0)
       atMs = this.#loop.nowMs()
       if (next === -1) break
     }
     this.#measure(atMs)
-    // Longer than a slice it is only where others had the processor meanwhile, who do not rest for that either.
+    // It takes longer than a slice only if others had the processor, and they do not rest for that.
     const restMs = Math.min(atMs - beganAtMs, SLICE_MS) * REST
     if (this.#found > this.#seen * MUCH) return restMs
     const looksPerMs = this.#keysPerMs * LOOKS_PER_KEY
-    // Not a division: nothing may have been seen, and nothing expire.
+    // No division here: nothing may have been seen, and nothing may expire.
     if (this.#seen >= looksPerMs * this.#intervalMs) return Math.max(restMs, this.#intervalMs)
     return Math.max(restMs, this.#seen / looksPerMs)
   }
@@ -113,9 +119,9 @@ export class Sweep {
   }
 }
 
-/** The sweep of a store. */
+/** Sweeps one store. */
 export class Sweeper {
-  /** How many keys were forgotten. */
+  /** The number of keys that were forgotten. */
   expiredCount = 0
   readonly #engine: Engine
 

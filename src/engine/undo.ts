@@ -1,3 +1,8 @@
+/**
+ * Takes back a group that could not be written: puts the keydir and the figures of the segments
+ * back to what they were.
+ */
+
 import {
   BATCH_END,
   BATCH_END_SIZE,
@@ -20,7 +25,7 @@ const SEQUENCE = 4
 const EXPIRES_AT = 5
 const FIELDS = 6
 
-/** Some records of a group, one behind the other in a page. */
+/** Consecutive records of a group in a page. */
 export interface Span {
   readonly page: Page
   readonly start: number
@@ -30,11 +35,12 @@ export interface Span {
 }
 
 /**
- * What the records of a group replaced, so that the group can be taken back. Records are numbered as they come in the
- * group, those that replaced nothing are not in the log.
+ * Remembers what the records of a group replaced, so that the group can be taken back. Records are
+ * numbered in their order in the group. Those that replaced nothing are not in the log.
  */
 export class UndoLog {
-  // As many as fit the stage; memory is taken as it is touched. Only a larger stage may need more.
+  // As many as fit the stage; memory is taken only as it is touched. Only a larger stage may need
+  // more.
   readonly #ofStage = numbers(FIELDS * Math.ceil(STAGE_SIZE / MIN_RECORD_SIZE))
   #replaced = this.#ofStage
   #used = 0
@@ -45,7 +51,7 @@ export class UndoLog {
    * @throws {@link StoreError} FIRKIN_NO_MEMORY
    */
   remember(number: number, keydir: Keydir, entry: Entry): void {
-    // What is left of records that were never made, or of another group.
+    // The log may still hold records that were never made, or those of another group.
     if (this.#used > 0 && this.#last(NUMBER) >= number) this.forget(number)
     if (entry === NO_ENTRY) return
     if (this.#used === this.#replaced.length) this.#grow()
@@ -61,7 +67,7 @@ export class UndoLog {
     this.#used = at + FIELDS
   }
 
-  /** Forgets the records with this number and higher ones: they are not to be taken back any more. */
+  /** Forgets the records from this number on: they are not to be taken back any more. */
   forget(number: number): void {
     if (number === 0) {
       this.#used = 0
@@ -71,9 +77,11 @@ export class UndoLog {
   }
 
   /**
-   * Puts keydir and usage back to what they were before the last records of the group, and forgets them.
+   * Puts keydir and usage back to what they were before the last records of the group, and forgets
+   * them.
    *
-   * @param segment what the records were counted in; `undefined` where they were not counted yet
+   * @param segment the segment in which the records were counted; `undefined` if they were not
+   * counted yet
    */
   rollBack(keydir: Keydir, segments: Segments, span: Span, segment: Segment | undefined): void {
     const { page, start, end, firstNumber } = span
@@ -83,7 +91,7 @@ export class UndoLog {
       starts.push(at)
       fields.readHeader(page, at, end)
     }
-    // What failed before it was done may have left an entry behind them.
+    // A change that failed half-way may have left a later entry.
     this.forget(firstNumber + starts.length)
     for (let index = starts.length - 1; index >= 0; index--) {
       fields.readHeader(page, starts[index] ?? 0, end)

@@ -1,17 +1,22 @@
+/** Walks the versions that a view sees, for `view-cursor.ts`. */
+
 import { type Entry, type KeydirCursor, type KeyRange, NO_ENTRY } from '../keydir/keydir.ts'
 import { NO_NODE, type Node, type Versions } from './versions.ts'
 
 /**
- * Walks the versions of a range that a view sees, in key order; see {@link KeydirCursor}. It is valid until something
- * is saved or taken out; then `seekBeyond` again.
+ * Walks the versions of a range that a view sees, in key order; see {@link KeydirCursor}. It is
+ * valid until a version is saved or taken out; call `seekBeyond` after that.
  */
 export class VersionCursor implements KeydirCursor {
   readonly #versions: Versions
   readonly #viewId: number
   readonly #range: KeyRange
-  /** The nodes that come next, the first of them last; of each, what is beyond it comes before the one below. */
+  /**
+   * A stack of the nodes that come next, the first of them on top. The subtree beyond a node comes
+   * before the node below it.
+   */
   #path: Node[] = []
-  /** The node that was given last. */
+  /** The node that was returned last. */
   #last: Node = NO_NODE
 
   constructor(versions: Versions, viewId: number, range: KeyRange) {
@@ -28,7 +33,8 @@ export class VersionCursor implements KeydirCursor {
       let node = this.#step()
       if (node === NO_NODE) return NO_ENTRY
       if (this.#last !== NO_NODE && versions.isSameKey(node, this.#last)) {
-        // There may be as many as there are views.
+        // Search beyond the key instead of stepping: it may have as many versions as there are
+        // views.
         const key = versions.entries.keyView(versions.entry(node))
         this.#seek(key, key.length, true)
         continue
@@ -74,7 +80,7 @@ export class VersionCursor implements KeydirCursor {
     return reverse ? order < 0 : order > 0
   }
 
-  /** The next node that the view sees, in the cursor's direction. */
+  /** Returns the next node that the view sees, in the cursor's direction. */
   #step(): Node {
     for (;;) {
       const node = this.#path.pop()
@@ -84,7 +90,7 @@ export class VersionCursor implements KeydirCursor {
     }
   }
 
-  /** Stands before the first node in the cursor's direction that is at a key or beyond it. */
+  /** Moves before the first node, in the cursor's direction, that is at a key or beyond it. */
   #seek(key: Uint8Array, keySize: number, isBeyond: boolean): void {
     const versions = this.#versions
     this.#path = []
@@ -100,7 +106,7 @@ export class VersionCursor implements KeydirCursor {
     }
   }
 
-  /** Puts the first nodes of a subtree before all others. */
+  /** Pushes the nodes of a subtree that come first. */
   #push(root: Node): void {
     for (let node = root; this.#mayHold(node); node = this.#short(node)) this.#path.push(node)
   }
@@ -110,12 +116,12 @@ export class VersionCursor implements KeydirCursor {
     return node !== NO_NODE && this.#versions.highest(node) >= this.#viewId
   }
 
-  /** The subtree beyond a node in the cursor's direction. */
+  /** Returns the subtree beyond a node in the cursor's direction. */
   #beyond(node: Node): Node {
     return this.#range.reverse ? this.#versions.left(node) : this.#versions.right(node)
   }
 
-  /** The subtree short of a node. */
+  /** Returns the subtree short of a node in the cursor's direction. */
   #short(node: Node): Node {
     return this.#range.reverse ? this.#versions.right(node) : this.#versions.left(node)
   }

@@ -1,29 +1,36 @@
 /**
- * Versions: what changes have replaced, for the views that still see it.
+ * Versions are what changes have replaced, kept for the views that still see it.
  *
- * Each version is an entry with its key and a *mark*, the id of the view that was the newest one when the version was
- * replaced. A view sees of a key the version with the lowest mark that is not below its own id; where there is none,
- * what the keydir holds. So no version has to move when views come and go.
+ * Each version is an entry with its key and a *mark*: the id of the view that was the newest one
+ * when the version was replaced. Of a key's versions a view sees the one with the lowest mark that
+ * is not below the view's own id. If there is none, it sees what the keydir holds. So no version
+ * has to move when views open and close.
  *
- * The versions are the nodes of one treap, in the order of keys, and of marks within a key: a search tree that is kept
- * balanced by a number of each node that looks random, and is highest at the root. Every node knows the highest mark
- * below it, so that a search steps over whole subtrees in which a view sees nothing. In words, in an arena:
+ * The versions are the nodes of one treap, in the order of keys, and of marks within a key. A treap
+ * is a search tree kept balanced by the weight of each node: a number that looks random, and is
+ * higher the nearer a node is to the root. Every node knows the highest mark in its subtree, so
+ * that a search skips whole subtrees in which a view sees nothing. A node in an arena, in words:
  *
  *     0  entry      1  left      2  right      3  next      4  previous
- *     5  mark (2)   7  highest mark of the subtree (2)      9  the first bytes of the key, as numbers that sort as they do (6)
+ *     5  mark (2)   7  highest mark of the subtree (2)
+ *     9  the first bytes of the key, as numbers that sort as they do (6)
  *
- * With the spare word that is what a processor fetches from memory at once; of most keys it tells all.
+ * With a spare word that is what a processor fetches from memory at once. For most keys nothing
+ * else is needed to compare them.
  *
- * Next and previous make rings of versions, each of which begins at a node without an entry: the versions whose marks
- * lie between two views that are open. When a view closes, its ring goes to the next older one, which may hold versions
- * of the same keys that make some useless. The shorter ring of the two is put into a third one, of versions to be looked
- * at, bit by bit: a version is looked at some twenty times in all, whatever closes in which order.
+ * Next and previous link rings of versions. Each ring begins at a node without an entry, and holds
+ * the versions whose marks lie between two open views. When a view closes, its ring goes to the
+ * next older view, which may hold versions of the same keys that make some useless. The shorter of
+ * the two rings is moved to a third one, of versions to be looked at bit by bit. A version is
+ * looked at some twenty times in all, in whatever order views close.
  *
  * Invariants
- * - Marks only go up: what is saved has the highest one.
- * - A version is useless where no open view lies between the mark of the version before it, of the same key, and its own.
- *   It is in the third ring, or such a one before it, unless it was taken out already; nobody sees it.
- * - Every operation takes a logarithmic time, also a step of a cursor. Taking out takes no memory.
+ * - Marks only go up: a version that is saved has the highest one.
+ * - A version is useless if no open view lies between the mark of the version before it, of the
+ *   same key, and its own. No view sees it. Until it is taken out, it or the version before it is
+ *   in the third ring.
+ * - Every operation, including a step of a cursor, takes logarithmic time. Taking out takes no
+ *   memory.
  */
 
 import { Arena, CHUNK_MASK } from '../keydir/arena.ts'
@@ -32,12 +39,13 @@ import { bigEndian, keyWords } from '../keydir/key-words.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { SearchKey } from '../keydir/search-key.ts'
 
-/** The number of a version in its {@link Versions}; {@link NO_NODE} where there is none. */
+/** The number of a version in its {@link Versions}; {@link NO_NODE} for none. */
 export type Node = number
 
+/** Stands for no version. */
 export const NO_NODE = 0
 
-// As in arena.ts: a constant of one's own is folded.
+// As in arena.ts: a module's own constant is folded.
 const IN_CHUNK = CHUNK_MASK
 const WORD_RANGE = 2 ** 32
 
@@ -52,12 +60,14 @@ const HEAD = 9
 const HEAD_WORDS = 6
 const NODE_WORDS = 16
 
-/** Less memory than this is not worth to be given back, in bytes. */
+/** Less memory than this is not worth giving back, in bytes. */
 const LEAST_SIZE = 64 * 1024
-/** Where it has so many times the memory that what is left needs, it is to be given back. */
+/**
+ * If it has this many times the memory that the remaining versions need, the memory is given back.
+ */
 const SPARSE = 8
 
-/** Answers whether an open view lies above a mark, and not above another. */
+/** Returns whether an open view has an id above `above`, and not above `upTo`. */
 export type IsSeen = (above: number, upTo: number) => boolean
 
 /** Versions of keys, by key and mark. */
@@ -67,13 +77,13 @@ export class Versions {
   /** The key that is looked for, and its first bytes as in a node. */
   readonly #key = new SearchKey()
   readonly #head = new Uint32Array(HEAD_WORDS)
-  /** The way to where it belongs, from the root down, as it was looked for last. */
+  /** The path from the root to the place that was looked for last. */
   readonly #path: Node[] = []
   #pathSize = 0
   #root: Node = NO_NODE
-  /** Nodes that were freed, linked by their next. */
+  /** Freed nodes, linked by their `NEXT`. */
   #free: Node = NO_NODE
-  /** The ring of what is to be looked at. */
+  /** The ring of versions to be looked at. */
   readonly #doubtful: Node
   /** The two halves of what was split last. */
   #low: Node = NO_NODE
@@ -86,12 +96,12 @@ export class Versions {
     this.#doubtful = this.ring()
   }
 
-  /** How many there are, useless ones included. */
+  /** The number of versions, useless ones included. */
   get size(): number {
     return this.entries.count
   }
 
-  /** Bytes of memory reserved. */
+  /** The memory reserved, in bytes. */
   get byteSize(): number {
     return this.entries.byteSize + this.#nodes.byteSize
   }
@@ -101,16 +111,17 @@ export class Versions {
     return this.byteSize > LEAST_SIZE && this.#nodes.used > SPARSE * NODE_WORDS * (this.size + 1)
   }
 
+  /** The root of the tree; {@link NO_NODE} if there is no version. */
   get root(): Node {
     return this.#root
   }
 
-  /** The highest mark of all; 0 where there is no version. */
+  /** The highest mark of all; 0 if there is no version. */
   get highestMark(): number {
     return this.#root === NO_NODE ? 0 : this.highest(this.#root)
   }
 
-  /** Whether something is to be looked at; see {@link lookAt}. */
+  /** Whether there are versions to be looked at; see {@link lookAt}. */
   get hasDoubts(): boolean {
     return this.#word(this.#doubtful, NEXT) !== this.#doubtful
   }
@@ -131,12 +142,12 @@ export class Versions {
     return this.#number(node, MARK)
   }
 
-  /** The highest mark in the subtree of a node. */
+  /** Returns the highest mark in the subtree of a node. */
   highest(node: Node): number {
     return this.#number(node, HIGHEST)
   }
 
-  /** Makes a ring of no versions. @throws {@link StoreError} FIRKIN_NO_MEMORY */
+  /** Makes a ring without versions. @throws {@link StoreError} FIRKIN_NO_MEMORY */
   ring(): Node {
     const ring = this.#allocate()
     this.#setWord(ring, ENTRY, NO_ENTRY)
@@ -144,7 +155,10 @@ export class Versions {
     return ring
   }
 
-  /** The version of a key that a view sees; {@link NO_NODE} where it sees what the keydir holds. */
+  /**
+   * Returns the version of a key that a view sees; {@link NO_NODE} if it sees what the keydir
+   * holds.
+   */
   find(key: Uint8Array, keySize: number, viewId: number): Node {
     if (this.highestMark < viewId) return NO_NODE
     this.#seek(key, keySize)
@@ -155,9 +169,10 @@ export class Versions {
   }
 
   /**
-   * Saves what a key had, for the views up to `mark`, the highest one; `find` has just not found it for that.
+   * Saves what a key had, for the views up to `mark`, the highest one. The last call of `find` must
+   * have been for this key and `mark`, and have found nothing.
    *
-   * @param size the record's size in bytes; 0 where the key was not there
+   * @param size the record's size in bytes; 0 if the key was not there
    * @throws {@link StoreError} FIRKIN_NO_MEMORY; nothing has changed then
    */
   save(
@@ -172,7 +187,7 @@ export class Versions {
     expiresAtMs: number,
   ): void {
     if (this.highestMark < mark) {
-      // It was not looked for.
+      // `find` did not search for it.
       this.#seek(key, keySize)
       this.#firstFrom(mark)
     }
@@ -190,7 +205,7 @@ export class Versions {
     this.#putInto(ring, node)
   }
 
-  /** All there are, useless ones included, in the order of their marks. */
+  /** Returns all versions, useless ones included, in the order of their marks. */
   byMark(): Node[] {
     const nodes: Node[] = []
     const left = [this.#root]
@@ -202,7 +217,7 @@ export class Versions {
     return nodes.sort((a, b) => this.mark(a) - this.mark(b))
   }
 
-  /** Puts all that is in a ring into another one; the one it was in is gone. */
+  /** Moves all versions of a ring to another one, and releases the ring. */
   join(from: Node, to: Node): void {
     const first = this.#word(from, NEXT)
     const last = this.#word(from, PREVIOUS)
@@ -213,16 +228,17 @@ export class Versions {
     this.#release(from)
   }
 
-  /** As {@link join}, with what is to be looked at. */
+  /** As {@link join}, to the ring of versions to be looked at. */
   doubt(ring: Node): void {
     this.join(ring, this.#doubtful)
   }
 
   /**
-   * Looks at some of what may be useless, or may make the version behind it so, and takes out what is. Answers how many
-   * were taken out: cursors have to find their places again then.
+   * Looks at up to `count` versions that may be useless, or may make the version after them
+   * useless, and takes out those that are. Returns how many were taken out: if any were, cursors
+   * have to find their places again.
    *
-   * @param ringOf the ring for a version with a mark, where it stays
+   * @param ringOf returns the ring for a version that stays, by its mark
    */
   lookAt(count: number, isSeen: IsSeen, ringOf: (mark: number) => Node): number {
     let removed = 0
@@ -246,7 +262,7 @@ export class Versions {
     return removed
   }
 
-  /** Compares the key of a node with one: negative, zero or positive. */
+  /** Compares the key of a node with a key: negative, zero or positive. */
   compareKey(node: Node, key: Uint8Array, keySize: number): number {
     return this.entries.compareKey(this.entry(node), key, keySize)
   }
@@ -265,7 +281,10 @@ export class Versions {
     }
   }
 
-  /** The first node, in order, of the key that is looked for from a mark on, or of a key behind it. */
+  /**
+   * Returns the first node, in order, that has the key that is looked for and at least `mark`, or a
+   * later key.
+   */
   #firstFrom(mark: number): Node {
     const path = this.#path
     const head = this.#head
@@ -273,7 +292,7 @@ export class Versions {
     let size = 0
     for (let node = this.#root; node !== NO_NODE; ) {
       path[size++] = node
-      // What `#compareSearch` does, without a call for each word (measured).
+      // Does what `#compareSearch` does, without a call for each word (measured).
       const words = this.#nodes.chunkAt(node)
       const at = node & IN_CHUNK
       let i = 0
@@ -318,7 +337,7 @@ export class Versions {
     return this.entries.compare(this.entry(left), this.entry(right))
   }
 
-  /** The next version of the same key. */
+  /** Returns the next version of the same key. */
   #after(node: Node): Node {
     let best = NO_NODE
     for (let each = this.#root; each !== NO_NODE; ) {
@@ -331,7 +350,7 @@ export class Versions {
     return best !== NO_NODE && this.isSameKey(best, node) ? best : NO_NODE
   }
 
-  /** The version before, of the same key. */
+  /** Returns the previous version of the same key. */
   #before(node: Node): Node {
     let best = NO_NODE
     for (let each = this.#root; each !== NO_NODE; ) {
@@ -365,7 +384,9 @@ export class Versions {
     }
   }
 
-  /** Parts a subtree in what comes before the key that was looked for with a mark, and the rest. */
+  /**
+   * Splits a subtree into what comes before the key that was looked for with `mark`, and the rest.
+   */
   #split(node: Node, mark: number): void {
     if (node === NO_NODE) {
       this.#low = NO_NODE
@@ -388,7 +409,7 @@ export class Versions {
     this.#release(node)
   }
 
-  /** Takes a node out of a subtree, and answers its root. */
+  /** Takes a node out of a subtree, and returns the subtree's root. */
   #without(node: Node, gone: Node): Node {
     if (node === gone) return this.#joined(this.left(gone), this.right(gone))
     const side = this.#compare(node, gone) < 0 ? RIGHT : LEFT
@@ -396,7 +417,7 @@ export class Versions {
     return this.#summed(node)
   }
 
-  /** One subtree of two, the first of which comes before the other. */
+  /** Joins two subtrees, the first of which comes before the other. */
   #joined(low: Node, high: Node): Node {
     if (low === NO_NODE) return high
     if (high === NO_NODE) return low
@@ -408,7 +429,7 @@ export class Versions {
     return this.#summed(high)
   }
 
-  /** Answers a node, with its highest mark made right. */
+  /** Returns a node after updating its highest mark. */
   #summed(node: Node): Node {
     const left = this.left(node)
     const right = this.right(node)
@@ -467,9 +488,12 @@ export class Versions {
   }
 }
 
-/** Of two nodes the one with the higher weight is above: a number that looks random, and differs from node to node. */
+/**
+ * Returns a node's weight: a number that looks random, and differs from node to node. Of two nodes
+ * the heavier one is above.
+ */
 function weight(node: Node): number {
-  // Each step can be undone, so that no two nodes share a weight.
+  // Each step can be undone, so that no two nodes have the same weight.
   let mixed = Math.imul(node ^ (node >>> 16), 0x21f0aaad)
   mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97)
   return (mixed ^ (mixed >>> 15)) >>> 0

@@ -1,3 +1,8 @@
+/**
+ * Walks a range of keys as a view sees them: the entries of its keydir, and the versions that
+ * replace some of them.
+ */
+
 import type { Entries } from '../keydir/entries.ts'
 import {
   type Entry,
@@ -13,42 +18,45 @@ import { MAX_AHEAD } from './read-ahead.ts'
 import { VersionCursor } from './version-cursor.ts'
 import type { FoundEntry, View, Views } from './views.ts'
 
-/** How many entries a cursor takes ahead at first, where it is not known how many are wanted. */
+/**
+ * The number of entries that a cursor takes ahead at first, if it is not known how many are wanted.
+ */
 const FIRST_AHEAD = 4
 
-/** Called with entries that are about to be given. */
+/** Called with entries that are about to be returned. */
 export type LookAhead = (keydir: Keydir, list: readonly Entry[], count: number) => void
 
 /**
  * Walks the keys of a range as a view sees them, in order.
  *
- * Where no version is in the way it takes entries ahead, more and more of them, and has them looked at; a change
- * of the keydir makes it forget what it took and find its place again.
+ * If the view sees no versions, the cursor takes entries ahead, more and more of them, and has them
+ * looked at. A change of the keydir makes it drop what it took and find its place again.
  */
 export class ViewCursor {
-  /** What holds the entry that `next` gave last. */
+  /** The holder of the entry that `next` returned last. */
   holder: EntryHolder
-  /** Where that entry is in `ahead`; -1 where it was not taken ahead. */
+  /** The index of that entry in `ahead`; -1 if it was not taken ahead. */
   place = -1
   readonly #views: Views
   readonly #view: View
   readonly #range: KeyRange
   readonly #lookAhead: LookAhead
-  // No typed array, which would be costly to make for a short range (measured, bench `ycsb`).
+  // Not a typed array, which would be costly to make for a short range (measured, bench `ycsb`).
+  /** The entries that were taken ahead. */
   readonly ahead = new Array<Entry>(MAX_AHEAD).fill(NO_ENTRY)
   #aheadSize: number
-  /** How many entries are still wanted, at most. */
+  /** The most entries that are still wanted. */
   #wanted: number
   #aheadCount = 0
   #aheadNext = 0
   #version = -1
-  /** What is walked of the keydir. */
+  /** Walks the keydir. */
   #present: Source
-  /** What is walked of the versions, where any may be for the view. */
+  /** Walks the versions, if there may be any for the view. */
   #past: Source | undefined
   #last: FoundEntry | undefined
 
-  /** @param lookAhead called where entries are taken ahead of being asked for */
+  /** @param lookAhead called when entries are taken ahead */
   constructor(views: Views, view: View, range: ResolvedRange, lookAhead: LookAhead) {
     this.#views = views
     this.#view = view
@@ -62,7 +70,7 @@ export class ViewCursor {
     this.#reseat()
   }
 
-  /** The next entry, of `this.holder`, or {@link NO_ENTRY} at the end. */
+  /** Returns the next entry, of `this.holder`, or {@link NO_ENTRY} at the end. */
   next(): Entry {
     for (;;) {
       if (this.#version !== this.#views.version) this.#reseat()
@@ -71,7 +79,8 @@ export class ViewCursor {
       const { entries } = this.holder
       if (entries.sizeOf(entry) === 0) continue
       if (hasExpired(entries, entry, this.#view.expiry)) continue
-      // Not before it was looked at: of an entry that a damaged checkpoint has lost there is no key to find again.
+      // Only after it was looked at: an entry that a damaged checkpoint has lost has no key to find
+      // again.
       this.#remember(entry)
       return entry
     }
@@ -88,7 +97,7 @@ export class ViewCursor {
   #takeAhead(): void {
     const source = this.#present
     const { ahead } = this
-    // What has expired is taken too, and not given: so it may come to more than is wanted.
+    // Expired entries are taken too, but not returned, so that more may be taken than is wanted.
     const size = Math.min(this.#aheadSize, Math.max(this.#wanted, 1))
     let count = 0
     while (count < size) {
@@ -103,7 +112,10 @@ export class ViewCursor {
     this.#lookAhead(this.#views.keydirOf(this.#view), ahead, count)
   }
 
-  /** The lower head of the two. Where both have the key, the version is right, and the keydir's entry is stepped over. */
+  /**
+   * Takes the lower head of the two. If both have the key, the version is right, and the keydir's
+   * entry is skipped.
+   */
   #nextOfBoth(past: Source): Entry {
     const present = this.#present
     const order = this.#order(past, present)
@@ -114,7 +126,10 @@ export class ViewCursor {
     return source.take()
   }
 
-  /** Which of two heads comes first in the cursor's direction, by the sign; what is at its end comes last. */
+  /**
+   * Compares two heads in the cursor's direction; a negative result puts `left` first. A source
+   * that is at its end comes last.
+   */
   #order(left: Source, right: Source): number {
     if (left.head === NO_ENTRY) return 1
     if (right.head === NO_ENTRY) return -1
@@ -141,7 +156,7 @@ export class ViewCursor {
     const versions = this.#views.versionsOf(this.#view)
     const last = this.#last
     const key = last?.holder.entries.keyView(last.entry)
-    // One that has given nothing yet may have taken a head: it begins anew.
+    // A cursor that has returned nothing yet may have taken a head: it begins again.
     const isOfUse = this.#present.holder === keydir && (key !== undefined || !hasBegun)
     const cursor = isOfUse ? this.#present.cursor : keydir.cursor(range)
     this.#present = new Source(keydir, cursor)
@@ -156,7 +171,7 @@ export class ViewCursor {
   }
 }
 
-/** What is walked, with the entry that comes next once it was looked at. */
+/** A cursor with its next entry, once that was looked at. */
 class Source {
   readonly holder: { readonly entries: Entries }
   readonly cursor: KeydirCursor
@@ -174,7 +189,7 @@ class Source {
     this.#isFilled = true
   }
 
-  /** Gives the next entry and steps over it. */
+  /** Returns the next entry and steps over it. */
   take(): Entry {
     if (!this.#isFilled) return this.cursor.next()
     const { head } = this

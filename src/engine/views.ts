@@ -1,18 +1,20 @@
 /**
- * Views: the store as of a moment, for snapshots and iterators.
+ * Views show the store as of a moment, for snapshots and iterators.
  *
- * The keydir shows the present. While views are open, each change first saves what it replaces, the old location, or an
- * absence where the key was not there, as a *version*: see versions.ts. A view looks among the versions, then in the
- * keydir; the first that knows the key is right.
+ * The keydir shows the present. While views are open, each change first saves what it replaces as a
+ * *version* (versions.ts): the old location, or an absence if the key was not there. A view looks
+ * among the versions first, then in the keydir.
  *
  * Invariants
- * - A key is saved once for each view at most: by the first change while that view is the newest.
- * - What no open view sees is taken out: a few versions with each change and each view that closes, and the rest in
- *   slices of the event loop's turns. Where no view is open any more all go at once.
- * - A segment that a version may point into is not deleted: see `oldestOpenId`.
- * - Nothing is staged while a view is opened, so that whatever a view shows has been written: a group that fails takes
- *   back only what came after. What was saved of its keys is as it was before the group, and stays right.
- * - A view looks only among the versions of its own keydir: a read-only store that was loaded anew has another.
+ * - A key is saved at most once for each view: by the first change while that view is the newest.
+ * - A version that no open view sees is taken out: a few with each change and each view that
+ *   closes, and the rest in slices. When no view is open any more, all go at once.
+ * - A segment that a version may point into is not deleted; see `oldestOpenId`.
+ * - Nothing is staged while a view is opened, so whatever a view shows has been written. A group
+ *   that fails takes back only what came later. What was saved of its keys is as it was before the
+ *   group, and stays right.
+ * - A view looks only among the versions of its own keydir: a read-only store that was loaded again
+ *   has another.
  */
 
 import assert from 'node:assert/strict'
@@ -27,14 +29,14 @@ import { NO_NODE, type Node, Versions } from './versions.ts'
 /** The store as of the moment at which the view was opened. */
 export interface View {
   readonly id: number
-  /** What had expired by then is not there. */
+  /** Decides what had expired by then and is not shown. */
   readonly expiry: Expiry
 }
 
-/** A keydir with the versions that the views of it see. */
+/** A keydir with the versions that its views see. */
 interface Line {
   keydir: Keydir
-  /** None where nothing has changed since views were opened. */
+  /** Undefined if nothing has changed since views were opened. */
   versions: Versions | undefined
   openCount: number
   isTidying: boolean
@@ -42,25 +44,28 @@ interface Line {
 
 interface OpenView extends View {
   readonly line: Line
-  /** Why nothing of it can be shown any more. */
+  /** The reason why nothing of it can be shown any more. */
   ended: StoreError | undefined
-  /** The versions that were saved while it was the newest view, or one was that has been closed since. */
+  /**
+   * The ring of versions that were saved while this view was the newest one, or a view that has
+   * closed since was.
+   */
   ring: Node
-  /** How many these are, or more. */
+  /** The number of those versions, or more. */
   ringSize: number
 }
 
-/** An entry, and what holds it. */
+/** An entry, and its holder. */
 export interface FoundEntry {
   holder: EntryHolder
   entry: Entry
 }
 
-/** What may be useless of the versions: so much is looked at with each change, and each view that closes. */
+/** The number of doubtful versions to look at with each change, and each view that closes. */
 const LOOKS_AT_ONCE = 8
-/** Up to so many versions are moved in one go: that takes some milliseconds. */
+/** The most versions moved in one go, which takes some milliseconds. */
 const MOST_AT_ONCE = 4096
-/** Between two looks at the clock. */
+/** The number of versions to look at between two looks at the clock. */
 const LOOKS_PER_STEP = 32
 
 /** The open views of a store. */
@@ -69,7 +74,7 @@ export class Views {
   version = 0
   #line: Line
   #nextId = 1
-  /** Oldest first. */
+  /** The open views, oldest first. */
   readonly #open: OpenView[] = []
 
   constructor(keydir: Keydir) {
@@ -80,7 +85,7 @@ export class Views {
     return this.#open.length
   }
 
-  /** The id of the oldest open view; infinite where none is open. */
+  /** The id of the oldest open view; infinite if none is open. */
   get oldestOpenId(): number {
     return this.#open[0]?.id ?? Number.POSITIVE_INFINITY
   }
@@ -90,7 +95,7 @@ export class Views {
     return this.#nextId
   }
 
-  /** Opens a view of the present, of which nothing may be staged; see `Engine.openView`. */
+  /** Opens a view of the present. Nothing may be staged; see `Engine.openView`. */
   open(expiry: Expiry): View {
     const line = this.#line
     line.keydir.entries.pin()
@@ -134,7 +139,7 @@ export class Views {
     if (versions.hasDoubts) this.#lookAt(line, versions, LOOKS_AT_ONCE)
   }
 
-  /** Takes what stands in the place of a keydir until that is loaded anew. */
+  /** Takes a stand-in for the keydir until that is loaded again. */
   loseKeydir(lost: LostKeydir): void {
     this.#line.keydir = lost
     this.version++
@@ -148,29 +153,35 @@ export class Views {
     this.version++
   }
 
-  /** Ends the open views: what they show is not there any more. Each is to be closed as ever. */
+  /** Ends the open views, because what they show is gone. Each still has to be closed. */
   end(why: StoreError): void {
     for (const open of this.#open) open.ended ??= why
     this.version++
   }
 
-  /** Takes another keydir with another content: open views stay on the one before. */
+  /** Takes another keydir with other content. Open views stay on the one before. */
   moveOn(keydir: Keydir): void {
     this.#line = lineOf(keydir)
   }
 
-  /** What a view looks into behind the versions. @throws {@link StoreError} why nothing of it can be shown any more */
+  /**
+   * Returns the keydir that a view looks into after the versions. @throws {@link StoreError} saying
+   * why nothing of the view can be shown any more
+   */
   keydirOf(view: View): Keydir {
     return shown(view).keydir
   }
 
-  /** The versions of its keydir, where any of them is for this view; valid while `version` stays. */
+  /**
+   * Returns the versions of the view's keydir if the view may see any of them; valid until
+   * `version` changes.
+   */
   versionsOf(view: View): Versions | undefined {
     const { versions } = shown(view)
     return versions !== undefined && versions.highestMark >= view.id ? versions : undefined
   }
 
-  /** Finds a key as the view sees it. Expiry is not looked at. */
+  /** Finds a key as the view sees it, expired or not. */
   find(view: View, key: Uint8Array, keySize: number, found: FoundEntry): boolean {
     const { keydir, versions } = shown(view)
     const node = versions === undefined ? NO_NODE : versions.find(key, keySize, view.id)
@@ -184,7 +195,10 @@ export class Views {
     return versions.entries.sizeOf(found.entry) > 0
   }
 
-  /** Hands what was saved for a view that closes to the next older one, which may have what makes some of it useless. */
+  /**
+   * Hands the versions of a view that closes to the next older view, whose versions may make some
+   * of them useless.
+   */
   #passOn(closing: OpenView, before: OpenView | undefined): void {
     const { line, ring, ringSize } = closing
     const { versions } = line
@@ -201,7 +215,7 @@ export class Views {
     if (versions.hasDoubts && !line.isTidying) void this.#tidy(line)
   }
 
-  /** Takes out what nobody sees, slice by slice. */
+  /** Takes out the versions that nobody sees, slice by slice. */
   async #tidy(line: Line): Promise<void> {
     line.isTidying = true
     const slice = new TimeSlice()
@@ -214,7 +228,10 @@ export class Views {
     this.#shrink(line)
   }
 
-  /** Gives back the memory of versions that were taken out, where that is worth it and takes a moment only. */
+  /**
+   * Gives back the memory of versions that were taken out, if that is worth it and takes only a
+   * moment.
+   */
   #shrink(line: Line): void {
     const { versions } = line
     if (versions === undefined || !versions.isSparse || versions.size > MOST_AT_ONCE) return
@@ -223,7 +240,7 @@ export class Views {
     try {
       fresh = this.#copyOf(versions, rings)
     } catch (error) {
-      // The present ones serve as well.
+      // The present versions serve as well.
       if (error instanceof NoMemory) return
       throw error
     }
@@ -234,7 +251,7 @@ export class Views {
     this.version++
   }
 
-  /** The same versions in memory of their own; fills in the rings that views have there. */
+  /** Copies the versions into memory of their own; fills in the rings that the views have there. */
   #copyOf(versions: Versions, rings: Map<OpenView, { ring: Node; ringSize: number }>): Versions {
     const fresh = new Versions()
     for (const node of versions.byMark()) {
@@ -258,7 +275,7 @@ export class Views {
     }
     const ringOf = (mark: number): Node => {
       const owner = this.#ownerOf(mark)
-      // What it has been handed was in a ring.
+      // The version was in a ring before.
       assert(owner.ring !== NO_NODE, 'Whoever sees a version has a ring')
       owner.ringSize++
       return owner.ring
@@ -267,14 +284,14 @@ export class Views {
     if (versions.lookAt(count, isSeen, ringOf) > 0) this.version++
   }
 
-  /** The newest view that sees a version with a mark, of those that somebody sees. */
+  /** Returns the newest view that sees a version with this mark; some view must see it. */
   #ownerOf(mark: number): OpenView {
     const owner = this.#open[this.#countUpTo(mark) - 1]
     assert(owner !== undefined, 'Somebody sees the version')
     return owner
   }
 
-  /** How many open views have ids up to this one. */
+  /** Returns how many open views have ids up to this one. */
   #countUpTo(id: number): number {
     let low = 0
     let high = this.#open.length
@@ -291,9 +308,12 @@ function lineOf(keydir: Keydir): Line {
   return { keydir, versions: undefined, openCount: 0, isTidying: false }
 }
 
-/** The line of a view. @throws {@link StoreError} why nothing of it can be shown any more */
+/**
+ * Returns the line of a view. @throws {@link StoreError} saying why nothing of it can be shown any
+ * more
+ */
 function shown(view: View): Line {
-  // Safety: every view is one that `open` has made.
+  // Safety: every view was made by `open`.
   const { line, ended } = view as OpenView
   if (ended !== undefined) throw ended
   return line
