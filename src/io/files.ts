@@ -1,6 +1,6 @@
 /**
- * The operating system's files, as the engine needs them. Everything that touches a disk goes through
- * one object of this shape, so that a test can put another in its place and let any call fail.
+ * The operating system's files, as the engine needs them. Everything that touches a disk goes
+ * through one object of this shape, so that a test can replace it and make any call fail.
  *
  * Errors are the operating system's own, with their `code` (ENOSPC, EIO, ...).
  */
@@ -16,30 +16,39 @@ import { Stalls } from './stalls.ts'
 /** An open file. */
 export type FileDescriptor = number
 
-/** Which file or directory something is: the same for all names of one, and for no other while it is held open. */
+/**
+ * Identifies a file or directory: the same for all its names, and for no other one while it is held
+ * open.
+ */
 export type Identity = string
 
-/** A directory that is held open. */
+/** A directory that is kept open. */
 export interface HeldDirectory {
   /** Its path when it was opened, without symbolic links. */
   readonly directory: string
   readonly identity: Identity
-  /** On return the directory's entries survive a power loss. */
+  /** Syncs the directory: on return its entries survive a power loss. */
   sync(): void
-  /** Settles once the directory's entries survive a power loss. */
+  /** Like `sync`; settles once the entries survive a power loss. */
   syncLater(): Promise<void>
-  /** Closes a descriptor that is kept for when no other is to be had; whether there was one. */
+  /**
+   * Closes a descriptor that is kept for when no other one is available; returns whether there was
+   * one.
+   */
   spendSpare(): boolean
-  /** Keeps such a descriptor again; whether one could be had. */
+  /** Opens such a spare descriptor again; returns whether one was available. */
   saveSpare(): boolean
   close(): void
 }
 
-/** How a file is opened: to be read, to be read and written, or created anew for both. */
+/** The mode of opening a file: for reading, for reading and writing, or creating it for both. */
 export type OpenMode = 'read' | 'write' | 'create'
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = fs.constants
-/** A pipe in the place of a file must not hold up whoever opens or reads it; of files this means nothing. */
+/**
+ * Keeps a pipe that has a file's name from holding up whoever opens or reads it; has no effect on
+ * files.
+ */
 const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0
 
 const DIRECTORY_FLAGS = O_RDONLY | (fs.constants.O_DIRECTORY ?? 0)
@@ -50,19 +59,27 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
   create: O_RDWR | O_CREAT | O_EXCL,
 }
 
-/** What the engine asks of an operating system. All paths are absolute. */
+/** The engine's interface to the operating system. All paths are absolute. */
 export interface Files {
-  /** `'create'` fails where the file exists. */
+  /** Opens a file. `'create'` fails if the file exists. */
   open(path: string, mode: OpenMode): FileDescriptor
-  /** As `open`, by a thread. */
+  /** Like `open`, in a thread. */
   openLater(path: string, mode: OpenMode): Promise<FileDescriptor>
-  /** Never fails: what must be on disk was synced before, and what was read was read. */
+  /**
+   * Closes a file. Never fails: everything that must be on disk was synced before, and everything
+   * needed was read.
+   */
   close(file: FileDescriptor): void
-  /** As `close`, by a thread: where it is the last that holds a deleted file, to free that takes its time. */
+  /**
+   * Like `close`, in a thread: closing the last descriptor of a deleted file takes the time to free
+   * it.
+   */
   closeLater(file: FileDescriptor): Promise<void>
-  /** Reads up to `size` bytes at `position` into `target` at `at`; answers how many there were. */
+  /** Reads up to `size` bytes at `position` into `target` at `at`; returns how many there were. */
   read(file: FileDescriptor, target: Uint8Array, at: number, size: number, position: number): number
-  /** Writes up to `size` bytes of `source` from `at`, at `position`; answers how many were taken. */
+  /**
+   * Writes up to `size` bytes of `source` from `at`, at `position`; returns how many were written.
+   */
   write(
     file: FileDescriptor,
     source: Uint8Array,
@@ -71,7 +88,8 @@ export interface Files {
     position: number,
   ): number
   /**
-   * As `write`, by a thread; until it settles, `source` must stay as it is and the file open.
+   * Like `write`, in a thread. Until it settles, `source` must not change and the file must stay
+   * open.
    */
   writeLater(
     file: FileDescriptor,
@@ -80,64 +98,81 @@ export interface Files {
     size: number,
     position: number,
   ): Promise<number>
-  /** Whether writes of so many bytes hold up the process at present, so that they are better left to a thread. */
+  /**
+   * Whether writes of this many bytes currently hold up the process, so that a thread should do
+   * them.
+   */
   areWritesSlow(byteCount: number): boolean
   /** Cuts the file to `size` bytes. */
   truncate(file: FileDescriptor, size: number): void
-  /** On return the file's contents and size survive a power loss. */
+  /** Syncs a file: on return its contents and size survive a power loss. */
   sync(file: FileDescriptor): void
   /**
-   * Settles once the file's contents and size survive a power loss.
+   * Like `sync`; settles once the file's contents and size survive a power loss.
    *
-   * @param dirtyBytes how much was written since the last sync, where that is known: a little may be synced on the
-   * spot, if little was written to other files too
+   * @param dirtyBytes the number of bytes written since the last sync, if known: a few may be
+   * synced in this call, if few were written to other files too
    */
   syncLater(file: FileDescriptor, dirtyBytes?: number): Promise<void>
-  /** On return the directory's entries survive a power loss. */
+  /** Syncs a directory: on return its entries survive a power loss. */
   syncDirectory(directory: string): void
-  /** Settles once the directory's entries survive a power loss. */
+  /** Like `syncDirectory`; settles once the directory's entries survive a power loss. */
   syncDirectoryLater(directory: string): Promise<void>
-  /** The file's size in bytes. */
+  /** Returns the file's size in bytes. */
   size(file: FileDescriptor): number
   rename(from: string, to: string): void
   remove(path: string): void
   /** Gives the file a second name, without copying it. */
   link(from: string, to: string): void
-  /** The names in a directory; `undefined` where there is no such directory. */
+  /** Returns the names in a directory; `undefined` if it does not exist. */
   list(directory: string): string[] | undefined
-  /** How many bytes may still be written to the file system that a directory is on. */
+  /** Returns how many bytes may still be written to the file system of a directory. */
   freeBytes(directory: string): number
   /**
-   * Creates a directory with all that lead to it, where they are missing. On return all these names survive a power
-   * loss, whoever has made them.
+   * Creates a directory and its missing ancestors. On return all these names survive a power loss,
+   * whoever created them.
    */
   makeDirectory(directory: string): void
-  /** Opens a directory by its real path, and keeps it open: then a sync of it needs no descriptor more. */
+  /**
+   * Opens a directory by its real path and keeps it open, so that syncing it needs no further
+   * descriptor.
+   */
   hold(directory: string): HeldDirectory
-  /** Which file or directory a path leads to, or which file is open; `undefined` where a path leads nowhere. */
+  /**
+   * Identifies the file or directory that a path leads to, or an open file; returns `undefined` if
+   * the path leads nowhere.
+   */
   identify(at: string | FileDescriptor): Identity | undefined
 }
 
 /**
- * To hand a sync over to a thread and to be woken costs as much as a good disk takes for it (measured, bench
- * `durable-put`): so what is quick is done on the spot.
+ * Handing a sync over to a thread and being woken costs as much as a good disk takes for the sync
+ * (measured, bench `durable-put`). So quick syncs are done in the call.
  */
 const latency = new LatencyBudget(1)
 /** A disk that is quick on average may hold up the process for 50 ms now and then. */
 const syncStalls = new Stalls(15)
-/** With more than this written since the last sync, in bytes, none is made on the spot: the disk has enough to do. */
+/**
+ * If more bytes than this were written since the last sync, it is not done in the call: the disk
+ * has enough to do.
+ */
 const QUICK_BYTES = 256 * 1024
-/** How many bytes this thread has written, and how many of them before the last sync in the background. */
+/**
+ * The bytes that this thread has written, and how many of them precede the last sync in the
+ * background.
+ */
 let writtenBytes = 0
 let syncedBytes = 0
-/** How long a disk is busy with more than that, in milliseconds; no sync is made on the spot meanwhile. */
+/**
+ * How long a disk counts as busy after that, in milliseconds; no sync is done in a call meanwhile.
+ */
 const BUSY_MS = 1000
 let busyUntilMs = 0
 
 const stalls = new Stalls(8)
 /**
- * Shorter writes are neither timed nor left to a thread: to look at the clock takes a part of what they do, and to ask a
- * thread and to hear of it some 50 us.
+ * Shorter writes are neither timed nor left to a thread: reading the clock takes a noticeable part
+ * of their time, and a round trip to a thread some 50 us.
  */
 const LEAST_FOR_THREAD = 4 * 1024
 
@@ -153,7 +188,7 @@ export const systemFiles: Files = {
     try {
       fs.closeSync(file)
     } catch (error) {
-      // A file that is not open is our own bug.
+      // Closing a file that is not open is a bug here.
       if (errorCode(error) === 'EBADF') throw error
     }
   },
@@ -210,8 +245,8 @@ export const systemFiles: Files = {
     }
   },
   size: (file) => fs.fstatSync(file).size,
-  rename: (from, to) => outliving(to, () => fs.renameSync(from, to)),
-  remove: (path) => outliving(path, () => fs.unlinkSync(path)),
+  rename: (from, to) => freedByThread(to, () => fs.renameSync(from, to)),
+  remove: (path) => freedByThread(path, () => fs.unlinkSync(path)),
   link: (from, to) => fs.linkSync(from, to),
   list(directory) {
     try {
@@ -242,41 +277,43 @@ export const systemFiles: Files = {
   },
 }
 
-/** So many files may wait for a thread to free them, at most. */
-const MOST_OUTLIVING = 8
-let outlivingCount = 0
+/** The largest number of files that may wait for a thread to free them. */
+const MAX_FREED_BY_THREAD = 8
+let freedByThreadCount = 0
 
 /**
- * Takes a file's last name away, and leaves it to a thread to free it: a file system that tells its disk of the blocks at
- * once (mount option `discard`) takes tens of milliseconds for that. So the file is held open meanwhile.
+ * Removes a file's last name, and leaves it to a thread to free the file. File systems that tell
+ * the disk about freed blocks at once (mount option `discard`) take tens of milliseconds for that.
+ * So the file is held open meanwhile.
  */
-function outliving(path: string, takeNameAway: () => void): void {
-  const file = outlivingCount < MOST_OUTLIVING ? openToOutlive(path) : undefined
+function freedByThread(path: string, removeName: () => void): void {
+  const file = freedByThreadCount < MAX_FREED_BY_THREAD ? openToDelete(path) : undefined
   try {
-    takeNameAway()
+    removeName()
   } finally {
     if (file !== undefined) {
-      outlivingCount++
-      fs.close(file, () => outlivingCount--)
+      freedByThreadCount++
+      fs.close(file, () => freedByThreadCount--)
     }
   }
 }
 
-function openToOutlive(path: string): FileDescriptor | undefined {
-  // Windows gives no name back while the file is open.
+function openToDelete(path: string): FileDescriptor | undefined {
+  // Windows does not free the name of a file that is open.
   if (process.platform === 'win32') return undefined
   try {
     return fs.openSync(path, FLAGS.read)
   } catch {
-    // There may be no such file, or no descriptor: whoever takes the name away says what is wrong, or frees it himself.
+    // There may be no such file, or no descriptor. Then removing the name reports the error, or
+    // frees the file in the call.
     return undefined
   }
 }
 
-/** What the operating system says where a path leads to nothing. */
+/** The operating system's codes for a path that leads nowhere. */
 const LEADS_NOWHERE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP'])
 
-/** Which file or directory these are the figures of. */
+/** Returns the identity of the file or directory with these stats. */
 export function identityOf({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): Identity {
   return `${dev}:${ino}`
 }
@@ -284,7 +321,10 @@ export function identityOf({ dev, ino }: { readonly dev: bigint; readonly ino: b
 class SystemDirectory implements HeldDirectory {
   readonly directory: string
   readonly identity: Identity
-  /** None on Windows, which cannot open a directory; its file systems log the names themselves. */
+  /**
+   * `undefined` on Windows, which cannot open a directory; its file systems log the names
+   * themselves.
+   */
   readonly #file: FileDescriptor | undefined
   #spare: FileDescriptor | undefined
   #closed = false
@@ -342,13 +382,19 @@ class SystemDirectory implements HeldDirectory {
   }
 }
 
-/** The operating system's code of an error, such as `'ENOENT'`; `undefined` for errors of the store's own. */
+/**
+ * Returns the operating system's code of an error, such as `'ENOENT'`; `undefined` for the store's
+ * own errors.
+ */
 export function errorCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || error instanceof StoreError) return undefined
   return 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-/** The store's code for what keeps it out of a directory: permissions, a file system for reading only, or `other`. */
+/**
+ * Returns the store's code for a failure to access a directory: permissions, a read-only file
+ * system, or `other`.
+ */
 export function accessCode(error: unknown, other: ErrorCode): ErrorCode {
   switch (errorCode(error)) {
     case 'EACCES':
@@ -361,7 +407,7 @@ export function accessCode(error: unknown, other: ErrorCode): ErrorCode {
   }
 }
 
-/** Writes all of `source` at `position`, however many calls that takes. */
+/** Writes the first `size` bytes of `source` at `position`, with as many calls as that takes. */
 export function writeFully(
   files: Files,
   file: FileDescriptor,
@@ -376,7 +422,7 @@ export function writeFully(
   }
 }
 
-/** As {@link writeFully}, by a thread: what is between `at` and `end` of `source`. */
+/** Like {@link writeFully}, in a thread, for the bytes of `source` between `at` and `end`. */
 export async function writeFullyLater(
   files: Files,
   file: FileDescriptor,
@@ -397,7 +443,7 @@ function fullError(position: number): Error {
   return Object.assign(new Error(message), { code: 'EIO' })
 }
 
-/** Reads up to `size` bytes at `position`; fewer only where the file ends. */
+/** Reads up to `size` bytes at `position`; fewer only if the file ends. */
 export function readFully(
   files: Pick<Files, 'read'>,
   file: FileDescriptor,
@@ -415,9 +461,9 @@ export function readFully(
 }
 
 /**
- * The whole of a file; `undefined` where there is none.
+ * Returns the whole contents of a file; `undefined` if it does not exist.
  *
- * @param maxSize so much is read of a file that is larger than it may be, whatever that is
+ * @param maxSize reads no more than this, even if the file is larger than it may be
  */
 export function readWhole(
   files: Files,
@@ -431,7 +477,7 @@ export function readWhole(
   })
 }
 
-/** Answers what `read` makes of a file that is open for it; `undefined` where the file is missing. */
+/** Opens a file for `read` and returns its result; `undefined` if the file does not exist. */
 export function withFile<T>(
   files: Files,
   path: string,
@@ -451,7 +497,7 @@ export function withFile<T>(
   }
 }
 
-/** Creates a file, in the place of what a failure has left there. */
+/** Creates a file; replaces one that an earlier failure has left. */
 export function createAnew(files: Files, path: string): FileDescriptor {
   try {
     return files.open(path, 'create')
@@ -462,29 +508,35 @@ export function createAnew(files: Files, path: string): FileDescriptor {
   return files.open(path, 'create')
 }
 
-/** Failures to create a file about which there is more to do, or to say: a spare descriptor, a directory that was moved. */
-const WORTH_ANOTHER: ReadonlySet<string> = new Set(['EEXIST', 'EMFILE', 'ENFILE', 'ENOENT'])
+/**
+ * Failures to create a file that are worth a second attempt in the call: it can use a spare
+ * descriptor, or report that the directory was moved.
+ */
+const WORTH_RETRYING: ReadonlySet<string> = new Set(['EEXIST', 'EMFILE', 'ENFILE', 'ENOENT'])
 
-/** As {@link createAnew}, by a thread. */
+/** Like {@link createAnew}, in a thread. */
 export async function createAnewLater(files: Files, path: string): Promise<FileDescriptor> {
   try {
     return await files.openLater(path, 'create')
   } catch (error) {
-    if (!WORTH_ANOTHER.has(errorCode(error) ?? '')) throw error
+    if (!WORTH_RETRYING.has(errorCode(error) ?? '')) throw error
     return createAnew(files, path)
   }
 }
 
-/** Removes a file that is of no store, if that can be done: the error behind it is what counts, and open removes the rest. */
+/**
+ * Removes a file that belongs to no store, if possible: the error that led here is what counts, and
+ * the next open removes leftovers.
+ */
 export function discard(files: Files, path: string): void {
   try {
     files.remove(path)
   } catch {
-    // It was never created, or stays for the next open.
+    // It was never created, or stays until the next open.
   }
 }
 
-/** Removes a file that may be missing. */
+/** Removes a file if it exists. */
 export function removeIfThere(files: Files, path: string): void {
   try {
     files.remove(path)
@@ -511,10 +563,11 @@ function syncDirectory(directory: string): void {
 }
 
 /**
- * Syncs what has the names that lead to a directory, up to the root of its file system. Not only the names that were
- * made just now: who made the others may have failed, or been killed, before it had synced them.
+ * Syncs the names that lead to a directory, up to the root of its file system. These are not only
+ * the names that were created just now: whoever created the others may have failed, or been killed,
+ * before syncing them.
  *
- * @param firstMade the topmost directory that was made just now
+ * @param firstMade the topmost directory that was created just now
  */
 function syncNames(directory: string, firstMade: string | undefined): void {
   let isNew = firstMade !== undefined
@@ -524,7 +577,8 @@ function syncNames(directory: string, firstMade: string | undefined): void {
     try {
       syncDirectory(parent)
     } catch (error) {
-      // What may not be read cannot be synced: its names are the care of others.
+      // A directory that may not be read cannot be synced: its names are the responsibility of
+      // others.
       if (isNew || errorCode(error) !== 'EACCES') throw error
     }
     if (named === firstMade) isNew = false

@@ -1,19 +1,20 @@
 /**
- * The files of a directory that is held open.
+ * The files of a directory that is kept open.
  *
- * A file is held by its descriptor and changed by its name. Where a directory is moved, removed or replaced while it is
- * open, the two come apart: names then lead into the directory of another store. So
+ * A file is open by its descriptor and changed by its name. If a directory is moved, removed or
+ * replaced while it is open, the two no longer match: names then lead into the directory of another
+ * store. So
  *
  * - the directory is opened once, by its real path, and is synced by that descriptor;
- * - one descriptor more is kept, for a moment in which the process has as many files open as it may;
- * - before anything in it is created, written, renamed, linked or removed by name, its path and the lock's name must still
- *   lead to what was opened.
+ * - one more descriptor is kept, for when the process has as many files open as it may;
+ * - before anything in it is created, written, renamed, linked or removed by name, its path and the
+ *   name of the lock must still lead to what was opened.
  *
  * Invariants
- * - Once a name has led elsewhere nothing is changed by name any more, wherever it leads later: others may have written
- *   what is there.
- * - Once a sync of the directory has failed every later one fails: nobody knows which names are durable, and asking again
- *   would prove nothing.
+ * - Once a name has led elsewhere, nothing is changed by name any more, wherever it leads later:
+ *   others may have written what is there.
+ * - Once a sync of the directory has failed, every later one fails: nobody knows which names are
+ *   durable, and another attempt would prove nothing.
  */
 
 import { dirname, join } from 'node:path'
@@ -29,28 +30,41 @@ import {
 } from './files.ts'
 import { type Lock, takeLock } from './lock.ts'
 
-/** A directory as it was opened; plain data, so that another thread can look for it too. */
+/**
+ * Identifies a directory as it was opened. It is plain data, so that another thread can check for
+ * it too.
+ */
 export interface Place {
   /** The real path. */
   readonly directory: string
   readonly identity: Identity
-  /** The lock's file; `undefined` where none is held. */
+  /** The lock's file; `undefined` if no lock is held. */
   readonly lock: Identity | undefined
 }
 
-/** What the operating system says where the process, or the machine, has as many files open as it may. */
+/**
+ * The operating system's codes for a process, or a machine, that has as many files open as it may.
+ */
 const OUT_OF_DESCRIPTORS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE'])
 
-/** How a directory is held: written under its lock, written without one, or read, which changes nothing by name. */
+/**
+ * The way a directory is held: for writing under its lock, for writing without one, or for reading,
+ * which changes nothing by name.
+ */
 export type Hold = 'locked' | 'unlocked' | 'read'
 
-/** Files that change a directory only while its path leads to it. Other directories are as in the files beneath. */
+/**
+ * Files that change a directory only while its path leads to it. They access other directories as
+ * the underlying files do.
+ */
 export class HeldFiles implements Files {
   readonly place: Place
-  /** Told once, when the directory turns out to be another, or when a sync of it has failed. */
+  /**
+   * Called once, when the directory turns out to be another one, or when a sync of it has failed.
+   */
   onLoss: (error: unknown) => void = () => {}
   readonly #files: Files
-  /** None on a thread that only looks for a directory that another one holds. */
+  /** `undefined` on a thread that only checks for a directory that another thread holds. */
   readonly #held: HeldDirectory | undefined
   readonly #lock: Lock | undefined
   readonly #lockPath: string
@@ -76,8 +90,9 @@ export class HeldFiles implements Files {
   }
 
   /**
-   * Opens a directory, and takes its lock where that is wanted; `release` gives both up. One that is only read may
-   * become another: whoever follows it finds that out by what it holds.
+   * Opens a directory, and takes its lock if requested; `release` gives both up. A directory that
+   * is only read may be replaced by another one: a reader that follows it detects that by its
+   * contents.
    *
    * @throws the operating system's error; {@link StoreError} FIRKIN_MOVED, and as {@link takeLock}
    */
@@ -99,7 +114,7 @@ export class HeldFiles implements Files {
     }
   }
 
-  /** The files of a directory that is held by another thread of the process. */
+  /** Returns the files of a directory that another thread of the process holds. */
   static at(files: Files, place: Place): HeldFiles {
     return new HeldFiles(files, place, undefined, undefined, true)
   }
@@ -110,8 +125,10 @@ export class HeldFiles implements Files {
   }
 
   /**
-   * @throws {@link StoreError} FIRKIN_MOVED where the directory, or its lock, is not the one that was opened; the
-   * operating system's error where that cannot be found out
+   * Checks that the path still leads to the directory that was opened.
+   *
+   * @throws {@link StoreError} FIRKIN_MOVED if the directory, or its lock, is not the one that was
+   * opened; the operating system's error if that cannot be determined
    */
   assertThere(): void {
     if (!this.#isWritten) return
@@ -130,7 +147,10 @@ export class HeldFiles implements Files {
     throw this.#moved
   }
 
-  /** Why reading by name has failed: where the directory was moved, the names are those of other files. */
+  /**
+   * Returns the reason for a failure to read by name: if the directory was moved, the names are
+   * those of other files.
+   */
   reasonOf(error: unknown): unknown {
     try {
       this.assertThere()
@@ -146,21 +166,21 @@ export class HeldFiles implements Files {
     this.#held?.close()
   }
 
-  /** Where the process or the system is out of descriptors, takes the one that is kept for that. */
+  /** If the process or the system is out of descriptors, uses the one that is kept for that. */
   open(path: string, mode: OpenMode): FileDescriptor {
     if (mode !== 'read') this.#guard(path)
     this.#saveSpare()
     try {
       return this.#files.open(path, mode)
     } catch (error) {
-      // What is missing may be so because another directory was looked into.
+      // A file may be missing because the path leads to another directory.
       if (errorCode(error) === 'ENOENT') this.#guard(path)
       if (!OUT_OF_DESCRIPTORS.has(errorCode(error) ?? '') || !this.#spendSpare()) throw error
     }
     return this.#files.open(path, mode)
   }
 
-  /** Leaves the spare descriptor alone. */
+  /** Does not use the spare descriptor. */
   async openLater(path: string, mode: OpenMode): Promise<FileDescriptor> {
     if (mode !== 'read') this.#guard(path)
     return await this.#files.openLater(path, mode)
@@ -222,7 +242,7 @@ export class HeldFiles implements Files {
     return this.#files.syncLater(file, dirtyBytes)
   }
 
-  /** The held directory is synced by its descriptor. @throws also what an earlier sync of it has thrown */
+  /** Syncs the held directory by its descriptor. @throws also the error of an earlier sync of it */
   syncDirectory(directory: string): void {
     const held = this.#heldAs(directory)
     if (held === undefined) {
@@ -238,7 +258,7 @@ export class HeldFiles implements Files {
     }
   }
 
-  /** As {@link syncDirectory}. */
+  /** Like {@link syncDirectory}. */
   async syncDirectoryLater(directory: string): Promise<void> {
     const held = this.#heldAs(directory)
     if (held === undefined) return await this.#files.syncDirectoryLater(directory)
@@ -271,7 +291,7 @@ export class HeldFiles implements Files {
   }
 
   link(from: string, to: string): void {
-    // Also the name of what is linked elsewhere must be that of the file that was opened.
+    // A file that is linked elsewhere must also still be the one that was opened.
     this.#guard(from)
     this.#guard(to)
     this.#files.link(from, to)

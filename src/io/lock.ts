@@ -1,9 +1,10 @@
 /**
- * The lock on a store's directory: a kernel lock held on an open file. It dies with its owner, whatever
- * became of the owner; the text in the file only names the holder for the others' error message.
+ * The lock on a store's directory: a kernel lock held on an open file. It dies with its owner,
+ * however the owner ends. The text in the file only names the holder, for the error messages of
+ * other processes.
  *
- * Invariant: a file is neither cut nor written before it is known to be a lock's. It is a regular file in the directory
- * itself, and it holds nothing or what a lock says.
+ * Invariant: a file is neither truncated nor written before it is known to be a lock. It must be a
+ * regular file in the directory itself, and be empty or contain a lock's text.
  */
 
 import * as fs from 'node:fs'
@@ -16,7 +17,7 @@ import { accessCode, type Identity, identityOf } from './files.ts'
 
 /** A held lock. */
 export interface Lock {
-  /** The file that the lock is held on. */
+  /** The identity of the file that the lock is held on. */
   readonly identity: Identity
   /** Gives the lock up; idempotent. */
   release(): void
@@ -27,31 +28,40 @@ interface FsNativeExtensions {
 }
 
 const { O_RDONLY, O_RDWR, O_CREAT } = fs.constants
-/** A symbolic link is no lock, and a pipe must not hold up who opens it. Windows has neither flag. */
+/**
+ * A symbolic link is not a lock, and a pipe must not hold up whoever opens it. Windows has neither
+ * flag.
+ */
 const CAREFUL = (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0)
 
-/** A look at a lock holds it for an instant; who still holds it after so many milliseconds is a writer. */
+/**
+ * A reader's look at a lock holds it for an instant; whoever still holds it after this many
+ * milliseconds is a writer.
+ */
 const LOOK_MS = 10
-/** How often the name of a holder is looked for that has just got the lock, and not written it yet. */
+/**
+ * The number of times to look for the name of a holder that has just got the lock and not written
+ * it yet.
+ */
 const MOST_LOOKS = 20
-/** No lock says more than this, in bytes. */
+/** The largest text of a lock, in bytes. */
 const MAX_TEXT_SIZE = 4096
-/** How what a lock says begins. */
+/** The start of a lock's text. */
 const TEXT_START = /^process \d+( |$)/
 
 /**
  * Takes the lock of a directory.
  *
- * @throws {@link StoreError} FIRKIN_LOCKED where another holds it; FIRKIN_NOT_PERMITTED and
- * FIRKIN_READ_ONLY_FILE_SYSTEM where its file may not be written; FIRKIN_LOCK_UNAVAILABLE where the kernel cannot be
- * asked, or the file is no lock's
+ * @throws {@link StoreError} FIRKIN_LOCKED if another process holds it; FIRKIN_NOT_PERMITTED and
+ * FIRKIN_READ_ONLY_FILE_SYSTEM if its file may not be written; FIRKIN_LOCK_UNAVAILABLE if the
+ * kernel cannot be asked, or the file is not a lock's
  */
 export function takeLock(directory: string): Lock {
   const { tryLock } = load(directory)
   const path = join(directory, LOCK_NAME)
   let file: number | undefined
   try {
-    // Opened without truncation: what it says is the holder's until the lock is ours.
+    // Opened without truncation: the text is the current holder's until the lock is taken.
     file = openCarefully(path, O_RDWR | O_CREAT)
     if (!tryLock(file) && !tryLockLater(tryLock, file)) {
       const holder = readHolder(file)
@@ -76,7 +86,7 @@ export function takeLock(directory: string): Lock {
       if (!held) return
       held = false
       try {
-        // Who comes next must not be told of us.
+        // The next process to look must not be told of this one.
         fs.ftruncateSync(locked)
       } finally {
         fs.closeSync(locked)
@@ -86,8 +96,8 @@ export function takeLock(directory: string): Lock {
 }
 
 /**
- * Who holds the lock of a directory, as the holder has written it; `undefined` where nobody does, or where that
- * cannot be found out. The lock is not taken.
+ * Returns who holds the lock of a directory, in the holder's own words; `undefined` if nobody does,
+ * or if that cannot be determined. Does not take the lock.
  */
 export function lockHolder(directory: string): string | undefined {
   let file: number
@@ -107,13 +117,13 @@ export function lockHolder(directory: string): string | undefined {
   }
 }
 
-/** Why a file is no lock's. */
+/** The reason why a file is not a lock's. */
 class NoLock extends Error {}
 
-/** Opens a file by a name that is its own, and that leads to nothing but a file. */
+/** Opens a file by its own name, which must lead to a regular file. */
 function openCarefully(path: string, flags: number): number {
   assertRegular(fs.lstatSync(path, { bigint: true, throwIfNoEntry: false }))
-  // As many may write it as the umask says.
+  // The umask determines who may write it.
   const file = fs.openSync(path, flags | CAREFUL, 0o666)
   try {
     const opened = fs.fstatSync(file, { bigint: true })
@@ -135,10 +145,10 @@ function assertRegular(stats: fs.BigIntStats | undefined): void {
   throw new NoLock(stats.isSymbolicLink() ? 'it is a symbolic link' : 'it is not a regular file')
 }
 
-/** @throws where a file holds what no lock says: it is another program's */
+/** @throws if a file contains anything other than a lock's text: it belongs to another program */
 function assertOurs(file: number): void {
   const { size } = fs.fstatSync(file)
-  // A power loss may leave zeros in the place of what was said.
+  // A power loss may leave zeros in place of the text.
   const text = size > MAX_TEXT_SIZE ? undefined : readText(file).replaceAll('\0', '')
   if (text === undefined || (text !== '' && !TEXT_START.test(text))) {
     throw new NoLock('it is a file of another program')
@@ -150,7 +160,9 @@ function tryLockLater(tryLock: FsNativeExtensions['tryLock'], file: number): boo
   return tryLock(file)
 }
 
-/** What the holder of a lock that is not ours has written of itself; empty where it does not come to that. */
+/**
+ * Returns what the holder of a lock has written about itself; empty if it does not do so in time.
+ */
 function readHolder(file: number): string {
   for (let look = 1; ; look++) {
     const holder = readText(file)
@@ -168,7 +180,7 @@ function pause(): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_MS)
 }
 
-/** What stands in the way of a lock, by what can be done about it. */
+/** Returns the error for a failure to take a lock, by what can be done about it. */
 function asLockError(error: unknown, path: string): StoreError {
   if (error instanceof StoreError) return error
   const reason = error instanceof Error ? `: ${error.message}` : ''

@@ -1,16 +1,17 @@
 /**
- * The one place where memory off the JavaScript heap comes from: keydirs, the stage, large records, copies.
+ * The only source of memory off the JavaScript heap: for keydirs, the stage, large records and
+ * copies.
  *
- * Where the runtime has none to give it throws a `RangeError`, which would read as a mistake of the caller's. Here it
- * becomes a {@link StoreError} FIRKIN_NO_MEMORY. Tests refuse memory by `watchAllocations`, as they fail files by
- * another `Files`.
+ * If the runtime has none left, it throws a `RangeError`, which would read as a mistake of the
+ * caller. Here it becomes a {@link StoreError} FIRKIN_NO_MEMORY. Tests refuse memory with
+ * `watchAllocations`, as they fail files with another `Files`.
  *
- * What the JavaScript heap itself has no room for ends the process; nothing can be done about it here.
+ * If the JavaScript heap itself is full, the process ends; nothing can be done about that here.
  */
 
 import { StoreError } from '../errors.ts'
 
-/** There is no memory: what asked for it has changed nothing. */
+/** There is no memory; whatever asked for it has changed nothing. */
 export class NoMemory extends StoreError {
   constructor(message: string, options?: ErrorOptions) {
     super('FIRKIN_NO_MEMORY', message, options)
@@ -20,14 +21,14 @@ export class NoMemory extends StoreError {
 let watch: ((size: number) => void) | undefined
 
 /**
- * Has `watcher` called before each allocation, with its size in bytes; what it throws is taken for the runtime's
- * refusal. For tests.
+ * Has `watcher` called before each allocation, with its size in bytes; an error that it throws
+ * counts as the runtime's refusal. For tests.
  */
 export function watchAllocations(watcher: ((size: number) => void) | undefined): void {
   watch = watcher
 }
 
-/** Zeroed memory. @throws {@link StoreError} FIRKIN_NO_MEMORY */
+/** Returns zeroed memory. @throws {@link StoreError} FIRKIN_NO_MEMORY */
 export function allocateBytes(size: number): Uint8Array<ArrayBuffer> {
   try {
     if (watch !== undefined) watch(size)
@@ -37,12 +38,15 @@ export function allocateBytes(size: number): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** Zeroed memory, as words. @throws {@link StoreError} FIRKIN_NO_MEMORY */
+/** Returns zeroed memory as words. @throws {@link StoreError} FIRKIN_NO_MEMORY */
 export function allocateWords(count: number): Uint32Array<ArrayBuffer> {
   return new Uint32Array(allocateBytes(count * 4).buffer)
 }
 
-/** Memory with anything in it, of which small pieces share some. @throws {@link StoreError} FIRKIN_NO_MEMORY */
+/**
+ * Returns memory with arbitrary contents; small pieces share one allocation. @throws {@link
+ * StoreError} FIRKIN_NO_MEMORY
+ */
 export function allocateBuffer(size: number): Buffer {
   try {
     if (watch !== undefined) watch(size)
@@ -52,7 +56,10 @@ export function allocateBuffer(size: number): Buffer {
   }
 }
 
-/** Memory with anything in it, that is shared with nothing. @throws {@link StoreError} FIRKIN_NO_MEMORY */
+/**
+ * Returns memory with arbitrary contents, in an allocation of its own. @throws {@link StoreError}
+ * FIRKIN_NO_MEMORY
+ */
 export function allocateOwnBuffer(size: number): Buffer {
   try {
     if (watch !== undefined) watch(size)
@@ -62,7 +69,7 @@ export function allocateOwnBuffer(size: number): Buffer {
   }
 }
 
-/** Whether memory that can be done without is to be had. */
+/** Whether memory for an optional purpose is available. */
 export function maySpare(size: number): boolean {
   if (watch === undefined) return true
   try {
@@ -74,7 +81,7 @@ export function maySpare(size: number): boolean {
 }
 
 function refusedMemory(size: number, cause: unknown): unknown {
-  // The runtime says so by a RangeError; whatever else is thrown is a bug.
+  // The runtime refuses memory with a RangeError; any other error is a bug.
   if (!(cause instanceof RangeError)) return cause
   return new NoMemory(`No ${size} bytes of memory are available`, { cause })
 }

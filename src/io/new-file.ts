@@ -1,10 +1,13 @@
-/** Files that are written whole under a temporary name, durable before they are renamed to their own. */
+/**
+ * Files that are written as a whole under a temporary name, and are durable before they are
+ * renamed.
+ */
 
 import { createAnew, createAnewLater, discard, type Files, writeFully } from './files.ts'
 
 /**
- * Writes a file of these bytes, in the place of what a failure has left there; durable on return. Where that fails there is
- * no file.
+ * Writes a file of these bytes, replacing one that an earlier failure has left; durable on return.
+ * If that fails, there is no file.
  *
  * @throws the operating system's error
  */
@@ -23,7 +26,7 @@ export function writeNewFile(files: Files, path: string, bytes: Uint8Array): voi
   }
 }
 
-/** As {@link writeNewFile}; settles once the file is durable. */
+/** Like {@link writeNewFile}; settles once the file is durable. */
 export async function writeNewFileLater(
   files: Files,
   path: string,

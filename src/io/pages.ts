@@ -1,10 +1,12 @@
 /**
- * Memory in huge pages, on Linux and where memory can be mapped (mmap/); elsewhere memory comes as it
- * comes. A huge page costs the processor no walk through tables to find a place in it (measured, bench `get`).
+ * Memory in huge pages, on Linux and if memory can be mapped (mmap/); otherwise memory is ordinary.
+ * In a huge page, the processor finds an address without a walk through page tables (measured,
+ * bench `get`).
  *
- * The system makes one in either of two ways: of the small pages that are in use, or at the first touch, if it was told
- * so before. Both hold up whoever asks, on a virtual machine whose host has to fetch the memory for a long while (bench
- * `insert-stall`). So the next page is touched ahead, by one of the threads that read files.
+ * The system makes a huge page in one of two ways: out of the small pages in use, or at the first
+ * touch, if it was advised before. Both block the caller, and for a long time on a virtual machine
+ * whose host must fetch the memory (bench `insert-stall`). So the next page is touched ahead, by
+ * one of the threads that read files.
  */
 
 import { closeSync, openSync, read, readFileSync } from 'node:fs'
@@ -14,37 +16,38 @@ import { LatencyBudget } from './latency-budget.ts'
 import { maySpare } from './memory.ts'
 import { provider } from './mmap/providers.ts'
 
-/** The size of a huge page, where the system has them. */
+/** The size of a huge page, if the system has them. */
 export const HUGE_PAGE_SIZE = 2 ** 21
 
-// What Linux calls these.
+// Linux's names and numbers.
 const MADV_DONTNEED = 4
 const MADV_HUGEPAGE = 14
 const MADV_COLLAPSE = 25
 
 const HUGE_PAGES_FILE = '/sys/kernel/mm/transparent_hugepage/enabled'
-/** Begins with a byte that is not zero. */
+/** A file whose first byte is not zero. */
 const TOUCHING_FILE = '/proc/self/exe'
 
-/** How long it may take, in milliseconds, to make a huge page on the spot of what is in use. */
+/** The budget for making a huge page out of one in use, in milliseconds. */
 const latency = new LatencyBudget(0.5)
 
-/** Pages that are in use, by the memory that they lie in. */
+/** The memory of pages in use. */
 const pages = new WeakSet<ArrayBufferLike>()
 let pagesAvailable = process.platform === 'linux'
-/** Not known before it is needed. */
+/** Unknown until it is needed. */
 let hugePagesAvailable: boolean | undefined
 
-/** The page that is touched ahead; its first byte is zero until that is done. */
+/** The page being touched ahead; its first byte is zero until that is done. */
 let ahead: Uint8Array | undefined
 let touchingFile: FileDescriptor | undefined
-/** How many touches have not been heard of. */
+/** The number of touches that have not been reported done. */
 let touchCount = 0
 
 /**
- * Zeroed memory of {@link HUGE_PAGE_SIZE}, off the JavaScript heap; the system takes it bit by bit, as it is touched.
+ * Returns zeroed memory of {@link HUGE_PAGE_SIZE}, off the JavaScript heap; the system provides it
+ * page by page, as it is touched.
  *
- * @returns `undefined` where there is no such memory to be had: use any other
+ * @returns `undefined` if no such memory is available: use any other
  */
 export function takePage(): Uint8Array | undefined {
   if (provider === undefined || !pagesAvailable || !maySpare(HUGE_PAGE_SIZE)) return undefined
@@ -53,16 +56,16 @@ export function takePage(): Uint8Array | undefined {
     pages.add(page.buffer)
     return page
   } catch {
-    // Too many mappings, say: ordinary memory serves as well.
+    // There may be too many mappings: ordinary memory works as well.
     pagesAvailable = false
     return undefined
   }
 }
 
 /**
- * A page as `takePage` gives it, but huge, and all of it taken from the system.
+ * Returns a page like `takePage`, but a huge one, all of which the system has provided.
  *
- * @returns `undefined` where `touchAhead` was not called before, or none is ready yet
+ * @returns `undefined` if `touchAhead` was not called before, or no page is ready yet
  */
 export function takeHugePage(): Uint8Array | undefined {
   const page = ahead
@@ -72,13 +75,13 @@ export function takeHugePage(): Uint8Array | undefined {
   return page
 }
 
-/** Has the system make a huge page ready in the background, if there is none. */
+/** Has the system prepare a huge page in the background, if there is none. */
 export function touchAhead(): void {
   if (provider === undefined || ahead !== undefined || !areHugePagesAvailable()) return
   try {
     touchingFile ??= openSync(TOUCHING_FILE, 'r')
   } catch {
-    // Too many open files, say: pages are then made huge once they are in use.
+    // There may be too many open files: pages are then made huge once they are in use.
     return
   }
   const page = takePage()
@@ -89,7 +92,8 @@ export function touchAhead(): void {
   advise(page, MADV_HUGEPAGE)
   ahead = page
   touchCount++
-  // The event loop may not turn before the page is needed, so it is the byte itself that says it is there.
+  // The event loop may not turn before the page is needed, so the byte itself shows when it is
+  // ready.
   read(touchingFile, page, 0, 1, 0, (error) => {
     if (error !== null && ahead === page) ahead = undefined
     touchCount--
@@ -97,7 +101,7 @@ export function touchAhead(): void {
   })
 }
 
-/** Closes the file, once nothing is touched. */
+/** Closes the file once nothing is being touched. */
 function closeTouchingFile(): void {
   if (touchCount > 0 || touchingFile === undefined) return
   closeSync(touchingFile)
@@ -105,9 +109,10 @@ function closeTouchingFile(): void {
 }
 
 /**
- * Makes what `takePage` gave one huge page, which is worth it where all of it is used. Other memory is left as it is.
+ * Makes a page from `takePage` one huge page, which is worth it if all of it is used. Leaves other
+ * memory as it is.
  *
- * @param isTouched whether there is something in it already; then the system may be given its time
+ * @param isTouched whether it has contents already, so that the system may take its time
  */
 export function makeHuge(page: Uint8Array, isTouched: boolean): void {
   if (provider === undefined || !pages.has(page.buffer) || !areHugePagesAvailable()) return
@@ -122,8 +127,8 @@ export function makeHuge(page: Uint8Array, isTouched: boolean): void {
 }
 
 /**
- * Gives back what `takePage` gave, which must not be touched any more: the collector does not know how much that is,
- * and would be in no hurry. Other memory is left to it.
+ * Gives back a page from `takePage`, which must not be touched any more. The garbage collector does
+ * not know how large it is, and would be in no hurry. Other memory is left to the collector.
  */
 export function givePage(page: Uint8Array): void {
   if (pages.delete(page.buffer)) advise(page, MADV_DONTNEED)
@@ -133,7 +138,7 @@ function advise(page: Uint8Array, advice: number): void {
   try {
     provider?.advise(page, advice)
   } catch {
-    // Too many mappings, no huge page free, an older kernel: the memory stays as it is.
+    // Too many mappings, no free huge page, an older kernel: the memory stays as it is.
   }
 }
 

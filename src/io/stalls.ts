@@ -1,25 +1,31 @@
-/** How long calls are left to a thread after one: twice as long where the next comes soon after, up to the last. */
+/** Detection of calls that block the process. */
+
+/**
+ * How long calls are left to a thread after a stall, in milliseconds; doubled if the next stall
+ * comes soon after, up to the last value.
+ */
 const FIRST_PAUSE_MS = 1000
 const LAST_PAUSE_MS = 32_000
-/** Soon is within so many pauses. */
+/** The number of pauses within which a stall counts as soon. */
 const SOON = 4
 
 /**
- * Notices where calls of a sort hold up the process. A write, for one, only hands bytes to the system, but where the system
- * is short of room for them, or the disk frees what was deleted, it takes 20 to 60 ms now and then. A thread takes some
- * 50 us to be asked and heard of, so that all else is quicker on the spot.
+ * Detects when calls of one sort block the process. A write, for example, only hands bytes to the
+ * system, but it occasionally takes 20 to 60 ms, if the system is short of memory for them or the
+ * disk frees deleted files. A round trip to a thread takes some 50 us, so all other calls are
+ * quicker when made directly.
  */
 export class Stalls {
   readonly #limitMs: number
   #untilMs = Number.NEGATIVE_INFINITY
   #pauseMs = FIRST_PAUSE_MS
 
-  /** @param limitMs a call that takes as long has held up its process, in milliseconds */
+  /** @param limitMs the duration from which on a call has blocked its process, in milliseconds */
   constructor(limitMs: number) {
     this.#limitMs = limitMs
   }
 
-  /** Whether there was one lately; without, there is no need to look at the clock. */
+  /** Whether there was a stall lately; if not, there is no need to read the clock. */
   get haveBeen(): boolean {
     return this.#untilMs !== Number.NEGATIVE_INFINITY
   }
@@ -31,8 +37,8 @@ export class Stalls {
   }
 
   /**
-   * Takes note of how long a call took on the spot. What it takes by a thread says nothing: it is heard of only when the
-   * event loop turns.
+   * Records how long a direct call took. The duration of a call in a thread says nothing: its end
+   * is noticed only when the event loop turns.
    */
   took(durationMs: number, nowMs: number): void {
     if (durationMs < this.#limitMs) return

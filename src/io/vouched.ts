@@ -1,24 +1,25 @@
 /**
- * Reading what a file says the size of. Such a size is believed only once a checksum vouches for the bytes: neither the
- * file's size, which costs a sparse file nothing, nor what stands in it is worth memory before that.
+ * Reading files that state their own size. Such a size is trusted only once a checksum has
+ * confirmed the bytes. Until then, neither the file's size, which costs a sparse file nothing, nor
+ * its contents justify an allocation.
  */
 
 import { checksum } from '../format/checksum.ts'
 import { type FileDescriptor, type Files, readFully } from './files.ts'
 import { allocateBuffer } from './memory.ts'
 
-/** So much is read without being vouched for. */
+/** Up to this many bytes are read without being confirmed. */
 const UNVOUCHED_SIZE = 64 * 1024
 
-/** A run of bytes of a file. */
+/** A range of bytes of a file. */
 export interface FileRange {
   readonly from: number
   readonly to: number
 }
 
 /**
- * The checksum of ranges of a file, one behind the other, of which little is in memory at a time; `undefined` where the
- * file ends before they do.
+ * Returns the checksum of consecutive ranges of a file, holding little in memory at a time;
+ * `undefined` if the file ends before they do.
  */
 export function fileChecksum(
   files: Files,
@@ -40,9 +41,9 @@ export function fileChecksum(
 }
 
 /**
- * The first `size` bytes of a file, which has as many, if `vouches` finds them to be right.
+ * Returns the first `size` bytes of a file of at least that size, if `vouches` confirms them.
  *
- * @param vouches asked before memory is taken, but for a few bytes, which are worth no second look
+ * @param vouches called before memory is allocated, unless the bytes are few
  */
 export function readVouched(
   files: Files,

@@ -1,14 +1,15 @@
 /**
- * Maps by calls of the C library, through the package `koffi`: it comes ready-made for each platform, in a package of its
- * own that is all that is used of it.
+ * Maps memory by calls of the C library, through the package `koffi`. Its native part is prebuilt
+ * for each platform, in separate packages; only that of this platform is used.
  *
- * Unmapping: a mapping must go while nobody can look into its memory any more, and must not keep a deleted file's room
- * until the garbage collector gets to it. Where an `ArrayBuffer` can be detached (Node 22 and later) it is, so that who
- * still held it finds nothing, and the memory is unmapped. Where it cannot, the file is replaced in its place by memory
- * that is all zeros, and the collector unmaps that. Either is done by a thread: it takes some 50 ms to free the pages of a
- * deleted file of 128 MiB.
+ * Unmapping: a mapping must go once nobody can read its memory any more, and must not keep the
+ * space of a deleted file until the garbage collector runs. If an `ArrayBuffer` can be detached
+ * (Node 22 and later), it is, so that whoever still holds it finds nothing, and the memory is
+ * unmapped. If not, memory of zeros replaces the file at the same address, and the collector unmaps
+ * that. A thread does either: freeing the pages of a deleted file of 128 MiB takes some 50 ms.
  *
- * Threads: a collector that ends with its thread unmaps nothing. So a worker thread maps only where it can detach.
+ * Threads: a collector that ends with its thread unmaps nothing. So a worker thread maps only if it
+ * can detach.
  */
 
 import { createRequire } from 'node:module'
@@ -22,17 +23,17 @@ interface NativeFunction {
   async(...args: [...(number | bigint)[], (error: unknown, result: number | bigint) => void]): void
 }
 
-/** What is used of the package. */
+/** The part of the package that is used. */
 interface Koffi {
   load(path: null): { func(prototype: string): NativeFunction }
   view(address: Address, size: number): ArrayBuffer
   errno(): number
 }
 
-/** An address, as the package gives it: a number where it is a safe one. */
+/** An address, as the package returns it: a number if it is a safe integer. */
 type Address = number | bigint
 
-/** An `ArrayBuffer` where it can be detached. */
+/** An `ArrayBuffer` that can be detached. */
 interface Detachable {
   transfer(size: number): ArrayBuffer
 }
@@ -50,14 +51,17 @@ const NO_FILE = -1
 
 const canDetach = 'transfer' in ArrayBuffer.prototype
 
-/** The provider; `undefined` where the package is not there, or does not work on this platform or thread. */
+/**
+ * Returns the provider; `undefined` if the package is not installed, or does not work on this
+ * platform or thread.
+ */
 export function loadKoffi(): MapProvider | undefined {
   if (!PLATFORMS.includes(process.platform) || !(isMainThread || canDetach)) return undefined
   try {
     const name = `@koromix/koffi-${process.platform}-${process.arch}`
     return new KoffiProvider(createRequire(import.meta.url)(name))
   } catch {
-    // It is absent on other processors, and where optional packages are not installed.
+    // It is missing on other processors, and if optional packages are not installed.
     return undefined
   }
 }
@@ -68,9 +72,9 @@ class KoffiProvider implements MapProvider {
   readonly #mmap: NativeFunction
   readonly #munmap: NativeFunction
   readonly #madvise: NativeFunction
-  /** Where each mapping lies, by its memory. */
+  /** The address of each mapping, by its memory. */
   readonly #addresses = new WeakMap<ArrayBufferLike, Address>()
-  /** Unmaps what the collector has found. */
+  /** Unmaps memory that the garbage collector has found. */
   readonly #collected = new FinalizationRegistry<{ address: Address; size: number }>(
     ({ address, size }) => void this.#munmap(address, size),
   )
@@ -110,7 +114,7 @@ class KoffiProvider implements MapProvider {
     }
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE
     await call(this.#mmap, address, size, PROT_READ, flags, NO_FILE, 0)
-    // Until here it must not be collected: what lies at that place by then would be replaced.
+    // Until here it must not be collected: whatever lies at that address by then would be replaced.
     this.#addresses.delete(buffer)
   }
 
@@ -121,7 +125,7 @@ class KoffiProvider implements MapProvider {
     try {
       buffer = this.#koffi.view(address, size)
     } catch (error) {
-      // A runtime that keeps its memory in a cage takes none from elsewhere.
+      // A runtime that keeps its memory in a cage accepts none from elsewhere.
       this.#munmap(address, size)
       throw error
     }
@@ -141,7 +145,7 @@ class KoffiProvider implements MapProvider {
   }
 }
 
-/** Calls a function by a thread. */
+/** Calls a function in a thread. */
 function call(native: NativeFunction, ...args: (number | bigint)[]): Promise<void> {
   return new Promise((resolve) => {
     // Memory that cannot be unmapped stays where it is, which harms nobody.

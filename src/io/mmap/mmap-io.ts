@@ -1,4 +1,6 @@
-/** Maps by the package `mmap-io`, a native add-on that is compiled when it is installed. */
+/**
+ * Maps memory through the package `mmap-io`, a native add-on that is compiled when it is installed.
+ */
 
 import { createRequire } from 'node:module'
 import type { FileDescriptor } from '../files.ts'
@@ -13,18 +15,18 @@ interface MmapIo {
   advise(buffer: Uint8Array, advice: number): void
 }
 
-/** What Linux calls it; the package passes on any number. */
+/** Linux's number; the package passes on any number. */
 const MAP_ANONYMOUS = 0x20
 const NO_FILE = -1
 
-/** The provider; `undefined` where the package is not there. */
+/** Returns the provider; `undefined` if the package is not installed. */
 export function loadMmapIo(): MapProvider | undefined {
   let mmapIo: MmapIo
   try {
     const loaded: MmapIo | { default: MmapIo } = createRequire(import.meta.url)('mmap-io')
     mmapIo = 'default' in loaded ? loaded.default : loaded
   } catch {
-    // It is absent where it could not be compiled.
+    // It is missing if it could not be compiled.
     return undefined
   }
   const { PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE } = mmapIo

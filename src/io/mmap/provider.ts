@@ -1,4 +1,7 @@
-/** What maps memory here: one of the optional packages that give access to the system's own calls. */
+/**
+ * The interface of a memory mapper: one of the optional packages that give access to the system's
+ * calls.
+ */
 
 import type { FileDescriptor } from '../files.ts'
 
@@ -6,20 +9,26 @@ import type { FileDescriptor } from '../files.ts'
 export interface MapProvider {
   readonly name: 'koffi' | 'mmap-io'
   /**
-   * The first `size` bytes of a file, to be read.
+   * Maps the first `size` bytes of a file for reading.
    *
-   * @throws where the system or the runtime refuses it
+   * @throws if the system or the runtime refuses it
    */
   mapFile(file: FileDescriptor, size: number): Buffer
-  /** `size` bytes of zeroed memory, page by page as it is touched. @throws as {@link MapProvider.mapFile} */
+  /**
+   * Maps `size` bytes of zeroed memory, provided page by page as it is touched. @throws as {@link
+   * MapProvider.mapFile}
+   */
   mapMemory(size: number): Buffer
-  /** Tells the system how memory will be used: a number of Linux's. @throws where the system refuses it */
+  /**
+   * Tells the system how memory will be used, by one of Linux's numbers. @throws if the system
+   * refuses it
+   */
   advise(bytes: Uint8Array, advice: number): void
   /**
-   * Unmaps what `mapFile` gave, by a thread; nobody may read it any more. Where this is missing the garbage collector
-   * unmaps it, on the thread that runs it.
+   * Unmaps what `mapFile` returned, in a thread; nobody may read it any more. If this method is
+   * missing, the garbage collector unmaps it, on the thread that runs it.
    *
-   * @returns resolves once the file is let go of
+   * @returns a promise that resolves once the file is released
    */
   unmap?(bytes: Uint8Array): Promise<void>
 }

@@ -1,6 +1,7 @@
 /**
- * Which provider maps memory in this process: `koffi` where it is there, which lets go of files by a thread, else
- * `mmap-io`. The environment variable FIRKIN_MMAP names one, or is `off`.
+ * Chooses the provider that maps memory in this process: `koffi` if it is installed, because it
+ * releases files in a thread, or else `mmap-io`. The environment variable FIRKIN_MMAP names one, or
+ * is `off`.
  */
 
 import { loadKoffi } from './koffi.ts'
@@ -12,7 +13,7 @@ const LOADERS: Readonly<Record<MapProvider['name'], () => MapProvider | undefine
   'mmap-io': loadMmapIo,
 }
 
-/** What maps memory; `undefined` where nothing does. */
+/** The provider; `undefined` if nothing can map memory. */
 export const provider = load()
 
 function load(): MapProvider | undefined {
