@@ -24,7 +24,7 @@ import { open } from '../src/index.ts'
 import { systemFiles } from '../src/io/files.ts'
 import { buildHint } from '../src/segment/hint-file.ts'
 import { withDirectory } from './support/directory.ts'
-import { placeOf } from './support/held.ts'
+import { directoryIdOf } from './support/held.ts'
 
 const document = readFileSync(new URL('../src/format/FORMAT.md', import.meta.url), 'utf8')
 const storeId = Uint8Array.from({ length: 16 }, (_, index) => index)
@@ -114,8 +114,8 @@ describe('the format document', () => {
       await store.batch().put('c', '3').put('d', '').commit()
       await store.close()
       const size = bytesOf(SEGMENT).length
-      const place = placeOf(systemFiles, directory)
-      buildHint(systemFiles, { place, storeId, id: 1, origin: 'appended', size })
+      const directoryId = directoryIdOf(systemFiles, directory)
+      buildHint(systemFiles, { directoryId, storeId, id: 1, origin: 'appended', size })
 
       for (const name of [SEGMENT, HINT, 'MANIFEST']) {
         expect(readFileSync(join(directory, name)).toString('hex')).toBe(

@@ -115,7 +115,7 @@ export class Hints {
     const jobs: HintJob[] = chosen.map((segment) => {
       const { id, origin, usage } = segment
       return {
-        place: files.place,
+        directoryId: files.directoryId,
         storeId,
         id,
         origin,

@@ -188,7 +188,7 @@ export class MergeRun {
     const { segments } = this.#engine
     const { files, storeId } = segments.context
     const job: CopyJob = {
-      place: files.place,
+      directoryId: files.directoryId,
       storeId,
       sources: inputs.map(({ id, usage }) => ({
         id,

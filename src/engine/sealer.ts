@@ -137,7 +137,7 @@ export class Sealer {
     const left = segments.filter((segment) => !isGone(segment))
     if (left.length === 0) return
     const jobs = left.map(({ id, origin, usage }) => ({
-      place: files.place,
+      directoryId: files.directoryId,
       storeId,
       id,
       origin,

@@ -498,7 +498,7 @@ export function withFile<T>(
 }
 
 /** Creates a file; replaces one that an earlier failure has left. */
-export function createAnew(files: Files, path: string): FileDescriptor {
+export function createOrReplace(files: Files, path: string): FileDescriptor {
   try {
     return files.open(path, 'create')
   } catch (error) {
@@ -514,13 +514,13 @@ export function createAnew(files: Files, path: string): FileDescriptor {
  */
 const WORTH_RETRYING: ReadonlySet<string> = new Set(['EEXIST', 'EMFILE', 'ENFILE', 'ENOENT'])
 
-/** Like {@link createAnew}, in a thread. */
-export async function createAnewLater(files: Files, path: string): Promise<FileDescriptor> {
+/** Like {@link createOrReplace}, in a thread. */
+export async function createOrReplaceLater(files: Files, path: string): Promise<FileDescriptor> {
   try {
     return await files.openLater(path, 'create')
   } catch (error) {
     if (!WORTH_RETRYING.has(errorCode(error) ?? '')) throw error
-    return createAnew(files, path)
+    return createOrReplace(files, path)
   }
 }
 

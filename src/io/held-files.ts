@@ -34,7 +34,7 @@ import { type Lock, takeLock } from './lock.ts'
  * Identifies a directory as it was opened. It is plain data, so that another thread can check for
  * it too.
  */
-export interface Place {
+export interface DirectoryId {
   /** The real path. */
   readonly directory: string
   readonly identity: Identity
@@ -58,7 +58,7 @@ export type Hold = 'locked' | 'unlocked' | 'read'
  * the underlying files do.
  */
 export class HeldFiles implements Files {
-  readonly place: Place
+  readonly directoryId: DirectoryId
   /**
    * Called once, when the directory turns out to be another one, or when a sync of it has failed.
    */
@@ -76,17 +76,17 @@ export class HeldFiles implements Files {
 
   private constructor(
     files: Files,
-    place: Place,
+    directoryId: DirectoryId,
     held: HeldDirectory | undefined,
     lock: Lock | undefined,
     isWritten: boolean,
   ) {
     this.#files = files
-    this.place = place
+    this.directoryId = directoryId
     this.#held = held
     this.#lock = lock
     this.#isWritten = isWritten
-    this.#lockPath = join(place.directory, LOCK_NAME)
+    this.#lockPath = join(directoryId.directory, LOCK_NAME)
   }
 
   /**
@@ -102,8 +102,8 @@ export class HeldFiles implements Files {
     try {
       lock = how === 'locked' ? takeLock(held.directory) : undefined
       const { directory: path, identity } = held
-      const place = { directory: path, identity, lock: lock?.identity }
-      const bound = new HeldFiles(files, place, held, lock, how !== 'read')
+      const directoryId = { directory: path, identity, lock: lock?.identity }
+      const bound = new HeldFiles(files, directoryId, held, lock, how !== 'read')
       // The lock was found by name: it must be the one in this directory.
       bound.assertThere()
       return bound
@@ -115,13 +115,13 @@ export class HeldFiles implements Files {
   }
 
   /** Returns the files of a directory that another thread of the process holds. */
-  static at(files: Files, place: Place): HeldFiles {
-    return new HeldFiles(files, place, undefined, undefined, true)
+  static at(files: Files, directoryId: DirectoryId): HeldFiles {
+    return new HeldFiles(files, directoryId, undefined, undefined, true)
   }
 
   /** The real path of the directory. */
   get directory(): string {
-    return this.place.directory
+    return this.directoryId.directory
   }
 
   /**
@@ -133,7 +133,7 @@ export class HeldFiles implements Files {
   assertThere(): void {
     if (!this.#isWritten) return
     if (this.#moved !== undefined) throw this.#moved
-    const { directory, identity, lock } = this.place
+    const { directory, identity, lock } = this.directoryId
     let what = `The directory ${directory} is`
     if (this.#files.identify(directory) === identity) {
       if (lock === undefined || this.#files.identify(this.#lockPath) === lock) return
@@ -323,11 +323,11 @@ export class HeldFiles implements Files {
   }
 
   #guard(path: string): void {
-    if (dirname(path) === this.place.directory) this.assertThere()
+    if (dirname(path) === this.directoryId.directory) this.assertThere()
   }
 
   #heldAs(directory: string): HeldDirectory | undefined {
-    return directory === this.place.directory ? this.#held : undefined
+    return directory === this.directoryId.directory ? this.#held : undefined
   }
 
   #syncFailed(error: unknown): void {

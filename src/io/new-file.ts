@@ -3,7 +3,13 @@
  * renamed.
  */
 
-import { createAnew, createAnewLater, discard, type Files, writeFully } from './files.ts'
+import {
+  createOrReplace,
+  createOrReplaceLater,
+  discard,
+  type Files,
+  writeFully,
+} from './files.ts'
 
 /**
  * Writes a file of these bytes, replacing one that an earlier failure has left; durable on return.
@@ -13,7 +19,7 @@ import { createAnew, createAnewLater, discard, type Files, writeFully } from './
  */
 export function writeNewFile(files: Files, path: string, bytes: Uint8Array): void {
   try {
-    const file = createAnew(files, path)
+    const file = createOrReplace(files, path)
     try {
       writeFully(files, file, bytes, bytes.length, 0)
       files.sync(file)
@@ -33,7 +39,7 @@ export async function writeNewFileLater(
   bytes: Uint8Array,
 ): Promise<void> {
   try {
-    const file = await createAnewLater(files, path)
+    const file = await createOrReplaceLater(files, path)
     try {
       writeFully(files, file, bytes, bytes.length, 0)
       await files.syncLater(file)

@@ -15,7 +15,7 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { segmentName } from '../format/names.ts'
 import { EXPIRES, type Page, PUT, type RecordFields, TOMBSTONE } from '../format/record.ts'
 import { errorCode, type Files } from '../io/files.ts'
-import { HeldFiles, type Place } from '../io/held-files.ts'
+import { type DirectoryId, HeldFiles } from '../io/held-files.ts'
 import { scanSegment } from '../segment/scan.ts'
 import { Window } from '../segment/window.ts'
 import { sortOffsets } from './offsets.ts'
@@ -32,7 +32,7 @@ export interface CopySource {
 /** What is to be copied; plain data, so that it can be sent to another thread. */
 export interface CopyJob extends Omit<TargetHome, 'directory'> {
   /** Where the sources are, and the targets go. */
-  readonly place: Place
+  readonly directoryId: DirectoryId
   readonly sources: readonly CopySource[]
   /** Tombstones and expired puts below this sequence are dropped. */
   readonly dropBelow: number
@@ -71,7 +71,7 @@ export function* copySegments(
   system: Files,
   job: CopyJob,
 ): Generator<CopyProgress, readonly CopyTarget[]> {
-  const files = HeldFiles.at(system, job.place)
+  const files = HeldFiles.at(system, job.directoryId)
   const targets = new Targets(files, { ...job, directory: files.directory })
   let finished = false
   try {
@@ -99,7 +99,7 @@ function* copySource(
   targets: Targets,
   tombstones: Tombstones,
 ): Generator<number> {
-  const path = join(job.place.directory, segmentName(source.id))
+  const path = join(job.directoryId.directory, segmentName(source.id))
   const file = reading(path, () => files.open(path, 'read'))
   try {
     const read: Files['read'] = (...range) => reading(path, () => files.read(...range))

@@ -23,7 +23,7 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import type { KeydirKind } from '../format/keydir-kind.ts'
 import { CHECKPOINT_NAME, temporaryName } from '../format/names.ts'
 import {
-  createAnew,
+  createOrReplace,
   discard,
   errorCode,
   type FileDescriptor,
@@ -105,7 +105,7 @@ export async function writeCheckpoint(
   const path = join(directory, CHECKPOINT_NAME)
   const temporary = join(directory, temporaryName(CHECKPOINT_NAME, generation))
   try {
-    const file = createAnew(files, temporary)
+    const file = createOrReplace(files, temporary)
     try {
       let position = 0
       for (const piece of [head, ...chunks]) {

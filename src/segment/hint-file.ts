@@ -5,7 +5,7 @@ import { HINT_HEAD_SIZE, HintEncoder, isHintSize } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { BATCH_END, keyOffset } from '../format/record.ts'
 import { discard, type Files, readFully, withFile } from '../io/files.ts'
-import { HeldFiles, type Place } from '../io/held-files.ts'
+import { type DirectoryId, HeldFiles } from '../io/held-files.ts'
 import { allocateBuffer } from '../io/memory.ts'
 import { writeNewFile } from '../io/new-file.ts'
 import { scanSegment } from './scan.ts'
@@ -13,7 +13,7 @@ import { scanSegment } from './scan.ts'
 /** A sealed segment that wants a hint; plain data, so that it can be sent to another thread. */
 export interface HintJob {
   /** Where the segment is, and its hint goes. */
-  readonly place: Place
+  readonly directoryId: DirectoryId
   readonly storeId: Uint8Array
   readonly id: number
   readonly origin: 'appended' | 'merged'
@@ -28,7 +28,7 @@ export interface HintJob {
  * @throws CorruptionError where the segment is damaged
  */
 export function buildHint(system: Files, job: HintJob): void {
-  const files = HeldFiles.at(system, job.place)
+  const files = HeldFiles.at(system, job.directoryId)
   const path = join(files.directory, segmentName(job.id))
   const file = files.open(path, 'read')
   try {

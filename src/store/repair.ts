@@ -288,7 +288,7 @@ class Restoration {
     const sealed = segments.find(({ id }) => parsed.type === 'hint' && id === parsed.id)
     if (sealed === undefined) return
     const { id, origin, size } = sealed
-    buildHint(this.#files, { place: this.#files.place, storeId, id, origin, size })
+    buildHint(this.#files, { directoryId: this.#files.directoryId, storeId, id, origin, size })
   }
 
   /** Lets recovery cut what is torn, and writes a checkpoint. */

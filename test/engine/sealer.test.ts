@@ -4,7 +4,7 @@ import { systemFiles } from '../../src/io/files.ts'
 import { threadWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
-import { placeOf } from '../support/held.ts'
+import { directoryIdOf } from '../support/held.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 import { KIB } from '../support/store.ts'
 
@@ -40,7 +40,7 @@ vi.mock('node:worker_threads', async (load) => {
 })
 
 const JOB = {
-  place: placeOf(systemFiles, '/'),
+  directoryId: directoryIdOf(systemFiles, '/'),
   storeId: new Uint8Array(8),
   id: 1,
   origin: 'appended',

@@ -9,7 +9,7 @@ import { type CopyJob, type CopyProgress, copySegments, SourceError } from '../.
 import type { CopyTarget } from '../../src/merge/targets.ts'
 import { scanSegment } from '../../src/segment/scan.ts'
 import { type FaultCode, FaultyFiles } from '../support/faulty-files.ts'
-import { placeOf } from '../support/held.ts'
+import { directoryIdOf } from '../support/held.ts'
 import {
   batchEnd,
   put,
@@ -35,14 +35,14 @@ function filesWith(segments: readonly Buffer[][]): FaultyFiles {
 }
 
 /** A job of any directory. */
-type UnplacedJob = Omit<CopyJob, 'place'>
+type JobWithoutDirectory = Omit<CopyJob, 'directoryId'>
 
 /** A job that copies these segments; of each the records with these numbers are live. */
 function jobOf(
   segments: readonly Buffer[][],
   live: readonly (readonly number[])[],
-  differing: Partial<UnplacedJob> = {},
-): UnplacedJob {
+  differing: Partial<JobWithoutDirectory> = {},
+): JobWithoutDirectory {
   return {
     storeId: STORE_ID,
     sources: segments.map((records, index) => {
@@ -66,10 +66,10 @@ function jobOf(
 /** Copies to the end, and answers what was told and what was written. */
 function copyAll(
   files: FaultyFiles,
-  job: UnplacedJob,
+  job: JobWithoutDirectory,
 ): { steps: CopyProgress[]; targets: readonly CopyTarget[] } {
   const steps: CopyProgress[] = []
-  const copy = copySegments(files, { ...job, place: placeOf(files, DIRECTORY) })
+  const copy = copySegments(files, { ...job, directoryId: directoryIdOf(files, DIRECTORY) })
   for (;;) {
     const step = copy.next()
     if (step.done === true) return { steps, targets: step.value }
@@ -291,7 +291,7 @@ describe('a copy', () => {
     const files = filesWith(segments)
     const copy = copySegments(files, {
       ...jobOf(segments, [[0, 1]]),
-      place: placeOf(files, DIRECTORY),
+      directoryId: directoryIdOf(files, DIRECTORY),
     })
     expect(copy.next().done).toBe(false)
     expect(files.list(DIRECTORY)).toContain(segmentName(11))

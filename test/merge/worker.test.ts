@@ -11,7 +11,7 @@ import { systemFiles } from '../../src/io/files.ts'
 import type { CopyJob, CopyProgress } from '../../src/merge/copy.ts'
 import { keepAlive, threadWork } from '../../src/merge/thread.ts'
 import { withDirectory } from '../support/directory.ts'
-import { placeOf } from '../support/held.ts'
+import { directoryIdOf } from '../support/held.ts'
 import { put, STORE_ID, segmentHeader, tombstone } from '../support/records.ts'
 
 const run = promisify(execFile)
@@ -34,7 +34,7 @@ async function jobIn(
     return at - length
   })
   return {
-    place: placeOf(systemFiles, directory),
+    directoryId: directoryIdOf(systemFiles, directory),
     storeId: STORE_ID,
     sources: [{ id: 1, size: bytes.length, live: Uint32Array.from(starts) }],
     targetIds: [2, 3, 4, 5, 6, 7, 8],
@@ -130,8 +130,8 @@ describe('the merge thread', () => {
         offset,
       }
       await expect(threadWork.copy(job, () => {}, never).done).rejects.toMatchObject(failed)
-      const { storeId, place } = job
-      const hint = { place, storeId, id: 1, origin: 'appended', size: bytes.length } as const
+      const { storeId, directoryId } = job
+      const hint = { directoryId, storeId, id: 1, origin: 'appended', size: bytes.length } as const
       await expect(threadWork.hint(hint)).rejects.toMatchObject(failed)
       expect(await readdir(directory)).toEqual([segmentName(1)])
     })
@@ -139,10 +139,10 @@ describe('the merge thread', () => {
 
   it('makes hints', async () => {
     await withDirectory(async (directory) => {
-      const { place, storeId, sources } = await jobIn(directory, large(3))
+      const { directoryId, storeId, sources } = await jobIn(directory, large(3))
       const size = sources[0]?.size ?? 0
 
-      await threadWork.hint({ place, storeId, id: 1, origin: 'appended', size })
+      await threadWork.hint({ directoryId, storeId, id: 1, origin: 'appended', size })
 
       expect(await readdir(directory)).toEqual([hintName(1), segmentName(1)])
     })

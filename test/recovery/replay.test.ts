@@ -6,7 +6,7 @@ import { segmentName } from '../../src/format/names.ts'
 import { buildHint } from '../../src/segment/hint-file.ts'
 import type { StoreStats } from '../../src/store/stats.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { placeOf } from '../support/held.ts'
+import { directoryIdOf } from '../support/held.ts'
 import { put, STORE_ID, tombstone } from '../support/records.ts'
 import { DISK, openOn } from '../support/store.ts'
 
@@ -94,8 +94,8 @@ describe('a merged segment', () => {
     async (source) => {
       const files = mergedStore()
       const { length: size } = files.peek(join(DISK, segmentName(1))) ?? { length: 0 }
-      const place = placeOf(files, DISK)
-      const job = { place, storeId: STORE_ID, id: 1, origin: 'merged', size } as const
+      const directoryId = directoryIdOf(files, DISK)
+      const job = { directoryId, storeId: STORE_ID, id: 1, origin: 'merged', size } as const
       if (source === 'hints') buildHint(files, job)
 
       await using store = await openOn(files)

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import { createAnewLater } from '../../src/io/files.ts'
+import { createOrReplaceLater } from '../../src/io/files.ts'
 import { NextFile } from '../../src/segment/next-file.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, idle, KIB, openOn } from '../support/store.ts'
@@ -81,13 +81,13 @@ describe('a file that is created in the place of what a failure has left', () =>
     const { files } = made()
     files.fail({ kinds: ['open'], nth: 1, code: 'EMFILE' })
 
-    const file = await createAnewLater(files, PATH)
+    const file = await createOrReplaceLater(files, PATH)
 
     expect(files.openPaths).toEqual([PATH])
     files.close(file)
-    files.close(await createAnewLater(files, PATH))
+    files.close(await createOrReplaceLater(files, PATH))
     files.fail({ kinds: ['open'], nth: 1, code: 'ENOSPC', lasting: true })
-    await expect(createAnewLater(files, PATH)).rejects.toMatchObject({ code: 'ENOSPC' })
+    await expect(createOrReplaceLater(files, PATH)).rejects.toMatchObject({ code: 'ENOSPC' })
   })
 })
 

@@ -1,5 +1,5 @@
 import type { Files } from '../../src/io/files.ts'
-import { HeldFiles, type Place } from '../../src/io/held-files.ts'
+import { type DirectoryId, HeldFiles } from '../../src/io/held-files.ts'
 
 /** Uses a directory that is held, without its lock, until that is over. */
 export async function withHeld<T>(
@@ -16,8 +16,8 @@ export async function withHeld<T>(
 }
 
 /** A directory as it is now. */
-export function placeOf(files: Files, directory: string): Place {
+export function directoryIdOf(files: Files, directory: string): DirectoryId {
   const held = HeldFiles.hold(files, directory, 'unlocked')
   held.release()
-  return held.place
+  return held.directoryId
 }

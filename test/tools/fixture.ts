@@ -7,7 +7,7 @@ import type { StoreOptions } from '../../src/options.ts'
 import { buildHint } from '../../src/segment/hint-file.ts'
 import { readManifest } from '../../src/segment/manifest-file.ts'
 import type { Store } from '../../src/store/store.ts'
-import { placeOf } from '../support/held.ts'
+import { directoryIdOf } from '../support/held.ts'
 import { openAny } from '../support/store.ts'
 
 /** When what expires does so: long after these tests. */
@@ -131,8 +131,8 @@ export class Fixtures {
 function makeHints(directory: string): void {
   const { storeId, segments = [] } = readManifest(systemFiles, directory) ?? {}
   if (storeId === undefined) return
-  const place = placeOf(systemFiles, directory)
+  const directoryId = directoryIdOf(systemFiles, directory)
   for (const { id, origin, size } of segments) {
-    buildHint(systemFiles, { place, storeId, id, origin, size })
+    buildHint(systemFiles, { directoryId, storeId, id, origin, size })
   }
 }
