@@ -1,36 +1,41 @@
 /**
- * Giving back the room of files that are deleted.
+ * Frees the disk space of deleted files.
  *
- * An operating system frees a file's pages and blocks when its last name, descriptor and mapping is gone, in the call
- * that takes the last one away: some 50 ms for 128 MiB (measured). So a deleted file's descriptor outlives its name and
- * its mapping, and is closed by a thread.
+ * An operating system frees a file's pages and blocks when its last name, descriptor and mapping
+ * are gone, in the call that removes the last of them: some 50 ms for 128 MiB (measured). So a
+ * deleted file's descriptor outlives its name and its mapping, and is closed by a thread.
  *
- * 1. Take over the descriptor of a segment that nobody reads any more; its name is removed in the same turn.
- * 2. Where it is mapped, and no thread unmaps it, wait until the garbage collector has.
+ * 1. Take over the descriptor of a segment that is not read any more; its name is removed in the
+ *    same turn of the event loop.
+ * 2. If it is mapped, and no thread unmaps it, wait until the garbage collector has.
  * 3. Close it, by a thread, one file after the other.
  *
- * Invariant: a fifth as many descriptors wait as the store may have files open, and 24 at most. Where there
- * are more, the oldest is not waited for, or is closed in the call.
+ * Invariant: no more than 24 descriptors wait, or a fifth of the number of files that the store may
+ * have open if that is less. If there are more, the oldest is not waited for, or is closed in the
+ * call.
  */
 
 import { StoreError } from '../errors.ts'
 import type { FileDescriptor, Files } from '../io/files.ts'
 import { afterThis, nextTurn } from '../scheduling/time.ts'
 
-/** So many files may wait for the garbage collector, at most. */
+/** The most files that may wait for the garbage collector. */
 const MOST_MAPPED = 8
-/** So many may wait for the thread, at most. */
+/** The most files that may wait for the thread. */
 const MOST_READY = 16
 
-/** What a segment leaves behind that is not read any more. */
+/** The remains of a segment that is not read any more. */
 export interface Remains {
   readonly file: FileDescriptor
-  /** The memory that shows the file, where the garbage collector has to unmap it; nobody else may hold it. */
+  /**
+   * The memory that shows the file, if the garbage collector has to unmap it; nothing else may
+   * refer to it.
+   */
   readonly mapped: ArrayBufferLike | undefined
 }
 
-/** Told when memory was collected. */
-const collected = new FinalizationRegistry<() => void>((told) => told())
+/** Calls back when memory was collected. */
+const collected = new FinalizationRegistry<() => void>((callback) => callback())
 
 /** Closes the files of deleted segments. */
 export class Disposal {
@@ -38,14 +43,15 @@ export class Disposal {
   readonly #mostMapped: number
   readonly #mostReady: number
   readonly #failed: (error: StoreError) => void
-  /** Those that the garbage collector is waited for, oldest first. */
+  /** The files that wait for the garbage collector, oldest first. */
   readonly #mapped = new Set<FileDescriptor>()
+  /** The files that wait for the thread, oldest first. */
   readonly #ready: FileDescriptor[] = []
   #running: Promise<void> | undefined
 
   /**
    * @param maxOpenFiles how many files of segments may be open
-   * @param failed told where a file cannot be closed
+   * @param failed called if a file cannot be closed
    */
   constructor(files: () => Files, maxOpenFiles: number, failed: (error: StoreError) => void) {
     this.#files = files
@@ -54,12 +60,12 @@ export class Disposal {
     this.#failed = failed
   }
 
-  /** How many more files may wait for the thread. */
+  /** The number of files that may still be added to those that wait for the thread. */
   get freeSlots(): number {
     return Math.max(0, this.#mostReady - this.#ready.length)
   }
 
-  /** Takes over a file whose name is removed before this turn is over. */
+  /** Takes over a file whose name is removed before this turn of the event loop ends. */
   take({ file, mapped }: Remains): void {
     if (mapped === undefined) {
       this.#add(file)
@@ -82,7 +88,7 @@ export class Disposal {
   }
 
   async #unmapped(file: FileDescriptor): Promise<void> {
-    // The collector tells it before it has unmapped.
+    // The collector calls back before it has unmapped.
     await nextTurn()
     if (this.#mapped.delete(file)) this.#add(file)
   }
@@ -90,12 +96,12 @@ export class Disposal {
   #add(file: FileDescriptor): void {
     this.#ready.push(file)
     this.#running ??= this.#run()
-    // Where the event loop does not turn nobody else closes them.
+    // While the event loop does not turn, nothing else closes them.
     while (this.#ready.length > this.#mostReady) this.#files().close(this.#ready.shift() as number)
   }
 
   async #run(): Promise<void> {
-    // The names go first.
+    // The names are removed first.
     await new Promise<void>((resolve) => afterThis(resolve))
     for (let file = this.#ready.shift(); file !== undefined; file = this.#ready.shift()) {
       try {

@@ -1,4 +1,4 @@
-/** The files of segments, before and beside what they hold. */
+/** Opens the files of segments, and checks their headers. */
 
 import { join } from 'node:path'
 import { CorruptionError, StoreError } from '../errors.ts'
@@ -11,15 +11,17 @@ import {
 import { segmentName } from '../format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully } from '../io/files.ts'
 
-/** What a segment needs to know of the store around it. */
+/**
+ * The surroundings of a segment: the files, the directory and the id of the store it belongs to.
+ */
 export interface SegmentContext {
-  /** Where the directory is held, `assertThere` says whether its path still leads to it. */
+  /** If the directory is held, `assertThere` throws once its path does not lead to it any more. */
   readonly files: Files & { assertThere?(): void }
   readonly directory: string
   readonly storeId: Uint8Array
 }
 
-/** Opens a segment's file. @throws {@link CorruptionError} where it is missing */
+/** Opens a segment's file. @throws {@link CorruptionError} if it is missing */
 export function openSegmentFile(
   context: SegmentContext,
   id: number,
@@ -40,7 +42,7 @@ export function openSegmentFile(
   }
 }
 
-/** Reads the header of a segment's file; `'short'` where the file ends before it does. */
+/** Reads the header of a segment's file; returns `'short'` if the file ends inside it. */
 export function readSegmentHeader(context: SegmentContext, file: number, path: string, id: number) {
   const bytes = Buffer.alloc(FILE_HEADER_SIZE)
   const read = readFully(context.files, file, bytes, FILE_HEADER_SIZE, 0)
@@ -48,7 +50,7 @@ export function readSegmentHeader(context: SegmentContext, file: number, path: s
   return readFileHeader(bytes.subarray(0, read), path, 'segment', expected)
 }
 
-/** Whether a file's header was never written: it is cut short or all zeros. */
+/** Returns whether a file's header was never written: it is cut short or all zeros. */
 export function isBlank(files: Files, file: number, size: number): boolean {
   if (size < FILE_HEADER_SIZE) return true
   const bytes = Buffer.alloc(FILE_HEADER_SIZE)
@@ -57,10 +59,10 @@ export function isBlank(files: Files, file: number, size: number): boolean {
 }
 
 /**
- * Reads a file's header and holds it against what the file should be.
+ * Reads a file's header and checks that the file is what it should be.
  *
- * @returns `'short'` where the file ends before its header does
- * @throws {@link CorruptionError} where it is damaged, or of another store or another file
+ * @returns `'short'` if the file ends inside its header
+ * @throws {@link CorruptionError} if it is damaged, or belongs to another store or another file
  * @throws {@link StoreError} FIRKIN_VERSION
  */
 export function readFileHeader(

@@ -1,3 +1,5 @@
+/** Builds, reads and writes the hint files of sealed segments. */
+
 import { join } from 'node:path'
 import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
@@ -10,22 +12,22 @@ import { allocateBuffer } from '../io/memory.ts'
 import { writeNewFile } from '../io/new-file.ts'
 import { scanSegment } from './scan.ts'
 
-/** A sealed segment that wants a hint; plain data, so that it can be sent to another thread. */
+/** A sealed segment that needs a hint; plain data, so that it can be sent to another thread. */
 export interface HintJob {
-  /** Where the segment is, and its hint goes. */
+  /** The directory of the segment, where its hint is put too. */
   readonly directoryId: DirectoryId
   readonly storeId: Uint8Array
   readonly id: number
   readonly origin: 'appended' | 'merged'
   readonly size: number
-  /** The most that the hint may take; one that would take more is not made. Without, it may take anything. */
+  /** A larger hint is not written. @defaultValue any size */
   readonly maxBytes?: number
 }
 
 /**
- * Makes the hint of a sealed segment from the segment.
+ * Builds the hint of a sealed segment from the segment, and writes it.
  *
- * @throws CorruptionError where the segment is damaged
+ * @throws {@link CorruptionError} if the segment is damaged
  */
 export function buildHint(system: Files, job: HintJob): void {
   const files = HeldFiles.at(system, job.directoryId)
@@ -60,8 +62,8 @@ export function buildHint(system: Files, job: HintJob): void {
 }
 
 /**
- * Reads the hint of a segment of this size; `undefined` where there is none. Where it cannot be one by what it says of
- * its size, only so much is read of it that a decoder refuses it.
+ * Reads the hint of a segment of this size; returns `undefined` if there is none. If the size of
+ * the file contradicts its head, only the head is returned, which a decoder refuses.
  */
 export function readHintFile(files: Files, path: string, segmentSize: number): Buffer | undefined {
   return withFile(files, path, (file) => {
@@ -76,7 +78,7 @@ export function readHintFile(files: Files, path: string, segmentSize: number): B
   })
 }
 
-/** Writes a hint under its name, whole or not at all. */
+/** Writes a hint to its file, whole or not at all. */
 export function writeHintFile(files: Files, directory: string, id: number, hint: Uint8Array): void {
   const temporary = join(directory, temporaryName(hintName(id), 0))
   writeNewFile(files, temporary, hint)

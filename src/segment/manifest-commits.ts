@@ -22,11 +22,14 @@ import type { HeldSegmentContext } from './segment.ts'
 /** Returns what a commit changes of the installed manifest. */
 export type ManifestEdit = (installed: Manifest) => Partial<Manifest>
 
-/** What a commit asks of the set of segments that the manifest is about. */
-export interface ManifestOwner {
+/** The part that the set of segments plays in a commit. */
+interface ManifestOwner {
   /** Returns what a new manifest says of the store as it is now, before it is edited. */
   describe(): Partial<Manifest>
-  /** Returns whether space was freed for a write that failed with `error`, so that it is worth trying again. */
+  /**
+   * Returns whether space was freed for a write that failed with `error`, so that it is worth
+   * trying again.
+   */
   freeSpaceFor(error: unknown): boolean
 }
 
@@ -86,7 +89,9 @@ export class ManifestCommits {
     this.#finish(task)
   }
 
-  /** A wait for the directory to be synced, after which the names of its files survive a power loss. */
+  /**
+   * A wait for the directory to be synced, after which the names of its files survive a power loss.
+   */
   get syncingNames(): Wait<void> {
     const { files, directory } = this.#context
     return either(

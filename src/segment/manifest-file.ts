@@ -1,3 +1,5 @@
+/** Reads a directory's manifest. */
+
 import { join } from 'node:path'
 import { CorruptionError, StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
@@ -15,10 +17,10 @@ import { fileChecksum, readVouched } from '../io/vouched.ts'
 import { readFileHeader } from './file.ts'
 
 /**
- * Reads the manifest of a directory; `undefined` where there is none. A cache's is answered without the segments that the
- * cache has deleted since, as if it had been replaced then.
+ * Reads the manifest of a directory; returns `undefined` if there is none. A cache's manifest is
+ * returned without the segments that the cache has deleted since it was written.
  *
- * @throws {@link CorruptionError}
+ * @throws {@link CorruptionError} if it is damaged
  * @throws {@link StoreError} FIRKIN_VERSION, FIRKIN_READ_FAILED
  */
 export function readManifest(files: Files, directory: string): Manifest | undefined {
@@ -34,8 +36,11 @@ export function readManifest(files: Files, directory: string): Manifest | undefi
 }
 
 /**
- * A cache deletes its segments in the order of their sequences, and one manifest says so of many. So those that are
- * missing were deleted if all that are there are newer. Any other that is missing is lost, and stays listed.
+ * Leaves out the segments that a cache has deleted.
+ *
+ * A cache deletes its segments in the order of their sequences, and writes a new manifest only
+ * after many of them. So a missing segment was deleted if all that are there are newer. Any other
+ * missing one is lost, and stays listed.
  */
 function withoutDeleted(manifest: Manifest, names: readonly string[]): Manifest {
   if (!names.includes(CACHE_MARKER_NAME)) return manifest
@@ -68,7 +73,7 @@ function readOpened(files: Files, file: FileDescriptor, path: string): Manifest 
   return manifest
 }
 
-/** Whether a manifest of this size is sound. */
+/** Returns whether the checksum of a manifest of this size matches. */
 function isVouchedFor(files: Files, file: FileDescriptor, path: string, size: number): boolean {
   const head = Buffer.alloc(MANIFEST_HEAD_SIZE)
   readFully(files, file, head, head.length, 0)

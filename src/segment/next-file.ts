@@ -1,11 +1,15 @@
+/** Creates the files of segments ahead. */
+
 import { join } from 'node:path'
 import { segmentName, temporaryName } from '../format/names.ts'
 import { discard, type FileDescriptor, type Files } from '../io/files.ts'
 
 /**
- * The file of the segment to come, created by a thread: where a disk is busy that takes tens of milliseconds.
+ * The file of the next segment, created ahead by a thread, since that takes tens of milliseconds
+ * while a disk is busy.
  *
- * It is empty, and has a temporary name until it is taken. Where there is none the segment's file is created on the spot.
+ * The file is empty, and has a temporary name until it is taken. If there is none, the segment's
+ * file is created on the spot.
  */
 export class NextFile {
   readonly #files: Files
@@ -21,9 +25,9 @@ export class NextFile {
   }
 
   /**
-   * Begins to create it, where it is not there yet.
+   * Begins to create the file, if it is not there yet.
    *
-   * @param id of a segment, after which its temporary name is
+   * @param id the segment after which its temporary name is chosen
    */
   prepare(id: number): void {
     if (this.#isClosed || this.#ready !== undefined || this.#creating !== undefined) return
@@ -33,32 +37,32 @@ export class NextFile {
     })
   }
 
-  /** The file, under this name from now on; `undefined` where it is not there. */
+  /** Returns the file, renamed to this path; `undefined` if there is none. */
   take(path: string): FileDescriptor | undefined {
     const ready = this.#ready
     if (ready === undefined) return undefined
     this.#ready = undefined
     try {
-      // To rename would replace what is there; to create a file says what is wrong.
+      // A rename would replace a file that is there, while creating one reports it.
       if (this.#files.identify(path) === undefined) {
         this.#files.rename(ready.path, path)
         return ready.file
       }
     } catch {
-      // A file is created in its place, or that says what is wrong.
+      // The caller creates a file in its place, or learns what is wrong by that.
     }
     this.#remove(ready)
     return undefined
   }
 
-  /** Removes it, or what will have been created. */
+  /** Removes the file, also if it is still being created. */
   close(): void {
     this.#isClosed = true
     if (this.#ready !== undefined) this.#remove(this.#ready)
     this.#ready = undefined
   }
 
-  /** Resolves when nothing goes on with it any more. */
+  /** Resolves when no thread creates the file any more. */
   async settle(): Promise<void> {
     await this.#creating
   }
@@ -68,7 +72,7 @@ export class NextFile {
     try {
       file = await this.#files.openLater(path, 'create')
     } catch {
-      // It is only for speed.
+      // The file only saves time.
       return
     }
     if (this.#isClosed) this.#remove({ path, file })

@@ -1,16 +1,19 @@
-/** A file that is opened again where it is needed. */
+/** Bounds how many files of segments are open. */
+
+/** A file that can be closed and opened again when it is needed. */
 export interface Reopenable {
-  /** When it was used last, as counted by {@link OpenFiles.use}. */
+  /** The number of its last use, see {@link OpenFiles.use}. */
   readonly usedAt: number
   /** Closes the file until it is needed. */
   rest(): void
 }
 
 /**
- * Bounds how many files of sealed segments are open at a time: the one that was not used for longest is closed for another.
+ * Bounds how many files of sealed segments are open at a time: to open another one, it closes the
+ * one that was unused for longest.
  *
- * A store may have more segments than a process may have files open. What is mapped needs no open file. A read that needs one
- * that was closed takes two calls to the operating system more.
+ * A store may have more segments than a process may have files open. A mapped segment needs no open
+ * file. A read that needs a file that was closed takes two more calls to the operating system.
  */
 export class OpenFiles {
   readonly #limit: number
@@ -22,7 +25,7 @@ export class OpenFiles {
     this.#limit = limit
   }
 
-  /** The number of a use; later ones have higher numbers. */
+  /** Returns the number of a new use; later ones have higher numbers. */
   use(): number {
     return ++this.#useCount
   }

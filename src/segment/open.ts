@@ -1,10 +1,16 @@
+/** Opens the segments that a manifest lists. */
+
 import { CorruptionError } from '../errors.ts'
 import type { SealedSegment } from '../format/manifest.ts'
 import { openSegmentFile, readSegmentHeader, type SegmentContext } from './file.ts'
 import { Segment } from './segment.ts'
 import { SegmentUsage } from './usage.ts'
 
-/** Opens a segment that the manifest lists. */
+/**
+ * Opens a segment that the manifest lists.
+ *
+ * @throws {@link CorruptionError} if its file is missing, or is not what the manifest says
+ */
 export function openSealed(
   context: SegmentContext,
   sealed: SealedSegment,

@@ -1,14 +1,16 @@
 /**
- * Preallocation at the end of the active segment, for writes that are made durable one by one.
+ * Preallocates space at the end of the active segment, for writes that are made durable one by one.
  *
- * Where a file grows, a sync writes the file system's journal too; where zeros are overwritten, it writes the record
- * alone, in some three quarters of the time (measured, bench `durable-put`). So zeros are put ahead of the records.
+ * If a file grows, a sync writes the file system's journal too; if zeros are overwritten, it writes
+ * the record alone, in some three quarters of the time (measured, bench `durable-put`). So zeros
+ * are written ahead of the records.
  *
  * Invariants
- * - Into room goes only a record that is alone in its group, when all before it is durable. A power loss may leave the
- *   sectors of what was not synced in any order; of one record it can leave no whole one behind a hole, which would
- *   look like damage. Groups of several make the file grow, as without room: it is cut off durably before.
- * - Preallocation is a convenience: where it cannot be made, the record is written without it.
+ * - Only a record that is alone in its group is written into preallocated space, and only after
+ *   bytes that are durable. A power loss may keep any sectors of unsynced writes: of several
+ *   records it could leave a whole one after a hole, which would look like damage. So before a
+ *   group of several the preallocation is cut off, durably, and the group makes the file grow.
+ * - Preallocation only saves time: if it fails, the record is written without it.
  * - A segment that is not written any more has none.
  */
 
@@ -17,25 +19,25 @@ import { type Files, writeFully } from '../io/files.ts'
 import type { Segment } from './segment.ts'
 
 /**
- * So many records must have come alone, one after the other, before room is made; twice as many each time it was taken
- * back before it was worth it.
+ * Space is preallocated after this number of lone records in a row; twice as many each time it was
+ * removed before it was worth it.
  */
 const FEWEST_LONE = 3
 const MOST_LONE = 1024
-/** What it costs to make room and to take it back is worth it from so many records on. */
+/** From this number of records on, preallocation is worth what it costs. */
 const WORTHWHILE = 16
-/** Larger records are worth a journal entry each, and would use room up at once. */
+/** Larger records are worth a journal entry each, and would soon use up the space. */
 const MAX_RECORD_SIZE = MAX_PREALLOCATION_SIZE / 8
 
 const zeros = Buffer.alloc(MAX_PREALLOCATION_SIZE)
 
-/** Makes room in the active segment, and takes it back. */
+/** The preallocation of one writer. */
 export class Preallocation {
   readonly #files: Files
   readonly #maxSegmentBytes: number
-  /** Where the file ends; 0 where that is where its records end. */
+  /** Where the file ends; 0 if it ends with its records. */
   #end = 0
-  /** How many records have come alone since one came in company. */
+  /** The number of records that have come alone since the last group of several. */
   #loneCount = 0
   #loneNeeded = FEWEST_LONE
 
@@ -50,9 +52,10 @@ export class Preallocation {
   }
 
   /**
-   * Makes room for a record of `size` bytes that will be written next to the end of a segment, all of which is durable.
+   * Preallocates space for a record of `size` bytes, and for others after it, if that is worth it.
+   * All of the segment must be durable, and the record is written next to its end.
    *
-   * @throws the operating system's error where bytes were left behind the records that cannot be cut off
+   * @throws the operating system's error if bytes are left after the records that cannot be cut off
    */
   prepare(segment: Segment, size: number): void {
     const at = segment.writtenSize
@@ -67,12 +70,12 @@ export class Preallocation {
     try {
       writeFully(this.#files, segment.file, zeros, end - from, from)
     } catch {
-      // There may be room on the disk for the record alone.
+      // The disk may have space for the record alone.
       this.leave(segment)
     }
   }
 
-  /** Takes the room back; not synced. @throws the operating system's error */
+  /** Cuts off what is preallocated; not synced. @throws the operating system's error */
   leave(segment: Segment): void {
     if (this.#end > 0) {
       this.#files.truncate(segment.file, segment.writtenSize)
@@ -82,7 +85,7 @@ export class Preallocation {
     this.forget()
   }
 
-  /** Takes note that the file was cut to its records by another hand. */
+  /** Takes note that the file was cut to its records elsewhere. */
   forget(): void {
     this.#loneCount = 0
     this.#end = 0

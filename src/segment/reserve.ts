@@ -28,20 +28,20 @@ import { isBlank, type SegmentContext } from './file.ts'
 
 /** The file is filled in pieces of this size, one in each turn of the event loop. */
 const PIECE_SIZE = 256 * 1024
-/** In how many steps the file is given up. */
+/** The number of steps in which the file is given up. */
 const STEP_COUNT = 16
 const MIN_STEP_SIZE = 16 * 1024
-/** How often the reserve looks for free space to refill the file, in milliseconds. */
+/** The time between two looks for free space to refill the file, in milliseconds. */
 const LOOK_MS = 2000
 
 /** The reserve of one store. */
 export class Reserve {
   readonly #context: SegmentContext
   readonly #path: string
-  /** How large the file should be; 0 if there should be none. */
+  /** The size that the file should have; 0 if there should be none. */
   readonly #wanted: number
   #file: FileDescriptor | undefined
-  /** How large the file is. */
+  /** The size of the file. */
   #held = 0
   #hasLooked = false
   /** Whether the file may be created or used at all. */
@@ -66,7 +66,7 @@ export class Reserve {
     return this.#isShort
   }
 
-  /** How many bytes can be given up. */
+  /** The number of bytes that can be given up. */
   get spareBytes(): number {
     this.#look()
     return Math.max(0, this.#held - FILE_HEADER_SIZE)

@@ -1,10 +1,10 @@
 /**
- * Reading a segment from front to back, as recovery, merge, hints and the tool do.
+ * Reads a segment from front to back, for recovery, merges, hints and the tool.
  *
  * 1. Read the next record and verify it.
  * 2. Hold back the members of a batch until its end proves that they are all there.
- * 3. Stop at the first bytes that are no record. What they mean, torn or corrupt, is for the caller to say;
- *    `findRecord` tells whether there are records behind them.
+ * 3. Stop at the first bytes that are not a record. The caller decides whether they are torn or
+ *    corrupt; `findRecord` finds out whether records follow them.
  */
 
 import {
@@ -26,17 +26,17 @@ import type { FileDescriptor, Files } from '../io/files.ts'
 import { allocateBuffer } from '../io/memory.ts'
 import { Window } from './window.ts'
 
-/** A larger record gets memory only after its checksum was found to match: its size may be damaged. */
+/** A larger record gets memory only after its checksum matches, because its size may be damaged. */
 const UNVOUCHED_SIZE = 1024 * 1024
 
 /**
- * Called for each record; `fields.keyAt` and `valueAt` lie in `page`, the record began at `offset`. Where it
- * answers `false` the scan ends behind the record.
+ * Called for each record; `fields.keyAt` and `valueAt` lie in `page`, the record began at `offset`.
+ * If it returns `false` the scan ends after the record.
  */
-// biome-ignore lint/suspicious/noConfusingVoidType: a visitor that never ends the scan answers nothing.
+// biome-ignore lint/suspicious/noConfusingVoidType: most visitors never end the scan.
 export type RecordVisitor = (fields: RecordFields, page: Page, offset: number) => void | false
 
-/** Which part of a file is scanned, and what its records must be like. */
+/** The part of a file that is scanned, and what its records must be like. */
 export interface ScanOptions {
   readonly files: Files
   readonly file: FileDescriptor
@@ -45,41 +45,54 @@ export interface ScanOptions {
   /** Where the last record ends. */
   readonly to: number
   readonly seed: number
-  /** Whether sequences must ascend: so they do in an appended segment. */
+  /** Whether sequences must ascend, as they do in an appended segment. */
   readonly ascending: boolean
   /**
-   * `'whole'` holds a batch's members back until its end is seen, and then gives them without their values;
-   * `'loose'` gives each record as it comes, for a sealed segment, where every batch is known to be whole.
+   * `'whole'` holds a batch's members back until its end is seen, and then visits them without
+   * their values. `'loose'` visits each record as it comes, for a sealed segment, in which every
+   * batch is known to be whole.
    */
   readonly batches: 'whole' | 'loose'
-  /** Whether the values of large records are wanted, too; without, memory is taken for none. @defaultValue true */
+  /**
+   * Whether the values of large records are wanted, too; if not, no memory is taken for them.
+   *
+   * @defaultValue true
+   */
   readonly values?: boolean
-  /** From where on zeros up to the end are room, see FORMAT.md; nowhere where it is missing. */
+  /**
+   * From where on zeros up to the end are preallocated space, see FORMAT.md; without it they are a
+   * fault everywhere.
+   */
   readonly preallocatedFrom?: number | undefined
-  /** A window over the same file to go on with; a new one where it is missing. */
+  /** A window over the same file to go on with; without it, one is lent for the scan. */
   readonly window?: Window
 }
 
-/** How a scan ended. */
+/** The end of a scan. */
 export interface ScanEnd {
-  /** Where the last record ends that counts; behind an unfinished batch's beginning nothing counts. */
+  /** Where the last record that counts ends; of an unfinished batch nothing counts. */
   readonly end: number
-  /** The first bytes that are no record; `undefined` where everything was read. */
+  /** The first bytes that are not a record; `undefined` if everything was read. */
   readonly faultAt: number | undefined
-  /** What is wrong there, for a message. */
+  /** A description of the fault, for a message. */
   readonly fault: string
   /** The highest sequence of the records that count. */
   readonly maxSequence: number
-  /** Where the last record begins that counts; `undefined` where none does. */
+  /** Where the last record that counts begins; `undefined` if none does. */
   readonly lastAt: number | undefined
-  /** How many bytes of room are behind `end`, or of what came into it meanwhile: they are no fault. */
+  /**
+   * The number of preallocated bytes after `end`, including what was written into them meanwhile.
+   * They are not a fault.
+   */
   readonly preallocatedSize: number
 }
 
-/** Scans the records of a segment. Records of a batch are visited once the batch is known to be whole. */
+/** Scans the records of a segment, up to the first fault. */
 export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd {
   const { preallocatedFrom = Number.POSITIVE_INFINITY } = options
-  const scan = withWindow(options, (window) => scanAgain(options, window, preallocatedFrom, visit))
+  const scan = withWindow(options, (window) =>
+    scanUntilStable(options, window, preallocatedFrom, visit),
+  )
   if (scan.faultAt === undefined || scan.end < preallocatedFrom) return scan
   if (!hasCome(options, scan.end, scan.maxSequence)) return scan
   return { ...scan, faultAt: undefined, fault: '', preallocatedSize: options.to - scan.end }
@@ -92,12 +105,13 @@ function withWindow<T>(options: ScanOptions, look: (window: Window) => T): T {
 }
 
 /**
- * Scans until a fault was seen twice at the same place, if there may be room.
+ * Scans until a fault is seen twice at the same place, if there may be preallocated space.
  *
- * Another process may be filling the room, so that what is at its end was read before what precedes
- * it. All that stood before what was seen is there by now: so a fault counts if it is seen again.
+ * Another process may be writing into that space, so that its end was read before what precedes it
+ * was written. By now, all that precedes what was seen is there: so a fault counts if it is seen
+ * again.
  */
-function scanAgain(
+function scanUntilStable(
   options: ScanOptions,
   window: Window,
   preallocatedFrom: number,
@@ -115,7 +129,7 @@ function scanAgain(
   return scan
 }
 
-/** Whether what begins at `from` is whole, and has only come since the file's size was looked at. */
+/** Returns whether what begins at `from` is whole, and was written after the scan took the size. */
 function hasCome(options: ScanOptions, from: number, above: number): boolean {
   const { files, file } = options
   const to = files.size(file)
@@ -206,15 +220,15 @@ function readBeyond(
   return size
 }
 
-/** Whether all from `at` on is room that was made for records and not used; it may have been cut off meanwhile. */
+/** Returns whether all from `at` on is preallocated; it may have been cut off meanwhile. */
 function isPreallocated(
   window: Window,
   at: number,
   { to, preallocatedFrom }: ScanOptions,
 ): boolean {
   const size = to - at
-  if (preallocatedFrom === undefined || at < preallocatedFrom || size > MAX_PREALLOCATION_SIZE)
-    return false
+  const mayBe = preallocatedFrom !== undefined && at >= preallocatedFrom
+  if (!mayBe || size > MAX_PREALLOCATION_SIZE) return false
   const place = window.show(at, size)
   const end = Math.min(place + size, window.end)
   return window.page.bytes.subarray(place, end).every((byte) => byte === 0)
@@ -224,7 +238,7 @@ function isPreallocated(
  * Looks for the next whole record from `options.from` on, byte by byte.
  *
  * @param above the record's sequence must be higher
- * @returns its offset, or `undefined` where there is none
+ * @returns its offset, or `undefined` if there is none
  */
 export function findRecord(options: ScanOptions, above: number): number | undefined {
   return withWindow(options, (window) => findIn(window, options, above))
@@ -235,17 +249,17 @@ function findIn(window: Window, options: ScanOptions, above: number): number | u
   const fields = new RecordFields()
   for (let at = options.from; at + MIN_RECORD_SIZE <= to; at++) {
     const place = window.show(at, MAX_HEAD_SIZE)
-    // The file was cut meanwhile: there is nothing to read a byte at a time.
+    // The file was cut meanwhile, so that nothing is left to read.
     if (window.end - place < MIN_RECORD_SIZE) return undefined
     const size = fields.readHeader(window.page, place, window.end)
     if (size === DAMAGED) {
-      // A record's kind is never zero, so that none begins in front of these.
+      // A record's kind is never zero, so that none begins before these zeros end.
       const zeros = window.zerosFrom(place + KIND_AT)
       if (zeros > 0) at += zeros - 1
       continue
     }
     if (at + fields.size > to || fields.sequence <= above) continue
-    // Sequences are dense: a number far beyond what the file can hold is no sequence.
+    // Sequences are dense: a number far beyond what the file can hold is not a sequence.
     if (options.ascending && above > 0 && fields.sequence > nextPlausible(above, to)) continue
     if (fields.size > UNVOUCHED_SIZE) {
       if (window.vouchesFor(at, fields.size, seed)) return at
@@ -257,16 +271,18 @@ function findIn(window: Window, options: ScanOptions, above: number): number | u
   return undefined
 }
 
-/** Groups may have failed before and left a gap in the sequences, but not an endless one. */
+/** Failed groups may have left a gap in the sequences, but not an endless one. */
 function nextPlausible(above: number, fileSize: number): number {
   return Math.min(MAX_SEQUENCE, above + fileSize * 1024)
 }
 
-/** The members of a batch whose end has not been seen, as heads: all of a record but its value. */
+/** The members of a batch whose end has not been seen: their records without the values. */
 class PendingBatch {
+  /** The number of members. */
   count = 0
   #heads = pageOf(Buffer.allocUnsafe(4096))
   #filled = 0
+  /** Where each member lies in `heads`, and where it began in the file. */
   #places: number[] = []
   #firstSequence = 0
   #lastSequence = 0

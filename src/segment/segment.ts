@@ -1,11 +1,11 @@
 /**
- * One segment's file, to be read: mapped where that is possible, by position elsewhere.
+ * Reads one segment's file: by a mapping if there is one, by position otherwise.
  *
  * Invariants
  * - Bytes below `writtenSize` never change and are never cut, so that a mapping may show them.
- * - A file that another process writes is not mapped: it may be cut under our feet.
- * - A sealed segment's file is open while it is used, and closed where there are too many of them; it is opened again by its
- *   path, and must then be what it was. A mapping needs no open file.
+ * - A file that another process writes is not mapped, because it may be cut at any time.
+ * - A sealed segment's file may be closed while it is not used, if too many are open. It is opened
+ *   again by its path, and must then be what it was. A mapping needs no open file.
  */
 
 import { join } from 'node:path'
@@ -30,39 +30,42 @@ import type { NextFile } from './next-file.ts'
 import type { OpenFiles } from './open-files.ts'
 import { SegmentUsage } from './usage.ts'
 
-/** Records up to this size are read into one buffer that is used again and again. */
+/** Records up to this size are read into one buffer, which all segments share. */
 const SCRATCH_SIZE = 64 * 1024
 
 /**
- * A file is mapped once it was read as many times as it has pieces of this size. A runtime counts a mapping as memory of its
- * heap, so that the garbage collector comes for each: what is hardly read is not worth that (measured, the soak's
- * large segments).
+ * A file is mapped after it was read as many times as it has pieces of this size. A runtime counts
+ * a mapping as memory of its heap, so that each one makes the garbage collector run. A file that is
+ * hardly read is not worth that (measured, the soak's large segments).
  */
 const BYTES_PER_READ = 256 * 1024
 
 const scratch = pageOf(Buffer.allocUnsafeSlow(SCRATCH_SIZE))
 
-/** What larger records are read into; valid until the next one is read. */
+/** The memory for larger records; its content is valid until the next one is read. */
 const large = new LargePage()
 const NOT_MAPPED = pageOf(Buffer.alloc(0))
 
-/** Whether a segment came by writes or by a merge. */
-export type SegmentOrigin = 'appended' | 'merged'
+/** The origin of a segment: writes or a merge. */
+type SegmentOrigin = 'appended' | 'merged'
 
-/** Where a store is written: a directory that is held open, so that no other one is changed in its place. */
+/**
+ * The surroundings of a segment of a store that may be written: its directory is held open, so that
+ * no other directory is changed in its place.
+ */
 export interface HeldSegmentContext extends SegmentContext {
   readonly files: HeldFiles
 }
 
-/** The context of a store in a directory that is held. */
+/** Returns the context of a store in a directory that is held. */
 export function heldContext(files: HeldFiles, storeId: Uint8Array): HeldSegmentContext {
   return { files, directory: files.directory, storeId }
 }
 
-/** A file was merged, and deleted by the store's writer, after it was closed here. */
+/** The error for a file that the store's writer merged and deleted after it was closed here. */
 export class SegmentGone extends StoreError {
   constructor(path: string, cause: unknown) {
-    const message = `${path} is gone: the store's writer has merged it, and what this shows is older`
+    const message = `${path} is gone: the store's writer merged it, and what this shows is older`
     super('FIRKIN_READ_FAILED', message, { cause })
   }
 }
@@ -74,34 +77,34 @@ export class Segment {
   readonly path: string
   readonly hintPath: string
   readonly usage: SegmentUsage
-  /** The bytes that are in the file; less than `usage.size` while some are staged. */
+  /** The number of bytes in the file; less than `usage.size` while some are staged. */
   writtenSize: number
-  /** Where the last record begins that was read when the file was replayed; 0 where none was. */
+  /** Where the last record begins that was read when the file was replayed; 0 if none was. */
   lastReadAt = 0
-  /** What is staged behind `writtenSize`, while this is the active segment. */
+  /** The bytes that are staged after `writtenSize`, while this is the active segment. */
   stage: Page | undefined = undefined
-  /** Where the record that was located last begins in the page that was answered. */
+  /** Where the record that was located last begins in the page that was returned. */
   at = 0
 
   readonly #context: SegmentContext
   readonly #files: Files
   #file: FileDescriptor | undefined
-  /** Bounds how many files are open; `undefined` as long as the file is to stay open. */
+  /** Bounds how many files are open; `undefined` as long as the file must stay open. */
   #among: OpenFiles | undefined
-  /** See {@link Reopenable}. */
+  /** The number of the last use, see {@link OpenFiles.use}. */
   usedAt = 0
-  /** How far a mapping may reach; 0 where there must be none. */
+  /** The most bytes that a mapping may show; 0 for no mapping. */
   readonly #mappingSize: number
   #mapped = NOT_MAPPED
   #mayMap: boolean
-  /** How many reads there were by position. */
+  /** The number of reads by position. */
   #readCount = 0
   #closed = false
-  /** How many threads write to the file, and what is to be closed when they have. */
+  /** The number of threads that write to the file, and what is closed when they have ended. */
   #writerCount = 0
   readonly #unclosed: FileDescriptor[] = []
 
-  /** @param mappingSize how far a mapping may reach, or 0 for none */
+  /** @param mappingSize the most bytes that a mapping may show; 0 for no mapping */
   constructor(
     context: SegmentContext,
     id: number,
@@ -156,17 +159,18 @@ export class Segment {
   }
 
   /**
-   * The page that holds the record of `size` bytes at `offset`, which must be whole, written or staged; it
-   * begins at `this.at`. The page is valid until the next call for any segment.
+   * Returns the page that holds the record of `size` bytes at `offset`, which must be whole,
+   * written or staged; it begins at `this.at`. The page is valid until the next call for any
+   * segment.
    *
-   * @throws {@link CorruptionError} where the file ends before the record does
+   * @throws {@link CorruptionError} if the file ends before the record does
    * @throws {@link StoreError} FIRKIN_READ_FAILED
    */
   locate(offset: number, size: number): Page {
     return this.mappedAt(offset, size) ?? this.#locateElsewhere(offset, size)
   }
 
-  /** As {@link locate}, for a record that is mapped already; `undefined` where it is not. */
+  /** As {@link locate}, for a record that is mapped already; `undefined` if it is not. */
   mappedAt(offset: number, size: number): Page | undefined {
     const mapped = this.#mapped
     if (offset + size > mapped.bytes.length || offset >= this.writtenSize) return undefined
@@ -174,18 +178,25 @@ export class Segment {
     return mapped
   }
 
-  /** The file, open; for use at once, for the use of another segment's may close it. @throws as {@link locate} */
+  /**
+   * The file, open; to be used at once, because the use of another segment may close it.
+   *
+   * @throws as {@link locate}
+   */
   get file(): FileDescriptor {
     if (this.#among !== undefined) this.usedAt = this.#among.use()
     return this.#file ?? this.#reopen()
   }
 
-  /** What tells which file it is: the file where it is open, and else its path. */
+  /** The file's descriptor if it is open, otherwise its path. */
   get whereabouts(): FileDescriptor | string {
     return this.#file ?? this.path
   }
 
-  /** Lets the file be closed while it is not used, so that only so many are open. It is not written any more. */
+  /**
+   * Counts the file among those that may be closed while they are not used. It is not written any
+   * more.
+   */
   shelve(among: OpenFiles): void {
     this.#among?.closed(this)
     this.#among = among
@@ -201,13 +212,17 @@ export class Segment {
     this.#among?.closed(this)
   }
 
-  /** The file, which stays open, whatever happens, until {@link releaseFile}: a thread writes to it. */
+  /**
+   * Returns the file, which stays open, whatever happens, until {@link releaseFile}. For a thread
+   * that writes to it.
+   */
   holdFile(): FileDescriptor {
     const { file } = this
     this.#writerCount++
     return file
   }
 
+  /** Ends one {@link holdFile}. */
   releaseFile(): void {
     if (--this.#writerCount > 0) return
     for (const file of this.#unclosed.splice(0)) this.#files.close(file)
@@ -218,7 +233,7 @@ export class Segment {
     else this.#files.close(file)
   }
 
-  /** As many of the file's bytes as are mapped. */
+  /** The bytes of the file that are mapped. */
   get mappedBytes(): Uint8Array {
     const { bytes } = this.#mapped
     return bytes.length <= this.writtenSize ? bytes : bytes.subarray(0, this.writtenSize)
@@ -232,7 +247,10 @@ export class Segment {
     if (mapped.length > 0) unmapFile(mapped)
   }
 
-  /** As {@link close} for a file that is to be deleted now, but leaves it open; `undefined` where it cannot be. */
+  /**
+   * As {@link close} for a file that is deleted next, but leaves it open; returns `undefined` if it
+   * is not left open.
+   */
   leave(): Remains | undefined {
     const mapped = this.#mapped.bytes
     if (!this.#end()) return undefined
@@ -248,7 +266,7 @@ export class Segment {
     return { file, mapped: isUnmapped ? undefined : mapped.buffer }
   }
 
-  /** Whether it was not closed before. */
+  /** Marks the segment as closed; returns whether it was not. */
   #end(): boolean {
     if (this.#closed) return false
     this.#closed = true
@@ -260,14 +278,14 @@ export class Segment {
     try {
       return this.#files.open(this.path, 'read')
     } catch {
-      // It is deleted without, which says what is wrong, or only takes longer.
+      // It is deleted without one, which reports what is wrong, or only takes longer.
       return undefined
     }
   }
 
   #reopen(): FileDescriptor {
     if (this.#closed) throw new Error(`Segment ${this.id} is closed`)
-    // What a path leads to in another directory may be another store's.
+    // In another directory, the path may lead to another store's file.
     this.#context.files.assertThere?.()
     const { path, file, size } = this.#openAgain()
     try {

@@ -30,7 +30,7 @@ const LONG_TAIL = 16
 /** The set of a store's segments. */
 export class Segments {
   readonly context: HeldSegmentContext
-  /** How far the mapping of an active segment reaches; 0 for no mappings. */
+  /** The size of the mapping of an active segment; 0 for no mappings. */
   readonly #mappingSize: number
   readonly #byId = new Map<number, Segment>()
   readonly #openFiles: OpenFiles
@@ -38,7 +38,7 @@ export class Segments {
   #lastGot: Segment | undefined
   readonly #tail: TailSegments
   readonly #commits: ManifestCommits
-  /** What a manifest may use if the disk is full. */
+  /** The space that a manifest may use if the disk is full. */
   reserve: Reserve
   /** The sweeps of expired keys so far; the next manifest records them. */
   sweeps: Sweeps
@@ -49,11 +49,11 @@ export class Segments {
   readonly #retired = new Set<Segment>()
   /** The file of the next segment, created ahead. */
   readonly nextFile: NextFile
-  /** What else holds files open for as long as the store is open. */
+  /** Other holders of files that stay open as long as the store. */
   readonly #companions: { close(): void }[] = []
 
   /**
-   * @param mappingSize how far the mapping of an active segment reaches; 0 for no mappings
+   * @param mappingSize the size of the mapping of an active segment; 0 for no mappings
    * @param maxOpenFiles how many sealed segments may have their files open at a time
    */
   constructor(
@@ -130,7 +130,8 @@ export class Segments {
 
   /** Returns the segment with this id, which must be of the store. */
   get(id: number): Segment {
-    // Reads in a row are often of one segment, and then cost no look-up (measured, bench `iterate`).
+    // Reads in a row are often of one segment, and then cost no look-up (measured, bench
+    // `iterate`).
     if (this.#lastGot?.id === id) return this.#lastGot
     const segment = this.#byId.get(id)
     if (segment === undefined) throw new Error(`There is no segment ${id}`)
@@ -295,7 +296,8 @@ export class Segments {
 
   /**
    * Replaces the manifest by the edited one, after the commits that are under way. Once the promise
-   * resolves, the change survives a power loss. If it rejects before the rename, nothing has changed.
+   * resolves, the change survives a power loss. If it rejects before the rename, nothing has
+   * changed.
    */
   commit(edit: ManifestEdit): Promise<void> {
     return this.#commits.commit(edit)

@@ -14,11 +14,11 @@ import { type Page, pageOf } from '../format/record.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
 import { LargePage } from './large-page.ts'
 
-/** How many bytes are staged before they are written without being asked. */
+/** The number of bytes that are staged before they are written unasked. */
 export const STAGE_SIZE = 256 * 1024
 
 const ROOMY_STAGE_SIZE = 1024 * 1024
-/** How many unused roomy pages are kept. */
+/** The most unused roomy pages that are kept. */
 const MAX_UNUSED_ROOMY = 2
 /** A large page has as much space again after what it is made for, up to this many bytes. */
 const MAX_EXTRA_SIZE = 64 * 1024 * 1024
@@ -75,7 +75,9 @@ export class StagePages {
     }
   }
 
-  /** Leaves a page to a thread that still writes it; call {@link giveBack} when the thread is done. */
+  /**
+   * Leaves a page to a thread that still writes it; call {@link giveBack} when the thread is done.
+   */
   leave(page: Page): void {
     if (page !== this.#usual) this.#large = new LargePage()
     else if (this.#spare !== undefined) {

@@ -1,44 +1,52 @@
 /**
- * What was forgotten because it had expired stays gone, whatever the clock says later.
+ * Sweeps of expired keys: what has been forgotten because it had expired stays gone, whatever the
+ * clock says later.
  *
- * Expiry goes by the clock, and a clock may be put back. A key that was swept would then be there again wherever its
- * record still lies, in a segment or a hint, and not where it does not, in a checkpoint. So a sweep is remembered: the
- * moment that it went by, and the sequence that the next record was to get. A record below that sequence which
- * expires at or before that moment had expired then, and is gone for good. A record that was put later is not: the
- * clock itself is never held up by what it once said.
+ * Expiry goes by the clock, and a clock may be put back. A key that was swept would then be there
+ * again wherever its record still lies, in a segment or a hint, and stay gone where it does not, in
+ * a checkpoint. So a sweep is remembered: the moment that it went by, and the sequence that the
+ * next record was to get. A record with a lower sequence that expires at or before that moment had
+ * expired then, and is gone for good. A record that was put later is judged by the clock alone,
+ * whatever the clock said before.
  *
  *     moment
  *       ^  t1 -------+            sequences below s1 that expire up to t1 are gone,
  *       |            |            sequences below s2 that expire up to t2, and so on;
- *       |  t2 -------+------+     a later sweep that goes by a later moment says all that those before it say
- *       |            |      |
+ *       |  t2 -------+------+     a later sweep that goes by a later moment
+ *       |            |      |     implies all those before it
  *       +------------s1-----s2--> sequence
  *
  * Invariants
- * - The moments descend and the sequences ascend: there is one step for each time that the clock was put back.
- * - It says gone only of what had expired by the store's clock while it was there.
- * - It is immutable, so that a view keeps the one of its own moment.
+ * - The moments descend and the sequences ascend: there is one step for each time that the clock
+ *   was put back.
+ * - Only records that had expired by the store's clock, while they were there, are covered.
+ * - The sweeps of a moment are immutable, so that a view keeps those of its own moment.
  */
 
 import { MAX_UINT48 } from '../format/bytes.ts'
 import type { SweepMark } from '../format/manifest.ts'
 import type { Entry, EntryReader } from '../keydir/keydir.ts'
 
-/** So many steps are kept; should a clock go down more often than that, the one about the oldest records goes. */
+/**
+ * The most steps that are kept; if a clock is put back more often than that, the one about the
+ * oldest records is forgotten.
+ */
 export const MAX_SWEEPS = 32
 
-/** What is gone by a moment of the clock, or because it was swept before. */
+/** Decides which records have expired: by a moment of the clock, or because of a sweep before. */
 export interface Expiry {
   /** Milliseconds since 1970. */
   readonly nowMs: number
   readonly sweeps: Sweeps
 }
 
-/** The sweeps of a store, as far as they are not implied by later ones. */
+/** The sweeps of a store that are not implied by later ones. */
 export class Sweeps {
-  /** As the manifest has them. */
+  /** The sweeps as the manifest lists them. */
   readonly list: readonly SweepMark[]
-  /** Nothing that expires later was ever swept; 0 where nothing was. */
+  /**
+   * The latest moment of a sweep: nothing that expires later was ever swept. 0 if there is none.
+   */
   readonly latestMs: number
 
   private constructor(list: readonly SweepMark[]) {
@@ -46,23 +54,23 @@ export class Sweeps {
     this.latestMs = list[0]?.atMs ?? 0
   }
 
-  /** Those that a manifest lists; `list` is the same array. */
+  /** Returns the sweeps that a manifest lists; `list` is the same array. */
   static of(list: readonly SweepMark[]): Sweeps {
     return new Sweeps(list)
   }
 
-  /** Higher than the sequence of whatever was swept: no record may get a lower one. */
+  /** A sequence higher than that of any record that was swept: no record may get a lower one. */
   get nextSequence(): number {
     return this.list.at(-1)?.nextSequence ?? 1
   }
 
-  /** Whether a record was swept, or had expired when others were. */
+  /** Returns whether a record was swept, or had expired when others were. */
   covers(expiresAtMs: number, sequence: number): boolean {
     if (expiresAtMs > this.latestMs) return false
     return this.list.some((sweep) => expiresAtMs <= sweep.atMs && sequence < sweep.nextSequence)
   }
 
-  /** These and one more; itself where that says nothing new. */
+  /** Returns these sweeps and one more; itself if those imply it already. */
   with(sweep: SweepMark): Sweeps {
     const { atMs, nextSequence } = sweep
     if (atMs === 0 || this.covers(atMs, nextSequence - 1)) return this
@@ -71,12 +79,12 @@ export class Sweeps {
   }
 }
 
-/** A moment as the format can say it: whole milliseconds from 0 on. */
+/** Returns a moment as the format stores it: whole milliseconds from 0 on. */
 export function wholeMs(clockMs: number): number {
   return Number.isNaN(clockMs) ? 0 : Math.min(Math.max(Math.floor(clockMs), 0), MAX_UINT48)
 }
 
-/** Whether an entry expires, and has done so. */
+/** Returns whether an entry expires, and has done so. */
 export function hasExpired(entries: EntryReader, entry: Entry, { nowMs, sweeps }: Expiry): boolean {
   const expiresAtMs = entries.expiresAtOf(entry)
   if (expiresAtMs === 0) return false

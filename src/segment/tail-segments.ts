@@ -17,7 +17,7 @@ import type { HeldSegmentContext, Segment } from './segment.ts'
 const SEGMENTS_AT_ONCE = 4
 
 /** Segments at the beginning of the tail that may be listed as sealed. */
-export interface SealableSegments {
+interface SealableSegments {
   readonly full: readonly Segment[]
   /** The one after them, with which the tail begins then. */
   readonly next: Segment
@@ -28,7 +28,7 @@ export class TailSegments {
   readonly #context: HeldSegmentContext
   /** Oldest first. */
   readonly #segments: Segment[] = []
-  /** How many bytes of each segment are durable. */
+  /** The number of bytes of each segment that are durable. */
   readonly #syncedSizes = new Map<Segment, number>()
   /** The descriptors by which segments are synced in the background. */
   readonly #syncFiles = new Map<Segment, FileDescriptor>()
@@ -180,7 +180,9 @@ export class TailSegments {
     return count
   }
 
-  /** Returns the descriptor to sync a segment by in the background; `undefined` if there is none. */
+  /**
+   * Returns the descriptor to sync a segment by in the background; `undefined` if there is none.
+   */
   #syncFile(segment: Segment): FileDescriptor | undefined {
     let file = this.#syncFiles.get(segment)
     if (file !== undefined) return file

@@ -5,8 +5,8 @@
  * 2. If the writer cannot wait, it writes that part itself, or gives it up, and abandons the
  *    thread's write. The thread then writes the same bytes to the same place again, and is *late*.
  *
- * Invariant: while a thread is at its write, the page it writes from is not used again, and the file
- * it writes to stays open.
+ * Invariant: while a thread is at its write, the page it writes from is not used again, and the
+ * file it writes to stays open.
  */
 
 import type { Page } from '../format/record.ts'
@@ -17,7 +17,7 @@ import type { Segments } from './segments.ts'
 import type { StagePages } from './stage-pages.ts'
 
 /** A part of the stage, and where it belongs. */
-export interface StagePart {
+interface StagePart {
   /** The segment after whose written bytes the page belongs. */
   readonly segment: Segment
   readonly page: Page
@@ -39,7 +39,7 @@ export class ThreadWrites {
   readonly #pages: StagePages
   /** The write that is waited for. */
   #current: ThreadWrite | undefined
-  /** How many abandoned writes have not ended. */
+  /** The number of abandoned writes that have not ended. */
   #lateCount = 0
 
   constructor(segments: Segments, pages: StagePages) {

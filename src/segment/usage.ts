@@ -1,12 +1,15 @@
+/** Counts what is in a segment. */
+
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import type { SealedSegment, SegmentFigures } from '../format/manifest.ts'
 import { PUT, type RecordKind, TOMBSTONE } from '../format/record.ts'
 
 /**
- * What a segment holds, and how much of it is dead.
+ * The figures of a segment: what it holds, and how much of it is dead.
  *
- * A put is dead once its key has a newer record, or has been removed. A batch end is dead from the beginning:
- * a merge never copies it. A tombstone is counted apart, because only a merge knows whether it is still needed.
+ * A put is dead once its key has a newer record, or has been removed. A batch end is dead from the
+ * beginning: a merge never copies it. Tombstones are counted separately, because only a merge finds
+ * out whether they are still needed.
  */
 export class SegmentUsage implements SegmentFigures {
   size = FILE_HEADER_SIZE
@@ -24,7 +27,7 @@ export class SegmentUsage implements SegmentFigures {
     if (figures !== undefined) this.setFigures(figures)
   }
 
-  /** How many puts are the newest record of their key. */
+  /** The number of puts that are the newest record of their key. */
   get livePutCount(): number {
     return this.putCount - this.deadPutCount
   }
@@ -51,7 +54,11 @@ export class SegmentUsage implements SegmentFigures {
     }
   }
 
-  /** Counts records that were added at the end, all of them newer; `other` has counted them and nothing else. */
+  /**
+   * Counts records that were added at the end, all of them newer than those before.
+   *
+   * @param other has counted them and nothing else
+   */
   addAll(other: SegmentUsage): void {
     this.size += other.size - FILE_HEADER_SIZE
     if (this.minSequence === 0) this.minSequence = other.minSequence
@@ -74,13 +81,13 @@ export class SegmentUsage implements SegmentFigures {
     this.deadBytes += size
   }
 
-  /** Counts a put as live again: what had superseded it was undone. */
+  /** Counts a put as live again, after what had superseded it was undone. */
   revive(size: number): void {
     this.deadPutCount--
     this.deadBytes -= size
   }
 
-  /** Takes over what `add` counts, but for what is dead. */
+  /** Takes over what `add` counts, except for what is dead. */
   setFigures(figures: Readonly<SegmentFigures>): void {
     this.size = figures.size
     this.putCount = figures.putCount
@@ -97,7 +104,7 @@ export class SegmentUsage implements SegmentFigures {
     this.deadBytes = dead.deadBytes
   }
 
-  /** The figures as the manifest lists them. */
+  /** Returns the figures as the manifest lists them. */
   seal(id: number, origin: SealedSegment['origin']): SealedSegment {
     return {
       id,

@@ -12,7 +12,7 @@ import { MIN_RECORD_SIZE, type Page, pageOf, RECORD_CRC_SIZE } from '../format/r
 import { type FileDescriptor, type Files, readFully } from '../io/files.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
 
-/** How much of a file is read at once. */
+/** The number of bytes that are read at once. */
 const WINDOW_SIZE = 256 * 1024
 /** A file that is smaller than a window gets a page of a power of two from this size on. */
 const MIN_PAGE_SIZE = 16 * 1024
@@ -74,7 +74,9 @@ export class Window {
     this.#filled = 0
   }
 
-  /** Makes `size` bytes at `offset` visible, as far as the file has them; returns where they begin. */
+  /**
+   * Makes `size` bytes at `offset` visible, as far as the file has them; returns where they begin.
+   */
   show(offset: number, size: number): number {
     const wanted = Math.min(size, this.#to - offset)
     if (offset >= this.#from && offset + wanted <= this.#from + this.#filled) {
@@ -88,8 +90,8 @@ export class Window {
   }
 
   /**
-   * Returns whether the checksum of the `size` bytes at `offset` matches the one they begin with. It
-   * reads a window's size at a time, however large `size` is.
+   * Returns whether the checksum of the `size` bytes at `offset` matches the one they begin with.
+   * It reads a window's size at a time, however large `size` is.
    */
   vouchesFor(offset: number, size: number, seed: number): boolean {
     const start = this.show(offset, MIN_RECORD_SIZE)
@@ -108,7 +110,7 @@ export class Window {
   /** Counts the zeros from a place in the page on, in whole blocks; returns 0 if they are few. */
   zerosFrom(place: number): number {
     const { bytes, view } = this.#page
-    // Most of what is no record does not begin with zeros either.
+    // Most places without a record do not begin with zeros either.
     if (bytes[place] !== 0 || place + 4 > this.#filled || view.getUint32(place) !== 0) return 0
     let at = place
     while (at < this.#filled) {

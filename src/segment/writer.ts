@@ -41,16 +41,16 @@ export interface WriterOptions {
   readonly syncsEach: boolean
 }
 
-/** How many bytes are sealed or written in one step; takes less than a millisecond. */
+/** The number of bytes sealed or written in one step, which takes less than a millisecond. */
 const STEP_SIZE = 1024 * 1024
 
 /** Writes the active segment. */
 export class Writer {
   /** The stage; the group's records begin at 0. */
   page: Page
-  /** How many bytes are staged. */
+  /** The number of bytes that are staged. */
   stagedSize = 0
-  /** How many records are staged, batch ends included. */
+  /** The number of records that are staged, including batch ends. */
   stagedCount = 0
 
   readonly #segments: Segments
@@ -64,7 +64,7 @@ export class Writer {
   #isRoomy = false
   /** The staged records that have no checksum yet, in their order. */
   readonly #unsealed: UnsealedRecord[] = []
-  /** How many of the staged bytes are in the file. */
+  /** The number of staged bytes that are in the file. */
   #flushedSize = 0
   /** Settles when a failed write is cut off, if that has to wait for a thread. */
   #cutting: Promise<void> | undefined
