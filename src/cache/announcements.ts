@@ -1,19 +1,19 @@
 /**
  * What a cache tells: its events, and the messages of the diagnostics channel.
  *
- * Invariant: a listener never runs while the cache changes. Everything is told in a microtask of its own, in the order
+ * Invariant: a listener never runs while the cache changes. Everything is reported in a microtask of its own, in the order
  * in which it happened; so a listener may call any method, and what it throws is thrown past the cache, as from any
  * callback.
  */
 
 import { EventEmitter } from 'node:events'
 import { afterThis } from '../scheduling/time.ts'
-import { type CacheMessage, operations } from './channels.ts'
+import { type CacheMessage, operationChannel } from './channels.ts'
 import { asError } from './failure.ts'
-import type { Departure } from './shelf.ts'
+import type { DepartureCause } from './shelf.ts'
 
 /** Why an entry was given up. */
-export type EvictionCause = Exclude<Departure, 'expired'>
+export type EvictionCause = Exclude<DepartureCause, 'expired'>
 
 /** What a cache tells, by event; each in a microtask after what it tells of. */
 export interface CacheEvents {
@@ -50,35 +50,35 @@ export class Announcements {
   }
 
   /** Whether anybody would hear that an entry leaves for this reason. */
-  hearsOf(why: Departure): boolean {
-    return this.#events.listenerCount(eventOf(why)) > 0 || operations.hasSubscribers
+  isHeard(cause: DepartureCause): boolean {
+    return this.#events.listenerCount(eventOf(cause)) > 0 || operationChannel.hasSubscribers
   }
 
   /** An entry has left unasked. */
-  left(key: string, why: Departure): void {
-    this.operation('evict', key, why)
-    if (this.#events.listenerCount(eventOf(why)) === 0) return
-    if (why === 'expired') afterThis(() => void this.#events.emit('expire', key))
-    else afterThis(() => void this.#events.emit('evict', key, why))
+  left(key: string, cause: DepartureCause): void {
+    this.operation('evict', key, cause)
+    if (this.#events.listenerCount(eventOf(cause)) === 0) return
+    if (cause === 'expired') afterThis(() => void this.#events.emit('expire', key))
+    else afterThis(() => void this.#events.emit('evict', key, cause))
   }
 
   /** An operation has ended. */
   operation(operation: CacheMessage['operation'], key: string | undefined, outcome: string): void {
-    if (!operations.hasSubscribers) return
+    if (!operationChannel.hasSubscribers) return
     const message: CacheMessage = { cache: this.#directory, operation, key, outcome }
-    afterThis(() => operations.publish(message))
+    afterThis(() => operationChannel.publish(message))
   }
 
   /** Something went wrong. */
   error(error: unknown): void {
-    const told = asError(error)
+    const reported = asError(error)
     afterThis(() => {
-      if (this.#events.listenerCount('error') > 0) this.#events.emit('error', told)
-      else process.emitWarning(told)
+      if (this.#events.listenerCount('error') > 0) this.#events.emit('error', reported)
+      else process.emitWarning(reported)
     })
   }
 }
 
-function eventOf(why: Departure): 'expire' | 'evict' {
-  return why === 'expired' ? 'expire' : 'evict'
+function eventOf(cause: DepartureCause): 'expire' | 'evict' {
+  return cause === 'expired' ? 'expire' : 'evict'
 }

@@ -22,7 +22,7 @@ import type { Hints } from './hints.ts'
 import type { Tags } from './tags.ts'
 
 /** What a budget is kept for. */
-export interface BudgetHome {
+export interface BudgetParts {
   readonly engine: Engine
   readonly order: CompleteOrder
   readonly cleaner: Cleaner
@@ -32,7 +32,7 @@ export interface BudgetHome {
   /** Their records are live bytes of segments, but go when they are cleaned, and are never copied. */
   readonly tags: Tags
   /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where there is none. */
-  giveUp(): number
+  evictNext(): number
 }
 
 /** What each segment adds beside its bytes: its lines in two manifests and a checkpoint, half a block of the disk. */
@@ -52,19 +52,19 @@ const DEAD_SHARE = 1 / 10
 
 /** Keeps one cache within its budget. */
 export class Budget {
-  readonly #home: BudgetHome
+  readonly #parts: BudgetParts
   readonly #step: number
   /** Cleaning begins when less than this is free: a segment's worth of copies, and some. */
   readonly #headroom: number
   #limit = 0
   #total = 0
   /** What has been reserved ahead. */
-  #credit = 0
+  #reserved = 0
 
-  constructor(home: BudgetHome) {
-    this.#home = home
-    this.#step = Math.min(MAX_STEP, Math.max(MIN_STEP, Math.floor(home.maxBytes / STEP_COUNT)))
-    this.#headroom = Math.ceil(1.25 * home.segmentBytes)
+  constructor(parts: BudgetParts) {
+    this.#parts = parts
+    this.#step = Math.min(MAX_STEP, Math.max(MIN_STEP, Math.floor(parts.maxBytes / STEP_COUNT)))
+    this.#headroom = Math.ceil(1.25 * parts.segmentBytes)
     this.#measure()
   }
 
@@ -75,8 +75,8 @@ export class Budget {
 
   /** Finds room for a record of `size` bytes; false where there is none to be had. */
   reserve(size: number): boolean {
-    if (size > this.#credit && !this.#refill(size)) return false
-    this.#credit -= size
+    if (size > this.#reserved && !this.#refill(size)) return false
+    this.#reserved -= size
     return true
   }
 
@@ -97,7 +97,7 @@ export class Budget {
 
   /** Cleans while most of the room is taken by what is dead, at most so many bytes. */
   tidy(bytes: number): void {
-    const { cleaner } = this.#home
+    const { cleaner } = this.#parts
     this.#measure()
     for (let left = bytes; left > 0; ) {
       if (this.#total < MIN_TIDY || this.#liveBytes() * 2 > this.#total) return
@@ -111,7 +111,7 @@ export class Budget {
   /** Cleans so many bytes, whatever is free. */
   clean(bytes: number): void {
     for (let left = bytes; left > 0; ) {
-      const done = this.#home.cleaner.advance(left)
+      const done = this.#parts.cleaner.advance(left)
       if (done === 0) break
       left -= done
     }
@@ -119,43 +119,43 @@ export class Budget {
   }
 
   /** Begins to make hints, in what is free. */
-  giveHints(): void {
+  makeHints(): void {
     this.#measure()
-    this.#home.hints.make(this.free - this.#step)
+    this.#parts.hints.make(this.free - this.#step)
   }
 
   /** Gives up the oldest segments until `size` bytes are free; false where that cannot be. */
   force(size: number): boolean {
     this.#measure()
     while (this.free < size) {
-      if (this.#home.cleaner.advance(Number.POSITIVE_INFINITY) === 0) break
+      if (this.#parts.cleaner.advance(Number.POSITIVE_INFINITY) === 0) break
     }
     this.#measure()
     return this.free >= size
   }
 
   #refill(size: number): boolean {
-    const { cleaner } = this.#home
+    const { cleaner } = this.#parts
     const need = size + this.#step + 2 * FILE_HEADER_SIZE
     this.#measure()
-    this.#giveUp(need)
+    this.#evict(need)
     for (let left = PACE * need; left > 0 && this.free < need + this.#headroom; ) {
       const done = cleaner.advance(Math.min(left, MAX_STEP))
       if (done === 0) break
       left -= done
     }
     if (this.free < need && !this.force(need)) return false
-    this.#credit = need
+    this.#reserved = need
     this.#total += need
     return true
   }
 
-  #giveUp(need: number): void {
-    const { giveUp } = this.#home
-    const room = this.#limit - this.#headroom
-    let excess = this.#liveBytes() + need - (room - Math.floor(room * DEAD_SHARE))
+  #evict(need: number): void {
+    const { evictNext } = this.#parts
+    const space = this.#limit - this.#headroom
+    let excess = this.#liveBytes() + need - (space - Math.floor(space * DEAD_SHARE))
     while (excess > 0) {
-      const size = giveUp()
+      const size = evictNext()
       if (size === 0) return
       excess -= size
     }
@@ -163,16 +163,16 @@ export class Budget {
 
   /** Counts anew; what was reserved and not written is free again. */
   #measure(): void {
-    const { engine, order, hints, maxBytes } = this.#home
+    const { engine, order, hints, maxBytes } = this.#parts
     const besides = engine.keydir.byteSize + order.byteSize + hints.byteSize + FIXED_BYTES
     this.#limit = maxBytes - besides - (engine.segments.all.length + 2) * BYTES_PER_SEGMENT
     this.#total = engine.segments.byteSize
-    this.#credit = 0
+    this.#reserved = 0
   }
 
   #liveBytes(): number {
     let bytes = 0
-    for (const { usage } of this.#home.engine.segments.all) bytes += usage.liveBytes
-    return bytes - this.#home.tags.byteSize
+    for (const { usage } of this.#parts.engine.segments.all) bytes += usage.liveBytes
+    return bytes - this.#parts.tags.byteSize
   }
 }

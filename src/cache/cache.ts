@@ -242,7 +242,7 @@ export class PersistentCache<V> {
   async getOrSet(key: string, load: Loader<V>, options: LoadOptions = {}): Promise<V> {
     checkOptions(options, LOAD_OPTION_NAMES, 'load option')
     if (typeof load !== 'function') throw new TypeError('A loader must be a function')
-    const found = this.#look(key)
+    const found = this.#lookUp(key)
     if (found !== undefined) {
       if (found.refresh) this.#loads.refresh(key, load, options)
       if (found.failure !== undefined) throw found.failure
@@ -324,9 +324,9 @@ export class PersistentCache<V> {
   }
 
   /** What `getOrSet` finds of a key; `undefined` where it has to load. */
-  #look(key: string) {
+  #lookUp(key: string) {
     const nowMs = this.#shelf.now()
-    const place = this.#shelf.step<Place | undefined>(undefined, nowMs, key, (shelf) => {
+    const place = this.#shelf.step<Found | undefined>(undefined, nowMs, key, (shelf) => {
       const entry = shelf.find()
       if (entry === NO_ENTRY) return undefined
       shelf.use(entry)
@@ -335,7 +335,7 @@ export class PersistentCache<V> {
       const refresh = stale || isDueEarly(shelf, entry, nowMs, this.#options.earlyRefresh)
       return { shelf, isFailure, stale, refresh }
     })
-    const found = place && this.#decodePlace(place, key)
+    const found = place && this.#decodeFound(place, key)
     if (found === undefined) this.#counts.misses++
     else if (found.stale) this.#counts.staleHits++
     else this.#counts.hits++
@@ -345,7 +345,7 @@ export class PersistentCache<V> {
   }
 
   /** What was found at a place: a value, or the error of a load that has failed; `undefined` where it cannot be decoded. */
-  #decodePlace({ shelf, isFailure, stale, refresh }: Place, key: string) {
+  #decodeFound({ shelf, isFailure, stale, refresh }: Found, key: string) {
     if (isFailure) {
       const failure = this.#decode(shelf, key, readFailure)
       return failure && { value: undefined as V, failure, stale, refresh }
@@ -411,7 +411,7 @@ export class PersistentCache<V> {
 }
 
 /** Where `getOrSet` found something, and what is to be done about it. */
-interface Place {
+interface Found {
   readonly shelf: Shelf
   readonly isFailure: boolean
   readonly stale: boolean

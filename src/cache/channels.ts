@@ -25,7 +25,7 @@ export interface LoadContext {
 }
 
 /** Each operation of each cache. */
-export const operations = channel('firkin-cache:operations')
+export const operationChannel = channel('firkin-cache:operations')
 
 /** Each load of each cache. */
-export const loads = tracingChannel<unknown, LoadContext>('firkin-cache:load')
+export const loadChannel = tracingChannel<unknown, LoadContext>('firkin-cache:load')

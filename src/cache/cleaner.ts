@@ -36,7 +36,7 @@ export interface CleanerListener {
   deleted(segment: Segment): void
 }
 
-interface Place {
+interface Progress {
   readonly segment: Segment
   readonly window: Window
   offset: number
@@ -48,7 +48,7 @@ interface Place {
 export class Cleaner {
   readonly #engine: Engine
   readonly #listener: CleanerListener
-  #place: Place | undefined
+  #progress: Progress | undefined
 
   constructor(engine: Engine, listener: CleanerListener) {
     this.#engine = engine
@@ -67,17 +67,17 @@ export class Cleaner {
    * @throws {@link StoreError} FIRKIN_WRITE_FAILED
    */
   advance(bytes: number): number {
-    const place = this.#place ?? this.#begin()
-    if (place === undefined) return 0
-    this.#place = place
-    const { segment } = place
+    const progress = this.#progress ?? this.#begin()
+    if (progress === undefined) return 0
+    this.#progress = progress
+    const { segment } = progress
     const { usage } = segment
-    const from = place.offset
+    const from = progress.offset
     if (usage.livePutCount > 0) {
-      place.offset = this.#scan(place, bytes)
-      if (place.offset < usage.size) return place.offset - from
+      progress.offset = this.#scan(progress, bytes)
+      if (progress.offset < usage.size) return progress.offset - from
       if (usage.livePutCount > 0) {
-        this.#rewind(place)
+        this.#rewind(progress)
         return usage.size - from
       }
     }
@@ -88,11 +88,11 @@ export class Cleaner {
   /** Deletes every segment but the active one, which may hold nothing that is in use. */
   deleteAll(): void {
     const { segments } = this.#engine
-    this.#place = undefined
+    this.#progress = undefined
     this.#deleteFiles(segments.all.filter((segment) => segment !== segments.active))
   }
 
-  #begin(): Place | undefined {
+  #begin(): Progress | undefined {
     const { segments } = this.#engine
     const oldest = this.#oldest()
     if (oldest === undefined) return undefined
@@ -110,19 +110,19 @@ export class Cleaner {
    * @throws {@link StoreError} FIRKIN_WRITE_FAILED where that is so now
    * @throws {@link CorruptionError} where going through it once more has changed nothing
    */
-  #rewind(place: Place): void {
-    const { segment, liveBefore } = place
+  #rewind(progress: Progress): void {
+    const { segment, liveBefore } = progress
     this.#engine.commits.flush()
     const { livePutCount } = segment.usage
     if (livePutCount === liveBefore) {
       throw new CorruptionError('The keydir points to a record that is not there', segment.path, 0)
     }
-    place.liveBefore = livePutCount
-    place.offset = FILE_HEADER_SIZE
+    progress.liveBefore = livePutCount
+    progress.offset = FILE_HEADER_SIZE
   }
 
   #oldest(): Segment | undefined {
-    if (this.#place !== undefined) return this.#place.segment
+    if (this.#progress !== undefined) return this.#progress.segment
     let oldest: Segment | undefined
     for (const segment of this.#engine.segments.all) {
       if (segment.usage.minSequence === 0) continue
@@ -133,7 +133,7 @@ export class Cleaner {
     return oldest
   }
 
-  #scan({ segment, window, offset: from }: Place, bytes: number): number {
+  #scan({ segment, window, offset: from }: Progress, bytes: number): number {
     const { files, storeId } = this.#engine.segments.context
     const scan = scanSegment(
       {
@@ -147,7 +147,7 @@ export class Cleaner {
         window,
       },
       (fields, page, offset) => {
-        if (fields.kind === PUT) this.#look(segment, fields, page, offset)
+        if (fields.kind === PUT) this.#visit(segment, fields, page, offset)
         return offset + fields.size - from < bytes ? undefined : false
       },
     )
@@ -157,7 +157,7 @@ export class Cleaner {
     return scan.end
   }
 
-  #look(segment: Segment, fields: RecordFields, page: Page, offset: number): void {
+  #visit(segment: Segment, fields: RecordFields, page: Page, offset: number): void {
     const engine = this.#engine
     const { bytes } = page
     const key = bytes.subarray(fields.keyAt, fields.valueAt)
@@ -173,7 +173,7 @@ export class Cleaner {
   }
 
   #delete(segment: Segment): void {
-    this.#place = undefined
+    this.#progress = undefined
     this.#deleteFiles([segment])
   }
 

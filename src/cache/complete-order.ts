@@ -63,7 +63,7 @@ export class CompleteOrder {
   next(): Entry {
     const engine = this.#engine
     for (;;) {
-      const order = this.whole()
+      const order = this.complete()
       const entry = order.next()
       if (entry === NO_ENTRY) {
         if (order.isBroken) continue
@@ -88,7 +88,7 @@ export class CompleteOrder {
   }
 
   /** Returns the order, which knows every entry. */
-  whole(): Order {
+  complete(): Order {
     if (this.#order.isBroken || this.#keydir !== this.#engine.keydir) this.rebuild()
     return this.#order
   }

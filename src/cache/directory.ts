@@ -36,7 +36,7 @@ export function claimDirectory(
 ): void {
   const names = files.list(directory)
   const path = join(directory, CACHE_MARKER_NAME)
-  const expected = `${JSON.stringify({ cache: VERSION, ...markOf(valueEncoding) })}\n`
+  const expected = `${JSON.stringify({ cache: VERSION, ...encodingFields(valueEncoding) })}\n`
   const found = readWhole(files, path, MAX_CACHE_MARK_SIZE)?.toString()
   if (found === expected) return
   if (found !== undefined) {
@@ -68,7 +68,7 @@ function isStore(directory: string): StoreError {
 }
 
 /** What the marker says of an encoding: two that may read each other's values have the same. */
-function markOf(encoding: ValueEncoding<never> | ValueEncoding<unknown>): object {
+function encodingFields(encoding: ValueEncoding<never> | ValueEncoding<unknown>): object {
   if (typeof encoding === 'string') return { valueEncoding: encoding }
   const { name, encode, decode } = encoding
   if (name !== undefined) return { valueEncoding: 'codec', name }
@@ -104,7 +104,7 @@ export function emptyDirectory({ files, lock }: CacheEnvironment, directory: str
 }
 
 /** What is no damage of a cache's files. */
-const IN_THE_WAY: ReadonlySet<ErrorCode> = new Set([
+const NOT_DAMAGE: ReadonlySet<ErrorCode> = new Set([
   'FIRKIN_LOCKED',
   'FIRKIN_LOCK_UNAVAILABLE',
   'FIRKIN_NOT_PERMITTED',
@@ -115,12 +115,12 @@ const IN_THE_WAY: ReadonlySet<ErrorCode> = new Set([
 ])
 
 /** What is in the way of a directory for as long as others want it, and says nothing of what is in it. */
-const PASSING = ['EACCES', 'EAGAIN', 'EBUSY', 'EMFILE', 'ENFILE', 'ENOMEM', 'EPERM', 'EROFS']
+const TRANSIENT = ['EACCES', 'EAGAIN', 'EBUSY', 'EMFILE', 'ENFILE', 'ENOMEM', 'EPERM', 'EROFS']
 
 /** Whether what stands in the way of using a directory that is no other's may be helped by emptying it. */
 export function isDamage(error: unknown): boolean {
   if (!(error instanceof StoreError)) return true
   const code = errorCode(error.cause)
-  if (code !== undefined && PASSING.includes(code)) return false
-  return !IN_THE_WAY.has(error.code)
+  if (code !== undefined && TRANSIENT.includes(code)) return false
+  return !NOT_DAMAGE.has(error.code)
 }

@@ -7,7 +7,7 @@ import { valueSize } from '../engine/encoding.ts'
 import { NO_ENTRY } from '../keydir/keydir.ts'
 import { monotonicMs } from '../scheduling/time.ts'
 import type { Announcements } from './announcements.ts'
-import { loads } from './channels.ts'
+import { loadChannel } from './channels.ts'
 import { encodeEntry } from './entry.ts'
 import { encodeFailure } from './failure.ts'
 import { Flight, type Loader } from './flight.ts'
@@ -91,14 +91,14 @@ export class Loads<V> {
     const beganAt = monotonicMs()
     counts.started++
     counts.running++
-    const its = { ...options, tags: [...(options.tags ?? [])] }
-    const flight = new Flight<V>(its.tags)
+    const own = { ...options, tags: [...(options.tags ?? [])] }
+    const flight = new Flight<V>(own.tags)
     this.#flights.set(key, flight)
     flight.begin(async (signal) => {
       try {
-        const value = await this.#call(key, load, its, flight, signal)
+        const value = await this.#call(key, load, own, flight, signal)
         if (value !== undefined && this.#shelf.current !== undefined && flight.mayKeep) {
-          this.#keep(key, value, its, monotonicMs() - beganAt, flight)
+          this.#keep(key, value, own, monotonicMs() - beganAt, flight)
           await this.#shelf.current?.pass()
         }
         return value
@@ -122,7 +122,7 @@ export class Loads<V> {
   ): Promise<V> {
     try {
       const context = { cache: this.#directory, key }
-      return await loads.tracePromise(async () => await load(signal), context)
+      return await loadChannel.tracePromise(async () => await load(signal), context)
     } catch (error) {
       if (flight.aborted) {
         this.#counts.aborted++

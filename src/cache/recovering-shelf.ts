@@ -17,7 +17,7 @@ import type { CacheEnvironment } from './environment.ts'
 import { asError } from './failure.ts'
 import { isStale } from './freshness.ts'
 import type { ResolvedCacheOptions } from './options.ts'
-import { type Departure, Shelf, TIDY_INTERVAL_MS } from './shelf.ts'
+import { type DepartureCause, Shelf, TIDY_INTERVAL_MS } from './shelf.ts'
 import type { Counts } from './stats.ts'
 
 /** How long it takes until a directory that could not be opened is tried again. */
@@ -33,7 +33,7 @@ export class RecoveringShelf {
   readonly #chores: Chores
   /** Missing while the directory cannot be used. */
   #current: Shelf | undefined
-  #mending: Promise<void> | undefined
+  #reopening: Promise<void> | undefined
   #retryAtMs = 0
   /** Whether what is in the directory may be wrong, so that it is emptied before it is used again. */
   #mustEmpty = false
@@ -74,7 +74,7 @@ export class RecoveringShelf {
         throw error
       }
       this.#mustEmpty = isDamage(error)
-      await this.#mend()
+      await this.#reopen()
       timers.setImmediate(() => this.#announcements.error(error))
     }
   }
@@ -117,7 +117,7 @@ export class RecoveringShelf {
    */
   step<T>(otherwise: T, nowMs: number, key: string | undefined, use: (shelf: Shelf) => T): T {
     const shelf = this.#current
-    if (shelf === undefined) return this.#without(otherwise)
+    if (shelf === undefined) return this.#withoutShelf(otherwise)
     shelf.nowMs = nowMs
     if (key !== undefined) shelf.seek(key)
     try {
@@ -130,7 +130,7 @@ export class RecoveringShelf {
   /** Finds a value that is fresh: a step as by `step`, but without a closure, which costs. */
   findFresh(key: string, isUse: boolean, nowMs: number): Shelf | undefined {
     const shelf = this.#current
-    if (shelf === undefined) return this.#without(undefined)
+    if (shelf === undefined) return this.#withoutShelf(undefined)
     shelf.nowMs = nowMs
     shelf.seek(key)
     try {
@@ -150,7 +150,7 @@ export class RecoveringShelf {
   }
 
   /** Without a shelf nothing is there; with `strict`, what has gone wrong is thrown. */
-  #without<T>(otherwise: T): T {
+  #withoutShelf<T>(otherwise: T): T {
     if (this.#broken !== undefined) throw this.#broken
     return otherwise
   }
@@ -163,12 +163,12 @@ export class RecoveringShelf {
 
   async #openShelf(nowMs: number): Promise<Shelf> {
     const listener = {
-      leaving: (shelf: Shelf, entry: Entry, why: Departure) => {
-        this.#counts.evictions[why]++
-        if (this.#announcements.hearsOf(why)) this.#announcements.left(shelf.keyOf(entry), why)
+      leaving: (shelf: Shelf, entry: Entry, cause: DepartureCause) => {
+        this.#counts.evictions[cause]++
+        if (this.#announcements.isHeard(cause)) this.#announcements.left(shelf.keyOf(entry), cause)
       },
       failed: (shelf: Shelf, error: Error) => this.#fail(shelf, error),
-      hindered: (error: unknown) => this.#announcements.error(error),
+      degraded: (error: unknown) => this.#announcements.error(error),
     }
     return await Shelf.open(this.#directory, this.#options, this.#environment, listener, nowMs)
   }
@@ -185,17 +185,17 @@ export class RecoveringShelf {
     this.#announcements.error(error)
     // In the place of a directory that was moved there may be another cache's.
     this.#mustEmpty = !isMoved(error)
-    this.#mending = (async () => {
+    this.#reopening = (async () => {
       await shelf.abandon()
-      if (!this.#options.strict) await this.#mend()
-      this.#mending = undefined
+      if (!this.#options.strict) await this.#reopen()
+      this.#reopening = undefined
     })()
   }
 
   /** Opens the directory again, emptied where that is needed; where it cannot be, does without it for a while. */
-  async #mend(): Promise<void> {
+  async #reopen(): Promise<void> {
     try {
-      const nowMs = this.#unasked(this.#options.clock)
+      const nowMs = this.#askClock(this.#options.clock)
       if (nowMs === undefined || this.#closing !== undefined) return
       if (this.#mustEmpty) emptyDirectory(this.#environment, this.#directory)
       this.#current = await this.#openShelf(nowMs)
@@ -206,7 +206,7 @@ export class RecoveringShelf {
       if (this.#mustEmpty || !isDamage(error)) return
       this.#announcements.error(error)
       this.#mustEmpty = true
-      await this.#mend()
+      await this.#reopen()
     } finally {
       this.#retryAtMs = monotonicMs() + RETRY_MS
     }
@@ -214,7 +214,7 @@ export class RecoveringShelf {
 
   #sweep(): number {
     if (this.#current === undefined) return TIDY_INTERVAL_MS
-    const nowMs = this.#unasked(() => this.now())
+    const nowMs = this.#askClock(() => this.now())
     const shelf = this.#current
     if (nowMs === undefined || shelf === undefined) return TIDY_INTERVAL_MS
     shelf.nowMs = nowMs
@@ -237,17 +237,17 @@ export class RecoveringShelf {
       }
     } else if (
       !this.#options.strict &&
-      this.#mending === undefined &&
+      this.#reopening === undefined &&
       monotonicMs() >= this.#retryAtMs
     ) {
-      this.#mending = this.#mend().finally(() => {
-        this.#mending = undefined
+      this.#reopening = this.#reopen().finally(() => {
+        this.#reopening = undefined
       })
     }
   }
 
   /** Asks a clock where no caller waits for what it throws: that is told, and `undefined` answered. */
-  #unasked(clock: () => number): number | undefined {
+  #askClock(clock: () => number): number | undefined {
     try {
       return clock()
     } catch (error) {
@@ -260,12 +260,12 @@ export class RecoveringShelf {
     this.#chores.stop()
     const open = this.#current
     this.#current = undefined
-    await this.#mending
+    await this.#reopening
     const shelf = open ?? this.#current
     this.#current = undefined
     if (shelf === undefined) return
     // Without a clock what has expired since the last step is kept.
-    const nowMs = this.#unasked(this.#options.clock)
+    const nowMs = this.#askClock(this.#options.clock)
     if (nowMs !== undefined) shelf.nowMs = nowMs
     try {
       await shelf.close()

@@ -41,16 +41,16 @@ import { readOrder, removeOrder, writeOrder } from './order-file.ts'
 import { isTagKey, seekTag, TAG_MEMORY_BYTES, Tags } from './tags.ts'
 
 /** Why an entry left unasked. */
-export type Departure = 'size' | 'count' | 'invalidated' | 'expired' | 'undecodable'
+export type DepartureCause = 'size' | 'count' | 'invalidated' | 'expired' | 'undecodable'
 
 /** What a shelf tells; who listens only takes note, and changes nothing. */
 export interface ShelfListener {
   /** An entry is about to leave; `shelf.keyOf` still knows its key. */
-  leaving(shelf: Shelf, entry: Entry, why: Departure): void
+  leaving(shelf: Shelf, entry: Entry, cause: DepartureCause): void
   /** Something failed that no caller waits for. */
   failed(shelf: Shelf, error: Error): void
   /** A shortcut could not be made; nothing depends on it. */
-  hindered(error: unknown): void
+  degraded(error: unknown): void
 }
 
 /** How often a shelf is to be swept and tidied at least, in milliseconds. */
@@ -107,11 +107,11 @@ export class Shelf {
     this.#options = options
     this.#listener = listener
     this.#sweep = new Sweep(engine, loop, TIDY_INTERVAL_MS, (entry, present) =>
-      this.#giveUp(entry, 'expired', present),
+      this.#evict(entry, 'expired', present),
     )
     const { recovery } = store.stats()
     const known = readOrder(engine, recovery, options.policy)
-    this.#hints = new Hints(engine, backgroundWork, (error) => listener.hindered(error))
+    this.#hints = new Hints(engine, backgroundWork, (error) => listener.degraded(error))
     this.#cleaner = new Cleaner(engine, {
       keeps: (entry, fields, page) => this.#keeps(entry, fields, page),
       moved: (size) => {
@@ -138,11 +138,11 @@ export class Shelf {
       maxBytes: options.maxBytes,
       segmentBytes: options.segmentBytes,
       tags: this.#tags,
-      giveUp: () => this.#giveUpNext('size'),
+      evictNext: () => this.#evictNext('size'),
     })
     // A damaged checkpoint that opening did without has cost nothing.
     store.on('error', (error) =>
-      error === recovery.checkpointFault ? listener.hindered(error) : listener.failed(this, error),
+      error === recovery.checkpointFault ? listener.degraded(error) : listener.failed(this, error),
     )
   }
 
@@ -195,7 +195,7 @@ export class Shelf {
     if (engine === undefined) throw new Error('The store has kept its engine')
     try {
       shelf = new Shelf(store, engine, options, listener, backgroundWork, loop, moment)
-      shelf.#giveUpWhile((count) => count > options.maxEntries)
+      shelf.#evictWhile((count) => count > options.maxEntries)
       shelf.#budget.force(0)
       return shelf
     } catch (error) {
@@ -266,7 +266,7 @@ export class Shelf {
     const { head } = this
     head.read(engine.page, engine.valueAt)
     if (head.tags.length > 0 && this.#tags.isInvalid(entry, head.tags)) {
-      this.#giveUp(entry, 'invalidated')
+      this.#evict(entry, 'invalidated')
       return NO_ENTRY
     }
     return entry
@@ -275,7 +275,7 @@ export class Shelf {
   /** Gives up the entry of the key that was sought, whose value is of no use. */
   discard(): void {
     const entry = this.#engine.lookup(this.#moment.nowMs)
-    if (entry !== NO_ENTRY) this.#giveUp(entry, 'undecodable')
+    if (entry !== NO_ENTRY) this.#evict(entry, 'undecodable')
   }
 
   /** When the entry that was found expires, in milliseconds since 1970; 0 where it never does. */
@@ -328,7 +328,7 @@ export class Shelf {
       this.remove(key)
       return false
     }
-    if (this.#options.maxEntries !== Number.POSITIVE_INFINITY) this.#makeCountFor(key)
+    if (this.#options.maxEntries !== Number.POSITIVE_INFINITY) this.#makeWayFor(key)
     engine.key.encode(key)
     const before = engine.keydir.size
     this.#watch(engine.put(stored, size, expiresAtMs))
@@ -367,7 +367,7 @@ export class Shelf {
    */
   invalidate(tag: Uint8Array): void {
     const engine = this.#engine
-    if (!this.#tags.mayMatter(tag)) return
+    if (!this.#tags.mayBeInUse(tag)) return
     seekTag(engine, tag)
     const size = recordSize(engine.key.size, 0, false)
     this.#reserve(size)
@@ -399,7 +399,7 @@ export class Shelf {
   /** Gives back the room of what is dead; a bounded piece of it. */
   tidy(): void {
     this.#budget.tidy(TIDY_BYTES)
-    this.#budget.giveHints()
+    this.#budget.makeHints()
   }
 
   /** Leaves the directory within its budget, and so that opening it takes constant time. */
@@ -413,7 +413,7 @@ export class Shelf {
       engine.commits.flush()
       // What cannot be read of the order is known only now.
       this.#order.load()
-      const order = this.#order.whole()
+      const order = this.#order.complete()
       writeOrder(engine, { order, tagCount: this.#tags.count, tagBytes: this.#tags.byteSize })
     } finally {
       await this.#store.close()
@@ -442,12 +442,12 @@ export class Shelf {
       this.#tags.drop(fields.size)
       return false
     }
-    const why = this.#reasonToLeave(entry, fields, page)
-    if (why !== undefined) this.#giveUp(entry, why)
-    return why === undefined
+    const cause = this.#causeToLeave(entry, fields, page)
+    if (cause !== undefined) this.#evict(entry, cause)
+    return cause === undefined
   }
 
-  #reasonToLeave(entry: Entry, fields: RecordFields, page: Page): Departure | undefined {
+  #causeToLeave(entry: Entry, fields: RecordFields, page: Page): DepartureCause | undefined {
     const { expiresAtMs, size, valueAt } = fields
     if (expiresAtMs !== 0 && expiresAtMs <= this.#moment.nowMs) return 'expired'
     this.head.read(page, valueAt)
@@ -456,30 +456,30 @@ export class Shelf {
     return this.#budget.mayMove(size) ? undefined : 'size'
   }
 
-  #makeCountFor(key: string): void {
+  #makeWayFor(key: string): void {
     const engine = this.#engine
     if (this.count < this.#options.maxEntries) return
     engine.key.encode(key)
     if (engine.find() !== NO_ENTRY) return
-    this.#giveUpWhile((count) => count >= this.#options.maxEntries)
+    this.#evictWhile((count) => count >= this.#options.maxEntries)
   }
 
-  #giveUpWhile(isTooMany: (count: number) => boolean): void {
-    while (isTooMany(this.count) && this.#giveUpNext('count') > 0);
+  #evictWhile(isTooMany: (count: number) => boolean): void {
+    while (isTooMany(this.count) && this.#evictNext('count') > 0);
   }
 
   /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where there is none. */
-  #giveUpNext(why: Departure): number {
+  #evictNext(cause: DepartureCause): number {
     const entry = this.#order.next()
     if (entry === NO_ENTRY) return 0
     const size = this.#engine.keydir.entries.sizeOf(entry)
-    this.#giveUp(entry, why)
+    this.#evict(entry, cause)
     return size
   }
 
   /** @param at of one that has expired: by when */
-  #giveUp(entry: Entry, why: Departure, at?: Present): void {
-    this.#listener.leaving(this, entry, why)
+  #evict(entry: Entry, cause: DepartureCause, at?: Present): void {
+    this.#listener.leaving(this, entry, cause)
     this.#order.forget(entry)
     this.#engine.forget(entry, at)
   }

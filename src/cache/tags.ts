@@ -117,7 +117,7 @@ export class Tags {
   }
 
   /** Whether the log may have a record with this tag that is not invalidated yet. */
-  mayMatter(tag: Uint8Array): boolean {
+  mayBeInUse(tag: Uint8Array): boolean {
     const last = Math.max(this.#index.lastOf(tag), this.#indexedFrom - 1)
     return last > invalidatedAt(this.#engine, tag) && last >= this.#oldestSequence()
   }
