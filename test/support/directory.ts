@@ -1,9 +1,11 @@
+/** Makes and removes directories of tests. */
+
 import { rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** Runs `use` with a new directory, and removes it with all that is in it. */
+/** Runs `use` with a new directory, and removes the directory with its contents. */
 export async function withDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'firkin-'))
   try {
@@ -13,7 +15,9 @@ export async function withDirectory<T>(use: (directory: string) => Promise<T>): 
   }
 }
 
-/** Removes the directory of an open store, whose background threads may create a file there at any moment. */
+/**
+ * Removes the directory of an open store, although its threads may create files there meanwhile.
+ */
 export function removeUnderneath(directory: string): void {
   for (;;) {
     try {

@@ -1,12 +1,12 @@
 /**
- * A disk in memory, and what an operating system holds of it that has not been written back.
+ * A disk in memory, with the changes that the operating system holds and has not written back.
  *
- * A file consists of bytes that are durable, and of changes since, in the order in which they were made. A sync
- * makes the changes durable that were made before it began. A directory is the same with names for bytes:
- * a rename is one change, which happens or does not.
+ * A file consists of durable bytes and of the changes since, in the order in which they were made.
+ * A sync makes those changes durable that were made before it began. A directory is the same, with
+ * names in place of bytes: a rename is one change, which happens or does not.
  *
- * A process crash loses nothing of this. A power loss leaves the durable part and whatever of the changes the
- * operating system happened to have written back: see {@link FileLoss} and {@link EntryLoss}.
+ * A process crash loses nothing of this. A power loss leaves the durable part, and any of the
+ * changes that the operating system had written back: see {@link FileLoss} and {@link EntryLoss}.
  */
 
 import { createHash } from 'node:crypto'
@@ -16,27 +16,28 @@ import type { Random } from './random.ts'
 export const SECTOR_SIZE = 512
 
 /**
- * What a power loss leaves of a file's changes: none; all; those up to some moment, the last one cut at a
- * sector's end; the file's new size with zeros behind some sector; or each sector as of a moment of its own.
+ * The effect of a power loss on a file's changes. It leaves none; all; those up to some moment, the
+ * last one cut at a sector's end; the file's new size with zeros after some sector; or each sector
+ * as it was at some moment.
  */
 export type FileLoss = 'dropped' | 'kept' | 'cut' | 'zeroed' | 'scattered'
 
-/** What a power loss leaves of a directory's changes: none, all, or any of them without the others. */
+/** The effect of a power loss on a directory's changes: it leaves none, all, or any of them. */
 export type EntryLoss = 'dropped' | 'kept' | 'scattered'
 
-/** What a power loss leaves; of several ways for files each file draws one. */
+/** The effects of a power loss. Each file draws one of the ways for files. */
 export interface PowerLoss {
   readonly files: readonly FileLoss[]
   readonly entries: EntryLoss
 }
 
-/** Bytes that grow. Copies share them until one is changed. */
+/** Bytes that can grow. Copies share them until one is changed. */
 class Contents {
   size = 0
   #bytes: Buffer = Buffer.alloc(0)
   #isShared = false
 
-  /** Not to be changed. */
+  /** The bytes, which must not be changed. */
   get bytes(): Buffer {
     return this.#bytes.subarray(0, this.size)
   }
@@ -56,7 +57,7 @@ class Contents {
     this.size = Math.max(this.size, at + source.length)
   }
 
-  /** What is gained is zero. */
+  /** Sets the size. New bytes are zero. */
   resize(size: number): void {
     this.#reserve(size)
     if (size < this.size) this.#bytes.fill(0, size, this.size)
@@ -73,20 +74,20 @@ class Contents {
   }
 }
 
-/** A write where it has bytes; a cut or an extension to `size` otherwise. */
+/** A write if it has bytes; otherwise a cut or an extension to `size`. */
 interface Change {
   readonly at: number
   readonly bytes: Uint8Array | undefined
 }
 
-/** A file, by whatever names it goes. */
+/** A file, independent of its names. */
 export class DiskFile {
-  /** As the running system sees it. */
+  /** The contents that the running system sees. */
   readonly #current: Contents
   readonly #durable: Contents
-  /** What is in `current` and may not be in `durable`. */
+  /** The changes that are in `current` and may not be in `durable`. */
   readonly #changes: Change[]
-  /** How many changes came before those. */
+  /** The number of changes before those. */
   #settledCount = 0
 
   constructor(current = new Contents(), durable = new Contents(), changes: Change[] = []) {
@@ -99,12 +100,12 @@ export class DiskFile {
     return this.#current.size
   }
 
-  /** The bytes as the running system sees them; not to be changed. */
+  /** The bytes that the running system sees; they must not be changed. */
   get bytes(): Buffer {
     return this.#current.bytes
   }
 
-  /** How many changes were ever made. */
+  /** The number of all changes so far. */
   get changeCount(): number {
     return this.#settledCount + this.#changes.length
   }
@@ -126,8 +127,9 @@ export class DiskFile {
   }
 
   /**
-   * Forgets to write what was written up to this count, as operating systems do whose sync has failed: the running
-   * system goes on seeing it, and a later sync succeeds without it. Sizes are in the file system's own log.
+   * Drops the writes up to this count, as operating systems do after a failed sync: the running
+   * system still sees them, and a later sync succeeds without them. Sizes are in the file system's
+   * own log.
    */
   abandon(changeCount: number): void {
     const cuts = this.#settle(changeCount).filter(({ bytes }) => bytes === undefined)
@@ -203,9 +205,9 @@ export class DiskFile {
 
 /** The names of a directory. */
 export class DiskDirectory {
-  /** As the running system sees them. */
+  /** The entries that the running system sees. */
   readonly entries: Map<string, DiskFile>
-  /** Whether its own name is durable, and those that lead to it. */
+  /** Whether its own name is durable, with those of its parents. */
   isNamed = false
   readonly #durable: Map<string, DiskFile>
   readonly #changes: EntryChange[]
@@ -225,7 +227,7 @@ export class DiskDirectory {
     return this.#settledCount + this.#changes.length
   }
 
-  /** Lets names name files, or nothing, in one step. */
+  /** Sets or removes names in one step. */
   change(...change: EntryChange): void {
     this.#changes.push(change)
     applyEntries(change, this.entries)
@@ -268,7 +270,7 @@ export class DiskDirectory {
   }
 }
 
-/** Names and what they name from now on. */
+/** Names with their new files; a name without a file is removed. */
 type EntryChange = (readonly [name: string, file: DiskFile | undefined])[]
 
 /** All directories, by path. */
@@ -279,7 +281,7 @@ export class Disk {
     this.directories = directories
   }
 
-  /** The bytes that files take, each counted once. */
+  /** The bytes of all files; a file with several names counts once. */
   get usedSize(): number {
     const files = new Set<DiskFile>()
     for (const { entries } of this.directories.values()) {
@@ -290,7 +292,9 @@ export class Disk {
     return size
   }
 
-  /** The same disk once more, to go on in another way. `onCopy` is told of each file and its copy. */
+  /**
+   * Copies the disk, so that it can go on in two ways. Calls `onCopy` with each file and its copy.
+   */
   copy(onCopy?: (original: DiskFile, copy: DiskFile) => void): Disk {
     const file = once((original) => {
       const copy = original.copy()
@@ -300,7 +304,7 @@ export class Disk {
     return this.#map((directory) => directory.copy(file))
   }
 
-  /** Tells disks apart by what a running system sees of them, or of one directory. */
+  /** Returns a digest of what a running system sees of the disk, or of one directory. */
   digest(directory?: string): string {
     const hash = createHash('sha1')
     for (const [path, { entries }] of this.directories) {
@@ -333,7 +337,7 @@ function apply({ at, bytes }: Change, contents: Contents): void {
   else contents.write(at, bytes)
 }
 
-/** Writes as much of `bytes` as ends with a sector. */
+/** Writes the beginning of `bytes`, up to the end of some sector. */
 function applyPart(at: number, bytes: Uint8Array, contents: Contents, random: Random): void {
   const first = sectorEnd(at + 1)
   const sectors = Math.max(0, Math.ceil((at + bytes.length - first) / SECTOR_SIZE))
@@ -352,7 +356,7 @@ function sectorEnd(offset: number): number {
   return Math.ceil(offset / SECTOR_SIZE) * SECTOR_SIZE
 }
 
-/** Copies each file once, however many names it has. */
+/** Makes a copying function that copies a file with several names only once. */
 function once(copy: (file: DiskFile) => DiskFile): (file: DiskFile) => DiskFile {
   const copies = new Map<DiskFile, DiskFile>()
   return (file) => {

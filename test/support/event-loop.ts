@@ -1,6 +1,8 @@
+/** An event loop that tests turn by hand. */
+
 import type { EventLoop, PendingTurn } from '../../src/scheduling/event-loop.ts'
 
-/** An event loop that turns when it is told to, and whose clock stands still; until it is let go. */
+/** An event loop that turns only on demand, with a clock that stands still, until `letGo`. */
 export class FakeLoop implements EventLoop {
   now = 0
   #waiting: (() => void)[] = []
@@ -22,7 +24,7 @@ export class FakeLoop implements EventLoop {
     else this.#timers.push({ atMs: this.now + delayMs, work })
   }
 
-  /** Lets so much time pass, and every timer fire that is due then. */
+  /** Lets `ms` milliseconds pass, and fires the timers that are due then. */
   pass(ms: number): void {
     this.now += ms
     const due = this.#timers.filter(({ atMs }) => atMs <= this.now)
@@ -36,7 +38,7 @@ export class FakeLoop implements EventLoop {
     for (const work of this.#waiting.splice(0)) work()
   }
 
-  /** Turns as the real one does from now on. */
+  /** Turns like the real one from now on. */
   letGo(): void {
     this.#isFree = true
     this.pass(1e9)

@@ -1,14 +1,17 @@
 /**
- * Files in memory that fail on demand: what a storage engine is tested against.
+ * Files in memory that fail on demand.
  *
  * 1. Every call is recorded, and has a number.
- * 2. `fail` lets a call fail: the nth of a kind, once or from then on. A sync that fails loses for good what it was to
- *    write, and the running process goes on seeing it; each descriptor of the file is told once, as on Linux.
- * 3. `crash` ends the process. `onCall` is told of every call, and can have the machine as it would be if the process
- *    ended in it, so that one run serves for crashes at all calls.
- * 4. `restart` is the same machine with a new process. `afterPowerLoss` is the machine after its power was cut.
+ * 2. `fail` makes a call fail: the nth of a kind, once or from then on. A failed sync loses for
+ *    good what it was to write, although the running process still sees it. Each descriptor of the
+ *    file gets the failure once, as on Linux.
+ * 3. `crash` ends the process. The listener `onCall` gets every call, and can make a copy of the
+ *    machine as if the process had ended in that call, so that one run serves for crashes at all
+ *    calls.
+ * 4. `restart` returns the same machine with a new process, and `afterPowerLoss` the machine after
+ *    a power loss.
  *
- * All that is left to chance follows from one seed.
+ * All chance follows from one seed.
  */
 
 import { basename, dirname } from 'node:path'
@@ -24,7 +27,7 @@ import {
 import { Disk, DiskDirectory, DiskFile, type PowerLoss } from './disk.ts'
 import { Random } from './random.ts'
 
-/** What is asked of the operating system; all kinds of calls but `'close'` can fail. */
+/** The kinds of calls of the operating system. All except `'close'` can fail. */
 export type CallKind =
   | 'open'
   | 'close'
@@ -43,24 +46,24 @@ export type CallKind =
   | 'hold'
   | 'identify'
 
-/** The operating system's reasons to fail; `'SHORT'` takes or gives fewer bytes than asked for, and no error. */
+/** The codes of failures. `'SHORT'` is not an error: the call reads or writes fewer bytes. */
 export type FaultCode = 'ENOSPC' | 'EIO' | 'EMFILE' | 'EACCES' | 'EDQUOT' | 'SHORT'
 
-/** A call as it was asked for. */
+/** A call of the operating system. */
 export interface Call {
-  /** From 1 on. */
+  /** Its number, from 1 on. */
   readonly number: number
   readonly kind: CallKind
   readonly path: string
 }
 
-/** Which call fails, and how. */
+/** The call that fails, and the way in which it does. */
 export interface Fault {
-  /** Only calls of these kinds; any where it is missing. */
+  /** Only calls of these kinds; calls of any kind if it is missing. */
   readonly kinds?: readonly CallKind[]
   /** Only calls on paths that match. */
   readonly path?: RegExp
-  /** The nth of the calls that match from now on, beginning with 1. */
+  /** The number of the call among those that match from now on; the first is 1. */
   readonly nth: number
   readonly code: FaultCode
   /** Whether all later ones fail too. @defaultValue false */
@@ -77,30 +80,30 @@ export class CrashError extends Error {
   }
 }
 
-/** Told of a call before it is made; `crash` answers the machine as it is if the process ends in the call. */
+/** Gets a call before it is made. `crash` returns the machine as if the process had ended in it. */
 export type CallListener = (call: Call, crash: () => FaultyFiles) => void
 
 interface OpenFile {
   readonly file: DiskFile
   path: string
   readonly mode: OpenMode
-  /** A failed sync of the file that this descriptor has not been told of. */
+  /** A failed sync of the file that this descriptor has not yet reported. */
   failure: Error | undefined
 }
 
-/** Finds the file on whichever disk the call is made. */
+/** Finds the file on the disk on which the call is made. */
 type FileLookup = (file: DiskFile) => DiskFile
 
-/** A background sync takes up to so many turns of the event loop. */
+/** The most turns of the event loop that a background sync takes. */
 const MAX_SYNC_TURNS = 3
 
 /** An operating system in memory. */
 export class FaultyFiles implements Files {
-  /** Every call so far. */
+  /** All calls so far. */
   readonly calls: Call[] = []
-  /** How many bytes fit on the disk. */
+  /** The size of the disk in bytes. */
   capacity = Number.POSITIVE_INFINITY
-  /** Whether writes are to be left to a thread. */
+  /** Whether writes should be left to a thread. */
   slow = false
   onCall: CallListener | undefined
 
@@ -119,22 +122,22 @@ export class FaultyFiles implements Files {
     this.#disk = disk
   }
 
-  /** How many calls were made to fail. */
+  /** The number of calls that were made to fail. */
   get faultCount(): number {
     return this.#faultCount
   }
 
-  /** The paths of the files that are open. */
+  /** The paths of the open files. */
   get openPaths(): string[] {
     return [...this.#open.values()].map(({ path }) => path)
   }
 
-  /** The bytes that all files take. */
+  /** The bytes of all files. */
   get usedSize(): number {
     return this.#disk.usedSize
   }
 
-  /** Lets a call fail. */
+  /** Makes a call fail. */
   fail(fault: Fault): void {
     this.#faults.push({ fault, left: fault.nth })
   }
@@ -145,17 +148,17 @@ export class FaultyFiles implements Files {
     this.capacity = Number.POSITIVE_INFINITY
   }
 
-  /** Ends the process: every later call throws, and nothing changes any more. */
+  /** Ends the process: every later call throws and changes nothing. */
   crash(): void {
     this.#crashed = true
   }
 
-  /** The same machine with a new process; this one stays as it is. */
+  /** Returns the same machine with a new process; this one stays as it is. */
   restart(seed: number): FaultyFiles {
     return this.#successor(seed, this.#disk.copy())
   }
 
-  /** The machine with a new process after its power was cut; this one stays as it is. */
+  /** Returns the machine with a new process after a power loss; this one stays as it is. */
   afterPowerLoss(loss: PowerLoss, seed: number): FaultyFiles {
     return this.#successor(seed, this.#disk.afterPowerLoss(loss, new Random(seed)))
   }
@@ -166,23 +169,23 @@ export class FaultyFiles implements Files {
     return files
   }
 
-  /** Tells machines apart by what a process sees of their disks. */
+  /** A digest of what a process sees of the disk. */
   get digest(): string {
     return this.#disk.digest()
   }
 
-  /** As {@link digest}, by what a process sees of a directory. */
+  /** Returns a digest of what a process sees of a directory. */
   digestOf(directory: string): string {
     return this.#disk.digest(directory)
   }
 
-  /** The bytes of a file, past the engine and past all faults; `undefined` where there is none. */
+  /** Returns the bytes of a file, past all faults; `undefined` if there is no such file. */
   peek(path: string): Buffer | undefined {
     const file = this.#disk.directories.get(dirname(path))?.entries.get(basename(path))
     return file === undefined ? undefined : Buffer.from(file.bytes)
   }
 
-  /** Puts bytes into a file, or removes it, past the engine and durably. */
+  /** Puts bytes into a file or removes it, durably and past all faults. */
   poke(path: string, bytes: Uint8Array | undefined): void {
     const directory = this.#directory(path, 'open')
     const file = bytes === undefined ? undefined : new DiskFile()
@@ -270,7 +273,7 @@ export class FaultyFiles implements Files {
     size: number,
     position: number,
   ): Promise<number> {
-    // Nobody knows when the thread gets to it.
+    // A thread may get to it early or late.
     const isEarly = this.#random.below(2) === 0
     if (!isEarly) await this.#passTime()
     const written = this.write(descriptor, source, at, size, position)
@@ -300,7 +303,7 @@ export class FaultyFiles implements Files {
     const open = this.#get(descriptor, 'sync')
     const { changeCount } = open.file
     this.#beginSync(open, changeCount)
-    // What has failed is lost at once, and known only later.
+    // The data of a failed sync is lost at once, and the failure is known only later.
     await this.#passTime()
     endSync(open, changeCount)
   }
@@ -366,7 +369,7 @@ export class FaultyFiles implements Files {
     try {
       this.#call('makeDirectory', path)
     } catch (error) {
-      // What a disk refuses is to sync the names, which have been made by then.
+      // A disk that fails refuses to sync the names, which exist by then.
       if (errorCode(error) === 'EIO') this.#directoriesTo(path)
       throw error
     }
@@ -404,7 +407,7 @@ export class FaultyFiles implements Files {
     return named === undefined ? undefined : this.#identityOf(named)
   }
 
-  /** Lets a path lead to no directory, or to an empty one, past the engine; what is held stays held. */
+  /** Removes a directory, or puts an empty one in its place. Held descriptors stay valid. */
   replaceDirectory(path: string, by: 'nothing' | 'empty'): void {
     const { directories } = this.#disk
     directories.delete(path)
@@ -421,10 +424,10 @@ export class FaultyFiles implements Files {
   }
 
   /**
-   * Records a call, and lets it fail if it is to.
+   * Records a call, and fails if a fault asks for it.
    *
-   * @param part does as much of the call as may happen where the process ends in it
-   * @returns whether it is to be short
+   * @param part does the part of the call that may happen if the process ends in it
+   * @returns whether the call must be short
    */
   #call(kind: CallKind, path: string, part?: (file: FileLookup) => void): boolean {
     if (this.#crashed) throw new CrashError()
@@ -446,7 +449,9 @@ export class FaultyFiles implements Files {
     return short
   }
 
-  /** Where a sync fails, what was to be written is lost, and each descriptor that the file is open by is to be told. */
+  /**
+   * Begins a sync. If it is to fail, its data is lost, and each open descriptor gets the failure.
+   */
   #beginSync(open: OpenFile, changeCount: number): void {
     try {
       this.#call('sync', open.path)
@@ -462,7 +467,7 @@ export class FaultyFiles implements Files {
   #crashHere(part: ((file: FileLookup) => void) | undefined): FaultyFiles {
     const copies = new Map<DiskFile, DiskFile>()
     const disk = this.#disk.copy((original, copy) => copies.set(original, copy))
-    // A file without a name is of no use to the next process.
+    // The next process cannot use a file without a name.
     part?.((file) => copies.get(file) ?? new DiskFile())
     return this.#successor(this.#random.below(2 ** 32), disk)
   }
@@ -480,7 +485,7 @@ export class FaultyFiles implements Files {
     return open
   }
 
-  /** A directory and all that lead to it, made where they are missing. */
+  /** Returns a directory and its parents, and creates those that are missing. */
   #directoriesTo(path: string): DiskDirectory[] {
     const { directories } = this.#disk
     const directory = directories.get(path) ?? new DiskDirectory()
@@ -500,7 +505,9 @@ export class FaultyFiles implements Files {
   }
 }
 
-/** Tells a descriptor of a failure once, as Linux does; without one, what was changed so far is durable. */
+/**
+ * Throws a descriptor's failure once, as Linux does; without one, the changes so far are durable.
+ */
 function endSync(open: OpenFile, changeCount: number): void {
   const { file, failure } = open
   open.failure = undefined

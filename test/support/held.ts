@@ -1,7 +1,9 @@
+/** Holds directories without their locks. */
+
 import type { Files } from '../../src/io/files.ts'
 import { type DirectoryId, HeldFiles } from '../../src/io/held-files.ts'
 
-/** Uses a directory that is held, without its lock, until that is over. */
+/** Holds a directory, without its lock, while `use` runs. */
 export async function withHeld<T>(
   files: Files,
   directory: string,
@@ -15,7 +17,7 @@ export async function withHeld<T>(
   }
 }
 
-/** A directory as it is now. */
+/** Returns the place of a directory as it is now. */
 export function directoryIdOf(files: Files, directory: string): DirectoryId {
   const held = HeldFiles.hold(files, directory, 'unlocked')
   held.release()

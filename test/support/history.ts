@@ -1,21 +1,22 @@
 /**
- * What a store was told, and which states it may show after a crash.
+ * The history of a store's writes, and the states that it may show after a crash.
  *
- * A *commit* is a single write or a batch. A store that was reopened must show the state after some number of
- * commits: at least up to the last one that was promised, and none that failed.
+ * A *commit* is a single write or a batch. A store that was reopened must show the state after some
+ * number of commits: all up to the last one that was promised, and none that failed.
  */
 
-/** A key's new value; none where it is removed. */
+/** A key's new value; no value if the key is removed. */
 export interface Change {
   readonly key: string
   readonly value: string | undefined
-  /** 0 where it does not expire. */
+  /** 0 if it does not expire. */
   readonly expiresAtMs: number
 }
 
 /**
- * How far a commit got: begun; settled, so that it survives a crash; durable; failed, so that it never was; or
- * refused by a store that does not know what is on its disk, so that it may be or not.
+ * The fate of a commit: begun; settled, so that it survives a crash; durable; failed, so that it
+ * must not be there; or refused by a store that does not know what is on its disk, so that it may
+ * be there.
  */
 export type Fate = 'begun' | 'settled' | 'durable' | 'failed' | 'refused'
 
@@ -31,7 +32,7 @@ export class History {
   readonly commits: Commit[] = []
   #nextNumber = 1
 
-  /** A history that was written down as JSON. */
+  /** Makes a history from its JSON. */
   static from({ commits, nextNumber }: ReturnType<History['toJSON']>): History {
     const history = new History()
     history.commits.push(...commits)
@@ -39,7 +40,7 @@ export class History {
     return history
   }
 
-  /** The number that the next commit gets. */
+  /** The number of the next commit. */
   get nextNumber(): number {
     return this.#nextNumber
   }
@@ -48,7 +49,7 @@ export class History {
     return { commits: this.commits, nextNumber: this.#nextNumber }
   }
 
-  /** A copy that goes on by itself. */
+  /** Returns an independent copy. */
   copy(): History {
     const copy = new History()
     for (const commit of this.commits) copy.commits.push({ ...commit })
@@ -56,7 +57,7 @@ export class History {
     return copy
   }
 
-  /** Takes note of a commit that is about to be made; `changes` are told its number, which is never given twice. */
+  /** Records a commit that is about to be made. `changes` gets its number, which is unique. */
   begin(changes: (number: number) => readonly Change[]): Commit {
     const number = this.#nextNumber++
     const commit: Commit = { number, changes: changes(number), fate: 'begun' }
@@ -64,7 +65,7 @@ export class History {
     return commit
   }
 
-  /** Makes one commit of all that there were, which the store is known to hold. */
+  /** Makes one commit of all commits so far, which the store is known to hold. */
   compact(): void {
     const changes = new Map<string, Change>()
     for (const commit of this.commits) {
@@ -75,17 +76,17 @@ export class History {
     this.begin(() => [...changes.values()].filter(({ value }) => value !== undefined)).fate = fate
   }
 
-  /** Every key that was ever touched. */
+  /** All keys that commits have touched. */
   get keys(): Set<string> {
     return new Set(this.commits.flatMap(({ changes }) => changes.map(({ key }) => key)))
   }
 
-  /** Tells histories of the same beginnings apart. */
+  /** A digest of the history. */
   get digest(): string {
     return this.commits.map(({ number, fate }) => `${number}${fate[0]}`).join()
   }
 
-  /** What a store shows that holds everything that did not fail. */
+  /** Returns the entries of a store that holds all commits that did not fail. */
   state(nowMs: number): Map<string, string> {
     const entries = new Map<string, Change>()
     for (const { changes, fate } of this.commits) {
@@ -100,11 +101,11 @@ export class History {
   }
 
   /**
-   * Finds the last number of commits after which a store shows `found`, of those that keep every promise, and
-   * forgets the commits behind it.
+   * Finds the highest number of commits after which a store shows `found` and keeps every promise,
+   * and forgets the commits after it.
    *
-   * @param promise how far a commit must have got to be promised
-   * @throws Error that says what is wrong where there is none
+   * @param promise the fate from which on a commit is promised
+   * @throws Error that says what is wrong if there is no such number
    */
   settleOn(
     found: ReadonlyMap<string, string>,
@@ -131,7 +132,7 @@ export class History {
     }
     if (matched === undefined) throw new Error(this.#explain(real, promised, found, closest ?? []))
     this.commits.splice(0, Number.POSITIVE_INFINITY, ...real.slice(0, matched))
-    // What came through lies on disk, or in what the operating system holds.
+    // The commits that came through are on disk, or in the memory of the operating system.
     for (const commit of this.commits) if (commit.fate !== 'durable') commit.fate = promise
   }
 

@@ -1,3 +1,5 @@
+/** Runs background work in the process and on the thread of the test. */
+
 import { setImmediate } from 'node:timers/promises'
 import type { Files } from '../../src/io/files.ts'
 import { copySegments } from '../../src/merge/copy.ts'
@@ -5,7 +7,9 @@ import type { CopyTarget } from '../../src/merge/targets.ts'
 import type { BackgroundWork, Copying } from '../../src/merge/thread.ts'
 import { buildHint } from '../../src/segment/hint-file.ts'
 
-/** Does the heavy part of a merge, and hints, on this thread and on `files`, giving way after each step. */
+/**
+ * Copies and makes hints on this thread and on `files`, with a turn of the loop after each step.
+ */
 export function inProcessWork(files: Files): BackgroundWork {
   return {
     copy(job, onProgress, signal) {
@@ -13,7 +17,7 @@ export function inProcessWork(files: Files): BackgroundWork {
       let targets: readonly CopyTarget[] | undefined
       let failure: { readonly error: unknown } | undefined
       const step = (): readonly CopyTarget[] | undefined => {
-        // Whoever looks, and whoever waits, hears the same.
+        // A caller that polls gets the same failure as one that waits.
         if (failure !== undefined) throw failure.error
         if (targets !== undefined) return targets
         try {
@@ -48,7 +52,7 @@ export function inProcessWork(files: Files): BackgroundWork {
   }
 }
 
-/** Copies that are over, for whoever looks too, when a promise is. */
+/** Makes a copying that ends with a promise, for callers that wait and for those that poll. */
 export function copyingBy(done: Promise<readonly CopyTarget[]>): Copying {
   let look: Copying['look'] = () => undefined
   done.then(

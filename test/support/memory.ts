@@ -1,18 +1,20 @@
+/** Refuses memory to the code under test. */
+
 import { watchAllocations } from '../../src/io/memory.ts'
 
-/** Which allocations are refused, counted from the moment at which the refusal was set up. */
+/** The allocations that are refused, counted from the moment at which the refusal was set up. */
 export interface Refusal {
-  /** Which is the first one; the first of all is 1. */
+  /** The number of the first refused allocation; the first of all is 1. */
   readonly nth: number
   /** Whether all later ones are refused too. */
   readonly lasting?: boolean
 }
 
-/** Memory that is refused, as the runtime refuses it, until it is disposed of. */
+/** Refuses allocations as the runtime does, until it is disposed of. */
 export class RefusedMemory {
-  /** How many allocations were asked for. */
+  /** The number of allocations asked for. */
   asked = 0
-  /** How many of them were refused. */
+  /** The number of those that were refused. */
   refused = 0
 
   constructor({ nth, lasting = false }: Refusal) {

@@ -1,3 +1,5 @@
+/** Another process that opens a store. */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface, type Interface } from 'node:readline'
@@ -5,7 +7,7 @@ import type { StoreOptions } from '../../src/index.ts'
 
 const built = new URL('../../dist/src/index.js', import.meta.url).href
 
-/** What a peer runs: one store, opened, written and closed as it is told to, line by line. */
+/** The program of a peer: it opens, writes and closes a store by orders, one in a line. */
 const CODE = `
 import { createInterface } from 'node:readline'
 import { createRequire } from 'node:module'
@@ -33,14 +35,14 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 `
 
-/** What a peer answers: what came of it, or why not. */
+/** A peer's answer: the result, or the error. */
 export interface Answer {
   readonly value?: unknown
   readonly code?: string
   readonly message?: string
 }
 
-/** Another process that opens a store, by the build. */
+/** A process that opens a store by the build. */
 export class Peer {
   readonly #process: ChildProcess
   readonly #answers: AsyncIterator<string>
@@ -60,7 +62,7 @@ export class Peer {
     return this.#process.pid
   }
 
-  /** Lets it do something. */
+  /** Sends an order, and returns the answer. */
   async ask(act: string, ...args: unknown[]): Promise<Answer> {
     this.#process.stdin?.write(`${JSON.stringify([act, ...args])}\n`)
     const { value, done } = await this.#answers.next()

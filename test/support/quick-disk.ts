@@ -1,7 +1,7 @@
 /**
- * Before each test file: the disk of this machine counts as quick. Where it holds up writes they are left to a thread, and
- * are in the file some turns of the event loop later than tests count on. What is made of a slow disk is tested on files
- * that say so.
+ * Makes the disk of this machine count as quick, before each test file. On a disk that holds up
+ * writes, a thread would write, some turns of the event loop later than tests expect. Tests of slow
+ * disks use files that claim to be slow.
  */
 
 import { systemFiles } from '../../src/io/files.ts'

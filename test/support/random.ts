@@ -1,4 +1,4 @@
-/** Numbers that look random and follow from a seed alone, so that whatever was drawn can be drawn again. */
+/** Random numbers that follow from a seed alone, so that they can be drawn again. */
 export class Random {
   readonly seed: number
   #state: number
@@ -8,29 +8,29 @@ export class Random {
     this.#state = seed >>> 0
   }
 
-  /** An integer from 0 up to but not including `bound`. */
+  /** Returns an integer from 0 to below `bound`. */
   below(bound: number): number {
     return Math.floor((this.#next() / 2 ** 32) * bound)
   }
 
-  /** True with the given probability. */
+  /** Returns true with the given probability. */
   chance(probability: number): boolean {
     return this.#next() < probability * 2 ** 32
   }
 
-  /** One of `choices`, which must not be empty. */
+  /** Returns one of `choices`, which must not be empty. */
   pick<T>(choices: readonly T[]): T {
     return choices[this.below(choices.length)] as T
   }
 
-  /** `size` bytes. */
+  /** Returns `size` random bytes. */
   bytes(size: number): Buffer {
     const bytes = Buffer.allocUnsafe(size)
     for (let at = 0; at < size; at++) bytes[at] = this.below(256)
     return bytes
   }
 
-  /** Mulberry32: 32 bits of state are plenty for choosing what to test. */
+  /** Mulberry32: 32 bits of state are enough to choose what to test. */
   #next(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0
     let mixed = this.#state

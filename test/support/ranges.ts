@@ -1,6 +1,8 @@
+/** A model of ranges. */
+
 import type { RangeOptions } from '../../src/index.ts'
 
-/** What a range gives of keys that are in order, by looking at each. */
+/** Returns those of some ordered keys that a range selects, by looking at each. */
 export function inRange<T>(
   all: readonly T[],
   range: RangeOptions,

@@ -1,3 +1,5 @@
+/** Makes records and file headers byte by byte. */
+
 import { checksum } from '../../src/format/checksum.ts'
 import { encodeFileHeader } from '../../src/format/file-header.ts'
 import type { Manifest } from '../../src/format/manifest.ts'
@@ -13,7 +15,7 @@ import {
   writeRecordHeader,
 } from '../../src/format/record.ts'
 
-/** What a record is to say; what is missing is 0 or empty. */
+/** The fields of a record; a missing one is 0 or empty. */
 export interface RecordInput {
   readonly kind?: typeof PUT | typeof TOMBSTONE | typeof BATCH_END
   readonly flags?: number
@@ -27,7 +29,7 @@ export interface RecordInput {
 export const STORE_ID = Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex')
 export const SEED = checksum(STORE_ID, 0, STORE_ID.length, 0)
 
-/** What the file of a segment that was written begins with; no other went before it. */
+/** Makes the header of a segment's file, for a segment without a predecessor. */
 export function segmentHeader(fileId: number): Buffer {
   const origin = 'appended'
   return encodeFileHeader({
@@ -54,7 +56,7 @@ export const EMPTY_MANIFEST: Manifest = {
   segments: [],
 }
 
-/** A whole record. */
+/** Makes a whole record. */
 export function record(input: RecordInput): Buffer {
   const { kind = PUT, flags = 0, sequence, expiresAtMs = 0 } = input
   const key = Buffer.from(input.key ?? '')
@@ -85,14 +87,14 @@ export function tombstone(key: string, sequence: number): Buffer {
   return record({ kind: TOMBSTONE, key, sequence })
 }
 
-/** The end of a batch of so many members. */
+/** Makes the end of a batch of `count` members. */
 export function batchEnd(count: number, sequence: number): Buffer {
   const value = Buffer.alloc(BATCH_COUNT_SIZE)
   value.writeUInt32LE(count)
   return record({ kind: BATCH_END, value, sequence })
 }
 
-/** Every way of flipping one bit of `bytes`, with where it was flipped. */
+/** Yields every way of flipping one bit of `bytes`, with the place of the bit. */
 export function* flips(bytes: Uint8Array): Generator<{ at: number; bit: number; bytes: Buffer }> {
   for (let at = 0; at < bytes.length; at++) {
     for (let bit = 0; bit < 8; bit++) {

@@ -1,3 +1,5 @@
+/** Opens stores for tests. */
+
 import { setImmediate } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { ErrorCode } from '../../src/errors.ts'
@@ -8,21 +10,24 @@ import { inProcessWork } from './in-process-work.ts'
 
 export const KIB = 1024
 
-/** A store of text, as most tests use it. */
+/** A store of text, which most tests use. */
 export type TextStore = Store<string, 'utf8'>
 export type TextOptions = StoreOptions<string, 'utf8'>
 
-/** Where stores lie on files that are not the machine's. */
+/** The directory of stores on files in memory. */
 export const DISK = '/disk/store'
 
 const SMALL = { maxSegmentBytes: 64 * KIB, reserveBytes: 0, merge: { automatic: false } } as const
 
-/** Opens a store of text. Segments are of 64 KiB, and merged when asked for, on this thread; nothing is kept in reserve. */
+/**
+ * Opens a store of text. Its segments are of 64 KiB, and merged only by a call, on this thread. It
+ * has no reserve.
+ */
 export async function openStore(directory: string, options: TextOptions = {}): Promise<TextStore> {
   return await openAny(directory, { valueEncoding: 'utf8', ...options })
 }
 
-/** As {@link openStore}, on files that may fail. */
+/** Like {@link openStore}, on files that may fail. */
 export async function openOn(files: Files, options: TextOptions = {}): Promise<TextStore> {
   return await openAny(
     DISK,
@@ -31,7 +36,7 @@ export async function openOn(files: Files, options: TextOptions = {}): Promise<T
   )
 }
 
-/** As {@link openStore}, of any values and keys. */
+/** Like {@link openStore}, for any values and keys. */
 export async function openAny<V = Buffer, E extends KeyEncoding = 'utf8'>(
   directory: string,
   options: StoreOptions<V, E> = {},
@@ -44,26 +49,26 @@ export async function openAny<V = Buffer, E extends KeyEncoding = 'utf8'>(
   )
 }
 
-/** Waits, turn by turn, until something holds. */
+/** Waits, turn by turn, until a condition holds. */
 export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await setImmediate()
 }
 
-/** Waits until a store on files in memory does nothing in the background. */
+/** Waits until a store on files in memory has finished its background work. */
 export async function idle(store: TextStore): Promise<void> {
-  // Seals and hints take a few turns, of which the store says nothing.
+  // Seals and hints take a few turns, which the store does not report.
   for (let quiet = 0; quiet < 64; quiet++) {
     await setImmediate()
     if (store.stats().merge.running) quiet = 0
   }
 }
 
-/** An error with this code. */
+/** Matches an error with this code. */
 export function withCode(code: ErrorCode): object {
   return expect.objectContaining({ code })
 }
 
-/** A number of keys that sort by their numbers: `key 000`, `key 001`, … */
+/** Makes keys that sort by their numbers: `key 000`, `key 001`, … */
 export function keysUpTo(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `key ${String(index).padStart(3, '0')}`)
 }

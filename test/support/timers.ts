@@ -1,9 +1,11 @@
+/** Fakes the timers that Firkin holds. */
+
 import { onTestFinished, vi } from 'vitest'
 import { timers } from '../../src/scheduling/time.ts'
 
 type Timer = keyof typeof timers
 
-/** Fakes timers of Firkin's own, which `vi.useFakeTimers` alone leaves as they are, until the test is over. */
+/** Fakes Firkin's own timers, which `vi.useFakeTimers` does not reach, until the test is over. */
 export function fakeOwnTimers(...names: readonly Timer[]): void {
   const real = { ...timers }
   vi.useFakeTimers({ toFake: [...names] })
