@@ -1,22 +1,24 @@
-/** Stable within a major version; messages are not. */
+/** The errors that a caller may see. */
+
+/** The codes of errors. They are stable within a major version; messages are not. */
 export type ErrorCode =
   /** The store, snapshot or iterator was used after `close()`. */
   | 'FIRKIN_CLOSED'
   /** Another process, or another `open` of this one, holds the store for writing. */
   | 'FIRKIN_LOCKED'
-  /** The kernel lock could not be taken for another reason than a holder, or is not available here. */
+  /** The kernel lock is not available here, or could not be taken although nobody holds it. */
   | 'FIRKIN_LOCK_UNAVAILABLE'
-  /** The permissions of a file or directory are in the way. */
+  /** The permissions of a file or directory do not allow it. */
   | 'FIRKIN_NOT_PERMITTED'
-  /** The file system is mounted for reading only. */
+  /** The file system is mounted read-only. */
   | 'FIRKIN_READ_ONLY_FILE_SYSTEM'
   /** There is no store at the path, and none was to be created. */
   | 'FIRKIN_NOT_FOUND'
-  /** There are files of others in the directory in which a store was to be created. */
+  /** A store was to be created in a directory that holds files of others. */
   | 'FIRKIN_NOT_EMPTY'
-  /** The directory holds a cache where a store was asked for, or a store where a cache was; nothing there is changed. */
+  /** The directory holds a cache and not a store, or the reverse; nothing there is changed. */
   | 'FIRKIN_OTHER_KIND'
-  /** A write was asked of a store that was opened with `readOnly`. */
+  /** A write was requested of a store that was opened with `readOnly`. */
   | 'FIRKIN_READ_ONLY'
   /** Bytes on disk do not match their checksum, or contradict each other. */
   | 'FIRKIN_CORRUPT'
@@ -26,26 +28,29 @@ export type ErrorCode =
   | 'FIRKIN_POISONED'
   /** A write did not reach the operating system; it was undone. */
   | 'FIRKIN_WRITE_FAILED'
-  /** A file could not be read, for a reason that is not damage. */
+  /** A file could not be read, for a reason other than damage. */
   | 'FIRKIN_READ_FAILED'
-  /** There was no memory for it; nothing has changed. */
+  /** There was not enough memory; nothing has changed. */
   | 'FIRKIN_NO_MEMORY'
-  /** The operating system refused something else than reading or writing records. */
+  /** The operating system refused something other than reading or writing records. */
   | 'FIRKIN_IO_FAILED'
-  /** A merge was asked for while one was running. */
+  /** A merge was requested while one was running. */
   | 'FIRKIN_MERGE_RUNNING'
   /** A merge could not finish; the store is as it was before it. */
   | 'FIRKIN_MERGE_FAILED'
-  /** A value of a cache could not be decoded by its `valueEncoding`; its key is then not there. */
+  /** A cache's `valueEncoding` could not decode a value; its key is then not there. */
   | 'FIRKIN_DECODE_FAILED'
-  /** The target of a backup exists already. */
+  /** The target of a backup is not empty. */
   | 'FIRKIN_EXISTS'
-  /** The directory, or its lock, is not the one that was opened any more; the store reads, and changes nothing. */
+  /**
+   * The directory, or its lock, is no longer the one that was opened; the store reads, and changes
+   * nothing.
+   */
   | 'FIRKIN_MOVED'
 
 /**
- * The state of the world stands in the way: what happened is in `code`, why in `cause`. Where that is an error of the
- * operating system the message says so too.
+ * A failure that is not the caller's mistake: `code` says what happened, `cause` why. If the cause
+ * is an error of the operating system, the message includes its reason.
  */
 export class StoreError extends Error {
   readonly code: ErrorCode
@@ -57,7 +62,10 @@ export class StoreError extends Error {
   }
 }
 
-/** A message with the operating system's reason, unless it has it. Of bytes that are wrong it would say nothing more. */
+/**
+ * Returns a message with the operating system's reason, unless the message has it already, or the
+ * bytes are corrupt, which no such reason explains.
+ */
 function withReason(code: ErrorCode, message: string, cause: unknown): string {
   const isSystem = cause instanceof Error && 'syscall' in cause
   if (!isSystem || code === 'FIRKIN_CORRUPT' || message.includes(cause.message)) return message
@@ -69,7 +77,7 @@ export function isMoved(error: unknown): error is StoreError {
   return error instanceof StoreError && error.code === 'FIRKIN_MOVED'
 }
 
-/** Bytes on disk are not what was written there. */
+/** A {@link StoreError} for bytes on disk that are not those that were written. */
 export class CorruptionError extends StoreError {
   /** The path of the damaged file. */
   readonly file: string
@@ -84,7 +92,7 @@ export class CorruptionError extends StoreError {
   }
 }
 
-/** What passes by itself: no room, no descriptors, no memory, no thread. */
+/** The codes of causes that pass by themselves: no space, descriptors, memory or thread. */
 const PASSING: ReadonlySet<unknown> = new Set([
   'ENOSPC',
   'EDQUOT',
@@ -96,7 +104,10 @@ const PASSING: ReadonlySet<unknown> = new Set([
   'ERR_WORKER_OUT_OF_MEMORY',
 ])
 
-/** The code of what passes by itself in an error or in what caused it, so that it is worth trying again soon. */
+/**
+ * Returns the code of a cause that passes by itself, from an error or from what caused it;
+ * `undefined` if there is none. With such a cause it is worth trying again soon.
+ */
 export function passingCode(error: unknown): string | undefined {
   for (let each = error; each instanceof Error; each = each.cause) {
     if ('code' in each && PASSING.has(each.code)) return String(each.code)

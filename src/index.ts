@@ -1,8 +1,11 @@
+/** The public API of the package `firkin`. */
+
 export type { Key } from './engine/encoding.ts'
 export type { RangeOptions } from './engine/range.ts'
 export { CorruptionError, type ErrorCode, StoreError } from './errors.ts'
 export type { KeydirKind } from './format/keydir-kind.ts'
-export type { Finding, FindingKind, VerifyReport } from './inspection/verify.ts'
+export type { Finding, FindingKind } from './inspection/findings.ts'
+export type { VerifyReport } from './inspection/verify.ts'
 export type {
   LeftOutSegment,
   MergeCallOptions,

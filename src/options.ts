@@ -1,53 +1,58 @@
+/** The options of a store: their documentation, defaults and checks. */
+
 import type { KeydirKind } from './format/keydir-kind.ts'
 import { systemClock } from './scheduling/time.ts'
 
-/** When writes are synced, so that they survive a power loss; README.md says what each survives. */
+/**
+ * When writes are synced, so that they survive a power loss. README.md lists what a settled write
+ * survives with each.
+ */
 export type SyncOption =
   | 'always'
   | 'interval'
   | 'never'
   | {
-      /** A sync once this many writes are not synced. */
+      /** Sync once this many writes are not synced. */
       readonly everyWrites?: number
-      /** A sync once this many bytes are not synced. */
+      /** Sync once this many bytes are not synced. */
       readonly everyBytes?: number
-      /** A sync once a write has not been synced for so long, in milliseconds. */
+      /** Sync once a write has not been synced for this many milliseconds. */
       readonly everyMs?: number
     }
 
-/** Turns values into bytes or text, and back. */
+/** Converts values to bytes or text, and back. */
 export interface ValueCodec<V> {
   /**
-   * What the codec is known by, with its version, in up to 100 characters: a cache that was written by another one is emptied. Without a name
-   * it is known by the source text of its functions.
+   * The codec's name, with its version, in up to 100 characters: a cache that was written with
+   * another codec is emptied. Without a name, the source text of its functions identifies it.
    */
   readonly name?: string
-  /** What is stored. Bytes are copied before `put` returns. */
+  /** Returns what to store for a value. Bytes are copied before `put` returns. */
   encode(value: V): Uint8Array | string
-  /** The value. `bytes` belongs to the receiver. */
+  /** Returns the value of stored bytes. The codec owns `bytes`. */
   decode(bytes: Buffer): V
 }
 
-/** How values are stored: as they are, as UTF-8 text, as JSON, or by one's own codec. */
+/** The encoding of values: as they are, as UTF-8 text, as JSON, or by a codec of your own. */
 export type ValueEncoding<V> = 'buffer' | 'utf8' | 'json' | ValueCodec<V>
 
-/** The encodings that give values of type `V` back. */
+/** The encodings that return values of type `V`. */
 export type ValueEncodingOf<V> =
   | 'json'
   | ValueCodec<V>
   | (Buffer extends V ? 'buffer' : never)
   | (string extends V ? 'utf8' : never)
 
-/** What a store of `V` takes as a value: where values are bytes, any bytes, and text as UTF-8. */
+/** The values that a store of `V` accepts: if values are bytes, any bytes, and text as UTF-8. */
 export type ValueInput<V> = V | (Buffer extends V ? Uint8Array | string : never)
 
-/** How keys are given back by iterators; either may be given as a key. */
+/** The form in which iterators return keys. Either form may be given as a key. */
 export type KeyEncoding = 'utf8' | 'buffer'
 
-/** What to do about damage when a store is opened. */
+/** The treatment of damage that is found when a store is opened. */
 export type RecoveryMode = 'tail' | 'strict' | 'salvage'
 
-/** When sealed segments are merged, and which. Sizes are bytes, times milliseconds, ratios from 0 to 1. */
+/** When sealed segments are merged, and which. Sizes are in bytes; ratios are from 0 to 1. */
 export interface MergeOptions {
   /**
    * Whether merging starts by itself.
@@ -60,92 +65,94 @@ export interface MergeOptions {
    */
   readonly triggerDeadRatio?: number
   /**
-   * A merge starts when so many bytes of sealed segments are dead, whatever their share.
+   * A merge starts when this many bytes of sealed segments are dead, whatever their share.
    * @defaultValue 512 MiB
    */
   readonly triggerDeadBytes?: number
   /**
-   * Once a merge starts, every segment with at least this share dead is merged along.
+   * A merge that starts includes every segment of which at least this share is dead.
    * @defaultValue 0.25
    */
   readonly thresholdDeadRatio?: number
   /**
-   * Once a merge starts, every segment with at least so many dead bytes is merged along.
+   * A merge that starts includes every segment with at least this many dead bytes.
    * @defaultValue 64 MiB
    */
   readonly thresholdDeadBytes?: number
   /**
-   * Segments smaller than this count as small; a merge starts when there are 8 of them, and folds them together.
-   * At most half of `maxSegmentBytes`.
+   * Segments smaller than this are small. A merge starts when there are 8 of them, and combines
+   * them. At most half of `maxSegmentBytes`.
    * @defaultValue a sixteenth of `maxSegmentBytes`
    */
   readonly smallSegmentBytes?: number
   /**
-   * One merge reads at most so much; a single segment may exceed it.
+   * The most bytes that one merge reads; a single segment may exceed it.
    * @defaultValue 4 GiB
    */
   readonly maxInputBytes?: number
   /**
-   * The hours of the day, local time, in which merges may start by themselves: `[from, to]`, over midnight
-   * where `from` is higher. `undefined` is any time.
+   * The hours of the day, in local time, in which merges may start by themselves: `[from, to]`,
+   * across midnight if `from` is higher. `undefined` means any time.
    * @defaultValue undefined
    */
   readonly window?: readonly [fromHour: number, toHour: number]
   /**
-   * A merge reads at most so many bytes a second; 0 is no limit.
+   * The most bytes that a merge reads per second; 0 means no limit.
    * @defaultValue 0
    */
   readonly maxBytesPerSecond?: number
   /**
-   * How many times the bytes of the live entries a store may take on disk, beside 4 segments: writers that outrun the
-   * merges are slowed so that it takes no more. They are slowed for what a merge would give back now, and where it may
-   * run: by 15 ms for each mebibyte there, and 250 ms at most further on. A merge lets `triggerDeadRatio` of each
-   * segment be dead, so less than 1 / (1 - `triggerDeadRatio`) is taken for that. From 1 on; `Infinity` slows nobody.
+   * The multiple of its live bytes that a store may take on disk, besides 4 segments. Writers that
+   * outrun merges are slowed so that it takes no more: by 15 ms per mebibyte at that target, and by
+   * up to 250 ms beyond it. They are slowed only for what a merge would free now, and only while
+   * one may run. Merges allow `triggerDeadRatio` of each segment to be dead, so a value below
+   * 1 / (1 - `triggerDeadRatio`) is raised to that. At least 1; `Infinity` slows nobody.
    * @defaultValue 3
    */
   readonly maxSpaceAmplification?: number
 }
 
-/** How a store is opened. */
+/** The options of `open`. */
 export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
   // Behaviour
 
   /**
-   * Whether a store is created where there is none.
+   * Whether a store is created if there is none.
    * @defaultValue true
    */
   readonly createIfMissing?: boolean
   /**
-   * Whether a store may be created in a directory that holds files of others. Dot files and `lost+found` never stand
-   * in the way, and an existing store is opened whatever else is there.
+   * Whether a store may be created in a directory that holds files of others. Dot files and
+   * `lost+found` never matter, and an existing store is opened whatever else is there.
    * @defaultValue false
    */
   readonly allowNonEmpty?: boolean
   /**
-   * Whether a cache's directory is opened, too. What is read there are entries as the cache stores them, the value behind
-   * what it keeps of it; what is put there is no entry of the cache's, which may fail when it reads it.
+   * Whether a cache's directory is opened, too. Reads then show entries as the cache stores them,
+   * with bytes of its own before each value. What is put there is not an entry of the cache, and
+   * may fail when the cache reads it.
    * @defaultValue false
    */
   readonly allowCache?: boolean
   /**
-   * Opens beside a writer, takes no lock and writes nothing.
+   * Whether the store is opened beside a writer: it takes no lock and writes nothing.
    * @defaultValue false
    */
   readonly readOnly?: boolean
   /**
-   * With `readOnly`: looks for what the writer has done since every so many milliseconds; `true` is 100. Without
-   * it, `refresh()` does so when asked.
+   * With `readOnly`: the interval in milliseconds at which to catch up with the writer; `true`
+   * means 100. Without it, only `refresh()` catches up.
    * @defaultValue false
    */
   readonly follow?: boolean | number
   /**
-   * How iterators give keys. With `'utf8'` a key of other bytes comes out with replacement characters, and is not
-   * found by them.
+   * The form in which iterators return keys. With `'utf8'`, a key that is not UTF-8 comes out with
+   * replacement characters, and is not found by them.
    * @defaultValue 'utf8'
    */
   readonly keyEncoding?: E
   /**
-   * How values are stored and given back.
+   * The encoding of values.
    * @defaultValue 'buffer'
    */
   readonly valueEncoding?: ValueEncodingOf<V>
@@ -160,26 +167,26 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly syncIntervalMs?: number
   /**
-   * What to do about damage found when opening. `'tail'` cuts a torn tail and refuses anything else,
-   * `'strict'` refuses a torn tail as well, `'salvage'` keeps all that is sound and reports what is not.
+   * The treatment of damage found at open. `'tail'` cuts a torn tail and refuses anything else,
+   * `'strict'` refuses a torn tail too, `'salvage'` keeps everything sound and reports what is not.
    * @defaultValue 'tail'
    */
   readonly recovery?: RecoveryMode
   /**
-   * How long a put lives where it does not say itself, in milliseconds; 0 is for ever, as are `Infinity` and what
-   * ends later than the format can say, in the year 10889.
+   * The time to live of a put that sets none, in milliseconds. 0 means forever, as do `Infinity`
+   * and times beyond the format's limit, in the year 10889.
    * @defaultValue 0
    */
   readonly ttlMs?: number
   /**
-   * Whether a kernel lock keeps a second writer out. Only for platforms without one: a second writer destroys
-   * the store.
+   * Whether a kernel lock keeps out a second writer. Turn it off only on platforms without such a
+   * lock: a second writer destroys the store.
    * @defaultValue true
    */
   readonly lock?: boolean
   /**
-   * The clock that expiry goes by: milliseconds since 1970. The default is looked up at each call, so that a faked
-   * `Date` counts.
+   * The clock for expiry, in milliseconds since 1970. The default is looked up at each call, so
+   * that a faked `Date` counts.
    * @defaultValue Date.now
    */
   readonly clock?: () => number
@@ -187,50 +194,51 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
   // Performance
 
   /**
-   * How the keydir is organised: `'btree'` serves points and ranges, `'hash'` is the fastest for points and
-   * sorts on demand, `'skiplist'` and `'bplustree'` are ordered alternatives.
+   * The index of the keydir: `'btree'` serves points and ranges; `'hash'` is the fastest for
+   * points, and sorts on demand; `'skiplist'` and `'bplustree'` are ordered alternatives.
    * @defaultValue 'btree'
    */
   readonly keydir?: KeydirKind
   /**
-   * A segment is sealed when it would grow beyond this. Larger segments mean fewer files, smaller ones give
-   * space back sooner. 64 KiB to 1 GiB.
+   * The size beyond which a segment does not grow: it is sealed first. Larger segments mean fewer
+   * files; smaller ones free space sooner. 64 KiB to 1 GiB.
    * @defaultValue 128 MiB
    */
   readonly maxSegmentBytes?: number
   /**
-   * So much room on the disk is kept, in a file of its own, for what gives room back: deletes, `clear`, merges and
-   * `close` on a disk that is full otherwise. It is filled soon after opening, where there is twice as much room, and
-   * stays when the store is closed; 0 is none. Up to 1 GiB.
+   * The disk space that is kept, in a file of its own, for what frees space on a full disk:
+   * deletes, `clear`, merges and `close`. The file is filled soon after opening, if there is twice
+   * as much space, and stays when the store is closed. 0 means none. Up to 1 GiB.
    * @defaultValue 4 MiB
    */
   readonly reserveBytes?: number
   /**
-   * Whether sealed segments are read through memory mappings, where there are any. Without, each read
-   * is a call to the operating system.
+   * Whether sealed segments are read through memory mappings, if they are available. Without them,
+   * each read is a call to the operating system.
    * @defaultValue true
    */
   readonly mapping?: boolean
   /**
-   * How many sealed segments have their files open at a time; others are opened again where they are read. What is mapped
-   * needs no open file. A store that is open for writing has some ten more. 1 to 1,000,000.
+   * The number of sealed segments that keep their files open; others are opened again when they are
+   * read. A mapped segment needs no open file. A store that is open for writing has about ten more.
+   * 1 to 1,000,000.
    * @defaultValue 128
    */
   readonly maxOpenFiles?: number
   /**
-   * Whether each read verifies its record's checksum.
+   * Whether each read verifies the checksum of its record.
    * @defaultValue true
    */
   readonly verifyReads?: boolean
   /**
-   * Whether `close()` writes an image of the keydir, so that the next open takes constant time; it costs about
-   * the keydir's memory on disk.
+   * Whether `close()` writes an image of the keydir, so that the next open takes constant time. It
+   * takes about as much disk space as the keydir takes memory.
    * @defaultValue true
    */
   readonly checkpoint?: boolean
   /**
-   * How often expired keys are looked for at least, in milliseconds. Where many expire the sweep keeps up, in slices of
-   * 2 ms, for a third of the main thread's time at most.
+   * The longest interval between looks for expired keys, in milliseconds. If many expire the sweep
+   * keeps up, in slices of 2 ms, for a third of the main thread's time at most.
    * @defaultValue 1000
    */
   readonly expiryIntervalMs?: number
@@ -238,14 +246,14 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly merge?: MergeOptions
 }
 
-/** {@link SyncOption} with every bound given; `Infinity` is never. */
+/** A {@link SyncOption} with every bound given; `Infinity` means never. */
 export interface SyncPolicy {
   readonly everyWrites: number
   readonly everyBytes: number
   readonly everyMs: number
 }
 
-/** {@link MergeOptions} with nothing left open. */
+/** {@link MergeOptions} with every default applied. */
 export interface MergePolicy {
   readonly automatic: boolean
   readonly triggerDeadRatio: number
@@ -259,13 +267,13 @@ export interface MergePolicy {
   readonly maxSpaceAmplification: number
 }
 
-/** {@link StoreOptions} with nothing left open. */
+/** {@link StoreOptions} with every default applied. */
 export interface ResolvedOptions<V> {
   readonly createIfMissing: boolean
   readonly allowNonEmpty: boolean
   readonly allowCache: boolean
   readonly readOnly: boolean
-  /** 0 where the store does not follow its writer by itself. */
+  /** 0 if the store does not follow its writer by itself. */
   readonly followMs: number
   readonly keyEncoding: KeyEncoding
   readonly valueEncoding: ValueEncoding<V>
@@ -287,9 +295,9 @@ export interface ResolvedOptions<V> {
 
 const KIB = 1024
 const MIB = 1024 * KIB
-const MAX_CODEC_NAME_LENGTH = 100
 const GIB = 1024 * MIB
-/** The largest delay that a timer takes. */
+const MAX_CODEC_NAME_LENGTH = 100
+/** The largest delay that a timer accepts. */
 const MAX_DELAY_MS = 2 ** 31 - 1
 const NEVER = Number.POSITIVE_INFINITY
 
@@ -334,7 +342,7 @@ export const STORE_OPTION_NAMES: readonly string[] = [...Object.keys(DEFAULTS), 
 const DEFAULT_FOLLOW_MS = 100
 
 /**
- * Checks options and fills in what is missing: defaults, then names, then types, then ranges.
+ * Checks options and returns them with defaults applied: names first, then types, then ranges.
  *
  * @throws TypeError for an unknown name or a wrong type, RangeError for a number out of range
  */
@@ -450,11 +458,11 @@ function resolveMerge(input: MergeOptions = {}, maxSegmentBytes: number): MergeP
     'maxInputBytes',
     'maxBytesPerSecond',
   ] as const) {
-    // With a trigger of nothing, merging would never end.
+    // With a trigger of 0, merging would never end.
     const least = name === 'triggerDeadBytes' ? 1 : 0
     checkInteger(options[name], least, Number.MAX_SAFE_INTEGER, `merge.${name}`)
   }
-  // Of segments above that, two that are folded together may be as many as before.
+  // Two segments above half of the maximum do not fit into one: combining them would gain nothing.
   if (options.smallSegmentBytes > maxSegmentBytes / 2) {
     throw new RangeError('Option merge.smallSegmentBytes is above half of maxSegmentBytes')
   }
@@ -496,7 +504,8 @@ function checkValueEncoding(encoding: ValueEncoding<never> | ValueEncoding<unkno
     }
     if (name !== undefined && name.length > MAX_CODEC_NAME_LENGTH) {
       throw new RangeError(
-        `Option valueEncoding.name has ${name.length} characters; the limit is ${MAX_CODEC_NAME_LENGTH}`,
+        `Option valueEncoding.name has ${name.length} characters; ` +
+          `the limit is ${MAX_CODEC_NAME_LENGTH}`,
       )
     }
   } else {
@@ -504,14 +513,14 @@ function checkValueEncoding(encoding: ValueEncoding<never> | ValueEncoding<unkno
   }
 }
 
-/** @throws TypeError where `value` is no plain object */
+/** @throws TypeError if `value` is not an object, or is an array */
 export function checkObject(value: unknown, name: string): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new TypeError(`${name} must be an object`)
   }
 }
 
-/** @throws TypeError where `input` has a name that is not among `known` */
+/** @throws TypeError if `input` has a name that is not among `known` */
 export function checkNames(input: object, known: readonly string[], what: string): void {
   for (const name of Object.keys(input)) {
     if (known.includes(name)) continue
@@ -522,7 +531,7 @@ export function checkNames(input: object, known: readonly string[], what: string
   }
 }
 
-/** @throws TypeError or RangeError where `value` is no integer from `low` to `high` */
+/** @throws TypeError or RangeError if `value` is not an integer from `low` to `high` */
 export function checkInteger(value: unknown, low: number, high: number, name: string): void {
   if (typeof value !== 'number' || !Number.isInteger(value)) {
     throw new TypeError(`Option ${name} is ${shown(value)}; it must be an integer`)
@@ -532,12 +541,12 @@ export function checkInteger(value: unknown, low: number, high: number, name: st
   }
 }
 
-/** A value that is not the number that it should be: text in quotes, for without them it may look like one. */
+/** Shows a value that should be a number: text in quotes, because it may look like a number. */
 export function shown(value: unknown): string {
   return typeof value === 'string' ? JSON.stringify(value) : String(value)
 }
 
-/** @throws TypeError where `value` is of another type */
+/** @throws TypeError if `value` is of another type */
 export function checkType(
   value: unknown,
   type: 'boolean' | 'function' | 'number',
@@ -546,6 +555,7 @@ export function checkType(
   if (typeof value !== type) throw new TypeError(`Option ${name} must be a ${type}`)
 }
 
+/** @throws TypeError if `value` is not among `choices` */
 export function checkChoice(value: unknown, choices: readonly string[], name: string): void {
   if (typeof value === 'string' && choices.includes(value)) return
   throw new TypeError(`Option ${name} is ${String(value)}; it must be one of ${choices.join(', ')}`)

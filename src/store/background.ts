@@ -19,7 +19,7 @@ import { isMoved } from '../errors.ts'
 import type { MergeReport } from '../merge/options.ts'
 import type { BackgroundWork } from '../merge/thread.ts'
 import type { ResolvedOptions } from '../options.ts'
-import type { Recovered } from '../recovery/recovery.ts'
+import type { Recovered, RecoveryReport } from '../recovery/recovery.ts'
 import { Chores } from '../scheduling/chores.ts'
 import { systemLoop } from '../scheduling/event-loop.ts'
 import { Reserve } from '../segment/reserve.ts'
@@ -28,14 +28,14 @@ import type { Adopter, Environment } from './environment.ts'
 import type { Events } from './events.ts'
 import { asStoreError } from './open.ts'
 
-/** How often merging is considered, in milliseconds. */
+/** The interval at which merging is considered, in milliseconds. */
 const MERGE_LOOK_MS = 1000
 
 /** The engine of one store, with its background work. */
 export class Background {
   readonly engine: Engine
-  /** The work that is due by time. */
-  readonly chores: Chores
+  /** The report of opening. */
+  readonly recovery: RecoveryReport
   /** These three are there if the store is open for writing and no cache has adopted its engine. */
   readonly sealer: Sealer | undefined
   readonly merger: Merger | undefined
@@ -44,6 +44,7 @@ export class Background {
   readonly follower: Follower | undefined
   /** The merges that have finished. */
   readonly mergeTotals = { count: 0, bytesRead: 0, bytesGained: 0 }
+  readonly #chores: Chores
   readonly #directory: string
   readonly #events: Events
   readonly #adopter: Adopter | undefined
@@ -60,8 +61,9 @@ export class Background {
   ) {
     this.#directory = directory
     this.#events = events
+    this.recovery = recovered.report
     this.#isCheckpointDamaged = recovered.report.checkpointFault !== undefined
-    this.chores = new Chores(loop, (error) => this.reportError(error))
+    this.#chores = new Chores(loop, (error) => this.reportError(error))
     if (!options.readOnly && adopt === undefined) {
       beginReserve(recovered.segments, options.reserveBytes)
     }
@@ -71,11 +73,11 @@ export class Background {
     } else if (adopt !== undefined) {
       this.#adopter = adopt(this.engine)
     } else {
-      this.sweeper = new Sweeper(this.engine, this.chores, loop, options.expiryIntervalMs)
+      this.sweeper = new Sweeper(this.engine, this.#chores, loop, options.expiryIntervalMs)
       this.sealer = this.#sealInBackground(recovered.segments, backgroundWork)
       this.merger = this.#mergeInBackground(options, this.sealer, backgroundWork)
       this.sealer.backfill(recovered.report.unhinted)
-      this.chores.every(MERGE_LOOK_MS, () => this.considerMerging())
+      this.#chores.every(MERGE_LOOK_MS, () => this.considerMerging())
     }
   }
 
@@ -95,16 +97,47 @@ export class Background {
     return asStoreError(error, `Cannot see what was written to ${this.#directory}`)
   }
 
+  /** Stops what begins by time, and gives up the files that are kept ready. */
+  stopTimers(): void {
+    this.#chores.stop()
+    const { reserve, nextFile } = this.engine.segments
+    reserve.stop()
+    nextFile.close()
+  }
+
+  /** Ends following, merging and sealing, and closes all views. */
+  async end(): Promise<void> {
+    await this.follower?.stop()
+    this.engine.live.views.closeAll()
+    await this.merger?.stop()
+    await this.sealer?.end()
+  }
+
+  /** Waits for all work on the files, and closes the engine. */
+  async close(): Promise<void> {
+    const { engine } = this
+    await engine.durability.stop()
+    await this.sealer?.settle()
+    await engine.segments.settle()
+    await engine.retirement.settle()
+    engine.close()
+  }
+
+  /** Reports a failure that no caller waits for. */
+  reportFailure(message: string, cause: unknown): void {
+    this.reportError(asStoreError(cause, message))
+  }
+
   /** Reports an error that no caller waits for. */
   reportError(error: unknown): void {
-    const told = asStoreError(error, 'Work in the background failed')
-    if (isMoved(told)) {
+    const reported = asStoreError(error, 'Work in the background failed')
+    if (isMoved(reported)) {
       // All background work meets it, on other threads too.
       if (this.#isMoveReported) return
       this.#isMoveReported = true
-      this.engine.durability.poison(told)
+      this.engine.durability.poison(reported)
     }
-    this.#events.error(told)
+    this.#events.error(reported)
   }
 
   #engineListener(): EngineListener {
@@ -115,7 +148,7 @@ export class Background {
         this.#events.emit('rotate', { segment })
       },
       stalled: (byteCount) => {
-        this.chores.catchUp()
+        this.#chores.catchUp()
         this.merger?.work(byteCount)
         this.#adopter?.stalled()
       },
@@ -144,7 +177,7 @@ export class Background {
       },
       failed: (message, cause) => {
         durability.sealed()
-        this.reportError(asStoreError(cause, message))
+        this.reportFailure(message, cause)
       },
     })
   }

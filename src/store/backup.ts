@@ -1,11 +1,12 @@
 /**
- * A consistent copy of a store, while it is written, by its writer or beside it.
+ * Makes a consistent copy of a store while it is written, by its writer or beside it.
  *
- * 1. Note which segments there are and how far the active one reaches, and make all of that durable.
- * 2. Give each segment that does not change a second name in the target; where that cannot be, copy it.
- * 3. Copy the active segment, as far as it was noted.
- * 4. Copy what says that this is a cache's, where it is: it comes before the manifest, as it does in a cache.
- * 5. Sync the directory, and write the target's manifest, last: without it the target is no store.
+ * 1. Note which segments there are and how far the active one reaches, and make that durable.
+ * 2. Hard-link each segment that no longer changes into the target; if that is impossible, copy it.
+ * 3. Copy the active segment, up to the noted size.
+ * 4. Copy the mark of a cache, if the directory holds one: before the manifest, as in a cache.
+ * 5. Sync the directory, then write the target's manifest. It comes last, because without it the
+ *    target is not a store.
  */
 
 import { join } from 'node:path'
@@ -23,23 +24,26 @@ import { Segments } from '../segment/segments.ts'
 
 /** Options of one call of `store.backup`. */
 export interface BackupOptions {
-  /** Ends the backup; what was made of it is removed. */
+  /** Ends the backup; the files made so far are removed. */
   readonly signal?: AbortSignal
-  /** Called about every mebibyte that is copied, and after each segment. What it throws ends the backup. */
+  /**
+   * Called after about every mebibyte that is copied, and after each segment. What it throws ends
+   * the backup.
+   */
   readonly onProgress?: (progress: BackupProgress) => void
 }
 
-/** How far a backup has come, in bytes of segments. */
+/** The progress of a backup, in bytes of segments. */
 export interface BackupProgress {
   readonly bytesDone: number
   readonly bytesTotal: number
 }
 
-/** What a backup did. */
+/** The report of a backup. */
 export interface BackupReport {
   readonly directory: string
   readonly segments: number
-  /** Bytes that were given a second name. */
+  /** The bytes that were hard-linked. */
   readonly bytesLinked: number
   readonly bytesCopied: number
 }
@@ -47,9 +51,10 @@ export interface BackupReport {
 const COPY_SIZE = 1024 * 1024
 
 /**
- * Backs a store up into a directory that is empty or does not exist. Where that fails nothing of it is left.
+ * Backs up a store into a directory that is empty or does not exist. If that fails, nothing is left
+ * of it.
  *
- * @param closing ends the backup as `options.signal` does
+ * @param closing ends the backup, as `options.signal` does
  * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
  */
 export async function backUp(
@@ -66,7 +71,7 @@ export async function backUp(
   signal.throwIfAborted()
   const { files } = engine.segments.context
   if (!isFree(listTarget(files, target))) throw notEmpty(target)
-  // A view keeps what a merge retires from being closed.
+  // While a view is open, the segments that a merge retires stay open.
   const view = engine.openView()
   let held: HeldFiles | undefined
   let backup: Backup | undefined
@@ -80,10 +85,10 @@ export async function backUp(
     return { directory: target, ...(await backup.make(state)) }
   } catch (error) {
     backup?.discard()
-    // What is not the operating system's was thrown by `onProgress`.
+    // An error that is not the operating system's was thrown by `onProgress`.
     if (error === signal.reason || errorCode(error) === undefined) throw error
     if (error instanceof StoreError) throw error
-    // Another backup has begun to fill it since it was looked into.
+    // Another backup has begun to fill the target since it was listed.
     if (errorCode(error) === 'EEXIST') throw notEmpty(target, { cause: error })
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot back up to ${target}`, { cause: error })
   } finally {
@@ -92,28 +97,28 @@ export async function backUp(
   }
 }
 
-/** A segment as far as it is backed up. */
+/** A segment, up to the size that is backed up. */
 interface BackedUp {
   readonly segment: Segment
   readonly size: number
 }
 
-/** What a store consisted of at some moment. */
+/** The parts of a store at some moment. */
 interface StoreState {
   readonly manifest: Manifest
   readonly nextSequence: number
   readonly nextSegmentId: number
-  /** What is not written any more, whether the manifest lists it by then or not. */
+  /** The segments that are no longer written, whether the manifest lists them yet or not. */
   readonly unchanging: readonly BackedUp[]
   /** The active segment. */
   readonly last: BackedUp | undefined
-  /** What says that the directory is a cache's. */
+  /** The mark of a cache's directory. */
   readonly cacheMark: Buffer | undefined
 }
 
 function stateOf({ segments, nextSequence }: Engine): StoreState {
   const { files, directory } = segments.context
-  // A store that is only read may end in a torn segment, with nothing behind it that counts.
+  // A store that is only read may end in a torn segment; nothing after the tear counts.
   const tail = segments.tail
     .filter(({ writtenSize }) => writtenSize > 0)
     .map((segment) => ({ segment, size: segment.writtenSize }))
@@ -135,7 +140,7 @@ function stateOf({ segments, nextSequence }: Engine): StoreState {
   }
 }
 
-/** A backup that is being made. */
+/** A backup in progress. */
 class Backup {
   readonly #files: HeldFiles
   readonly #directory: string
@@ -183,14 +188,14 @@ class Backup {
     }
   }
 
-  /** Removes what was made, as far as it can be: without a manifest it is no store anyway. */
+  /** Removes what was made, as far as possible. Without a manifest it is not a store anyway. */
   discard(): void {
     for (const path of this.#made.toReversed()) discard(this.#files, path)
   }
 
-  /** Whether the target now names the segment's file, and its hint; not so across file systems. */
+  /** Links a segment and its hint into the target; returns whether the file system allows it. */
   #link(segment: Segment, size: number): boolean {
-    // What is behind a tear must not come along.
+    // What follows a tear must not be backed up.
     if (this.#files.size(segment.file) !== size) return false
     if (!this.#tryLink(segment.path, segmentName(segment.id))) return false
     this.#tryLink(segment.hintPath, hintName(segment.id))
@@ -211,7 +216,7 @@ class Backup {
     }
   }
 
-  /** Copies what the segment's file begins with; by its descriptor, for its name may be gone by a merge. */
+  /** Copies the beginning of a segment's file, by descriptor: a merge may have removed its name. */
   async #copy(segment: Segment, size: number): Promise<void> {
     const files = this.#files
     const buffer = Buffer.allocUnsafeSlow(Math.min(COPY_SIZE, size))
@@ -236,7 +241,7 @@ class Backup {
     }
   }
 
-  /** Says that the copy is a cache's. */
+  /** Marks the copy as a cache's. */
   async #mark(mark: Buffer): Promise<void> {
     const files = this.#files
     const path = join(this.#directory, CACHE_MARKER_NAME)
@@ -250,7 +255,7 @@ class Backup {
     }
   }
 
-  /** Reports how far it has come, and ends it where that is wished. */
+  /** Reports the progress, unless the backup is to end. */
   #reportProgress(): void {
     const { signal, onProgress } = this.#options
     signal?.throwIfAborted()
@@ -261,7 +266,7 @@ class Backup {
   }
 }
 
-/** What file systems keep in their root by themselves. */
+/** The names that file systems create in their root. */
 const NAMES_OF_SYSTEM: readonly string[] = [
   'lost+found',
   '.Spotlight-V100',
@@ -271,7 +276,7 @@ const NAMES_OF_SYSTEM: readonly string[] = [
   'System Volume Information',
 ]
 
-/** Whether a directory with these names may be filled: nobody has put anything there. */
+/** Whether a directory with these names may be filled, because nobody has put anything there. */
 export function isFree(names: readonly string[]): boolean {
   return names.every((name) => NAMES_OF_SYSTEM.includes(name))
 }

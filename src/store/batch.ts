@@ -1,3 +1,5 @@
+/** Collects changes of a store that are made together or not at all. */
+
 import { encodeValue, type Key, KeyBuffer, valueSize } from '../engine/encoding.ts'
 import type { Engine } from '../engine/engine.ts'
 import { StoreError } from '../errors.ts'
@@ -19,12 +21,12 @@ export const MAX_BATCH_SIZE = 2 ** 30
 
 const INITIAL_SIZE = 4096
 
-/** One change of a batch, for {@link WriteBatch} made from a list. */
+/** A change in a list of which a {@link WriteBatch} is made. */
 export type BatchOperation<V> =
   | ({ readonly type: 'put'; readonly key: Key; readonly value: ValueInput<V> } & PutOptions)
   | { readonly type: 'delete'; readonly key: Key }
 
-/** What a batch needs of its store. */
+/** The parts of a store that a batch needs. */
 export interface BatchTarget<V> {
   readonly engine: Engine
   readonly valueEncoding: ValueEncoding<V>
@@ -33,14 +35,15 @@ export interface BatchTarget<V> {
 }
 
 /**
- * Changes that are made together or not at all: after a crash anywhere, a store shows all of a batch or
- * nothing of it. Keys and values are copied when they are added. Later changes of a key win over earlier ones.
+ * Changes that are made together or not at all: after a crash at any point, a store shows all of
+ * a batch or nothing of it. Keys and values are copied when they are added. Later changes of a key
+ * win over earlier ones.
  *
  * @example
  * await store.batch().put('from', '90').put('to', '110').delete('pending').commit()
  */
 export class WriteBatch<V> {
-  readonly #home: BatchTarget<V>
+  readonly #target: BatchTarget<V>
   readonly #key = new KeyBuffer()
   #page: Page = pageOf(allocateBuffer(INITIAL_SIZE))
   #size = 0
@@ -49,16 +52,16 @@ export class WriteBatch<V> {
   #committed = false
 
   /** @internal Made by `store.batch()`. */
-  constructor(home: BatchTarget<V>) {
-    this.#home = home
+  constructor(target: BatchTarget<V>) {
+    this.#target = target
   }
 
-  /** How many changes there are. */
+  /** The number of changes. */
   get length(): number {
     return this.#count
   }
 
-  /** How many bytes the changes take in a segment. */
+  /** The bytes that the changes take in a segment. */
   get byteSize(): number {
     return this.#size
   }
@@ -66,15 +69,16 @@ export class WriteBatch<V> {
   /**
    * Adds a put.
    *
-   * @throws TypeError, RangeError; the batch is as it was before
-   * @throws {@link StoreError} FIRKIN_CLOSED once committed
+   * @throws TypeError, RangeError; the batch is then unchanged
+   * @throws {@link StoreError} FIRKIN_CLOSED once the batch is committed
    */
   put(key: Key, value: ValueInput<V>, options?: PutOptions): this {
     this.#assertUncommitted()
-    const { valueEncoding, ttlMs, engine } = this.#home
+    const { valueEncoding, ttlMs, engine } = this.#target
     const expiresAtMs = expiresAt(options, ttlMs, engine.options.clock)
     const encoded = encodeValue(valueEncoding, value)
-    // Getters, clock and codec are the caller's, and may have committed the batch, or added to it; nothing does any more.
+    // The caller's getters, clock and codec have run, and may have committed the batch or added to
+    // it. No code of the caller's runs from here on.
     this.#assertUncommitted()
     const size = valueSize(encoded)
     this.#key.encode(key)
@@ -84,7 +88,7 @@ export class WriteBatch<V> {
     return this
   }
 
-  /** Adds a delete. Whether the key is there is looked at when the batch is committed. */
+  /** Adds a delete. The commit looks up whether the key is there. */
   delete(key: Key): this {
     this.#assertUncommitted()
     this.#key.encode(key)
@@ -106,7 +110,7 @@ export class WriteBatch<V> {
     }
   }
 
-  /** Forgets the changes. */
+  /** Removes all changes from the batch. */
   clear(): this {
     this.#assertUncommitted()
     this.#size = 0
@@ -116,10 +120,11 @@ export class WriteBatch<V> {
   }
 
   /**
-   * Makes all changes: visible at once, and settled when as durable as `sync` promises. Where its write fails nothing
-   * has changed, and the batch can be committed again.
+   * Makes all changes. They are visible at once; the promise settles when they are as durable as
+   * `sync` promises. If the write fails nothing has changed, and the batch can be committed again.
    *
-   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_NO_MEMORY, FIRKIN_POISONED
+   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED,
+   * FIRKIN_NO_MEMORY, FIRKIN_POISONED
    */
   async commit(): Promise<void> {
     const { promise } = this.#commit()
@@ -131,11 +136,11 @@ export class WriteBatch<V> {
     }
   }
 
-  /** As {@link commit}; on return as durable as `sync` promises. */
+  /** As {@link commit}. On return the changes are as durable as `sync` promises. */
   commitSync(): void {
     const group = this.#commit()
     try {
-      this.#home.engine.commits.settleNow(group)
+      this.#target.engine.commits.settleNow(group)
     } catch (error) {
       this.#committed = false
       throw error
@@ -144,19 +149,20 @@ export class WriteBatch<V> {
 
   #commit() {
     this.#assertUncommitted()
-    const { engine } = this.#home
-    this.#home.assertOpen()
+    const { engine } = this.#target
+    this.#target.assertOpen()
     engine.attend()
-    // What was due may have run the caller's clock.
+    // Work that was due may have run the caller's clock, which may have closed the store or
+    // committed the batch.
     this.#assertUncommitted()
-    this.#home.assertOpen()
+    this.#target.assertOpen()
     const isFreeing = this.#putCount === 0
     const group = engine.commitBatch(this.#page, this.#size, this.#count, isFreeing)
     this.#committed = true
     return group
   }
 
-  /** Adds a record but for its value, and answers where that goes. */
+  /** Adds a record without its value; returns the offset in the page at which the value goes. */
   #add(kind: typeof PUT | typeof TOMBSTONE, size: number, expiresAtMs: number): number {
     const key = this.#key
     const total = recordSize(key.size, size, expiresAtMs !== 0)

@@ -1,11 +1,12 @@
 /**
- * Clearing a range of keys.
+ * Clears a range of keys.
  *
- * 1. Collect. The keys of the range, as of the call, are copied.
- * 2. Delete. Those that nobody has put since are deleted, in batches.
+ * 1. Collect. Copy the keys that the range has at the call.
+ * 2. Delete. Delete those that nobody has put since, in batches.
  *
- * No view is open while keys are deleted: each of them would be kept for it. Both steps go in slices of time, but for
- * a range of few keys: all of it is gone when the call returns, by one batch.
+ * No view is open while keys are deleted, because every deleted key would be kept for it. Both
+ * steps go in slices of time. A range of few keys takes one slice and one batch: all of them are
+ * gone when the call returns.
  */
 
 import type { Engine } from '../engine/engine.ts'
@@ -22,23 +23,23 @@ interface Deletes {
   commit(): Promise<void>
 }
 
-/** What clearing needs of the store. */
+/** The parts of a store that clearing needs. */
 export interface ClearedStore {
   readonly engine: Engine
   batch(): Deletes
   assertOpen(): void
 }
 
-/** The clock is looked at each time so many keys were collected. */
+/** The number of keys that are collected between two looks at the clock. */
 const KEYS_PER_LOOK = 1024
-/** Keys are deleted in batches of about so many bytes. */
+/** The approximate size of a batch of deletes, in bytes. */
 const BATCH_SIZE = 128 * 1024
 const CHUNK_SIZE = 128 * 1024
 const KEY_HEAD_SIZE = 2
 
-/** Deletes the keys that a range has at the moment of the call; answers how many. */
-export async function clearRange(home: ClearedStore, range: ResolvedRange): Promise<number> {
-  const { engine } = home
+/** Deletes the keys that a range has at the call; resolves to how many. */
+export async function clearRange(store: ClearedStore, range: ResolvedRange): Promise<number> {
+  const { engine } = store
   const slice = new TimeSlice()
   const keys = new KeyList()
   const view = engine.openView()
@@ -49,18 +50,18 @@ export async function clearRange(home: ClearedStore, range: ResolvedRange): Prom
       const entry = engine.live.advance(cursor)
       if (entry === NO_ENTRY) break
       keys.add(cursor.holder.entries.keyView(entry))
-      if (keys.count % KEYS_PER_LOOK === 0 && slice.isOver()) await nextSlice(home, slice)
+      if (keys.count % KEYS_PER_LOOK === 0 && slice.isOver()) await nextSlice(store, slice)
     }
   } finally {
     engine.live.views.close(view)
   }
 
   let count = 0
-  let batch = home.batch()
-  // As long as nobody else writes, no key needs to be looked up again.
+  let batch = store.batch()
+  // While nobody else writes, no key needs to be looked up again.
   let ownSequence = callSequence
   const commit = (): Promise<void> => {
-    // One for each delete, and one for the batch's end.
+    // Each delete takes a sequence, and so does the batch's end.
     ownSequence += batch.length + 1
     return batch.commit()
   }
@@ -70,19 +71,19 @@ export async function clearRange(home: ClearedStore, range: ResolvedRange): Prom
     batch.delete(key)
     if (batch.byteSize < BATCH_SIZE) continue
     await commit()
-    if (slice.isOver()) await nextSlice(home, slice)
-    batch = home.batch()
+    if (slice.isOver()) await nextSlice(store, slice)
+    batch = store.batch()
   }
   await commit()
   return count
 }
 
-async function nextSlice(home: ClearedStore, slice: TimeSlice): Promise<void> {
+async function nextSlice(store: ClearedStore, slice: TimeSlice): Promise<void> {
   await slice.next()
-  home.assertOpen()
+  store.assertOpen()
 }
 
-/** Whether a key is there, by a record older than `sequence`. */
+/** Whether a key is there, with a record older than `sequence`. */
 function isOlder(engine: Engine, key: Uint8Array, sequence: number): boolean {
   const nowMs = engine.moment()
   engine.key.encode(key)
@@ -90,7 +91,7 @@ function isOlder(engine: Engine, key: Uint8Array, sequence: number): boolean {
   return entry !== NO_ENTRY && engine.keydir.entries.sequenceOf(entry) < sequence
 }
 
-/** Keys in the order in which they were added, packed: an object for each would take a multiple. */
+/** Keys in the order in which they were added; packed, as objects would take far more memory. */
 class KeyList {
   count = 0
   readonly #chunks: Chunk[] = []
@@ -108,7 +109,7 @@ class KeyList {
     this.count++
   }
 
-  /** Gives the keys, as views. */
+  /** Yields the keys, as views of the list's memory. */
   *[Symbol.iterator](): Generator<Uint8Array, void> {
     for (const { bytes, size } of this.#chunks) {
       for (let at = 0; at < size; ) {

@@ -1,48 +1,42 @@
 /**
- * Leaving a directory so that the next open has nothing to do.
+ * Leaves a directory so that the next open has nothing to do.
  *
- * write what is staged -> cut off room -> sync -> seal -> checkpoint -> manifest, which says that the store was closed
+ * 1. Write what is staged, and cut off the space that was allocated ahead.
+ * 2. Sync.
+ * 3. Seal. The hints of the sealed segments are made meanwhile, on a thread.
+ * 4. Write a checkpoint.
+ * 5. Write the manifest, which says that the store was closed.
  *
- * The hints of what was sealed are made meanwhile, on a thread.
+ * If nothing was written since the store was opened, nothing is written here either.
  *
- * Where nothing was written since the store was opened, nothing is written here either.
- *
- * Invariant: once the sync is done all that has settled is safe. What follows spares the next open time; where the disk has
- * no room for it, it is told and done without.
+ * Invariant: after step 2 everything that has settled is durable. The later steps only make the
+ * next open faster; if the disk has no space for one, that is reported, and it is skipped.
  */
 
 import type { Engine } from '../engine/engine.ts'
-import type { Sealer } from '../engine/sealer.ts'
 import { isMoved, passingCode } from '../errors.ts'
 import { removeCheckpoint, writeCheckpoint } from '../recovery/checkpoint-file.ts'
-import type { RecoveryReport } from '../recovery/recovery.ts'
 import { monotonicMs, nextTurn } from '../scheduling/time.ts'
+import type { Background } from './background.ts'
 
-/** How long the main thread is held at once, in milliseconds. */
+/** The longest that the main thread is held at once, in milliseconds. */
 const STEP_MS = 4
 
-/** What closing needs to know. */
-export interface ClosingOptions {
-  /** Whether an image of the keydir is written. */
-  readonly checkpoint: boolean
-  /** What the store was opened from. */
-  readonly recovery: RecoveryReport
-  /** Whether the checkpoint that it was opened from has turned out to be damaged. */
-  readonly wasDamaged: boolean
-  /** None where others have taken the engine over. */
-  readonly sealer: Sealer | undefined
-  /** Told what fails without being in the way. */
-  failed(message: string, cause: unknown): void
-}
-
-/** Leaves a store's directory in good order; nothing else writes to it any more. */
-export async function closeCleanly(engine: Engine, options: ClosingOptions): Promise<void> {
-  const { segments, durability, commits } = engine
+/**
+ * Leaves a store's directory in good order. Nothing else may write to it any more.
+ *
+ * @param writesCheckpoint whether to write an image of the keydir
+ */
+export async function closeCleanly(
+  background: Background,
+  writesCheckpoint: boolean,
+): Promise<void> {
+  const { segments, durability, commits } = background.engine
   const { files } = segments.context
-  // What cannot be written is told to its own callers.
+  // What cannot be written is reported to its own callers.
   commits.writeStaged()
   await commits.cut()
-  if (isAsOpened(engine, options)) {
+  if (isAsOpened(background, writesCheckpoint)) {
     files.assertThere()
     return
   }
@@ -52,26 +46,29 @@ export async function closeCleanly(engine: Engine, options: ClosingOptions): Pro
     await durability.sync()
     files.assertThere()
   } catch (error) {
-    // Wherever the directory has gone, what was written keeps its promises there: that takes no names.
+    // What was written is made durable wherever the directory is now: a sync needs no names.
     if (isMoved(error)) await segments.syncLater()
     throw error
   }
   try {
-    await spareTime(engine, options)
+    await prepareNextOpen(background, writesCheckpoint)
   } catch (error) {
     if (passingCode(error) === undefined) throw error
-    options.failed('The next open takes longer: the store cannot be marked as closed', error)
+    background.reportFailure(
+      'The next open takes longer: the store cannot be marked as closed',
+      error,
+    )
   }
 }
 
-/** Leaves what the next open goes by. */
-async function spareTime(engine: Engine, options: ClosingOptions): Promise<void> {
+/** Seals, and writes the checkpoint and the manifest. */
+async function prepareNextOpen(background: Background, writesCheckpoint: boolean): Promise<void> {
+  const { engine, sealer } = background
   const { segments } = engine
-  const { sealer } = options
   if (sealer === undefined) await segments.seal()
   else await sealer.seal()
-  if (options.checkpoint) await leaveCheckpoint(engine, options)
-  else if (options.wasDamaged) removeCheckpoint(segments)
+  if (writesCheckpoint) await leaveCheckpoint(background)
+  else if (background.isCheckpointDamaged) removeCheckpoint(segments)
   const { active } = segments
   await segments.commit(() => ({
     tailId: active?.id ?? segments.manifest.tailId,
@@ -82,15 +79,15 @@ async function spareTime(engine: Engine, options: ClosingOptions): Promise<void>
   }))
 }
 
-/** Whether the directory already says all that closing would write. */
-function isAsOpened(engine: Engine, options: ClosingOptions): boolean {
-  const { recovery, checkpoint, wasDamaged } = options
+/** Whether the directory already holds everything that closing would write. */
+function isAsOpened(background: Background, writesCheckpoint: boolean): boolean {
+  const { engine, recovery, isCheckpointDamaged } = background
   const { segments } = engine
   const { manifest, active } = segments
   return (
-    !wasDamaged &&
+    !isCheckpointDamaged &&
     recovery.closed &&
-    (recovery.source === 'checkpoint' || !checkpoint) &&
+    (recovery.source === 'checkpoint' || !writesCheckpoint) &&
     manifest.closed &&
     manifest.sweeps === segments.sweeps.list &&
     manifest.nextSequence === engine.nextSequence &&
@@ -98,9 +95,10 @@ function isAsOpened(engine: Engine, options: ClosingOptions): boolean {
   )
 }
 
-/** A checkpoint is a shortcut: where it cannot be written, the next open takes longer. */
-async function leaveCheckpoint(engine: Engine, { failed, sealer }: ClosingOptions): Promise<void> {
-  // Who has taken the engine over may keep the numbers of entries.
+/** Writes a checkpoint. If that fails the next open takes longer, and nothing is lost. */
+async function leaveCheckpoint(background: Background): Promise<void> {
+  const { engine, sealer } = background
+  // A cache that has adopted the engine may keep the numbers of entries.
   const mayShrink = sealer !== undefined
   try {
     while (!engine.live.readMore()) await nextTurn()
@@ -108,11 +106,11 @@ async function leaveCheckpoint(engine: Engine, { failed, sealer }: ClosingOption
     const { live, segments, nextSequence } = engine
     await segments.reserve.lendHalf(() => writeCheckpoint(segments, live.wholeKeydir, nextSequence))
   } catch (error) {
-    failed('The checkpoint cannot be written', error)
+    background.reportFailure('The checkpoint cannot be written', error)
   }
 }
 
-/** Gives back what memory the keydir does not need, so that its image is no larger than that. */
+/** Frees the memory that the keydir does not need, so that its image takes no more than it must. */
 async function shrink(engine: Engine): Promise<void> {
   let endsAt = monotonicMs() + STEP_MS
   for (const _ of engine.live.shrink()) {

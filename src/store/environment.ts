@@ -1,11 +1,11 @@
-/** What a store stands on beside its directory and its options. */
+/** The outside world of a store: files, threads, the event loop, and a cache that adopts it. */
 
 import type { Engine } from '../engine/engine.ts'
 import { type Files, systemFiles } from '../io/files.ts'
 import { type BackgroundWork, threadWork } from '../merge/thread.ts'
 import type { EventLoop } from '../scheduling/event-loop.ts'
 
-/** The outside world of a store; tests put another in its place. */
+/** The parts of the outside world that a store uses. Tests replace them. */
 export interface Environment {
   readonly files: Files
   readonly backgroundWork: BackgroundWork

@@ -1,4 +1,10 @@
-/** From a path to what a store stands on: the directory, its lock, and what recovery makes of its files. */
+/**
+ * Opens a store's directory.
+ *
+ * 1. Make the directory ready, if a store may be created there.
+ * 2. Hold it: open it and, if that is wanted, lock it.
+ * 3. Recover the segments and the keydir from its files.
+ */
 
 import { join, resolve } from 'node:path'
 import { CorruptionError, StoreError } from '../errors.ts'
@@ -9,19 +15,20 @@ import type { ResolvedOptions } from '../options.ts'
 import { type Recovered, recover } from '../recovery/recovery.ts'
 import { assertNoCache } from '../segment/kind.ts'
 
-/** How often a read-only open tries again when a merge changes the set of segments meanwhile. */
+/** The most attempts of a read-only open while merges change the set of segments. */
 const MAX_ATTEMPTS = 10
 
-/** A directory as an absolute path. @throws TypeError */
+/** Returns the absolute path of a directory. @throws TypeError */
 export function checkDirectory(directory: string): string {
   if (typeof directory === 'string' && directory !== '') return resolve(directory)
   throw new TypeError(`The directory is ${String(directory)}; it must be a path`)
 }
 
 /**
- * Makes the directory ready, and holds it: open, and locked where that is wanted.
+ * Makes the directory ready and holds it: opens it and, if that is wanted, locks it.
  *
- * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_OTHER_KIND, FIRKIN_IO_FAILED, and as {@link takeLock}
+ * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_OTHER_KIND,
+ * FIRKIN_IO_FAILED, and as {@link takeLock}
  */
 function prepare(files: Files, directory: string, options: ResolvedOptions<unknown>): HeldFiles {
   try {
@@ -50,25 +57,30 @@ function makeReady(
   options: ResolvedOptions<unknown>,
 ): void {
   if (holdsStore(names)) return
-  // Nothing is left where there is nothing, not even the lock's file.
+  // If there is no store nothing is left behind, not even the lock's file.
   if (!options.createIfMissing) throw notFound(directory)
   if (!options.allowNonEmpty) assertFree(directory, names)
-  // Also where it is there: a store is not begun before the names that lead to it are durable.
+  // Even if the directory exists: the names that lead to a store are durable before it is begun.
   files.makeDirectory(directory)
 }
 
-/** How many names an error tells. */
+/** The most names that an error lists. */
 const MOST_NAMES = 5
 
-/** @throws {@link StoreError} FIRKIN_NOT_EMPTY where there are files of others among the names of a directory */
+/**
+ * Refuses a directory that holds files of others.
+ *
+ * @param names the names in the directory
+ * @throws {@link StoreError} FIRKIN_NOT_EMPTY
+ */
 export function assertFree(directory: string, names: readonly string[]): void {
   const others = namesOfOthers(names).sort()
   if (others.length === 0) return
   const more = others.length > MOST_NAMES ? `, and ${others.length - MOST_NAMES} more` : ''
   throw new StoreError(
     'FIRKIN_NOT_EMPTY',
-    `${directory} holds files of others: ${others.slice(0, MOST_NAMES).join(', ')}${more}; nothing is created among ` +
-      'them without `allowNonEmpty: true`',
+    `${directory} holds files of others: ${others.slice(0, MOST_NAMES).join(', ')}${more}; ` +
+      'nothing is created among them without `allowNonEmpty: true`',
   )
 }
 
@@ -80,19 +92,22 @@ function notFound(directory: string): StoreError {
   return new StoreError('FIRKIN_NOT_FOUND', `There is no store in ${directory}`)
 }
 
-/** What keeps a store out of its directory, as an error of the store's. */
+/** Returns an error of the operating system as a `StoreError` for opening; any other unchanged. */
 function refused(error: unknown, message: string): unknown {
   if (errorCode(error) === undefined) return error
   return new StoreError(accessCode(error, 'FIRKIN_IO_FAILED'), message, { cause: error })
 }
 
-/** Removes what a cache goes by to number its entries: who else writes there numbers them anew, and adds others. */
+/**
+ * Removes the file by which a cache numbers its entries: whoever else writes there numbers them
+ * differently, and adds others.
+ */
 function forgetOrder(files: HeldFiles, { readOnly }: ResolvedOptions<unknown>): void {
   if (!readOnly) removeIfThere(files, join(files.directory, CACHE_ORDER_NAME))
 }
 
 /**
- * Takes a directory and recovers what is in it; where that fails it is given up again.
+ * Holds a directory and recovers the store in it. If that fails the directory is released again.
  *
  * @param isAdopted whether a cache opens it
  * @throws {@link StoreError} as `open`
@@ -113,7 +128,7 @@ export async function holdAndRecover(
   }
 }
 
-/** Recovers; beside a writer, again where a merge has changed the set of segments meanwhile. */
+/** Recovers. Beside a writer, tries again if a merge has changed the set of segments meanwhile. */
 async function recoverWithRetry(
   files: HeldFiles,
   options: ResolvedOptions<unknown>,
@@ -128,7 +143,7 @@ async function recoverWithRetry(
   }
 }
 
-/** What the operating system refused, as an error of the store's; all else as it is. */
+/** Returns an error of the operating system as a `StoreError`, and any other unchanged. */
 export function asStoreError(error: unknown, message: string): Error {
   if (error instanceof StoreError || error instanceof TypeError || error instanceof RangeError) {
     return error

@@ -1,16 +1,21 @@
+/** Checks the options of a put, and computes when it expires. */
+
 import { MAX_UINT48 } from '../format/bytes.ts'
 import { checkNames, checkObject, shown } from '../options.ts'
 
-/** How long a put lives. At most one of the two; without either, the store's `ttlMs` counts. */
+/**
+ * The options of a put: its time to live. At most one of the two may be given; without either the
+ * store's `ttlMs` applies. Times beyond the format's limit, in the year 10889, mean forever.
+ */
 export interface PutOptions {
-  /** How long from now, in milliseconds, from 1; what ends later than the format can say, the year 10889, is for ever. */
+  /** The time to live from now, in milliseconds; at least 1. */
   readonly ttlMs?: number
-  /** Until when, in milliseconds since 1970; later than the year 10889 is for ever. What is past is not there. */
+  /** The time of expiry, in milliseconds since 1970. If it is past, the key is not there. */
   readonly expiresAt?: number | Date
 }
 
 /**
- * When a put expires, in milliseconds since 1970; 0 is never.
+ * Returns when a put expires, in milliseconds since 1970; 0 means never.
  *
  * @throws TypeError, RangeError
  */
@@ -43,8 +48,8 @@ function checkMoment(momentMs: unknown): number {
   if (typeof momentMs !== 'number' || Number.isNaN(momentMs)) {
     throw new TypeError(`Option expiresAt is ${shown(momentMs)}; it must be a Date or a number`)
   }
-  // What the format cannot say is later than anybody's clock.
+  // The format's limit is later than any clock.
   if (momentMs > MAX_UINT48) return 0
-  // 0 on disk is never; what expired at the epoch or before has expired at its first millisecond too.
+  // On disk 0 means never; what expired at the epoch has expired a millisecond later, too.
   return Math.max(1, Math.floor(momentMs))
 }

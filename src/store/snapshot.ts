@@ -1,3 +1,5 @@
+/** Reads a store as it was at one moment. */
+
 import { checkKeys, type Key } from '../engine/encoding.ts'
 import type { Engine } from '../engine/engine.ts'
 import { type RangeOptions, resolveRange } from '../engine/range.ts'
@@ -8,8 +10,9 @@ import type { KeyEncoding } from '../options.ts'
 import { type KeyOf, RangeIterator, type ViewReader } from './view-reader.ts'
 
 /**
- * The store as of the moment at which the snapshot was made, whatever is written, deleted or merged since. While
- * it is open, what it shows is kept in memory and on disk; close it when it is done with.
+ * The store as it was when the snapshot was made, whatever is written, deleted or merged since.
+ * While it is open, what it shows is kept in memory and on disk; close it once it is no longer
+ * needed.
  *
  * @example
  * using snapshot = store.snapshot()
@@ -30,39 +33,43 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
     this.#view = engine.openView()
   }
 
-  /** The value that a key had. A copy that the caller owns. @throws {@link StoreError} FIRKIN_CLOSED */
+  /**
+   * Returns the value that a key had: a copy that the caller owns.
+   *
+   * @throws {@link StoreError} FIRKIN_CLOSED
+   */
   get(key: Key): V | undefined {
     this.#assertOpen()
     return this.#reader.get(this.#view, key)
   }
 
-  /** The values of many keys, in their order. */
+  /** Returns the values of many keys, in the order of the keys. */
   getMany(keys: Iterable<Key>): (V | undefined)[] {
     return Array.from(checkKeys(keys), (key) => this.get(key))
   }
 
-  /** Whether a key was there. */
+  /** Returns whether a key was there. */
   has(key: Key): boolean {
     this.#assertOpen()
     return this.#reader.has(this.#view, key)
   }
 
-  /** The entries of a range, in key order. */
+  /** Returns an iterator over the entries of a range, in key order. */
   entries(range?: RangeOptions): RangeIterator<[KeyOf<E>, V]> {
     return this.#iterate(range, 'entry')
   }
 
-  /** The keys of a range, in order. */
+  /** Returns an iterator over the keys of a range, in order. */
   keys(range?: RangeOptions): RangeIterator<KeyOf<E>> {
     return this.#iterate(range, 'key')
   }
 
-  /** The values of a range, in key order. */
+  /** Returns an iterator over the values of a range, in key order. */
   values(range?: RangeOptions): RangeIterator<V> {
     return this.#iterate(range, 'value')
   }
 
-  /** How many keys a range had; looks at each. */
+  /** Returns how many keys a range had. Visits each key. */
   count(range?: RangeOptions): number {
     this.#assertOpen()
     const resolved = resolveRange(range)
@@ -76,7 +83,7 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
     return this.entries()
   }
 
-  /** Lets go of what the snapshot shows; idempotent. */
+  /** Releases what the snapshot shows. Idempotent. */
   close(): void {
     if (this.#closed) return
     this.#closed = true

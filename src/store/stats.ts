@@ -1,78 +1,83 @@
+/** Gathers the figures of a store. */
+
 import type { StoreError } from '../errors.ts'
 import type { KeydirKind } from '../format/keydir-kind.ts'
+import { mappingAvailable } from '../io/mapping.ts'
 import type { LeftOutSegment } from '../merge/options.ts'
 import type { Pressure } from '../merge/pressure.ts'
 import type { RecoveryReport } from '../recovery/recovery.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { Background } from './background.ts'
 
-/** What a segment holds. */
+/** The figures of one segment. */
 export interface SegmentStats {
   readonly id: number
   readonly origin: 'appended' | 'merged'
   readonly active: boolean
-  /** The size of its file in bytes, what is staged included. */
+  /** The size of its file in bytes, including what is staged. */
   readonly bytes: number
-  /** The bytes of puts that are the newest record of their key. */
+  /** The bytes of puts that are the newest records of their keys. */
   readonly liveBytes: number
-  /** The bytes that a merge gives back; tombstones are counted apart. */
+  /** The bytes that a merge frees; tombstones are counted separately. */
   readonly deadBytes: number
   readonly tombstoneBytes: number
   readonly livePuts: number
   readonly deadPuts: number
   readonly tombstones: number
-  /** 0 where there is no record. */
+  /** 0 if there is no record. */
   readonly minSequence: number
   readonly maxSequence: number
-  /** When the last put will have expired; 0 where one never does. */
+  /** When the last put will have expired; 0 if any never does. */
   readonly lastExpiryMs: number
 }
 
-/** A store's figures. */
+/** The figures of a store. */
 export interface StoreStats {
-  /** Keys in the keydir; those that have expired count until they are swept. */
+  /** The keys in the keydir; expired ones count until they are swept. */
   readonly keys: number
   readonly keydir: { readonly kind: KeydirKind; readonly bytes: number }
-  /** Bytes of all segments; hints, checkpoint and manifest not included. */
+  /** The bytes of all segments, without hints, checkpoint and manifest. */
   readonly bytes: number
   readonly liveBytes: number
   readonly deadBytes: number
   readonly tombstoneBytes: number
   readonly segments: readonly SegmentStats[]
-  /** The sequence that the next record gets. */
+  /** The sequence of the next record. */
   readonly nextSequence: number
-  /** Open snapshots and iterators. */
+  /** The number of open snapshots and iterators. */
   readonly openViews: number
-  /** Keys that were forgotten because they had expired, since the store was opened. */
+  /** The number of expired keys that were removed since the store was opened. */
   readonly expiredKeys: number
   readonly merge: {
     readonly running: boolean
-    /** Merges finished since the store was opened. */
+    /** The number of merges that have finished since the store was opened. */
     readonly count: number
     readonly bytesRead: number
     readonly bytesGained: number
-    /** The segments that no merge rewrites, for they cannot be read whole; as far as one has come across them. */
+    /** The segments found so far that no merge rewrites, because they cannot be read whole. */
     readonly leftOut: readonly LeftOutSegment[]
-    /** Why the last merge failed; `undefined` where it did not. */
+    /** Why the last merge failed; `undefined` if it did not. */
     readonly lastError: StoreError | undefined
-    /** After one that failed: how long until one may start by itself again, in milliseconds. */
+    /** After a failed merge: milliseconds until one may start by itself again. */
     readonly restMs: number
   }
-  /** How far merging is behind; `undefined` where the store never merges. */
+  /** The pressure of pending merges on writers; `undefined` if the store never merges. */
   readonly pressure: Pressure | undefined
   /** Whether files are mapped. */
   readonly mapping: boolean
-  /** What opening found. */
+  /** The report of opening. */
   readonly recovery: RecoveryReport
 }
 
-/** Returns a store's figures; takes time in proportion to the number of segments. */
-export function storeStats({
-  engine,
-  merger,
-  mergeTotals,
-  sweeper,
-}: Background): Omit<StoreStats, 'mapping' | 'recovery'> {
+/**
+ * Returns a store's figures. Takes time in proportion to the number of segments.
+ *
+ * @param mapping the option
+ */
+export function storeStats(
+  { engine, recovery, merger, mergeTotals, sweeper }: Background,
+  mapping: boolean,
+): StoreStats {
   const { segments, keydir } = engine
   const { active } = segments
   const each = segments.all.map((segment) => segmentStats(segment, segment === active))
@@ -98,6 +103,8 @@ export function storeStats({
       restMs: merger?.restMs ?? 0,
     },
     pressure: merger?.pressure,
+    mapping: mappingAvailable && mapping,
+    recovery,
   }
 }
 

@@ -1,21 +1,20 @@
 /**
- * The store: the public face of the engine, and its conductor.
+ * The store: the public face of the engine.
  *
  * put:   encode -> engine (stage, keydir) -> group -> durability
  * get:   encode -> engine (keydir, locate, verify) -> decode
- * open:  lock -> recovery -> engine -> expiry, merge or follower begin
- * close: these end -> write -> sync -> seal -> checkpoint -> manifest -> unlock
+ * open:  lock -> recovery -> engine -> background work begins
+ * close: background work ends -> write -> sync -> seal -> checkpoint -> manifest -> unlock
  *
- * Keys and values are encoded and checked here and nowhere below; what is below knows bytes.
+ * Keys and values are encoded and checked here; everything below works on bytes.
  */
 
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from '../engine/encoding.ts'
 import type { Engine } from '../engine/engine.ts'
 import { isUnbounded, type RangeOptions, resolveRange } from '../engine/range.ts'
 import { StoreError } from '../errors.ts'
-import { type VerifyReport, verifyDirectory } from '../inspection/verify.ts'
+import type { VerifyReport } from '../inspection/verify.ts'
 import type { HeldFiles } from '../io/held-files.ts'
-import { mappingAvailable } from '../io/mapping.ts'
 import { NO_ENTRY } from '../keydir/keydir.ts'
 import type { MergeCallOptions, MergeReport } from '../merge/options.ts'
 import {
@@ -26,7 +25,7 @@ import {
   type ValueEncoding,
   type ValueInput,
 } from '../options.ts'
-import type { Recovered, RecoveryReport } from '../recovery/recovery.ts'
+import type { Recovered } from '../recovery/recovery.ts'
 import { inLaterTurn, timers } from '../scheduling/time.ts'
 import { SegmentGone } from '../segment/segment.ts'
 import { Background } from './background.ts'
@@ -40,26 +39,27 @@ import { asStoreError, checkDirectory, holdAndRecover } from './open.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 import { Snapshot } from './snapshot.ts'
 import { type StoreStats, storeStats } from './stats.ts'
+import { verifyOpenStore } from './verify.ts'
 import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
 
-/** Opens a store of text; see the form with the general options. */
+/** Opens a store of text; see the overload with the general options. */
 export async function open<E extends KeyEncoding = 'utf8'>(
   directory: string,
   options: StoreOptions<string, E> & { readonly valueEncoding: 'utf8' },
 ): Promise<Store<string, E>>
-/** Opens a store of JSON values; see the form with the general options. */
+/** Opens a store of JSON values; see the overload with the general options. */
 export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
   directory: string,
   options: StoreOptions<V, E> & { readonly valueEncoding: 'json' },
 ): Promise<Store<V, E>>
 /**
- * Opens the store in a directory, and creates it where there is none.
+ * Opens the store in a directory, and creates it if there is none.
  *
  * @throws TypeError, RangeError for wrong options
- * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND, FIRKIN_NOT_EMPTY, FIRKIN_VERSION,
- * FIRKIN_OTHER_KIND, FIRKIN_NOT_PERMITTED, FIRKIN_READ_ONLY_FILE_SYSTEM,
- * FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED, FIRKIN_IO_FAILED
- * @throws {@link CorruptionError} for damage that is no torn tail
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND,
+ * FIRKIN_NOT_EMPTY, FIRKIN_VERSION, FIRKIN_OTHER_KIND, FIRKIN_NOT_PERMITTED,
+ * FIRKIN_READ_ONLY_FILE_SYSTEM, FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED, FIRKIN_IO_FAILED
+ * @throws {@link CorruptionError} for damage other than a torn tail
  */
 export async function open<V = Buffer, E extends KeyEncoding = 'utf8'>(
   directory: string,
@@ -75,9 +75,10 @@ export async function open<V, E extends KeyEncoding>(
 /**
  * An open directory of keys and values.
  *
- * Keys are strings, stored as UTF-8, or bytes, 1 to 65,535 of them; values up to 1 GiB. Reading is synchronous.
- * A write is visible at once; its promise settles when it is as durable as the option `sync` promises. Writes
- * of one turn of the event loop are written together.
+ * A key is a string, stored as UTF-8, or bytes: 1 to 65,535 of them. A value takes up to 1 GiB.
+ * Reads are synchronous. A write is visible at once; its promise settles when the write is as
+ * durable as the option `sync` promises. All writes of one turn of the event loop are written
+ * together.
  *
  * @example
  * await using store = await open<User>('./users', { valueEncoding: 'json' })
@@ -90,13 +91,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly #options: ResolvedOptions<V>
   readonly #engine: Engine
   readonly #reader: ViewReader<V>
-  readonly #recovery: RecoveryReport
   readonly #held: HeldFiles
   readonly #background: Background
   readonly #events = new Events()
-  /** The backups and verifications that are under way. */
+  /** Settles once the running backups and verifications have ended. */
   #readings: Promise<unknown> = Promise.resolve()
-  /** Fires when the store is to be closed. */
+  /** Aborted when the store is to be closed. */
   readonly #ending = new AbortController()
   #closing: Promise<void> | undefined
 
@@ -111,7 +111,6 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const { report } = recovered
     this.directory = directory
     this.#options = options
-    this.#recovery = report
     this.#held = held
     this.#background = new Background(directory, options, recovered, environment, this.#events)
     const { engine } = this.#background
@@ -119,7 +118,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     held.onLoss = (error) => engine.durability.poison(error)
     this.#reader = new ViewReader(engine, options)
     timers.setImmediate(() => {
-      // A store may be open for less than the time until the first look.
+      // The store may be closed again before merging is considered by time.
       if (!this.closed) this.#background.considerMerging()
       this.#events.emitNow('recover', report)
       const { checkpointFault } = report
@@ -127,7 +126,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     })
   }
 
-  /** @internal As {@link open}, on another environment. */
+  /** @internal As {@link open}, in another environment. */
   static async open<V = Buffer, E extends KeyEncoding = 'utf8'>(
     directory: string,
     input: StoreOptions<V, E> | undefined,
@@ -152,21 +151,21 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return this.#closing !== undefined
   }
 
-  /** How iterators give keys: the option `keyEncoding`. */
+  /** The option `keyEncoding`: how iterators return keys. */
   get keyEncoding(): KeyEncoding {
     return this.#options.keyEncoding
   }
 
-  /** How values are stored and given back: the option `valueEncoding`. */
+  /** The option `valueEncoding`: how values are stored and returned. */
   get valueEncoding(): ValueEncoding<V> {
     return this.#options.valueEncoding
   }
 
   /**
-   * The value of a key, or `undefined` where it is not there. A copy that the caller owns. A large value holds the event
-   * loop for some 0.5 ms a mebibyte.
+   * Returns the value of a key, or `undefined` if the key is not there. The value is a copy that
+   * the caller owns. A large one holds the event loop for about 0.5 ms per mebibyte.
    *
-   * @throws {@link CorruptionError} where the record does not match its checksum
+   * @throws {@link CorruptionError} if the record does not match its checksum
    * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_FAILED
    */
   get(key: Key): V | undefined {
@@ -184,19 +183,19 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return decodeValue(this.#options.valueEncoding, engine, engine.valueAt)
   }
 
-  /** Gets what the writer has moved since this store has looked. */
+  /** Catches up, and gets a value that the writer has moved since this store looked. */
   #getAgain(key: Key, error: unknown): V | undefined {
     const { follower } = this.#background
     if (!(error instanceof SegmentGone) || follower?.catchUpNow() !== true) throw error
     return this.get(key)
   }
 
-  /** The values of many keys, in their order; see {@link get}. */
+  /** Returns the values of many keys, in the order of the keys; see {@link get}. */
   getMany(keys: Iterable<Key>): (V | undefined)[] {
     return Array.from(checkKeys(keys), (key) => this.get(key))
   }
 
-  /** Whether a key is there; no file is read. */
+  /** Returns whether a key is there. Reads no file. */
   has(key: Key): boolean {
     this.#assertOpen()
     const nowMs = this.#engine.moment()
@@ -205,8 +204,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   /**
-   * When a key expires, in milliseconds since 1970; `Infinity` where it never does, and `undefined` where it is
-   * not there. No file is read.
+   * Returns when a key expires, in milliseconds since 1970: `Infinity` if it never does, and
+   * `undefined` if it is not there. Reads no file.
    */
   expiresAt(key: Key): number | undefined {
     this.#assertOpen()
@@ -220,13 +219,15 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   /**
-   * Puts a value under a key. Visible at once; the promise settles when the value is as durable as `sync`
-   * promises. The value's bytes are copied before this returns, some 0.1 ms a mebibyte; what is larger than a mebibyte
-   * is checked and written in steps afterwards, between which the event loop turns. A call that returns only once it is
-   * written, as `putSync` or `snapshot` does, and a second large value, write it to the end.
+   * Stores a value under a key. It is visible at once; the promise settles when the value is as
+   * durable as `sync` promises. The bytes are copied before this returns, which takes about 0.1 ms
+   * per mebibyte. A value above one mebibyte is checked and written in steps afterwards, between
+   * which the event loop turns. Calls that must wait for that write, such as `putSync` and
+   * `snapshot`, finish it first; so does a second large value.
    *
-   * @throws TypeError, RangeError at once; whatever else is in the way rejects
-   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED
+   * @throws TypeError, RangeError at once; any other failure rejects the promise
+   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_ONLY, FIRKIN_WRITE_FAILED,
+   * FIRKIN_POISONED
    */
   put(key: Key, value: ValueInput<V>, options?: PutOptions): Promise<void> {
     try {
@@ -237,14 +238,14 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   /**
-   * As {@link put}; on return as durable as `sync` promises, and at least with the operating system. It holds the event
-   * loop for some 0.5 ms a mebibyte, and for the sync.
+   * As {@link put}. On return the value is as durable as `sync` promises, and at least with the
+   * operating system. Holds the event loop for about 0.5 ms per mebibyte, and for the sync.
    */
   putSync(key: Key, value: ValueInput<V>, options?: PutOptions): void {
     this.#engine.commits.settleNow(this.#put(key, value, options))
   }
 
-  /** Removes a key; whether it was there. Settles as {@link put} does. */
+  /** Removes a key; resolves to whether it was there. Settles as {@link put} does. */
   delete(key: Key): Promise<boolean> {
     try {
       const group = this.#delete(key)
@@ -255,7 +256,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     }
   }
 
-  /** As {@link delete}; on return as durable as `sync` promises. */
+  /** As {@link delete}. On return the delete is as durable as `sync` promises. */
   deleteSync(key: Key): boolean {
     const group = this.#delete(key)
     if (group === undefined) return false
@@ -263,7 +264,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return true
   }
 
-  /** A batch to be filled and committed, or one that is filled from a list and still to be committed. */
+  /** Returns a batch, empty or filled with `operations`; the caller commits it. */
   batch(operations?: Iterable<BatchOperation<V>>): WriteBatch<V> {
     this.#assertOpen()
     const { valueEncoding, ttlMs } = this.#options
@@ -281,17 +282,17 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return batch
   }
 
-  /** The entries of a range in key order, as of now whatever is written meanwhile. */
+  /** Returns an iterator over the entries of a range, in key order, as they are at the call. */
   entries(range?: RangeOptions): RangeIterator<[KeyOf<E>, V]> {
     return this.#iterate(range, 'entry')
   }
 
-  /** The keys of a range, in order; no file is read. */
+  /** Returns an iterator over the keys of a range, in order. Reads no file. */
   keys(range?: RangeOptions): RangeIterator<KeyOf<E>> {
     return this.#iterate(range, 'key')
   }
 
-  /** The values of a range, in key order. */
+  /** Returns an iterator over the values of a range, in key order. */
   values(range?: RangeOptions): RangeIterator<V> {
     return this.#iterate(range, 'value')
   }
@@ -300,7 +301,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return this.entries()
   }
 
-  /** How many keys a range has; at once for all keys of a store without expiry, otherwise it looks at each. */
+  /**
+   * Returns how many keys a range has. Takes constant time for all keys of a store in which nothing
+   * expires; otherwise visits each key.
+   */
   count(range?: RangeOptions): number {
     this.#assertOpen()
     const resolved = resolveRange(range)
@@ -311,15 +315,16 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return snapshot.count(range)
   }
 
-  /** The store as of now; to be closed when it is done with. */
+  /** Returns the store as it is at the call. Close the snapshot once it is no longer needed. */
   snapshot(): Snapshot<V, E> {
     this.#assertOpen()
     return new Snapshot<V, E>(this.#engine, this.#reader, () => this.#assertOpen())
   }
 
   /**
-   * Removes the keys of a range, all of them without one; resolves to how many. The keys are those of the
-   * moment of the call: what is put meanwhile stays. They go in batches, so that a crash may leave the later ones.
+   * Removes the keys of a range, or all keys; resolves to how many. Removes the keys that are there
+   * at the call: what is put meanwhile stays. They are deleted in batches, so after a crash the
+   * later ones may still be there.
    */
   async clear(range?: RangeOptions): Promise<number> {
     this.#assertWritable()
@@ -332,8 +337,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   /**
-   * Merges all that has anything to give back, the active segment included; resolves when the space is free. A segment
-   * that cannot be read whole stays: the event `error` tells why, and the report names it.
+   * Merges every segment that holds dead bytes, the active one included; resolves when the space is
+   * free. A segment that cannot be read whole stays as it is: the event `error` says why, and the
+   * report names it.
    *
    * @throws {@link StoreError} FIRKIN_MERGE_RUNNING, FIRKIN_MERGE_FAILED, FIRKIN_READ_ONLY
    */
@@ -344,48 +350,29 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return await inLaterTurn(merger.merge(options))
   }
 
-  /** Resolves once all that was written before survives a power loss. */
+  /** Resolves once everything written before the call survives a power loss. */
   async sync(): Promise<void> {
     this.#assertWritable()
     await this.#engine.commits.written()
     await this.#engine.durability.sync()
   }
 
-  /** The store's figures; takes a time in the number of segments. */
+  /** Returns the store's figures. Takes time in proportion to the number of segments. */
   stats(): StoreStats {
     this.#assertOpen()
-    return {
-      ...storeStats(this.#background),
-      mapping: mappingAvailable && this.#options.mapping,
-      recovery: this.#recovery,
-    }
+    return storeStats(this.#background, this.#options.mapping)
   }
 
-  /** Reads every byte of every file, and says what is wrong. */
+  /** Reads every byte of every file, and reports what is wrong. */
   async verify(): Promise<VerifyReport> {
     this.#assertOpen()
-    const engine = this.#engine
-    if (!this.#options.readOnly) engine.commits.flush()
-    // What a merge retires meanwhile stays until all is read.
-    const view = engine.openView()
-    try {
-      const { files, directory } = engine.segments.context
-      // What is read by name must be what is open.
-      files.assertThere()
-      const { signal } = this.#ending
-      const { sealer } = this.#background
-      const isHintDue = (id: number): boolean => sealer?.isHintDue(id) ?? false
-      const verified = verifyDirectory(files, directory, { live: true, isHintDue, signal })
-      return await this.#reading(verified)
-    } finally {
-      engine.live.views.close(view)
-    }
+    return await this.#reading(verifyOpenStore(this.#background, this.#ending.signal))
   }
 
   /**
-   * Copies the store, as of now, into a directory that is empty or does not exist, while writes go on: by the
-   * writer, or by a read-only store beside it. Segments that do not change any more are linked where the file
-   * system allows it.
+   * Copies the store, as it is at the call, into a directory that is empty or does not exist, while
+   * writes go on. Works in the writer, and in a read-only store beside it. Segments that no longer
+   * change are hard-linked if the file system allows it.
    *
    * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
    */
@@ -396,7 +383,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return await inLaterTurn(this.#reading(backUp(this.#engine, target, options, signal)))
   }
 
-  /** Of a read-only store: sees what its writer has written; resolves to whether anything was new. */
+  /**
+   * In a read-only store: catches up with what the writer has written; resolves to whether anything
+   * was new.
+   */
   async refresh(): Promise<boolean> {
     this.#assertOpen()
     const { follower } = this.#background
@@ -422,16 +412,17 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return this
   }
 
-  /** Calls `listener` no more. */
+  /** Stops calling `listener`. */
   off<N extends keyof StoreEvents>(name: N, listener: (...args: StoreEvents[N]) => void): this {
     this.#events.off(name, listener)
     return this
   }
 
   /**
-   * Ends merging, writes and syncs what is staged, writes a checkpoint, and gives up the lock. Idempotent: each
-   * call gets the same promise. Where only what spares the next open time could not be written, for want of room say,
-   * the event `error` tells. Where it rejects, what had settled may not be durable; the store is closed all the same.
+   * Ends merging, writes and syncs what is staged, writes a checkpoint, and releases the lock.
+   * Idempotent: each call returns the same promise. If only something that makes the next open
+   * faster cannot be written, for want of space say, the event `error` reports it. If the promise
+   * rejects, writes that had settled may not be durable; the store is closed all the same.
    */
   close(): Promise<void> {
     this.#closing ??= inLaterTurn(this.#close())
@@ -449,7 +440,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     const { valueEncoding, ttlMs, clock } = this.#options
     const expiresAtMs = expiresAt(options, ttlMs, clock)
     const encoded = encodeValue(valueEncoding, value)
-    // Getters, clock and codec are the caller's: from here on nothing of the caller's runs until the record stands.
+    // The caller's getters, clock and codec have run, and may have closed the store. No code of the
+    // caller's runs from here until the record stands.
     this.#assertOpen()
     const size = valueSize(encoded)
     engine.key.encode(key)
@@ -474,41 +466,23 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 
   async #close(): Promise<void> {
-    const engine = this.#engine
-    const { chores, follower, merger, sealer } = this.#background
-    chores.stop()
-    engine.segments.reserve.stop()
-    engine.segments.nextFile.close()
+    const background = this.#background
+    background.stopTimers()
     this.#ending.abort(closedError())
     await this.#readings
-    await follower?.stop()
-    engine.live.views.closeAll()
-    await merger?.stop()
-    await sealer?.end()
+    await background.end()
     try {
-      if (!this.#options.readOnly) {
-        await closeCleanly(engine, {
-          checkpoint: this.#options.checkpoint,
-          recovery: this.#recovery,
-          wasDamaged: this.#background.isCheckpointDamaged,
-          sealer,
-          failed: (message, cause) => this.#background.reportError(asStoreError(cause, message)),
-        })
-      }
+      if (!this.#options.readOnly) await closeCleanly(background, this.#options.checkpoint)
     } catch (error) {
       throw asStoreError(error, 'The store cannot be closed in good order')
     } finally {
-      // Nothing goes on with the files once the lock is given up.
-      await engine.durability.stop()
-      await sealer?.settle()
-      await engine.segments.settle()
-      await engine.retirement.settle()
-      engine.close()
+      // Nothing may touch the files once the lock is released.
+      await background.close()
       this.#held.release()
     }
   }
 
-  /** Answers `reading`, which `close` ends and waits for. */
+  /** Returns `reading`, after noting that `close` has to wait for it. */
   #reading<T>(reading: Promise<T>): Promise<T> {
     this.#readings = Promise.allSettled([this.#readings, reading])
     return reading
@@ -524,7 +498,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   }
 }
 
-/** What an asynchronous method answers: a caller's mistake is thrown at once, the state of the world rejects. */
+/** Returns a promise that rejects with a `StoreError`; a caller's mistake is thrown at once. */
 function refused(error: unknown): Promise<never> {
   if (error instanceof StoreError) return Promise.reject(error)
   throw error

@@ -1,4 +1,4 @@
-/** Reading through a view: what iterators and snapshots share. */
+/** Reads through views, for iterators and snapshots. */
 
 import { decodeValue, type Key } from '../engine/encoding.ts'
 import type { Engine } from '../engine/engine.ts'
@@ -10,16 +10,16 @@ import { type Entry, type EntryHolder, NO_ENTRY } from '../keydir/keydir.ts'
 import type { KeyEncoding, ValueEncoding } from '../options.ts'
 import { hasExpired } from '../segment/sweeps.ts'
 
-/** How keys and values leave a store. */
+/** The encodings in which a store returns keys and values. */
 export interface Encodings<V> {
   readonly keyEncoding: KeyEncoding
   readonly valueEncoding: ValueEncoding<V>
 }
 
-/** Which half of an entry is wanted. */
+/** The wanted part of an entry. */
 export type EntryPart = 'key' | 'value' | 'entry'
 
-/** The type of a store's keys as iterators give them. */
+/** The type in which iterators return a store's keys. */
 export type KeyOf<E extends KeyEncoding> = E extends 'buffer' ? Buffer : string
 
 /** Reads entries of one engine. */
@@ -34,24 +34,25 @@ export class ViewReader<V> {
     this.#found = { holder: engine.keydir, entry: NO_ENTRY }
   }
 
-  /** The value that a view shows for a key. */
+  /** Returns the value that a view shows for a key. */
   get(view: View, key: Key): V | undefined {
     const found = this.#find(view, key)
     return found === undefined ? undefined : this.value(found.holder, found.entry)
   }
 
+  /** Returns whether a view shows a key. */
   has(view: View, key: Key): boolean {
     return this.#find(view, key) !== undefined
   }
 
-  /** The value of an entry; the record is read and verified. */
+  /** Returns the value of an entry. The record is read and verified. */
   value(holder: EntryHolder, entry: Entry): V {
     const engine = this.#engine
     engine.read(holder, entry)
     return decodeValue(this.#encodings.valueEncoding, engine, engine.valueAt)
   }
 
-  /** The key of an entry, in memory of its own. */
+  /** Returns a copy of the key of an entry. */
   key(holder: EntryHolder, entry: Entry): string | Buffer {
     const { entries } = holder
     return this.#encodings.keyEncoding === 'utf8'
@@ -59,7 +60,7 @@ export class ViewReader<V> {
       : Buffer.from(entries.keyView(entry))
   }
 
-  /** What of the entries of an iterator is worth reading ahead. */
+  /** Returns which parts of an iterator's entries are worth reading ahead. */
   wanted(part: EntryPart): Wanted {
     return {
       records: part !== 'key',
@@ -68,7 +69,7 @@ export class ViewReader<V> {
     }
   }
 
-  /** The wanted part of the entry that a cursor has just given. */
+  /** Returns the wanted part of the entry that a cursor has just returned. */
   part(part: EntryPart, cursor: ViewCursor, entry: Entry): unknown {
     if (part === 'key') return this.#keyAt(cursor, entry)
     if (part === 'value') return this.#valueAt(cursor, entry)
@@ -98,8 +99,8 @@ export class ViewReader<V> {
 }
 
 /**
- * Iterates over a range of a view. `return`, the limit and the end close the view where it is the iterator's own;
- * so does the garbage collector, for an iterator that was left half-way.
+ * Iterates over a range of a view. A view of the iterator's own is closed by `return`, at the limit
+ * and at the end. If the iterator is abandoned, the garbage collector closes it.
  */
 export class RangeIterator<T> implements IterableIterator<T> {
   readonly #engine: Engine
@@ -142,9 +143,9 @@ export class RangeIterator<T> implements IterableIterator<T> {
     const entry = this.#left > 0 ? this.#engine.live.advance(this.#cursor) : NO_ENTRY
     if (entry === NO_ENTRY) return this.return()
     this.#left--
-    // Safety: whoever makes the iterator ties T to the part and the encodings.
+    // Safety: the store or snapshot that makes the iterator ties T to the part and the encodings.
     const value = this.#reader.part(this.#part, this.#cursor, entry) as T
-    // Nobody may ask for more than the limit.
+    // The caller may never ask again after the limit.
     if (this.#left === 0) this.return()
     return { done: false, value }
   }
