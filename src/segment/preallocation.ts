@@ -6,10 +6,10 @@
  * are written ahead of the records.
  *
  * Invariants
- * - Only a record that is alone in its group is written into preallocated space, and only after
- *   bytes that are durable. A power loss may keep any sectors of unsynced writes: of several
- *   records it could leave a whole one after a hole, which would look like damage. So before a
- *   group of several the preallocation is cut off, durably, and the group makes the file grow.
+ * - Only a record that is alone in its group is written into preallocated space, and only if all
+ *   before it is durable. A power loss may keep any sectors of unsynced writes: of several records
+ *   it could leave a whole one after a hole, which would look like damage. So before a group of
+ *   several the preallocation is cut off, durably, and the group makes the file grow.
  * - Preallocation only saves time: if it fails, the record is written without it.
  * - A segment that is not written any more has none.
  */

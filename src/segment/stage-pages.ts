@@ -3,7 +3,7 @@
  *
  * - The *usual* page serves as long as nothing takes long.
  * - A *spare* one takes its place while a thread still writes the usual one.
- * - A *roomy* one is used where the system holds up writes, so that what a turn of the event loop
+ * - A *roomy* one is used while the system holds up writes, so that what a turn of the event loop
  *   stages mostly fits.
  * - A *large* one is made for a record or batch that is larger than the usual page.
  *

@@ -1,3 +1,5 @@
+/** The files of deleted segments, which are closed by a thread. */
+
 import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -11,7 +13,7 @@ import { idle, KIB, keysUpTo, openOn } from '../support/store.ts'
 setFlagsFromString('--expose-gc')
 const collectGarbage: () => void = runInNewContext('gc')
 
-/** Files that are closed when they are told to be. */
+/** Files that are closed only when a test lets them. */
 class SlowFiles extends FaultyFiles {
   readonly closed: number[] = []
   readonly closing: (() => void)[] = []
@@ -27,7 +29,7 @@ class SlowFiles extends FaultyFiles {
 }
 
 describe('the files of deleted segments', () => {
-  it('are closed by a thread, one after the other, once the turn is over', async () => {
+  it('are closed by a thread, one after the other, once the turn has ended', async () => {
     const { files, disposal } = made()
     for (const file of [10, 11, 12]) disposal.take({ file, mapped: undefined })
 
@@ -42,7 +44,7 @@ describe('the files of deleted segments', () => {
     expect(files.closed).toEqual([10, 11, 12])
   })
 
-  it('are closed behind their mappings', async () => {
+  it('are closed only after their mappings are gone', async () => {
     const { files, disposal } = made()
     takeMapped(disposal, 10)
     disposal.take({ file: 11, mapped: undefined })
@@ -55,7 +57,7 @@ describe('the files of deleted segments', () => {
     expect(files.closed).toEqual([11, 10])
   })
 
-  it('are few at any time, also where nothing is unmapped and no thread gets on', async () => {
+  it('are few at any time, even if nothing is unmapped and the thread is stuck', async () => {
     const { files, disposal } = made()
     const held = Array.from({ length: 20 }, () => new ArrayBuffer(8))
     for (const [file, mapped] of held.entries()) disposal.take({ file, mapped })
@@ -72,7 +74,7 @@ describe('the files of deleted segments', () => {
     expect(held).toHaveLength(20)
   })
 
-  it('are told of where they cannot be closed, and others are closed all the same', async () => {
+  it('are reported if they cannot be closed, and others are closed all the same', async () => {
     const errors: StoreError[] = []
     const files = new FaultyFiles(1)
     files.closeLater = async (file) => {
@@ -121,7 +123,7 @@ function made(): { files: SlowFiles; disposal: Disposal } {
   return { files, disposal: new Disposal(() => files, 128, failed) }
 }
 
-/** Takes a file whose mapping nobody holds. */
+/** Takes a file whose mapping nothing refers to. */
 function takeMapped(disposal: Disposal, file: number): void {
   disposal.take({ file, mapped: new ArrayBuffer(8) })
 }

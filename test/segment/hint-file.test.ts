@@ -1,3 +1,5 @@
+/** Writing and reading hint files. */
+
 import { readdir } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
@@ -6,7 +8,7 @@ import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 
 describe('a hint file', () => {
-  it('leaves nothing behind where the disk is full', async () => {
+  it('leaves nothing behind if the disk is full', async () => {
     await withDirectory(async (directory) => {
       const full = Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' })
       const files = {
@@ -22,7 +24,7 @@ describe('a hint file', () => {
     })
   })
 
-  it('is read no further than its head where its size cannot be right', () => {
+  it('is read no further than its head if its size cannot be right', () => {
     const files = new FaultyFiles(1)
     files.makeDirectory('/disk')
     const read = [0, 1, 50, 1024 * 1024].map((size) => {

@@ -1,12 +1,13 @@
+/** When a segment's file is mapped. */
+
 import { readFileSync } from 'node:fs'
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { mappingAvailable } from '../../src/io/mapping.ts'
 import { withDirectory } from '../support/directory.ts'
 import { KIB, openStore } from '../support/store.ts'
 
-it.skipIf(!mappingAvailable || process.platform !== 'linux')(
-  'maps a file once it was read often enough for its size',
-  async () => {
+describe.skipIf(!mappingAvailable || process.platform !== 'linux')('a segment', () => {
+  it('is mapped after it was read often enough for its size', async () => {
     await withDirectory(async (directory) => {
       const isMapped = (): boolean => readFileSync('/proc/self/maps', 'utf8').includes(directory)
       const store = await openStore(directory, { maxSegmentBytes: 2048 * KIB })
@@ -21,5 +22,5 @@ it.skipIf(!mappingAvailable || process.platform !== 'linux')(
       expect(store.get('key 99')).toBe('x'.repeat(KIB))
       await store.close()
     })
-  },
-)
+  })
+})

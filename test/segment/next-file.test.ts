@@ -1,3 +1,5 @@
+/** The file of the next segment, which is created ahead. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { createOrReplaceLater } from '../../src/io/files.ts'
@@ -8,7 +10,7 @@ import { DISK, idle, KIB, openOn } from '../support/store.ts'
 const AHEAD = `${DISK}/0000000001.segment.1.tmp`
 const PATH = `${DISK}/0000000002.segment`
 
-describe('the file of the segment to come', () => {
+describe('the file of the next segment', () => {
   it('is created by a thread, and gets its name when it is taken', async () => {
     const { files, next } = made()
     expect(next.take(PATH)).toBeUndefined()
@@ -27,7 +29,7 @@ describe('the file of the segment to come', () => {
     expect(next.take(PATH)).toBeUndefined()
   })
 
-  it('replaces nothing', async () => {
+  it('does not replace a file that is there', async () => {
     const { files, next } = made()
     const file = files.open(PATH, 'create')
     files.write(file, Buffer.from('there'), 0, 5, 0)
@@ -40,23 +42,20 @@ describe('the file of the segment to come', () => {
     expect(files.peek(AHEAD)).toBeUndefined()
   })
 
-  it.each(['open', 'rename', 'identify'] as const)(
-    'is done without where %s fails',
-    async (kind) => {
-      const { files, next } = made()
-      files.fail({ kinds: [kind], nth: 1, code: 'EIO' })
-      next.prepare(1)
-      await next.settle()
+  it.each(['open', 'rename', 'identify'] as const)('is done without if %s fails', async (kind) => {
+    const { files, next } = made()
+    files.fail({ kinds: [kind], nth: 1, code: 'EIO' })
+    next.prepare(1)
+    await next.settle()
 
-      expect(next.take(PATH)).toBeUndefined()
+    expect(next.take(PATH)).toBeUndefined()
 
-      expect(files.openPaths).toEqual([])
-      expect(files.list(DISK)).toEqual([])
-      next.prepare(1)
-      await next.settle()
-      expect(next.take(PATH)).toBeDefined()
-    },
-  )
+    expect(files.openPaths).toEqual([])
+    expect(files.list(DISK)).toEqual([])
+    next.prepare(1)
+    await next.settle()
+    expect(next.take(PATH)).toBeDefined()
+  })
 
   it.each([
     ['when it is there', true],
@@ -76,8 +75,8 @@ describe('the file of the segment to come', () => {
   })
 })
 
-describe('a file that is created in the place of what a failure has left', () => {
-  it('is created at once where a thread has no descriptor for it', async () => {
+describe('a file that replaces what a failure has left', () => {
+  it('is created on the spot if a thread has no descriptor for it', async () => {
     const { files } = made()
     files.fail({ kinds: ['open'], nth: 1, code: 'EMFILE' })
 
@@ -92,7 +91,7 @@ describe('a file that is created in the place of what a failure has left', () =>
 })
 
 describe('a store that fills segments', () => {
-  it('creates none of them on the spot, but for the first two', async () => {
+  it('creates none of their files on the spot except for the first two', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (let index = 0; index < 400; index++) {
@@ -110,7 +109,7 @@ describe('a store that fills segments', () => {
     expect(files.list(DISK)?.filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 
-  it('leaves an empty file at a crash, which is no damage, and which the next open removes', async () => {
+  it('leaves an empty file at a crash, which is not damage and goes at the next open', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (let index = 0; index < 40; index++) await store.put(`key ${index}`, 'x'.repeat(2 * KIB))

@@ -1,3 +1,5 @@
+/** The bound on open files. */
+
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { OpenFiles, type Reopenable } from '../../src/segment/open-files.ts'
@@ -25,7 +27,7 @@ class PlayedFile implements Reopenable {
 }
 
 describe('open files', () => {
-  it('are the ones that were used last, as many as there may be', () => {
+  it('are those that were used last, up to the limit', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 5 }),
@@ -44,7 +46,7 @@ describe('open files', () => {
     )
   })
 
-  it('leave room for others where they are closed', () => {
+  it('give up their places when they are closed', () => {
     const among = new OpenFiles(2)
     const [a, b, c] = [new PlayedFile(among), new PlayedFile(among), new PlayedFile(among)]
     a.use()

@@ -1,3 +1,5 @@
+/** Preallocation at the end of the active segment. */
+
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { StoreError } from '../../src/errors.ts'
@@ -10,10 +12,10 @@ import { STAGE_SIZE, Writer } from '../../src/segment/writer.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { EMPTY_MANIFEST, put, STORE_ID } from '../support/records.ts'
 
-const DIRECTORY = '/disk/room'
+const DIRECTORY = '/disk/preallocation'
 const KIB = 1024
 
-/** A writer, and how much room there is behind what it has written. */
+/** A writer, and the size of what is preallocated after what it has written. */
 class Bench {
   readonly files = new FaultyFiles(1)
   readonly segments: Segments
@@ -31,7 +33,7 @@ class Bench {
     )
   }
 
-  /** Writes groups of so many records, and makes each durable. */
+  /** Writes groups with these numbers of records, and makes each durable. */
   write(counts: readonly number[], valueSize = 100): void {
     for (const count of counts) {
       for (let index = 0; index < count; index++) this.#stage(valueSize)
@@ -40,16 +42,16 @@ class Bench {
     }
   }
 
-  /** Writes a record that nothing makes durable. */
+  /** Writes a record, and does not make it durable. */
   writeUnsynced(): void {
     this.#stage(100)
     this.writer.flush()
   }
 
-  /** Brings the writer to where the next lone record gets room. */
+  /** The groups after which space is preallocated for the next lone record. */
   static readonly BEFORE = [1, 1, 1, 1]
 
-  get room(): number {
+  get preallocated(): number {
     return this.fileOf(this.writer.segment.id).length - this.writer.segment.writtenSize
   }
 
@@ -67,29 +69,29 @@ class Bench {
   }
 }
 
-describe('room', () => {
-  it('is made once a few records have come alone, and used by those that follow', () => {
+describe('preallocated space', () => {
+  it('is written after a few lone records, and used by those that follow', () => {
     const bench = new Bench()
     bench.write(Bench.BEFORE)
-    expect(bench.room).toBe(0)
+    expect(bench.preallocated).toBe(0)
 
     bench.write([1])
-    const { room } = bench
+    const { preallocated } = bench
     bench.write([1])
 
-    expect(room).toBeGreaterThan(MAX_PREALLOCATION_SIZE - KIB)
-    expect(bench.room).toBeLessThan(room)
-    const { writtenSize } = bench.writer.segment
-    expect(bench.fileOf(1).subarray(writtenSize).equals(Buffer.alloc(bench.room))).toBe(true)
+    expect(preallocated).toBeGreaterThan(MAX_PREALLOCATION_SIZE - KIB)
+    expect(bench.preallocated).toBeLessThan(preallocated)
+    const rest = bench.fileOf(1).subarray(bench.writer.segment.writtenSize)
+    expect(rest.equals(Buffer.alloc(bench.preallocated))).toBe(true)
   })
 
-  it('is made anew once it is used up, and never larger than a reader takes for room', () => {
+  it('is written again once it is used up, and is never larger than a reader accepts', () => {
     const bench = new Bench()
     bench.write(Bench.BEFORE)
     const sizes = new Set<number>()
     for (let count = 0; count < 100; count++) {
       bench.write([1], 10 * KIB)
-      sizes.add(bench.room)
+      sizes.add(bench.preallocated)
     }
 
     expect(bench.segments.tail).toHaveLength(1)
@@ -98,58 +100,58 @@ describe('room', () => {
     expect(sizes.size).toBeGreaterThan(10)
   })
 
-  it('is not made where nothing is made durable at once', () => {
+  it('is not written if groups are not made durable at once', () => {
     const bench = new Bench(1024 * KIB, false)
 
     bench.write([...Bench.BEFORE, 1, 1])
 
-    expect(bench.room).toBe(0)
+    expect(bench.preallocated).toBe(0)
   })
 
-  it('is taken back by a group of several records, which a power loss could leave a part of', () => {
+  it('is cut off by a group of several records, of which a power loss could leave a part', () => {
     const bench = new Bench()
     bench.write([...Bench.BEFORE, 1])
 
     bench.write([2])
 
-    expect(bench.room).toBe(0)
+    expect(bench.preallocated).toBe(0)
   })
 
-  it('is not made before as many have come alone again, once several have come together', () => {
+  it('is not written before as many lone records have come again, after a group of several', () => {
     const bench = new Bench()
 
     bench.write([...Bench.BEFORE, 2, 1, 1, 1])
-    const { room } = bench
+    const { preallocated } = bench
     bench.write([1])
 
-    expect(room).toBe(0)
-    expect(bench.room).toBeGreaterThan(0)
+    expect(preallocated).toBe(0)
+    expect(bench.preallocated).toBeGreaterThan(0)
   })
 
-  it('is taken back by a record behind one that is not durable', () => {
+  it('is cut off by a record that follows one that is not durable', () => {
     const bench = new Bench()
     bench.write([...Bench.BEFORE, 1])
     bench.writeUnsynced()
-    expect(bench.room).toBeGreaterThan(0)
+    expect(bench.preallocated).toBeGreaterThan(0)
 
     bench.writeUnsynced()
 
-    expect(bench.room).toBe(0)
+    expect(bench.preallocated).toBe(0)
   })
 
-  it('is taken back by what is larger than the stage, and by large records', () => {
+  it('is cut off by records larger than the stage, and by large ones', () => {
     const through = new Bench()
     through.write([...Bench.BEFORE, 1])
     through.write([1], 300 * KIB)
-    expect(through.room).toBe(0)
+    expect(through.preallocated).toBe(0)
 
     const large = new Bench()
     large.write([...Bench.BEFORE, 1])
     large.write([1], MAX_PREALLOCATION_SIZE)
-    expect(large.room).toBe(0)
+    expect(large.preallocated).toBe(0)
   })
 
-  it('is gone for good before several records are written in its place', () => {
+  it('is cut off durably before several records are written in its place', () => {
     const writes: [string, (bench: Bench) => void][] = [
       ['a group', (bench) => bench.write([2])],
       ['a record larger than the stage', (bench) => bench.write([1], 300 * KIB)],
@@ -171,12 +173,12 @@ describe('room', () => {
     }
   })
 
-  it('is made later each time it was taken back soon, until it was worth it', () => {
+  it('is written later each time that it was cut off soon, until it was worth it', () => {
     const bench = new Bench()
     const waits: number[] = []
     const wait = (): void => {
       let count = 1
-      for (bench.write([1]); bench.room === 0; count++) bench.write([1])
+      for (bench.write([1]); bench.preallocated === 0; count++) bench.write([1])
       waits.push(count)
     }
     bench.write([1])
@@ -200,7 +202,7 @@ describe('room', () => {
     expect(bench.fileOf(1)).toHaveLength(8 * KIB)
   })
 
-  it('is not left behind in a segment that is full, even by a power loss', () => {
+  it('is not left in a full segment, even by a power loss', () => {
     const bench = new Bench(8 * KIB)
     bench.write([...Bench.BEFORE, 1])
     const { writtenSize } = bench.writer.segment
@@ -212,18 +214,18 @@ describe('room', () => {
     expect(left.peek(join(DIRECTORY, segmentName(1)))).toHaveLength(writtenSize)
   })
 
-  it('is done without where the disk is full, but for the record itself', () => {
+  it('is done without if the disk has space for the record alone', () => {
     const bench = new Bench()
     bench.write(Bench.BEFORE)
     bench.files.capacity = bench.files.usedSize + KIB
 
     bench.write([1, 1])
 
-    expect(bench.room).toBe(0)
+    expect(bench.preallocated).toBe(0)
     expect(bench.writer.segment.usage.putCount).toBe(6)
   })
 
-  it('poisons its store where it cannot be taken back durably', () => {
+  it('poisons its store if it cannot be cut off durably', () => {
     const bench = new Bench()
     bench.write([...Bench.BEFORE, 1])
     bench.files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
@@ -233,7 +235,7 @@ describe('room', () => {
     )
   })
 
-  it('that cannot be taken back fails the write that it is in the way of, and is known to be there', () => {
+  it('fails a write before which it cannot be cut off, and is cut off by the next one', () => {
     const bench = new Bench()
     bench.write([...Bench.BEFORE, 1])
     const { writtenSize } = bench.writer.segment
@@ -241,7 +243,7 @@ describe('room', () => {
 
     expect(() => bench.write([2])).toThrow('EIO')
 
-    expect(bench.room).toBe(0)
+    expect(bench.preallocated).toBe(0)
     expect(bench.writer.segment.writtenSize).toBe(writtenSize)
     bench.write([2])
     expect(bench.fileOf(1)).toHaveLength(bench.writer.segment.writtenSize)

@@ -1,3 +1,5 @@
+/** Scanning a segment, and looking for records after a fault. */
+
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import {
@@ -79,7 +81,7 @@ describe('a scan', () => {
     expect(sizes).toEqual([])
   })
 
-  it('gives its memory back if it finds a fault, looks for the next record, or its visitor throws', () => {
+  it('gives its memory back after a fault, a search, or a visitor that throws', () => {
     const faulty = Buffer.concat([a, Buffer.alloc(20), c])
     const fail = (): never => {
       throw new Error('a visitor')
@@ -112,7 +114,7 @@ describe('a scan', () => {
     expect(sizes).toEqual([...pages, values.at(-1)?.length])
   })
 
-  it('looks through memory of its own where it begins within another', () => {
+  it('uses memory of its own if it begins within another', () => {
     const found: string[] = []
     scanSegment(optionsFor(Buffer.concat([a, b, c])), (fields, page) => {
       scan(put('inner', 'x'.repeat(50), 1))
@@ -122,7 +124,7 @@ describe('a scan', () => {
     expect(found).toEqual(['a', 'b', 'c'])
   })
 
-  it('visits every record with its place', () => {
+  it('visits every record with its offset', () => {
     const { found, end } = scan(Buffer.concat([a, b, c]))
 
     expect(found).toEqual(['0 +a 1', `${a.length} -b 2`, `${a.length + b.length} +c 3`])
@@ -136,7 +138,7 @@ describe('a scan', () => {
     })
   })
 
-  it('reads nothing where there is nothing', () => {
+  it('reads nothing from an empty segment', () => {
     expect(scan(Buffer.alloc(0))).toEqual({
       found: [],
       end: {
@@ -150,7 +152,7 @@ describe('a scan', () => {
     })
   })
 
-  it('stops before a record that is cut at any byte, the smallest as well', () => {
+  it('stops before a record that is cut at any byte, even the smallest record', () => {
     const whole = Buffer.concat([a, b])
     for (let size = a.length; size < whole.length; size++) {
       const { found, end } = scan(whole.subarray(0, size))
@@ -160,7 +162,7 @@ describe('a scan', () => {
     }
   })
 
-  it('stops at a record of which any bit is flipped', () => {
+  it('stops at a record with any bit flipped', () => {
     for (const { bytes, at, bit } of flips(b)) {
       const { found, end } = scan(Buffer.concat([a, bytes, c]))
       expect(found, `byte ${at}, bit ${bit}`).toEqual(['0 +a 1'])
@@ -175,7 +177,7 @@ describe('a scan', () => {
     expect(end).toMatchObject({ faultAt: FILE_HEADER_SIZE + a.length, maxSequence: 1 })
   })
 
-  it('takes zeros up to the end for room, where there may be some', () => {
+  it('takes zeros up to the end for preallocated, where they may be', () => {
     const preallocatedFrom = FILE_HEADER_SIZE
     const ends = [1, 17, 100, MAX_PREALLOCATION_SIZE].map(
       (size) => scan(Buffer.concat([a, Buffer.alloc(size)]), { preallocatedFrom }).end,
@@ -192,7 +194,7 @@ describe('a scan', () => {
     }
   })
 
-  it('takes nothing else for room', () => {
+  it('takes nothing else for preallocated', () => {
     const preallocatedFrom = FILE_HEADER_SIZE
     const faultAt = FILE_HEADER_SIZE + a.length
     const zeros = Buffer.alloc(100)
@@ -213,7 +215,7 @@ describe('a scan', () => {
     )
   })
 
-  it('believes no size that reaches beyond the file', () => {
+  it('does not believe a size that reaches beyond the file', () => {
     const huge = Buffer.from(a)
     huge.writeUInt32LE(2 ** 30, 8)
 
@@ -223,7 +225,7 @@ describe('a scan', () => {
     expect(end).toMatchObject({ faultAt: FILE_HEADER_SIZE, end: FILE_HEADER_SIZE })
   })
 
-  it('refuses sequences that do not ascend, where they must', () => {
+  it('refuses sequences that do not ascend if they must', () => {
     const swapped = Buffer.concat([b, a])
 
     expect(scan(swapped).end).toMatchObject({
@@ -240,7 +242,7 @@ describe('a scan', () => {
     expect(scan(Buffer.concat([large, b])).found).toEqual(['0 +large 1', `${large.length} -b 2`])
   })
 
-  it('takes no memory for a record that only says it is large', () => {
+  it('takes no memory for a damaged record that says it is large', () => {
     const damaged = put('large', 'x'.repeat(3 * 1024 * 1024), 1).fill(0, 0, 4)
     const options = optionsFor(damaged)
     const window = new Window(options.files, options.file, options.to)
@@ -251,7 +253,7 @@ describe('a scan', () => {
     expect(window.page.bytes.length).toBeLessThan(1024 * 1024)
   })
 
-  it('ends behind the record at which its visitor says so', () => {
+  it('ends after the record at which its visitor says so', () => {
     const end = scanSegment(optionsFor(Buffer.concat([a, b, c])), ({ sequence }) =>
       sequence < 2 ? undefined : false,
     )
@@ -263,7 +265,7 @@ describe('a scan', () => {
 describe('a scan of batches', () => {
   const batch = Buffer.concat([member('m', 2), member('n', 3), batchEnd(2, 4)])
 
-  it('visits members once their end is seen, and the end behind them', () => {
+  it('visits members once their end is seen, and the end after them', () => {
     const { found, end } = scan(Buffer.concat([a, batch, put('z', '', 5)]))
 
     expect(found.map((text) => text.split(' ').slice(1).join(' '))).toEqual([
@@ -276,7 +278,7 @@ describe('a scan of batches', () => {
     expect(end.faultAt).toBeUndefined()
   })
 
-  it('shows nothing of a batch that is cut at any byte', () => {
+  it('visits nothing of a batch that is cut at any byte', () => {
     for (let size = 1; size < batch.length; size++) {
       const { found, end } = scan(Buffer.concat([a, batch.subarray(0, size)]))
       expect(found, `${size} bytes`).toEqual(['0 +a 1'])
@@ -291,7 +293,7 @@ describe('a scan of batches', () => {
     ['a gap before its end', [member('m', 2), member('n', 3), batchEnd(2, 5)]],
     ['a gap between its members', [member('m', 2), member('n', 4), batchEnd(2, 5)]],
     ['an end without members', [batchEnd(0, 2)]],
-    ['a single write in its midst', [member('m', 2), put('n', '', 3), batchEnd(2, 4)]],
+    ['a single write among its members', [member('m', 2), put('n', '', 3), batchEnd(2, 4)]],
   ])('refuses a batch with %s', (_, records) => {
     const { found, end } = scan(Buffer.concat([a, ...records]))
 
@@ -300,7 +302,7 @@ describe('a scan of batches', () => {
     expect(end.faultAt).toBeDefined()
   })
 
-  it('holds as many members back as there are, and the memory for one batch alone', () => {
+  it('holds back any number of members, with memory for one batch alone', () => {
     const count = 100
     const records: Buffer[] = []
     const keys: string[] = []
@@ -324,7 +326,7 @@ describe('a scan of batches', () => {
     expect(most).toBeLessThan(4 * count * 130)
   })
 
-  it('visits each record as it comes, where batches are known to be whole', () => {
+  it('visits each record as it comes if batches are known to be whole', () => {
     const { found } = scan(Buffer.concat([member('n', 3), a]), {
       batches: 'loose',
       ascending: false,
@@ -334,7 +336,7 @@ describe('a scan of batches', () => {
   })
 })
 
-/** Files of which `meanwhile` changes one behind the back of who reads it, right before its nth read. */
+/** Files that another process writes: right before the nth read, `meanwhile` is called. */
 class LiveFiles extends FaultyFiles {
   #left: number
   readonly #meanwhile: (files: FaultyFiles) => void
@@ -351,7 +353,7 @@ class LiveFiles extends FaultyFiles {
   }
 }
 
-/** As {@link scan}, of a file that is written meanwhile. */
+/** Scans as {@link scan} does, but a file that is written meanwhile. */
 function scanLive(
   files: LiveFiles,
   body: Uint8Array,
@@ -372,8 +374,8 @@ function write(files: FaultyFiles, at: number, bytes: Uint8Array): void {
 }
 
 describe('a scan of a file that is written meanwhile', () => {
-  it('is not misled by room that it has seen a part of before records came there', () => {
-    // The first of the room is read with what stands before it, all of it a moment later.
+  it('is not misled by preallocated space that it has read a part of before records came', () => {
+    // The beginning of the space is read with what precedes it, and all of it a moment later.
     const first = put('first', 'x'.repeat(1024 * 1024 - 100), 1)
     const end = FILE_HEADER_SIZE + first.length
     const files = new LiveFiles(2, () => {
@@ -386,7 +388,7 @@ describe('a scan of a file that is written meanwhile', () => {
     expect(found).toEqual([1, 2, 3])
   })
 
-  it('reads a record again that it has seen a part of before the rest came', () => {
+  it('reads a record again of which it has read a part before the rest came', () => {
     const half = Buffer.from(c).fill(0, 12)
     const files = new LiveFiles(2, () => write(files, FILE_HEADER_SIZE + a.length, c))
 
@@ -396,7 +398,7 @@ describe('a scan of a file that is written meanwhile', () => {
     expect(end).toMatchObject({ faultAt: undefined, preallocatedSize: 4096 })
   })
 
-  it('takes room for the end that is cut off before it is read', () => {
+  it('takes preallocated space for the end if it is cut off before it is read', () => {
     const files = new LiveFiles(1, () => {
       const file = files.open(PATH, 'write')
       files.truncate(file, FILE_HEADER_SIZE + a.length)
@@ -409,7 +411,7 @@ describe('a scan of a file that is written meanwhile', () => {
     expect(end.faultAt).toBeUndefined()
   })
 
-  it('ends before what has come that reaches beyond the room that there was', () => {
+  it('ends before what was written meanwhile beyond the preallocated space', () => {
     const record = put('b', 'x'.repeat(100), 2)
     const batch = Buffer.concat([member('b', 2), member('c', 3), batchEnd(2, 4)])
     const damaged = Buffer.from(record).fill(1, record.length - 1)
@@ -424,7 +426,7 @@ describe('a scan of a file that is written meanwhile', () => {
     expect(faults).toEqual([undefined, undefined, FILE_HEADER_SIZE + a.length])
   })
 
-  it('still stops at a record that is damaged', () => {
+  it('still stops at a damaged record', () => {
     const files = new LiveFiles(0, () => undefined)
 
     const { found, end } = scanLive(files, Buffer.concat([a, Buffer.from(b).fill(0, 0, 4), c]))
@@ -434,21 +436,21 @@ describe('a scan of a file that is written meanwhile', () => {
   })
 })
 
-describe('looking for a record', () => {
-  it('finds the next one behind any rubbish', () => {
+describe('the search for a record', () => {
+  it('finds the next one after any rubbish', () => {
     for (let size = 1; size < 80; size++) {
       expect(find(Buffer.concat([Buffer.alloc(size, 0xab), b]), 1)).toBe(size)
       expect(find(Buffer.concat([Buffer.alloc(size), b]), 1)).toBe(size)
     }
   })
 
-  it('passes over what is older than what was read', () => {
+  it('skips records that are older than what was read', () => {
     expect(find(Buffer.concat([a, b, c]), 1)).toBe(a.length)
     expect(find(Buffer.concat([a, b, c]), 2)).toBe(a.length + b.length)
     expect(find(Buffer.concat([a, b, c]), 3)).toBeUndefined()
   })
 
-  it('ends where the file was cut meanwhile', () => {
+  it('ends if the file was cut meanwhile', () => {
     const files = new FaultyFiles(1)
     const options = { ...optionsFor(a, files), from: FILE_HEADER_SIZE + 1, to: 2 ** 20 }
 
@@ -458,11 +460,11 @@ describe('looking for a record', () => {
     expect(files.calls.filter(({ kind }) => kind === 'read').length).toBeLessThan(100)
   })
 
-  it('does not take a cut record for one', () => {
+  it('does not find a record that is cut', () => {
     expect(find(Buffer.concat([Buffer.alloc(9), b.subarray(0, -1)]), 1)).toBeUndefined()
   })
 
-  it('does not take a sequence for one that no file of this size could have come to', () => {
+  it('does not find a record with a sequence that no file of this size could have reached', () => {
     expect(find(Buffer.concat([Buffer.alloc(9), put('k', '', 2 ** 40)]), 1)).toBeUndefined()
   })
 })

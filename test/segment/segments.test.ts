@@ -1,4 +1,4 @@
-/** The set of segments, the end of it that is written, and the files that it opens. */
+/** The set of segments, its writer, and the files that it opens. */
 
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -21,7 +21,7 @@ const DIRECTORY = '/disk/segments'
 const KIB = 1024
 const MIB = 1024 * KIB
 
-/** Seals or writes a step, as a group in steps is written; returns whether all is written. */
+/** Seals or writes a step of a group; returns whether all is written. */
 async function step(writer: Writer): Promise<boolean> {
   if (writer.seal()) return false
   try {
@@ -37,7 +37,7 @@ async function step(writer: Writer): Promise<boolean> {
   return true
 }
 
-/** An empty set, and a writer of it; sequences go up with each record. */
+/** An empty set of segments, and a writer for it; each record gets the next sequence. */
 class Bench {
   readonly files = new FaultyFiles(1)
   readonly segments: Segments
@@ -55,7 +55,7 @@ class Bench {
     )
   }
 
-  /** Stages a record of a key; a new segment is begun where there is none. */
+  /** Stages a record; begins a new segment if needed. */
   stage(key: string, value = ''): Buffer {
     const { writer } = this
     const bytes = put(key, value, this.#sequence)
@@ -65,7 +65,7 @@ class Bench {
     return bytes
   }
 
-  /** Stages a record that has no checksum yet; answers it with one. */
+  /** Stages a record that has no checksum yet; returns it with one. */
   stageUnsealed(key: string, valueSize: number): Buffer {
     const { writer } = this
     const bytes = put(key, 'x'.repeat(valueSize), this.#sequence)
@@ -77,7 +77,7 @@ class Bench {
     return bytes
   }
 
-  /** Writes a record of a key into a segment of its own. */
+  /** Writes a record into a segment of its own, which is then sealed. */
   async sealed(key: string): Promise<Segment> {
     this.stage(key)
     this.writer.flush()
@@ -94,7 +94,7 @@ class Bench {
 }
 
 describe('a writer', () => {
-  it('puts what is staged into the file by one write, at the place that was told', () => {
+  it('puts what is staged into the file by one write, at the offsets that it gave', () => {
     const bench = new Bench()
     const first = bench.stage('a', '1')
     const secondAt = bench.writer.offset
@@ -109,7 +109,7 @@ describe('a writer', () => {
     expect(bench.writer).toMatchObject({ stagedSize: 0, stagedCount: 0 })
   })
 
-  it('writes nothing where nothing is staged', () => {
+  it('writes nothing if nothing is staged', () => {
     const bench = new Bench()
 
     bench.writer.flush()
@@ -117,7 +117,7 @@ describe('a writer', () => {
     expect(bench.files.list(DIRECTORY)).toEqual([])
   })
 
-  it('begins a segment where a record does not fit, and gives a larger one a segment to itself', () => {
+  it('begins a segment if a record does not fit, a large record in one of its own', () => {
     const bench = new Bench()
     bench.stage('a', 'x'.repeat(40 * KIB))
     bench.writer.flush()
@@ -134,7 +134,7 @@ describe('a writer', () => {
     ])
   })
 
-  it('knows what fits the stage', () => {
+  it('finds out what fits the stage', () => {
     const bench = new Bench()
     expect(bench.writer.fits(20)).toBe(false)
     bench.stage('a')
@@ -144,7 +144,7 @@ describe('a writer', () => {
     expect(bench.writer.fits(STAGE_SIZE + 1)).toBe(false)
   })
 
-  it('cuts off what a failed write has left, and counts it no more', () => {
+  it('cuts off what a failed write has left, and does not count it any more', () => {
     const bench = new Bench()
     bench.stage('a', 'kept')
     bench.writer.flush()
@@ -162,7 +162,7 @@ describe('a writer', () => {
     expect(bench.bytesOf(1).subarray(before.length)).toEqual(next)
   })
 
-  it('poisons its store where what a failed write has left cannot be cut off', () => {
+  it('poisons its store if what a failed write has left cannot be cut off', () => {
     for (const kind of ['truncate', 'sync'] as const) {
       const bench = new Bench()
       bench.stage('a')
@@ -180,7 +180,7 @@ describe('a writer', () => {
     }
   })
 
-  it('cuts nothing off where a failed write has left nothing, so that nothing else can fail', () => {
+  it('cuts nothing off if a failed write has left nothing, so that nothing else can fail', () => {
     const bench = new Bench()
     bench.stage('a')
     bench.writer.flush()
@@ -196,7 +196,7 @@ describe('a writer', () => {
     expect(bench.writer.segment.usage.putCount).toBe(2)
   })
 
-  it('leaves no file behind where a segment cannot be begun', () => {
+  it('leaves no file behind if a segment cannot be begun', () => {
     const bench = new Bench()
     bench.files.fail({ kinds: ['write'], nth: 1, code: 'ENOSPC' })
 
@@ -206,7 +206,7 @@ describe('a writer', () => {
     expect(bench.files.openPaths).toEqual([])
   })
 
-  it('writes a large record and what comes behind it in steps, and reads it meanwhile', async () => {
+  it('writes a large record and what follows it in steps, while it can be read', async () => {
     const bench = new Bench(8 * MIB)
     const { writer, files } = bench
     const large = bench.stageUnsealed('large', 3 * MIB)
@@ -234,7 +234,7 @@ describe('a writer', () => {
     expect(writer).toMatchObject({ stagedSize: 0, segment: { usage: { putCount: 2 } } })
   })
 
-  it('ends in one go what it had begun in steps, and cuts off what fails in the midst of it', async () => {
+  it('ends in one go what it has begun in steps, and cuts off what fails', async () => {
     for (const steps of [0, 2, 5]) {
       const bench = new Bench(8 * MIB)
       const first = bench.stage('first')
@@ -258,7 +258,7 @@ describe('a writer', () => {
     }
   })
 
-  it('takes no more into a larger stage before what it was made for', () => {
+  it('takes nothing more into a larger stage before the record it was made for', () => {
     const bench = new Bench(8 * MIB)
     bench.stage('a')
     bench.writer.flush()
@@ -269,7 +269,7 @@ describe('a writer', () => {
 })
 
 describe('the set of segments', () => {
-  it('lists as sealed all but the active one, once that is durable', async () => {
+  it('lists as sealed all but the active one, once it is durable', async () => {
     const bench = new Bench()
     const first = await bench.sealed('a')
     const second = await bench.sealed('b')
@@ -298,7 +298,7 @@ describe('the set of segments', () => {
     expect(await bench.segments.seal()).toHaveLength(1)
   })
 
-  it('lists what is full and durable while newer segments are not', async () => {
+  it('lists full segments that are durable while newer ones are not', async () => {
     const bench = new Bench()
     bench.stage('a')
     bench.writer.flush()
@@ -329,7 +329,7 @@ describe('the set of segments', () => {
     expect((await bench.segments.seal()).map(({ id }) => id)).toEqual([2])
   })
 
-  it('lists nothing while the name of the segment behind it is not durable', async () => {
+  it('lists no segment while the name of the next one is not durable', async () => {
     const bench = new Bench()
     bench.stage('a')
     bench.writer.flush()
@@ -346,7 +346,7 @@ describe('the set of segments', () => {
     expect((await bench.segments.seal()).map(({ id }) => id)).toEqual([1])
   })
 
-  it('syncs segments oldest first, and the directory behind them', async () => {
+  it('syncs segments oldest first, and the directory after them', async () => {
     for (const how of ['syncNow', 'syncLater'] as const) {
       const bench = new Bench()
       for (const key of ['a', 'b', 'c']) {
@@ -365,7 +365,7 @@ describe('the set of segments', () => {
     }
   })
 
-  it('never gives an id out twice, and none beyond the last one', () => {
+  it('never returns an id twice, and none beyond the last one', () => {
     const { segments } = new Bench()
     expect([segments.takeId(), segments.takeId(), segments.nextId]).toEqual([1, 2, 3])
 
@@ -375,7 +375,7 @@ describe('the set of segments', () => {
     expect(() => full.takeId()).toThrow(expect.objectContaining({ code: 'FIRKIN_WRITE_FAILED' }))
   })
 
-  it('takes commits one behind the other, each from what the one before has installed', async () => {
+  it('makes commits one after the other, each from what the last installed', async () => {
     const { files, segments } = new Bench()
 
     await Promise.all(
@@ -388,7 +388,7 @@ describe('the set of segments', () => {
     expect(files.list(DIRECTORY)).toEqual(['MANIFEST'])
   })
 
-  it('leaves the manifest as it is where a commit fails, and goes on with the next', async () => {
+  it('leaves the manifest as it is if a commit fails, and goes on with the next', async () => {
     for (const kind of ['open', 'write', 'sync', 'rename'] as const) {
       const { files, segments } = new Bench()
       await segments.commit(() => ({ nextSequence: 5 }))
@@ -405,7 +405,7 @@ describe('the set of segments', () => {
     }
   })
 
-  it('survives a power loss once a commit has resolved, as the old or the new before', async () => {
+  it('survives a power loss whole, and with the commits that have resolved', async () => {
     for (let nth = 1; ; nth++) {
       const { files, segments } = new Bench()
       await segments.commit(() => ({ nextSequence: 5 }))
@@ -424,7 +424,7 @@ describe('the set of segments', () => {
     }
   })
 
-  it('takes the place of a set that was opened before, and keeps what went with it open', async () => {
+  it('takes the place of an older set, and keeps open what is still read of it', async () => {
     const bench = new Bench()
     const first = await bench.sealed('a')
     const second = await bench.sealed('b')
@@ -445,7 +445,7 @@ describe('the set of segments', () => {
 })
 
 describe('opening a sealed segment', () => {
-  /** A directory with one sealed segment, and what the manifest says of it. */
+  /** Makes a directory with one sealed segment, and returns how the manifest lists it. */
   async function one(): Promise<{ bench: Bench; listed: SealedSegment; path: string }> {
     const bench = new Bench()
     const { id } = await bench.sealed('a')
@@ -502,7 +502,7 @@ describe('opening a sealed segment', () => {
     expect(bench.files.openPaths).toEqual([])
   })
 
-  it('does not take a refusal of the operating system for damage', async () => {
+  it('does not take an error of the operating system for damage', async () => {
     for (const kind of ['open', 'size'] as const) {
       const { bench } = await one()
       bench.files.fail({ kinds: [kind], nth: 1, code: 'EMFILE' })

@@ -1,3 +1,5 @@
+/** Sweeps of expired keys. */
+
 import { describe, expect, it } from 'vitest'
 import type { SweepMark } from '../../src/format/manifest.ts'
 import { MAX_SWEEPS, Sweeps, wholeMs } from '../../src/segment/sweeps.ts'
@@ -10,7 +12,7 @@ function sweptBy(...sweeps: readonly (readonly [number, number])[]): Sweeps {
 }
 
 describe('the sweeps of a store', () => {
-  it('say nothing where nothing was swept', () => {
+  it('cover nothing if nothing was swept', () => {
     expect(NONE.covers(1, 1)).toBe(false)
     expect(NONE.nextSequence).toBe(1)
   })
@@ -23,30 +25,30 @@ describe('the sweeps of a store', () => {
     expect(sweeps.covers(100, 7)).toBe(false)
   })
 
-  it('are one as long as the clock goes on', () => {
+  it('are one as long as the clock goes forward', () => {
     expect(sweptBy([100, 7], [100, 9], [200, 12]).list).toEqual([{ atMs: 200, nextSequence: 12 }])
   })
 
-  it('are one more where the clock was put back', () => {
+  it('are one more each time the clock is put back', () => {
     const sweeps = sweptBy([100, 7], [50, 9])
 
     expect(sweeps.list).toEqual([
       { atMs: 100, nextSequence: 7 },
       { atMs: 50, nextSequence: 9 },
     ])
-    // Put after the clock was put back, it goes by that alone.
+    // A record that was put after the clock was put back goes by the clock alone.
     expect(sweeps.covers(60, 8)).toBe(false)
     expect(sweeps.covers(50, 8)).toBe(true)
   })
 
-  it('are the same where there is nothing to add', () => {
+  it('are the same object if there is nothing to add', () => {
     const sweeps = sweptBy([100, 7], [50, 9])
 
     expect(sweeps.with({ atMs: 40, nextSequence: 9 })).toBe(sweeps)
     expect(NONE.with({ atMs: 0, nextSequence: 9 })).toBe(NONE)
   })
 
-  it('say what all of them said, however the clock goes', () => {
+  it('cover whatever one of them covered, however the clock goes', () => {
     for (let seed = 1; seed <= 50; seed++) {
       const random = new Random(seed)
       const said: SweepMark[] = []
@@ -69,7 +71,7 @@ describe('the sweeps of a store', () => {
     }
   })
 
-  it('are bounded, and forget what they said of the oldest records first', () => {
+  it('are bounded, and forget the one about the oldest records first', () => {
     let sweeps = NONE
     for (let step = 0; step <= MAX_SWEEPS; step++) {
       sweeps = sweeps.with({ atMs: 1000 - step, nextSequence: 10 + step })

@@ -1,3 +1,5 @@
+/** The rules for the end of a store, and how recovery, verification and salvage follow them. */
+
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { recordSize } from '../../src/format/record.ts'
@@ -9,12 +11,12 @@ import { withHeld } from '../support/held.ts'
 import { DISK, KIB, openOn } from '../support/store.ts'
 
 describe('the tail', () => {
-  it('is what has an id of it and is not listed', () => {
+  it('consists of the ids from its own on that are not listed', () => {
     const segments = [{ id: 3 }, { id: 6 }] as never
     expect(tailIdsOf([1, 3, 4, 5, 6, 7], { tailId: 4, segments })).toEqual([4, 5, 7])
   })
 
-  it('has a first segment, where the manifest knows of bytes in it', () => {
+  it('must have its first segment if the manifest knows of bytes in it', () => {
     expect(lacksFirst([5], { tailId: 4, tailSize: 100 })).toBe(true)
     expect(lacksFirst([5], { tailId: 4, tailSize: 0 })).toBe(false)
     expect(lacksFirst([4, 5], { tailId: 4, tailSize: 100 })).toBe(false)
@@ -23,13 +25,13 @@ describe('the tail', () => {
     expect(mayBeBlank(5, { tailId: 4, tailSize: 100 })).toBe(true)
   })
 
-  it('is torn behind what is known, where no record follows', () => {
+  it('is torn after what is known to be whole, if no record follows', () => {
     expect(isTorn(100, 100, undefined)).toBe(true)
     expect(isTorn(99, 100, undefined)).toBe(false)
     expect(isTorn(100, 100, 120)).toBe(false)
   })
 
-  it('ends with a segment that is torn, or that lacks something before it', () => {
+  it('ends with a segment that is torn, or before one whose predecessor lacks something', () => {
     const made = (): TailEnds => {
       const ends = new TailEnds(4)
       expect(ends.goesOn({ id: 3, size: 1000 })).toBe(true)
@@ -47,10 +49,10 @@ describe('the tail', () => {
   })
 })
 
-/** The last record of a segment, with a key of six bytes. */
+/** The size of a segment's last record, which has a key of six bytes. */
 const RECORD_SIZE = recordSize(6, KIB, false)
 
-/** What a crash, or a fault, has made of the first of three segments of a tail. */
+/** States of the first of a tail's three segments after a crash or a fault. */
 const STATES: readonly [
   name: string,
   change: (bytes: Buffer) => Buffer,
@@ -83,7 +85,7 @@ describe.each(STATES)('a tail of which the first segment is %s', (_, change, fat
   })
 })
 
-/** What a kill leaves of so many segments, none of which is sealed. */
+/** Returns what a kill leaves of `count` segments, none of which is sealed. */
 async function tailOf(count: number): Promise<FaultyFiles> {
   const files = new FaultyFiles(1)
   const store = await openOn(files)

@@ -1,10 +1,12 @@
+/** The figures of a segment. */
+
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
 import { BATCH_END, PUT, TOMBSTONE } from '../../src/format/record.ts'
 import { SegmentUsage } from '../../src/segment/usage.ts'
 
 describe('the usage of a segment', () => {
-  it('counts puts, tombstones and batch ends, each for itself', () => {
+  it('counts puts, tombstones and batch ends separately', () => {
     const usage = new SegmentUsage()
 
     usage.add(PUT, 100, 5, 0)
@@ -25,7 +27,7 @@ describe('the usage of a segment', () => {
     })
   })
 
-  it('counts what dies, and what lives again', () => {
+  it('counts puts that become dead, and that become live again', () => {
     const usage = new SegmentUsage()
     usage.add(PUT, 100, 1, 0)
     usage.add(PUT, 50, 2, 0)
@@ -39,9 +41,9 @@ describe('the usage of a segment', () => {
   it.each([
     ['no put', [], 0],
     ['puts that all expire', [7, 9, 8], 9],
-    ['a put that never does', [7, 0, 9], 0],
-    ['one that never does at first', [0, 9], 0],
-  ])('knows when the last put has expired: %s', (_, expiries, last) => {
+    ['a put that never does among them', [7, 0, 9], 0],
+    ['first a put that never does', [0, 9], 0],
+  ])('knows when the last put expires: %s', (_, expiries, last) => {
     const usage = new SegmentUsage()
 
     for (const [index, expiresAtMs] of expiries.entries())
@@ -51,7 +53,7 @@ describe('the usage of a segment', () => {
     expect(usage.lastExpiryMs).toBe(last)
   })
 
-  it('is sealed without what is dead, and comes back as it was sealed', () => {
+  it('is sealed without what is dead, and can be restored from that', () => {
     const usage = new SegmentUsage()
     usage.add(PUT, 100, 5, 77)
     usage.add(TOMBSTONE, 20, 6, 0)
