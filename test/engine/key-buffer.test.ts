@@ -1,10 +1,12 @@
+/** The encoding of keys into a buffer that is used again. */
+
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { KeyBuffer } from '../../src/engine/encoding.ts'
 
 const encodedBytes = (key: string | Uint8Array) => Buffer.from(key as string)
 
-describe('a key that is encoded', () => {
+describe('an encoded key', () => {
   const key = fc.oneof(
     fc.string({ minLength: 1, maxLength: 80 }),
     fc.string({ minLength: 1, maxLength: 80, unit: 'binary' }),
@@ -19,7 +21,7 @@ describe('a key that is encoded', () => {
     fc.uint8Array({ minLength: 1, maxLength: 80 }),
   )
 
-  it('is its bytes, as text or not, whatever key was encoded before', () => {
+  it('has the right bytes, given as text or bytes, after any other key', () => {
     const encoded = new KeyBuffer()
 
     fc.assert(
@@ -46,7 +48,7 @@ describe('a key that is encoded', () => {
     )
   })
 
-  it('may be as long as any', () => {
+  it('may have the greatest length', () => {
     const encoded = new KeyBuffer()
 
     for (const each of ['k'.repeat(65_535), Buffer.alloc(65_535, 'k')]) {

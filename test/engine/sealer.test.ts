@@ -1,3 +1,5 @@
+/** Hints of sealed segments, and the thread that makes them. */
+
 import type { EventEmitter } from 'node:events'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
@@ -8,7 +10,7 @@ import { directoryIdOf } from '../support/held.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 import { KIB } from '../support/store.ts'
 
-/** What a thread does is played here, and what arrives from it. */
+/** Plays the part of a thread. */
 let play: ((worker: EventEmitter, port: EventEmitter) => void) | undefined
 
 vi.mock('node:worker_threads', async (load) => {
@@ -51,7 +53,7 @@ afterEach(() => {
   play = undefined
 })
 
-/** The errors that a store tells whose hints fail with `reason`. */
+/** Returns the errors that a store reports if its hints fail with `reason`. */
 async function toldOf(reason: unknown): Promise<Error[]> {
   const errors: Error[] = []
   await withDirectory(async (directory) => {
@@ -73,8 +75,8 @@ describe('a hint that cannot be made', () => {
   it.each([
     ['an error of the system', Object.assign(new Error('out of memory'), { code: 'ERR_X' })],
     ['an error without a code', new Error('out of memory')],
-    ['what is no error', 'out of memory'],
-  ])('is told with its segment and its reason, by %s', async (_name, reason) => {
+    ['a thrown string', 'out of memory'],
+  ])('is reported with its segment and its reason, after %s', async (_name, reason) => {
     const errors = await toldOf(reason)
 
     expect(errors).toEqual([
@@ -88,13 +90,13 @@ describe('a hint that cannot be made', () => {
 })
 
 describe('a thread', () => {
-  it('has made its hints when it ends in order', async () => {
+  it('has made its hints when it ends without an error', async () => {
     play = (worker) => worker.emit('exit', 0)
 
     await expect(threadWork.hint(JOB)).resolves.toBeUndefined()
   })
 
-  it('that dies is told of by its own error, or else by its code', async () => {
+  it('that dies rejects with its own error, or with its exit code', async () => {
     const died = new Error('Worker terminated due to reaching memory limit')
     play = (worker) => {
       worker.emit('error', died)
@@ -105,7 +107,7 @@ describe('a thread', () => {
     await expect(threadWork.hint(JOB)).rejects.toThrow('The merge thread ended with code 9')
   })
 
-  it('whose answer cannot be taken over is told of by the reason of that', async () => {
+  it('whose message cannot be read rejects with the reason', async () => {
     const unreadable = new Error('Unable to deserialize cloned data')
     play = (worker, port) => {
       port.emit('messageerror', unreadable)

@@ -1,3 +1,5 @@
+/** The log that takes a failed group back out of the keydir. */
+
 import { describe, expect, it } from 'vitest'
 import { UndoLog } from '../../src/engine/undo.ts'
 import { pageOf } from '../../src/format/record.ts'
@@ -8,7 +10,7 @@ import type { Segments } from '../../src/segment/segments.ts'
 import { SegmentUsage } from '../../src/segment/usage.ts'
 import { put, tombstone } from '../support/records.ts'
 
-/** The segment that the group is written to; what it replaces lies in the one before. */
+/** The segment that the group is written to. The records that it replaces are in the one before. */
 const ACTIVE = 2
 const KEYS = ['a', 'b', 'c']
 
@@ -49,7 +51,7 @@ class Bench {
     this.#records.push(tombstone(key, 50 + this.#records.length))
   }
 
-  /** Takes back all records from one on. */
+  /** Takes back all records from `firstNumber` on. */
   rollBack(firstNumber = 0): void {
     const page = pageOf(Buffer.concat(this.#records))
     const start = Buffer.concat(this.#records.slice(0, firstNumber)).length
@@ -64,7 +66,7 @@ class Bench {
     this.#records.length = firstNumber
   }
 
-  /** What the keydir says of each key. */
+  /** The keydir's entry for each key. */
   get state(): readonly (readonly (string | number)[])[] {
     const { entries } = this.keydir
     return [...KEYS, 'd', 'e'].flatMap((key) => {
@@ -81,7 +83,7 @@ class Bench {
 }
 
 describe('an undo log', () => {
-  it('puts back all that the records of a group replaced, as it was', () => {
+  it('puts back everything that the records of a group replaced', () => {
     const bench = new Bench()
     const before = bench.state
 
@@ -96,7 +98,7 @@ describe('an undo log', () => {
     expect(bench.replaced).toMatchObject({ deadPutCount: 0, deadBytes: 0 })
   })
 
-  it('puts back what the last records replaced, and what was before them later', () => {
+  it('takes back the last records alone, and those before them later', () => {
     const bench = new Bench()
     const before = bench.state
 
@@ -112,7 +114,7 @@ describe('an undo log', () => {
     expect(bench.state).toEqual(before)
   })
 
-  it('forgets what was remembered for a record that was never made', () => {
+  it('forgets a record that was never made', () => {
     const bench = new Bench()
     const before = bench.state
 

@@ -1,4 +1,6 @@
-/** The operations of the model test: each does the same to a store and to a map, and compares what they say. */
+/**
+ * The operations of the model test. Each does the same to a store and to a map, and compares them.
+ */
 
 import fc from 'fast-check'
 import { expect } from 'vitest'
@@ -8,20 +10,20 @@ import { Store } from '../../src/store/store.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 import { inRange } from '../support/ranges.ts'
 
-/** An entry as the map holds it. */
+/** An entry of the map. */
 interface Expected {
   readonly value: string
-  /** 0 where it does not expire. */
+  /** 0 if it does not expire. */
   readonly expiresAtMs: number
 }
 
-/** What must be in the store. */
+/** The entries that must be in the store, and the time. */
 export interface Model {
   readonly entries: Map<string, Expected>
   nowMs: number
 }
 
-/** The store, and how to open it again. */
+/** The store, with the means to open it again. */
 export class Subject {
   store: Store<string>
   readonly #directory: string
@@ -46,7 +48,7 @@ export class Subject {
       clock,
       valueEncoding: 'utf8',
       maxSegmentBytes: 64 * 1024,
-      // A kill gives the lock up with the process; here the process lives on.
+      // A kill ends the lock with the process; here the process lives on.
       lock: false,
       expiryIntervalMs: 1,
       merge: { automatic: false },
@@ -56,12 +58,12 @@ export class Subject {
     return new Subject(directory, options, files, store)
   }
 
-  /** Lets every write to a file fail, or none, from now on. */
+  /** Makes every write to a file fail, or none, from now on. */
   set full(isFull: boolean) {
     this.#files.isFull = isFull
   }
 
-  /** Leaves writes to threads, or not, until it is opened again. */
+  /** Leaves writes to threads, or not, until the next open. */
   set slow(isSlow: boolean) {
     this.#files.isSlow = isSlow
   }
@@ -71,12 +73,12 @@ export class Subject {
     await this.#open()
   }
 
-  /** Opens the directory as a process finds it that takes over from one that was killed. */
+  /** Opens the directory as the next process finds it after a kill. */
   async crash(): Promise<void> {
-    // Nobody hears what a dead process says.
+    // Nobody gets the errors of a dead process.
     this.store.on('error', () => {})
     await this.#files.kill()
-    // It can do nothing any more, but its timers would run, and its files be open, to the end of the test.
+    // The store can do nothing now, but it would hold timers and files until the test ends.
     this.store.close().catch(() => {})
     await this.#open()
   }
@@ -89,8 +91,8 @@ export class Subject {
 }
 
 /**
- * The system's files, until their process is killed: they are closed, nothing is done, and nothing comes back. There may
- * be no room on them.
+ * The system's files, until their process is killed. From then on they can only be closed, and no
+ * result arrives. Their disk may be full.
  */
 class MortalFiles {
   readonly files: Files
@@ -98,7 +100,7 @@ class MortalFiles {
   /** Whether writes are left to threads. */
   isSlow = false
   #dead = false
-  /** What threads write. */
+  /** The writes of threads. */
   readonly #flights = new Set<Promise<unknown>>()
 
   constructor() {
@@ -125,7 +127,7 @@ class MortalFiles {
     })
   }
 
-  /** Resolves when no thread writes any more, as none does for a process that is gone. */
+  /** Resolves when no thread writes for the process, as if it had ended. */
   async kill(): Promise<void> {
     this.#dead = true
     await Promise.allSettled(this.#flights)
@@ -149,14 +151,14 @@ async function openStore(
 
 type Command = fc.AsyncCommand<Model, Subject>
 
-/** A command that is always possible, and shown by `text` when it fails. */
+/** Makes a command that is always possible, and that a failure shows as `text`. */
 function command(text: string, run: (model: Model, subject: Subject) => Promise<void>): Command {
   return { check: () => true, run, toString: () => text }
 }
 
 const bySize = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
 
-/** The entries that have not expired, in key order. */
+/** Returns the entries that have not expired, in key order. */
 export function liveEntries({ entries, nowMs }: Model): [string, string][] {
   return [...entries]
     .filter(([, { expiresAtMs }]) => expiresAtMs === 0 || expiresAtMs > nowMs)
@@ -164,7 +166,7 @@ export function liveEntries({ entries, nowMs }: Model): [string, string][] {
     .sort(([a], [b]) => bySize(a, b))
 }
 
-// Few keys, so that they meet again and again; some not ASCII, some beginning like others.
+// Few keys, so that each is used often. Some are not ASCII, and some begin like others.
 const key = fc.oneof(
   fc.integer({ min: 0, max: 40 }).map((index) => `key:${String(index).padStart(3, '0')}`),
   fc.constantFrom('a', 'ab', 'abc', 'é', '\u{1f600}', '\u{ffff}', 'key', 'key:'),
@@ -226,13 +228,13 @@ const get = key.map((k) =>
 const prefix = fc.constantFrom('', 'key', 'key:', 'key:00', 'key:01', 'a', 'ab', 'é', 'none')
 const lower = fc.constantFrom('gt', 'gte')
 const upper = fc.constantFrom('lt', 'lte')
-/** What a range may have beside its bounds. */
+/** The options of a range beside its bounds. */
 const manner = fc.record(
   { reverse: fc.boolean(), limit: fc.integer({ min: 0, max: 10 }) },
   { requiredKeys: [] },
 )
 
-/** Ranges of each form: with many keys, with a single one, and with none, where bounds are inverted say. */
+/** Ranges of each form: with many keys, with one key, and with none, because of inverted bounds. */
 const bounds: fc.Arbitrary<RangeOptions> = fc
   .oneof(
     fc.constant({}),
@@ -241,7 +243,7 @@ const bounds: fc.Arbitrary<RangeOptions> = fc
     fc
       .tuple(lower, upper, fc.uniqueArray(key, { minLength: 2, maxLength: 2 }))
       .map(([low, high, keys]) => ({ [low]: keys.sort(bySize)[0], [high]: keys[1] })),
-    // At one key, with each two of the forms.
+    // Two bounds at one key, of any two forms.
     fc
       .tuple(fc.subarray(['gt', 'gte', 'lt', 'lte'], { minLength: 2, maxLength: 2 }), key)
       .map(([forms, k]) => Object.fromEntries(forms.map((form) => [form, k]))),
@@ -249,7 +251,7 @@ const bounds: fc.Arbitrary<RangeOptions> = fc
   )
   .chain((drawn) => manner.map((more) => ({ ...drawn, ...more })))
 
-/** The entries of a range that the map holds, in order. */
+/** Returns the entries of the map in a range, in order. */
 function entriesIn(model: Model, options: RangeOptions): [string, string][] {
   return inRange(liveEntries(model), options, ([k]) => Buffer.from(k))
 }
@@ -266,7 +268,7 @@ const range = bounds.map((options) =>
   }),
 )
 
-/** Changes the store under a snapshot and an iterator that is half-way. */
+/** Changes the store while a snapshot and an unfinished iterator are open. */
 const snapshot = fc.array(fc.tuple(key, fc.option(value)), { maxLength: 15 }).map((changes) =>
   command('snapshot under changes', async (model, { store }) => {
     const before = liveEntries(model)
@@ -298,8 +300,8 @@ const slowness = fc.boolean().map((isSlow) =>
 )
 
 /**
- * Writes groups that fail, with views that were opened before them and in their midst, and then the same changes again,
- * which do not. Each view shows what there was before.
+ * Writes groups that fail, with views that were opened before and during them, and then the same
+ * changes again, which succeed. Each view shows the state before the changes.
  */
 const failingGroups = fc
   .array(
@@ -333,7 +335,7 @@ const failingGroups = fc
         const outcomes = await Promise.allSettled(writes)
         subject.full = false
         for (const outcome of outcomes) {
-          // What deletes nothing writes nothing.
+          // A delete of a missing key writes nothing.
           if (outcome.status === 'fulfilled') expect(outcome.value).toBe(false)
           else expect(outcome.reason).toMatchObject({ code: 'FIRKIN_WRITE_FAILED' })
         }
@@ -376,7 +378,7 @@ const merge = fc.constant(
   command('merge', async (_model, { store }) => {
     await store.merge()
     const { tombstoneBytes, segments } = store.stats()
-    // All sealed segments that had anything to give back are merged; only the active one may have dead records.
+    // All sealed segments with dead records were merged, so only the active one may have some.
     expect(segments.filter(({ active, deadPuts }) => !active && deadPuts > 0)).toEqual([])
     expect(tombstoneBytes).toBe(0)
   }),
@@ -392,7 +394,7 @@ const verify = fc.constant(
   }),
 )
 
-/** Every command, the frequent ones more often. */
+/** All commands; the more frequent ones are listed more than once. */
 export const commands = fc.commands(
   [
     put,
@@ -414,6 +416,6 @@ export const commands = fc.commands(
     crash,
     verify,
   ],
-  // By default there would be ten at most.
+  // The default is at most ten.
   { maxCommands: 60, size: 'max' },
 )

@@ -1,10 +1,12 @@
+/** Compares a store with a map, through random operations. */
+
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { KeydirKind } from '../../src/index.ts'
 import { withDirectory } from '../support/directory.ts'
 import { commands, liveEntries, type Model, Subject } from './commands.ts'
 
-/** `SEED=… npm test` draws the same operations again; a failure prints its seed. */
+/** `SEED=… npm test` draws the same operations again. A failure prints its seed. */
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 const RUNS = Number(process.env.MODEL_RUNS ?? 25)
 
