@@ -1,4 +1,4 @@
-/** What a directory says before a store in it is opened: which store it holds, and in which generation. */
+/** Looks at a store's directory without opening the store. */
 
 import { join } from 'node:path'
 import { CorruptionError, StoreError } from '../errors.ts'
@@ -46,7 +46,7 @@ export function isVacant(files: Files, directory: string): boolean {
 }
 
 /**
- * Asserts that a directory is not a cache's: what anything else writes there is not an entry of the cache.
+ * Asserts that a directory is not a cache's: only the cache itself writes entries there.
  *
  * @throws {@link StoreError} FIRKIN_OTHER_KIND
  */
@@ -54,7 +54,8 @@ export function assertChangeable(files: Files, directory: string): void {
   if (!isCache(files.list(directory) ?? [])) return
   throw new StoreError(
     'FIRKIN_OTHER_KIND',
-    `${directory} holds a cache, which only its program changes; one that is damaged is emptied when it is opened`,
+    `${directory} holds a cache, which only its program changes; ` +
+      'one that is damaged is emptied when it is opened',
   )
 }
 

@@ -1,4 +1,4 @@
-/** The figures of an open store that a survey shows: a part of those that `store.stats()` returns. */
+/** The figures of an open store that a survey needs: a part of what `store.stats()` returns. */
 
 import type { RecoveryReport } from '../recovery/recovery.ts'
 
@@ -29,7 +29,7 @@ export interface StoreFigures {
   readonly recovery: Pick<RecoveryReport, 'source' | 'closed' | 'torn'>
 }
 
-/** A store that is open to be read, as a survey uses it. */
+/** A store that is open for reading, as far as a survey uses it. */
 export interface SurveyedStore extends AsyncDisposable {
   refresh(): Promise<unknown>
   count(): number

@@ -1,11 +1,11 @@
-/** What a merge would do, found out without opening the store for writing. */
+/** A preview of a merge: its plan, made without opening the store for writing. */
 
 import { join } from 'node:path'
 import { CorruptionError, StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { segmentName } from '../format/names.ts'
-import { errorCode, systemFiles } from '../io/files.ts'
-import type { LeftOutSegment } from '../merge/options.ts'
+import { errorCode, type Files } from '../io/files.ts'
+import type { LeftOutSegment, MergeReport } from '../merge/options.ts'
 import { type MergePlan, type PlannedSegment, planAll, planAutomatic } from '../merge/plan.ts'
 import { resolveOptions } from '../options.ts'
 import { scanSegment } from '../segment/scan.ts'
@@ -13,40 +13,46 @@ import { requireManifest } from './directory.ts'
 import type { StoreFigures } from './figures.ts'
 import { asReadFailure } from './read-failure.ts'
 
-/** A plan, and what it does without. */
-export interface CheckedPlan {
-  readonly plan: MergePlan
-  readonly leftOut: readonly LeftOutSegment[]
-}
+/** The figures of a merge that can be known before it is made. */
+type MergePreview = Pick<
+  MergeReport,
+  'segments' | 'leftOut' | 'bytesRead' | 'bytesWritten' | 'bytesGained'
+>
 
 /**
- * The plan of a merge, of all that has anything to give back or of what is worth it by the default policy. What it would
- * read is read here, for a merge leaves out what cannot be read whole.
+ * Plans a merge of every segment that has anything to give back, or of those that the default
+ * policy selects. The segments that it would read are read here, since a merge leaves out those
+ * that it cannot read whole.
  */
-export function planMerge(directory: string, stats: StoreFigures, all: boolean): CheckedPlan {
-  const seed = storeSeed(requireManifest(systemFiles, directory).storeId)
+export function previewMerge(
+  files: Files,
+  directory: string,
+  figures: StoreFigures,
+  all: boolean,
+): MergePreview {
+  const seed = storeSeed(requireManifest(files, directory).storeId)
   const sound = new Set<number>()
   const faulty = new Map<number, LeftOutSegment>()
   for (;;) {
-    const plan = planWithout(faulty, stats, all)
+    const plan = planWithout(faulty, figures, all)
     const unknown = plan.inputs.filter(({ id }) => !sound.has(id))
-    if (unknown.length === 0) return { plan, leftOut: [...faulty.values()] }
+    if (unknown.length === 0) return sumUp(plan, [...faulty.values()])
     for (const { id, bytes } of unknown) {
-      const error = findFault(join(directory, segmentName(id)), bytes, seed)
+      const error = findFault(files, join(directory, segmentName(id)), bytes, seed)
       if (error === undefined) sound.add(id)
       else faulty.set(id, { id, bytes, error })
     }
   }
 }
 
-/** Why a merge cannot read a segment whole. */
-function findFault(path: string, size: number, seed: number): StoreError | undefined {
+/** Returns the reason for which a merge cannot read a segment whole, if there is one. */
+function findFault(files: Files, path: string, size: number, seed: number): StoreError | undefined {
   try {
-    const file = systemFiles.open(path, 'read')
+    const file = files.open(path, 'read')
     try {
       const scan = scanSegment(
         {
-          files: systemFiles,
+          files,
           file,
           from: FILE_HEADER_SIZE,
           to: size,
@@ -60,10 +66,10 @@ function findFault(path: string, size: number, seed: number): StoreError | undef
         ? undefined
         : new CorruptionError(scan.fault, path, scan.faultAt)
     } finally {
-      systemFiles.close(file)
+      files.close(file)
     }
   } catch (error) {
-    // The writer beside has merged it.
+    // The writer has merged it meanwhile.
     if (errorCode(error) === 'ENOENT') return undefined
     const failure = asReadFailure(error, path)
     if (failure instanceof StoreError) return failure
@@ -86,7 +92,7 @@ function planWithout(
     minSequence: segment.minSequence,
     maxSequence: segment.maxSequence,
     lastExpiryMs: segment.lastExpiryMs,
-    // Nobody writes to the active one while the tool merges.
+    // Nobody writes to the active segment while the tool merges, so it counts as sealed.
     sealed: true,
     leftOut: leftOut.has(segment.id),
   }))
@@ -95,8 +101,7 @@ function planWithout(
     : planAutomatic(planned, resolveOptions().merge, Date.now())
 }
 
-/** What a plan comes to, in the form in which a merge reports. */
-export function sumUp({ plan: { inputs, unread }, leftOut }: CheckedPlan) {
+function sumUp({ inputs, unread }: MergePlan, leftOut: readonly LeftOutSegment[]): MergePreview {
   const segments = [...inputs, ...unread]
   const bytesRead = inputs.reduce((sum, { bytes }) => sum + bytes, 0)
   const bytesGone = segments.reduce((sum, { bytes }) => sum + bytes, 0)

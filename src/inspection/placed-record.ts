@@ -1,21 +1,23 @@
+/** Records with their places, as the tool prints them. */
+
 import { BATCH_END, IN_BATCH, type Page, PUT, type RecordFields } from '../format/record.ts'
 
-/** A record, with its bytes in memory of its own. */
+/** A record and its place, with a copy of its bytes. */
 export interface PlacedRecord {
   readonly segment: number
   readonly offset: number
   readonly sequence: number
   /** `batch-put` and `batch-tombstone` are members of a batch, which `batch-end` closes. */
   readonly kind: 'put' | 'tombstone' | 'batch-put' | 'batch-tombstone' | 'batch-end'
-  /** 0 where it does not expire. */
+  /** 0 if it does not expire. */
   readonly expiresAtMs: number
   readonly key: Buffer
   readonly value: Buffer
-  /** How many members a batch end closes; 0 for any other record. */
+  /** The number of members that a batch end closes; 0 for any other record. */
   readonly batchCount: number
 }
 
-/** Takes the record that was just read. */
+/** Copies the record that was just read from `page`. */
 export function placeRecord(
   fields: RecordFields,
   page: Page,

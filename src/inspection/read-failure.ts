@@ -1,7 +1,9 @@
+/** Names the file in the error of a read that failed. */
+
 import { StoreError } from '../errors.ts'
 import { errorCode } from '../io/files.ts'
 
-/** Returns the operating system's error as a `StoreError` that names the file; any other error as it is. */
+/** Returns an error of the operating system as a `StoreError` that names the file. */
 export function asReadFailure(error: unknown, path: string): unknown {
   if (error instanceof StoreError || errorCode(error) === undefined) return error
   return new StoreError('FIRKIN_READ_FAILED', `Cannot read ${path}`, { cause: error })

@@ -1,46 +1,43 @@
 /**
- * The records of a store in the order of their sequences, as they are appended: for `tail`.
+ * A feed of a store's records in the order of their sequences, as they are appended: for `tail`.
  *
- * Records are appended to one segment at a time, and a newer segment has a higher id. So reading on means: to the
- * end of the segment at hand, then to the next appended one. What a merge writes is not new, and is passed over.
+ * Records are appended to one segment at a time, and a newer segment has a higher id. So the feed
+ * reads to the end of its segment, then goes on with the next appended one. What a merge writes is
+ * not new, and is skipped.
  */
 
-import { resolve } from 'node:path'
 import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import type { Manifest } from '../format/manifest.ts'
-import { parseName } from '../format/names.ts'
-import { systemFiles } from '../io/files.ts'
+import { segmentIdsOf } from '../format/names.ts'
+import type { Files } from '../io/files.ts'
 import { scanSegment } from '../segment/scan.ts'
 import { requireManifest } from './directory.ts'
 import { type PlacedRecord, placeRecord } from './placed-record.ts'
 import { SegmentFile, segmentIds } from './segment-file.ts'
 
-/** A segment that is open. */
-interface OpenedSegment {
-  readonly id: number
-  readonly segment: SegmentFile
-}
-
-/** Reads records as they come. */
+/** Reads the newest records of a store, then each record that is appended. */
 export class RecordFeed {
+  readonly #files: Files
   readonly #directory: string
+  /** The segment that is read, and the offset up to which it has been. */
   #segment: SegmentFile | undefined
-  #id = 0
-  /** How far the segment at hand has been read. */
   #position = FILE_HEADER_SIZE
+  /** The id of the segment that was read last. */
+  #id = 0
 
-  constructor(directory: string) {
-    this.#directory = resolve(directory)
+  constructor(files: Files, directory: string) {
+    this.#files = files
+    this.#directory = directory
   }
 
-  /** The newest records, up to `count`, oldest first; those that come later are for `next`. */
+  /** Returns up to `count` of the newest records, oldest first. `next` returns those after them. */
   newest(count: number): PlacedRecord[] {
-    const manifest = requireManifest(systemFiles, this.#directory)
+    const manifest = requireManifest(this.#files, this.#directory)
     const maxSequences = new Map(manifest.segments.map((sealed) => [sealed.id, sealed.maxSequence]))
-    // What is not listed is of the tail, and newer than all that is.
+    // A segment that is not listed is of the tail, and newer than all that are.
     const newestOf = (id: number): number => maxSequences.get(id) ?? Number.POSITIVE_INFINITY
-    const ids = segmentIds(this.#directory, manifest).sort(
+    const ids = segmentIds(this.#files, this.#directory, manifest).sort(
       (a, b) => newestOf(b) - newestOf(a) || b - a,
     )
     let newest: PlacedRecord[] = []
@@ -53,12 +50,12 @@ export class RecordFeed {
     return newest
   }
 
-  /** The records that were appended since; none where there are none. */
+  /** Returns the records that were appended since the last call. */
   next(): PlacedRecord[] {
     const records: PlacedRecord[] = []
     this.#read(records)
     for (let next = this.#following(); next !== undefined; next = this.#following()) {
-      // The last look at the one before: what was written between reading it and beginning the next.
+      // Records may have been written between the last read and the start of the next segment.
       this.#read(records)
       this.#goTo(next)
       this.#read(records)
@@ -75,12 +72,13 @@ export class RecordFeed {
     this.close()
   }
 
+  #open(id: number): SegmentFile | undefined {
+    const manifest = requireManifest(this.#files, this.#directory)
+    return SegmentFile.open(this.#files, this.#directory, manifest, id)
+  }
+
   #newestOf(id: number, count: number): PlacedRecord[] {
-    using segment = SegmentFile.open(
-      this.#directory,
-      requireManifest(systemFiles, this.#directory),
-      id,
-    )
+    using segment = this.#open(id)
     if (segment === undefined) return []
     const { offsets, end } = lastOffsets(segment, count)
     const from = offsets[0]
@@ -96,13 +94,9 @@ export class RecordFeed {
   /** Goes to the end of the newest appended segment. */
   #seek(ids: readonly number[]): void {
     for (const id of ids) {
-      const segment = SegmentFile.open(
-        this.#directory,
-        requireManifest(systemFiles, this.#directory),
-        id,
-      )
+      const segment = this.#open(id)
       if (segment === undefined) continue
-      this.#goTo({ id, segment })
+      this.#goTo(segment)
       if (segment.isMerged) continue
       this.#position = scanSegment(segment.scanOptions('whole'), () => undefined).end
       return
@@ -110,57 +104,54 @@ export class RecordFeed {
     this.close()
   }
 
-  #goTo({ id, segment }: OpenedSegment): void {
+  #goTo(segment: SegmentFile): void {
     this.close()
     this.#segment = segment
-    this.#id = id
+    this.#id = segment.id
     this.#position = FILE_HEADER_SIZE
   }
 
-  /** Adds what was appended to the segment at hand; of a batch only once it is whole. */
+  /** Adds what was appended to the segment; the members of a batch only once it is whole. */
   #read(records: PlacedRecord[]): void {
     const segment = this.#segment
     if (segment === undefined) return
-    const { size } = segment
-    // A write that failed was taken back.
+    const { id, size } = segment
+    // The writer has undone a write that failed.
     if (size < this.#position) this.#position = size
     if (size === this.#position) return
     const { end } = scanSegment(segment.scanOptions('whole', this.#position, size), () => undefined)
     if (end === this.#position) return
     scanSegment(segment.scanOptions('loose', this.#position, end), (fields, page, offset) => {
-      records.push(placeRecord(fields, page, this.#id, offset))
+      records.push(placeRecord(fields, page, id, offset))
     })
     this.#position = end
   }
 
-  /** The next appended segment behind the one at hand, open, so that no merge takes it away. */
-  #following(): OpenedSegment | undefined {
-    const ids = (systemFiles.list(this.#directory) ?? [])
-      .map((name) => parseName(name))
-      .flatMap((parsed) => (parsed.type === 'segment' && parsed.id > this.#id ? [parsed.id] : []))
-      .sort((a, b) => a - b)
-    const manifest = requireManifest(systemFiles, this.#directory)
+  /** Returns the next appended segment, open, so that no merge takes it away. */
+  #following(): SegmentFile | undefined {
+    const ids = segmentIdsOf(this.#files.list(this.#directory) ?? []).filter((id) => id > this.#id)
+    const manifest = requireManifest(this.#files, this.#directory)
     for (const id of ids) {
-      const segment = tryOpen(this.#directory, manifest, id)
+      const segment = this.#tryOpen(manifest, id)
       if (segment === undefined) continue
-      if (!segment.isMerged) return { id, segment }
+      if (!segment.isMerged) return segment
       segment.close()
     }
     return undefined
   }
-}
 
-/** Opens a segment; `undefined` where its header is not written yet, or a merge has just taken it away. */
-function tryOpen(directory: string, manifest: Manifest, id: number): SegmentFile | undefined {
-  try {
-    return SegmentFile.open(directory, manifest, id)
-  } catch (error) {
-    if (error instanceof CorruptionError) return undefined
-    throw error
+  /** Opens a segment; `undefined` if it has no header yet, or a merge has just removed it. */
+  #tryOpen(manifest: Manifest, id: number): SegmentFile | undefined {
+    try {
+      return SegmentFile.open(this.#files, this.#directory, manifest, id)
+    } catch (error) {
+      if (error instanceof CorruptionError) return undefined
+      throw error
+    }
   }
 }
 
-/** Where the last records of a segment begin that count, and where they end. */
+/** Returns the offsets of the newest records of a segment, and the end of those that count. */
 function lastOffsets(segment: SegmentFile, count: number): { offsets: number[]; end: number } {
   const last: { offset: number; sequence: number }[] = []
   const { end } = scanSegment(segment.scanOptions('whole'), ({ sequence }, _page, offset) => {

@@ -1,77 +1,83 @@
-import { resolve } from 'node:path'
+/** Opens the files of segments without opening their store. */
+
 import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import type { Manifest } from '../format/manifest.ts'
 import { segmentIdsOf } from '../format/names.ts'
-import { type FileDescriptor, systemFiles } from '../io/files.ts'
+import type { FileDescriptor, Files } from '../io/files.ts'
 import { openSegmentFile, readSegmentHeader } from '../segment/file.ts'
 import type { ScanOptions } from '../segment/scan.ts'
 import { asReadFailure } from './read-failure.ts'
 
-/** A segment's file, open to be read by itself. */
+/** The file of one segment, open to be read without opening its store. */
 export class SegmentFile {
+  readonly id: number
   readonly path: string
-  /** Whether a merge has made it. */
+  /** Whether a merge has written it. */
   readonly isMerged: boolean
-  /** What is wrong with its header; its records may be sound all the same. */
+  /** The damage to its header, if any. Its records may be sound all the same. */
   readonly fault: CorruptionError | undefined
+  readonly #files: Files
   readonly #file: FileDescriptor
   readonly #seed: number
 
   private constructor(
-    path: string,
-    file: FileDescriptor,
-    seed: number,
+    { files, id, path, file, seed }: OpenedSegment,
     isMerged: boolean,
     fault: CorruptionError | undefined,
   ) {
+    this.id = id
     this.path = path
     this.isMerged = isMerged
     this.fault = fault
+    this.#files = files
     this.#file = file
     this.#seed = seed
   }
 
   /**
-   * Opens a segment of a store; `undefined` where its header is not written yet.
+   * Opens a segment of a store. Returns `undefined` if its header is not written yet.
    *
-   * @throws {@link CorruptionError} where it is missing
+   * @throws {@link CorruptionError} if it is missing
    */
-  static open(directory: string, { storeId }: Manifest, id: number): SegmentFile | undefined {
-    const context = { files: systemFiles, directory: resolve(directory), storeId }
+  static open(
+    files: Files,
+    directory: string,
+    { storeId }: Manifest,
+    id: number,
+  ): SegmentFile | undefined {
+    const context = { files, directory, storeId }
     const { path, file } = openSegmentFile(context, id)
-    const seed = storeSeed(storeId)
+    const opened = { files, id, path, file, seed: storeSeed(storeId) }
     try {
       const header = readSegmentHeader(context, file, path, id)
-      if (header !== 'short') {
-        return new SegmentFile(path, file, seed, header.origin === 'merged', undefined)
-      }
+      if (header !== 'short') return new SegmentFile(opened, header.origin === 'merged', undefined)
     } catch (error) {
-      if (error instanceof CorruptionError) return new SegmentFile(path, file, seed, true, error)
-      systemFiles.close(file)
+      if (error instanceof CorruptionError) return new SegmentFile(opened, true, error)
+      files.close(file)
       throw asReadFailure(error, path)
     }
-    systemFiles.close(file)
+    files.close(file)
     return undefined
   }
 
-  /** The size that the file has now. */
+  /** The current size of the file. */
   get size(): number {
-    return systemFiles.size(this.#file)
+    return this.#files.size(this.#file)
   }
 
-  /** What a scan of the records from `from` up to `to` takes. */
+  /** Returns the options for a scan of the records from `from` up to `to`. */
   scanOptions(
     batches: ScanOptions['batches'],
     from = FILE_HEADER_SIZE,
     to = this.size,
   ): ScanOptions {
     const ascending = batches === 'whole' && !this.isMerged
-    return { files: systemFiles, file: this.#file, from, to, seed: this.#seed, ascending, batches }
+    return { files: this.#files, file: this.#file, from, to, seed: this.#seed, ascending, batches }
   }
 
   close(): void {
-    systemFiles.close(this.#file)
+    this.#files.close(this.#file)
   }
 
   [Symbol.dispose](): void {
@@ -79,24 +85,32 @@ export class SegmentFile {
   }
 }
 
-/** The ids of a store's segments, ascending: those that the manifest lists, and those of its tail. */
-export function segmentIds(directory: string, manifest: Manifest): number[] {
+interface OpenedSegment {
+  readonly files: Files
+  readonly id: number
+  readonly path: string
+  readonly file: FileDescriptor
+  readonly seed: number
+}
+
+/** Returns the ids of a store's segments, ascending: the listed ones and those of the tail. */
+export function segmentIds(files: Files, directory: string, manifest: Manifest): number[] {
   const listed = new Set(manifest.segments.map(({ id }) => id))
-  const tail = segmentIdsOf(systemFiles.list(resolve(directory)) ?? []).filter(
-    (id) => id >= manifest.tailId && !listed.has(id) && isAppended(directory, manifest, id),
+  const tail = segmentIdsOf(files.list(directory) ?? []).filter(
+    (id) => id >= manifest.tailId && !listed.has(id) && isAppended(files, directory, manifest, id),
   )
-  // The one that is known to be there is of the store even if it is missing.
+  // If the manifest knows of bytes in the first tail segment, it is of the store even if missing.
   const promised = manifest.tailSize > 0 ? [manifest.tailId] : []
   return [...new Set([...listed, ...promised, ...tail])].sort((a, b) => a - b)
 }
 
-/** Whether a segment came by writes: what a merge has made is of the store only once it is listed. */
-function isAppended(directory: string, manifest: Manifest, id: number): boolean {
+/** Whether a segment was appended. A merged one is of the store only once it is listed. */
+function isAppended(files: Files, directory: string, manifest: Manifest, id: number): boolean {
   try {
-    using segment = SegmentFile.open(directory, manifest, id)
+    using segment = SegmentFile.open(files, directory, manifest, id)
     return segment === undefined || segment.fault !== undefined || !segment.isMerged
   } catch (error) {
-    // It has just gone: a merge of the writer is over.
+    // A merge of the writer has just removed it.
     if (error instanceof CorruptionError) return false
     throw error
   }

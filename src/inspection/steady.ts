@@ -1,30 +1,61 @@
-import { resolve } from 'node:path'
-import { CorruptionError } from '../errors.ts'
-import { errorCode, systemFiles } from '../io/files.ts'
-import { generationOf } from './directory.ts'
+/** Looks at a store again if its writer replaces the set of segments meanwhile. */
 
-/** How often a store is looked at whose writer replaces the set of segments under the looker's eyes. */
+import { CorruptionError } from '../errors.ts'
+import { errorCode, type Files } from '../io/files.ts'
+import { lockHolder } from '../io/lock.ts'
+import { generationOf } from './directory.ts'
+import type { VerifyReport } from './verify.ts'
+
+/** The most attempts to look at a store. */
 const MAX_ATTEMPTS = 100
 
+/** The most attempts to verify a store, which takes longer. */
+const MAX_VERIFICATIONS = 5
+
 /**
- * Answers a look at a store's files. Where a merge of the writer has deleted what was looked for, it looks again.
+ * Looks at a store's files, and returns what `look` returns. If `look` fails because a merge of the
+ * writer has deleted a file, it is called again.
  *
- * @throws whatever `look` does, where the writer is not the reason
+ * @throws whatever `look` throws for any other reason
  */
-export async function steadily<T>(directory: string, look: () => T | Promise<T>): Promise<T> {
-  const path = resolve(directory)
+export async function steadily<T>(
+  files: Files,
+  directory: string,
+  look: () => T | Promise<T>,
+): Promise<T> {
   for (let attempt = 1; ; attempt++) {
-    const before = generationOf(systemFiles, path)
+    const before = generationOf(files, directory)
     try {
       return await look()
     } catch (error) {
-      const mayPass = isOfFiles(error) && generationOf(systemFiles, path) !== before
+      const mayPass = isOfFiles(error) && generationOf(files, directory) !== before
       if (!mayPass || attempt === MAX_ATTEMPTS) throw error
     }
   }
 }
 
-/** Whether an error is that a file is not there, or not as the manifest says. */
+/**
+ * Verifies a store beside its writer, if it has one. If damage is found and a merge has replaced
+ * the set of segments meanwhile, `verify` is called again: files that the merge has deleted are not
+ * damage.
+ *
+ * @param verify verifies the store once; it is told whether the store is open for writing
+ */
+export async function verifySteadily(
+  files: Files,
+  directory: string,
+  verify: (live: boolean) => Promise<VerifyReport>,
+): Promise<VerifyReport> {
+  for (let attempt = 1; ; attempt++) {
+    const live = lockHolder(directory) !== undefined
+    const before = live ? generationOf(files, directory) : undefined
+    const report = await verify(live)
+    const mayPass = live && generationOf(files, directory) !== before
+    if (report.ok || !mayPass || attempt === MAX_VERIFICATIONS) return report
+  }
+}
+
+/** Whether an error says that a file is missing, or not as the manifest says. */
 function isOfFiles(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   return error instanceof CorruptionError || errorCode(error) === 'ENOENT' || isOfFiles(error.cause)

@@ -1,14 +1,13 @@
-/** What a store's files say, read without changing them: for `inspect`. */
+/** A survey of a store: what its files say, read without changing them, for `inspect`. */
 
-import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE, FORMAT_VERSION, storeSeed, versionOf } from '../format/file-header.ts'
 import { HintDecoder } from '../format/hint.ts'
 import type { Manifest } from '../format/manifest.ts'
 import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, segmentName } from '../format/names.ts'
 import { PUT, type RecordFields } from '../format/record.ts'
-import { readWhole, systemFiles } from '../io/files.ts'
+import { type Files, readWhole } from '../io/files.ts'
 import { lockHolder } from '../io/lock.ts'
 import type { LeftOutSegment } from '../merge/options.ts'
 import { verifyCheckpoint } from '../recovery/checkpoint-file.ts'
@@ -18,14 +17,14 @@ import { readCacheMark } from '../segment/kind.ts'
 import { scanSegment } from '../segment/scan.ts'
 import { requireManifest } from './directory.ts'
 import type { SegmentFigures, StoreFigures, SurveyedStore } from './figures.ts'
-import { planMerge, sumUp } from './merge-preview.ts'
+import { previewMerge } from './merge-preview.ts'
 import { asReadFailure } from './read-failure.ts'
 import { steadily } from './steady.ts'
 
-/** Whether a shortcut serves; the next open does without it where it does not. */
-export type ShortcutState = 'sound' | 'stale' | 'damaged' | 'missing'
+/** The state of a shortcut file. Unless it is sound, the next open does without it. */
+type ShortcutState = 'sound' | 'stale' | 'damaged' | 'missing'
 
-/** What is known of a segment; what only a sound store can tell is `undefined`. */
+/** The survey of a segment. Fields that only a sound store can give are `undefined` otherwise. */
 export interface SegmentSurvey {
   readonly id: number
   readonly origin: 'appended' | 'merged'
@@ -37,27 +36,30 @@ export interface SegmentSurvey {
   readonly tombstones: number
   readonly minSequence: number
   readonly maxSequence: number
-  /** Of the puts that expire, the first and the last moment; 0 where none does. */
+  /** The earliest and the latest expiry among the puts that expire; 0 if none does. */
   readonly minExpiryMs: number
   readonly maxExpiryMs: number
-  /** `undefined` for a segment of the tail, which has none. */
+  /** `undefined` for a segment of the tail, which has no hint. */
   readonly hint: ShortcutState | undefined
 }
 
-/** What is known of a store. */
+/** The survey of a store. */
 export interface StoreSurvey {
   readonly directory: string
   readonly kind: 'store' | 'cache'
-  /** How a cache's values are stored: an encoding's name, or a codec's; of a store only its program knows that. */
+  /**
+   * The encoding of a cache's values: its name, or that of a codec. `undefined` for a store, whose
+   * encoding only its program knows.
+   */
   readonly valueEncoding: string | undefined
   readonly format: number
   readonly storeId: string
   readonly keydir: string
-  /** Who has it open for writing. */
+  /** The process that has it open for writing. */
   readonly inUseBy: string | undefined
-  /** Whether it was closed in good order, and nothing was written since. */
+  /** Whether it was closed in good order, and nothing has been written since. */
   readonly closed: boolean
-  /** Those that have expired do not count. */
+  /** The number of keys that have not expired. */
   readonly keys: number | undefined
   readonly nextSequence: number
   readonly bytes: number
@@ -65,7 +67,7 @@ export interface StoreSurvey {
   readonly deadBytes: number | undefined
   readonly tombstoneBytes: number | undefined
   readonly checkpoint: ShortcutState
-  /** What `firkin merge --all` would do. */
+  /** The outcome that `firkin merge --all` would have. */
   readonly merge:
     | {
         readonly segments: number
@@ -75,114 +77,118 @@ export interface StoreSurvey {
       }
     | undefined
   readonly segments: readonly SegmentSurvey[]
-  /** Bytes at the end that a crash left unfinished; the next open to write cuts them. */
+  /** Bytes at the end that a crash left unfinished; the next open for writing cuts them. */
   readonly tornBytes: number
-  /** Why the store does not open. */
+  /** The reason for which the store does not open. */
   readonly damage: string | undefined
 }
 
 /**
  * Surveys the store in a directory.
  *
- * @param open opens the store beside its writer, without changing anything
+ * @param open opens the store for reading, beside its writer if it has one
  * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_READ_FAILED
- * @throws {@link CorruptionError} where not even the manifest can be read
+ * @throws {@link CorruptionError} if not even the manifest can be read
  */
 export async function surveyStore(
+  files: Files,
   directory: string,
-  open: (directory: string) => Promise<SurveyedStore>,
+  open: () => Promise<SurveyedStore>,
 ): Promise<StoreSurvey> {
-  const path = resolve(directory)
+  const surveyor = new Surveyor(files, directory)
   try {
-    await using store = await steadily(path, () => open(path))
-    const seen = new Map<number, SegmentSurvey>()
-    return await steadily(path, async () => {
+    await using store = await steadily(files, directory, open)
+    return await steadily(files, directory, async () => {
       await store.refresh()
-      return survey(path, { keys: store.count(), stats: store.stats() }, seen)
+      return surveyor.survey({ keys: store.count(), figures: store.stats() }, undefined)
     })
   } catch (error) {
-    if (error instanceof CorruptionError) return survey(path, error, new Map())
+    if (error instanceof CorruptionError) return surveyor.survey(NOTHING, error)
     throw error
   }
 }
 
-/**
- * @param read a store's figures, or the damage for which it does not open
- * @param seen what was found of segments that do not change any more, when the store was looked at before
- */
-function survey(
-  path: string,
-  read: Figures | CorruptionError,
-  seen: Map<number, SegmentSurvey>,
-): StoreSurvey {
-  const manifest = requireManifest(systemFiles, path)
-  const { keys, stats: sound } = read instanceof CorruptionError ? NOTHING : read
-  const segments =
-    sound === undefined ? listedAlone(path, manifest) : surveyAll(path, manifest, sound, seen)
-  const { storeId, keydirKind, closed } = manifest
-  const mark = readCacheMark(systemFiles, path)
-  return {
-    directory: path,
-    kind: mark === undefined ? 'store' : 'cache',
-    valueEncoding: mark?.name ?? mark?.valueEncoding,
-    format: formatOf(path),
-    storeId: Buffer.from(storeId).toString('hex'),
-    keydir: keydirKind,
-    inUseBy: lockHolder(path),
-    closed: sound?.recovery.closed ?? closed,
-    keys,
-    nextSequence: sound?.nextSequence ?? manifest.nextSequence,
-    bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
-    liveBytes: sound?.liveBytes,
-    deadBytes: sound?.deadBytes,
-    tombstoneBytes: sound?.tombstoneBytes,
-    checkpoint: checkpointState(path, manifest, sound),
-    merge: sound === undefined ? undefined : mergeGain(path, sound),
-    segments,
-    tornBytes: (sound?.recovery.torn ?? []).reduce((sum, { bytes }) => sum + bytes, 0),
-    damage: read instanceof CorruptionError ? read.message : undefined,
-  }
-}
-
-/** The version of the format that the manifest is written in; that of the segments may be an earlier one. */
-function formatOf(directory: string): number {
-  const head = readWhole(systemFiles, join(directory, MANIFEST_NAME), FILE_HEADER_SIZE)
-  return head === undefined ? FORMAT_VERSION : versionOf(head)
-}
-
-interface Figures {
+/** The figures of a store that opens, or nothing. */
+interface Known {
   readonly keys: number | undefined
-  readonly stats: StoreFigures | undefined
+  readonly figures: StoreFigures | undefined
 }
 
-const NOTHING: Figures = { keys: undefined, stats: undefined }
+const NOTHING: Known = { keys: undefined, figures: undefined }
 
-function surveyAll(
-  directory: string,
-  manifest: Manifest,
-  stats: StoreFigures,
-  seen: Map<number, SegmentSurvey>,
-): SegmentSurvey[] {
-  const seed = storeSeed(manifest.storeId)
-  const listed = new Set(manifest.segments.map(({ id }) => id))
-  const surveys = stats.segments.map((segment) => {
-    const before = seen.get(segment.id)
-    if (before !== undefined) {
-      const { liveBytes, deadBytes } = segment
-      return { ...before, liveBytes, deadBytes }
+/** Surveys one store, more than once if a merge gets in the way. */
+class Surveyor {
+  readonly #files: Files
+  readonly #directory: string
+  /** The surveys of segments that no longer change. */
+  readonly #surveyed = new Map<number, SegmentSurvey>()
+
+  constructor(files: Files, directory: string) {
+    this.#files = files
+    this.#directory = directory
+  }
+
+  /** @param damage the reason for which the store does not open */
+  survey({ keys, figures }: Known, damage: CorruptionError | undefined): StoreSurvey {
+    const manifest = requireManifest(this.#files, this.#directory)
+    const segments =
+      figures === undefined
+        ? this.#surveyListed(manifest)
+        : this.#surveySegments(manifest, figures.segments)
+    const { storeId, keydirKind, closed } = manifest
+    const mark = readCacheMark(this.#files, this.#directory)
+    return {
+      directory: this.#directory,
+      kind: mark === undefined ? 'store' : 'cache',
+      valueEncoding: mark?.name ?? mark?.valueEncoding,
+      format: this.#format(),
+      storeId: Buffer.from(storeId).toString('hex'),
+      keydir: keydirKind,
+      inUseBy: lockHolder(this.#directory),
+      closed: figures?.recovery.closed ?? closed,
+      keys,
+      nextSequence: figures?.nextSequence ?? manifest.nextSequence,
+      bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
+      liveBytes: figures?.liveBytes,
+      deadBytes: figures?.deadBytes,
+      tombstoneBytes: figures?.tombstoneBytes,
+      checkpoint: this.#checkpointState(manifest, figures),
+      merge: figures === undefined ? undefined : this.#mergeGain(figures),
+      segments,
+      tornBytes: (figures?.recovery.torn ?? []).reduce((sum, { bytes }) => sum + bytes, 0),
+      damage: damage?.message,
     }
+  }
+
+  /** The format version of the manifest; segments may have an earlier one. */
+  #format(): number {
+    const head = readWhole(this.#files, this.#path(MANIFEST_NAME), FILE_HEADER_SIZE)
+    return head === undefined ? FORMAT_VERSION : versionOf(head)
+  }
+
+  #surveySegments(manifest: Manifest, segments: readonly SegmentFigures[]): SegmentSurvey[] {
+    const listed = new Set(manifest.segments.map(({ id }) => id))
+    const surveys = segments.map((segment) =>
+      this.#surveySegment(manifest, segment, listed.has(segment.id)),
+    )
+    this.#assertListed(surveys)
+    return surveys
+  }
+
+  #surveySegment(manifest: Manifest, segment: SegmentFigures, isListed: boolean): SegmentSurvey {
+    const { id, bytes, liveBytes, deadBytes } = segment
+    const before = this.#surveyed.get(id)
+    if (before !== undefined) return { ...before, liveBytes, deadBytes }
     const expiry = new ExpiryRange()
-    const hint = listed.has(segment.id)
-      ? readHint(directory, manifest, segment.id, segment.bytes, expiry)
-      : undefined
-    if (hint !== 'sound') readSegment(directory, seed, segment, expiry)
-    const found: SegmentSurvey = {
-      id: segment.id,
+    const hint = isListed ? this.#readHint(manifest, id, bytes, expiry) : undefined
+    if (hint !== 'sound') this.#readSegment(manifest, segment, expiry)
+    const survey: SegmentSurvey = {
+      id,
       origin: segment.origin,
       active: segment.active,
-      bytes: segment.bytes,
-      liveBytes: segment.liveBytes,
-      deadBytes: segment.deadBytes,
+      bytes,
+      liveBytes,
+      deadBytes,
       puts: segment.livePuts + segment.deadPuts,
       tombstones: segment.tombstones,
       minSequence: segment.minSequence,
@@ -191,48 +197,124 @@ function surveyAll(
       maxExpiryMs: expiry.maxMs,
       hint,
     }
-    if (hint === 'sound') seen.set(segment.id, found)
-    return found
-  })
-  assertListed(directory, surveys)
-  return surveys
-}
+    if (hint === 'sound') this.#surveyed.set(id, survey)
+    return survey
+  }
 
-/** What has no hint may be of the store no more. @throws {@link CorruptionError} */
-function assertListed(directory: string, surveys: readonly SegmentSurvey[]): void {
-  const suspects = surveys.filter(({ hint }) => hint === 'missing')
-  if (suspects.length === 0) return
-  const listed = new Set(requireManifest(systemFiles, directory).segments.map(({ id }) => id))
-  const gone = suspects.find(({ id }) => !listed.has(id))
-  if (gone === undefined) return
-  const path = join(directory, segmentName(gone.id))
-  throw new CorruptionError('The segment is of the store no more', path, 0)
-}
+  /**
+   * Asserts that segments without a hint are still listed: a merge may have removed both files.
+   *
+   * @throws {@link CorruptionError}
+   */
+  #assertListed(surveys: readonly SegmentSurvey[]): void {
+    const suspects = surveys.filter(({ hint }) => hint === 'missing')
+    if (suspects.length === 0) return
+    const { segments } = requireManifest(this.#files, this.#directory)
+    const listed = new Set(segments.map(({ id }) => id))
+    const gone = suspects.find(({ id }) => !listed.has(id))
+    if (gone === undefined) return
+    const path = this.#path(segmentName(gone.id))
+    throw new CorruptionError('The segment is of the store no more', path, 0)
+  }
 
-/** What the manifest and the hints tell, where the store does not open. */
-function listedAlone(directory: string, manifest: Manifest): SegmentSurvey[] {
-  return manifest.segments.map((sealed) => {
-    const expiry = new ExpiryRange()
-    const hint = readHint(directory, manifest, sealed.id, sealed.size, expiry)
-    return {
-      id: sealed.id,
-      origin: sealed.origin,
-      active: false,
-      bytes: sealed.size,
-      liveBytes: undefined,
-      deadBytes: undefined,
-      puts: sealed.putCount,
-      tombstones: sealed.tombstoneCount,
-      minSequence: sealed.minSequence,
-      maxSequence: sealed.maxSequence,
-      minExpiryMs: expiry.minMs,
-      maxExpiryMs: Math.max(expiry.maxMs, sealed.lastExpiryMs),
-      hint,
+  /** Surveys the segments of a store that does not open by the manifest and the hints alone. */
+  #surveyListed(manifest: Manifest): SegmentSurvey[] {
+    return manifest.segments.map((sealed) => {
+      const expiry = new ExpiryRange()
+      const hint = this.#readHint(manifest, sealed.id, sealed.size, expiry)
+      return {
+        id: sealed.id,
+        origin: sealed.origin,
+        active: false,
+        bytes: sealed.size,
+        liveBytes: undefined,
+        deadBytes: undefined,
+        puts: sealed.putCount,
+        tombstones: sealed.tombstoneCount,
+        minSequence: sealed.minSequence,
+        maxSequence: sealed.maxSequence,
+        minExpiryMs: expiry.minMs,
+        maxExpiryMs: Math.max(expiry.maxMs, sealed.lastExpiryMs),
+        hint,
+      }
+    })
+  }
+
+  #readHint(
+    { storeId }: Manifest,
+    id: number,
+    segmentSize: number,
+    expiry: ExpiryRange,
+  ): ShortcutState {
+    const path = this.#path(hintName(id))
+    try {
+      const bytes = readHintFile(this.#files, path, segmentSize)
+      if (bytes === undefined) return 'missing'
+      const header = readFileHeader(bytes, path, 'hint', { storeId, fileId: id })
+      const decoder = header === 'short' ? undefined : HintDecoder.open(bytes, storeId, segmentSize)
+      if (decoder === undefined) return 'damaged'
+      while (decoder.next()) expiry.add(decoder.fields)
+      return 'sound'
+    } catch (error) {
+      if (error instanceof CorruptionError) return 'damaged'
+      throw asReadFailure(error, path)
     }
-  })
+  }
+
+  #readSegment(
+    { storeId }: Manifest,
+    { id, bytes: to }: SegmentFigures,
+    expiry: ExpiryRange,
+  ): void {
+    const files = this.#files
+    const file = files.open(this.#path(segmentName(id)), 'read')
+    try {
+      const options = {
+        files,
+        file,
+        from: FILE_HEADER_SIZE,
+        to,
+        seed: storeSeed(storeId),
+        ascending: false,
+        batches: 'loose',
+        values: false,
+      } as const
+      scanSegment(options, (fields) => expiry.add(fields))
+    } finally {
+      files.close(file)
+    }
+  }
+
+  #checkpointState({ storeId }: Manifest, figures: StoreFigures | undefined): ShortcutState {
+    const path = this.#path(CHECKPOINT_NAME)
+    if (!this.#exists(CHECKPOINT_NAME)) return 'missing'
+    try {
+      verifyCheckpoint(this.#files, path, storeId)
+    } catch (error) {
+      // The writer may have just removed it.
+      if (!this.#exists(CHECKPOINT_NAME)) return 'missing'
+      if (error instanceof CorruptionError) return 'damaged'
+      throw asReadFailure(error, path)
+    }
+    return figures === undefined || figures.recovery.source === 'checkpoint' ? 'sound' : 'stale'
+  }
+
+  #mergeGain(figures: StoreFigures): NonNullable<StoreSurvey['merge']> {
+    const preview = previewMerge(this.#files, this.#directory, figures, true)
+    const { segments, leftOut, bytesRead, bytesGained } = preview
+    return { segments: segments.length, bytesRead, bytesGained, leftOut }
+  }
+
+  #exists(name: string): boolean {
+    return (this.#files.list(this.#directory) ?? []).includes(name)
+  }
+
+  #path(name: string): string {
+    return join(this.#directory, name)
+  }
 }
 
-/** When the puts that expire do so. */
+/** The range of the expiries of puts. */
 class ExpiryRange {
   minMs = 0
   maxMs = 0
@@ -242,72 +324,4 @@ class ExpiryRange {
     if (this.minMs === 0 || expiresAtMs < this.minMs) this.minMs = expiresAtMs
     if (expiresAtMs > this.maxMs) this.maxMs = expiresAtMs
   }
-}
-
-function readHint(
-  directory: string,
-  manifest: Manifest,
-  id: number,
-  segmentSize: number,
-  expiry: ExpiryRange,
-): ShortcutState {
-  const { storeId } = manifest
-  const path = join(directory, hintName(id))
-  try {
-    const bytes = readHintFile(systemFiles, path, segmentSize)
-    if (bytes === undefined) return 'missing'
-    const header = readFileHeader(bytes, path, 'hint', { storeId, fileId: id })
-    const decoder = header === 'short' ? undefined : HintDecoder.open(bytes, storeId, segmentSize)
-    if (decoder === undefined) return 'damaged'
-    while (decoder.next()) expiry.add(decoder.fields)
-    return 'sound'
-  } catch (error) {
-    if (error instanceof CorruptionError) return 'damaged'
-    throw asReadFailure(error, path)
-  }
-}
-
-function readSegment(
-  directory: string,
-  seed: number,
-  { id, bytes: to }: SegmentFigures,
-  expiry: ExpiryRange,
-): void {
-  const file = systemFiles.open(join(directory, segmentName(id)), 'read')
-  try {
-    const options = {
-      from: FILE_HEADER_SIZE,
-      to,
-      seed,
-      ascending: false,
-      batches: 'loose',
-      values: false,
-    } as const
-    scanSegment({ files: systemFiles, file, ...options }, (fields) => expiry.add(fields))
-  } finally {
-    systemFiles.close(file)
-  }
-}
-
-function checkpointState(
-  directory: string,
-  { storeId }: Manifest,
-  stats: StoreFigures | undefined,
-): ShortcutState {
-  const path = join(directory, CHECKPOINT_NAME)
-  if (!existsSync(path)) return 'missing'
-  try {
-    verifyCheckpoint(systemFiles, path, storeId)
-  } catch (error) {
-    // The writer may just have removed it.
-    if (!existsSync(path)) return 'missing'
-    if (error instanceof CorruptionError) return 'damaged'
-    throw asReadFailure(error, path)
-  }
-  return stats === undefined || stats.recovery.source === 'checkpoint' ? 'sound' : 'stale'
-}
-
-function mergeGain(directory: string, stats: StoreFigures): NonNullable<StoreSurvey['merge']> {
-  const { segments, leftOut, bytesRead, bytesGained } = sumUp(planMerge(directory, stats, true))
-  return { segments: segments.length, bytesRead, bytesGained, leftOut }
 }

@@ -1,9 +1,11 @@
+/** Keeps what is taken out of a store beside it, under names that the store does not see. */
+
 import { join } from 'node:path'
 import { DAMAGED_SUFFIX, TORN_SUFFIX } from '../format/names.ts'
 import { copyRange } from '../io/copy.ts'
 import { discard, errorCode, type Files } from '../io/files.ts'
 
-/** What is kept beside a store of what goes, under names that the store does not see. */
+/** Files kept beside a store. A file that was kept before is never overwritten. */
 export class KeptFiles {
   readonly #files: Files
   readonly #directory: string
@@ -15,41 +17,56 @@ export class KeptFiles {
     this.#directory = directory
   }
 
-  /** Where everything is kept. */
+  /** The paths of what `keepTorn` and `keepDamaged` have kept. */
   get paths(): string[] {
     return [...this.#torn, ...this.#damaged]
   }
 
-  /** Keeps what a file has from `offset` on, before it is cut. */
-  keepTorn(name: string, offset: number): void {
+  /** Keeps the bytes of a file from `offset` on, before they are cut off. Returns the path. */
+  keepTorn(name: string, offset: number): string {
     const path = this.#freePath(name + TORN_SUFFIX)
-    copyRange(this.#files, join(this.#directory, name), offset, path)
+    copyRange(this.#files, this.#path(name), offset, path)
     this.#torn.push(path)
+    return path
   }
 
-  /** Gives a file a second name, before its first one is removed; or copies it, where there are no links. */
+  /**
+   * Gives a file a second name, before its first one is removed. If the file system has no hard
+   * links, the file is copied.
+   */
   keepDamaged(name: string): void {
     const path = this.#freePath(name + DAMAGED_SUFFIX)
     try {
-      this.#files.link(join(this.#directory, name), path)
+      this.#files.link(this.#path(name), path)
     } catch (error) {
       if (errorCode(error) === undefined || errorCode(error) === 'ENOSPC') throw error
-      copyRange(this.#files, join(this.#directory, name), 0, path)
+      copyRange(this.#files, this.#path(name), 0, path)
     }
     this.#damaged.push(path)
   }
 
-  /** Removes the second names of files that keep their first ones. */
+  /** Renames a file out of the way. Returns the path. */
+  putAside(name: string, suffix: string): string {
+    const path = this.#freePath(name + suffix)
+    this.#files.rename(this.#path(name), path)
+    return path
+  }
+
+  /** Removes what `keepDamaged` has kept: the files keep their first names. */
   discardDamaged(): void {
     for (const path of this.#damaged) discard(this.#files, path)
   }
 
-  /** The path for a name, or for the next one that is free: what was kept before is not overwritten. */
+  /** Returns the path for a name, or for the next one that is free. */
   #freePath(name: string): string {
     const names = new Set(this.#files.list(this.#directory))
     for (let number = 1; ; number++) {
       const free = number === 1 ? name : `${name}.${number}`
-      if (!names.has(free)) return join(this.#directory, free)
+      if (!names.has(free)) return this.#path(free)
     }
+  }
+
+  #path(name: string): string {
+    return join(this.#directory, name)
   }
 }

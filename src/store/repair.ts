@@ -1,18 +1,19 @@
 /**
- * Repair: from a damaged directory to a store that verifies, and a report of what is missing.
+ * Repair: makes a damaged directory a store that verifies, and reports what is missing.
  *
- * 1. With a second directory: copy the store there, and go on with the copy.
- * 2. Salvage: the records that are sound, without those that are not (salvage.ts of the engine).
- * 3. Put aside what salvage left and verification does not accept: shortcuts, leftovers, torn bytes.
- * 4. Make the hints anew, open the store, which cuts a torn tail, and close it, which writes the checkpoint.
+ * 1. If there is a second directory, copy the store there and repair the copy.
+ * 2. Salvage the sound records (salvage.ts).
+ * 3. Set aside what salvage leaves and verification does not accept: shortcuts, leftovers, torn
+ *    bytes.
+ * 4. Rebuild the hints. Open the store, which cuts a torn tail, and close it, which writes the
+ *    checkpoint.
  * 5. Verify.
  *
- * Invariant: nothing is deleted. What goes is kept beside, under a name that the store does not see.
+ * Invariant: nothing is deleted. What is taken out is kept in the directory, under a name that the
+ * store does not see.
  */
 
-import { constants, copyFileSync, existsSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { CorruptionError, StoreError } from '../errors.ts'
 import type { Manifest } from '../format/manifest.ts'
 import {
@@ -21,41 +22,43 @@ import {
   LEFTOVER_SUFFIX,
   MANIFEST_NAME,
   parseName,
-  TORN_SUFFIX,
 } from '../format/names.ts'
 import { assertChangeable } from '../inspection/directory.ts'
-import { type Finding, type VerifyReport, verifyDirectory } from '../inspection/verify.ts'
-import { copyRange } from '../io/copy.ts'
-import { errorCode, systemFiles } from '../io/files.ts'
+import type { Finding } from '../inspection/findings.ts'
+import { type VerifyReport, verifyDirectory } from '../inspection/verify.ts'
+import { cloneFile } from '../io/copy.ts'
+import { discard, errorCode, type Files, systemFiles, withFile } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
 import { lockHolder } from '../io/lock.ts'
 import { resolveOptions } from '../options.ts'
 import type { TornTail } from '../recovery/recovery.ts'
+import { KeptFiles } from '../salvage/kept-files.ts'
 import { type LossReport, salvageStore } from '../salvage/salvage.ts'
+import { nextTurn } from '../scheduling/time.ts'
 import { buildHint } from '../segment/hint-file.ts'
 import { readManifest } from '../segment/manifest-file.ts'
 import { isFree } from './backup.ts'
 import { open } from './store.ts'
 
-/** What a repair found and did. */
+/** The report of a repair. */
 export interface RepairReport {
   /** The directory that was repaired. */
   readonly directory: string
   readonly dryRun: boolean
   readonly lost: LossReport
-  /** What a crash had left unfinished at the end: it was never promised. */
+  /** The bytes at the end that a crash left unfinished: they were never promised. */
   readonly torn: readonly TornTail[]
-  /** The names of shortcuts that were made anew, or with `dryRun` would be. */
+  /** The names of shortcuts that were rebuilt, or with `dryRun` would be. */
   readonly rebuilt: readonly string[]
-  /** The paths under which everything is kept that is of the store no more. */
+  /** The paths of everything that was taken out of the store. */
   readonly kept: readonly string[]
-  /** Whether there is no damage: any more, or with `dryRun` at all. */
+  /** Whether the repaired store has no damage; with `dryRun` whether it has none to repair. */
   readonly verified: boolean
-  /** The error that ended the repair early, after what is lost was out of the way. */
+  /** The error that ended the repair early, after the lost records were already taken out. */
   readonly failure?: unknown
 }
 
-/** Told how far a step has come, in bytes; what it throws ends the repair. */
+/** Called with the progress of a step, in bytes. What it throws ends the repair. */
 export type RepairWatch = (step: 'verify' | 'salvage', done: number, total: number) => void
 
 const NOTHING_LOST: LossReport = {
@@ -70,7 +73,7 @@ const NOTHING_LOST: LossReport = {
 }
 
 /**
- * Says what a repair would do; nothing is changed.
+ * Reports what a repair would do. Nothing is changed.
  *
  * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION
  */
@@ -82,7 +85,7 @@ export async function explainRepair(directory: string, watch: RepairWatch): Prom
     directory,
     dryRun: true,
     lost,
-    torn: ok ? findings.filter(({ kind }) => kind === 'torn').map(tornTail) : lost.torn,
+    torn: ok ? tornTails(systemFiles, findings) : lost.torn,
     rebuilt: findings.filter(isShortcut).map(({ file }) => basename(file)),
     kept: [],
     verified: ok,
@@ -92,29 +95,31 @@ export async function explainRepair(directory: string, watch: RepairWatch): Prom
 /**
  * Repairs the store in a directory.
  *
- * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_WRITE_FAILED, and FIRKIN_OTHER_KIND
- * for a cache's: what is sound of it may be what something that is lost had replaced
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_WRITE_FAILED;
+ * FIRKIN_OTHER_KIND for a cache, whose sound records may be older than the lost ones that had
+ * replaced them
  */
 export async function repairStore(directory: string, watch: RepairWatch): Promise<RepairReport> {
   assertRepairable(directory)
   assertChangeable(systemFiles, directory)
   const held = HeldFiles.hold(systemFiles, directory, 'locked')
   try {
-    return await new Restoration(held, directory, watch).run()
+    return await new Repair(held, directory, watch).run()
   } finally {
     held.release()
   }
 }
 
 /**
- * Copies the files of a store, whatever state they are in, into a directory that is empty or does not exist.
+ * Copies the files of a store, damaged or not, to a directory that is empty or does not exist.
  *
- * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_OTHER_KIND
+ * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_LOCKED, FIRKIN_NOT_FOUND, FIRKIN_OTHER_KIND,
+ * FIRKIN_READ_FAILED, FIRKIN_WRITE_FAILED
  */
 export async function copyDamaged(
   directory: string,
   target: string,
-  interrupt: AbortSignal,
+  signal: AbortSignal,
 ): Promise<void> {
   assertRepairable(directory)
   assertChangeable(systemFiles, directory)
@@ -126,30 +131,21 @@ export async function copyDamaged(
   try {
     for (const name of systemFiles.list(directory) ?? []) {
       if (['foreign', 'lock', 'reserve'].includes(parseName(name).type)) continue
-      await setImmediate()
-      interrupt.throwIfAborted()
-      assertFile(join(directory, name))
+      await nextTurn()
+      signal.throwIfAborted()
       made.push(join(target, name))
-      copyFileSync(join(directory, name), join(target, name), constants.COPYFILE_FICLONE)
+      cloneFile(join(directory, name), join(target, name))
     }
   } catch (error) {
-    for (const path of made) rmSync(path, { force: true })
-    if (interrupt.aborted || error instanceof StoreError) throw error
+    for (const path of made) discard(systemFiles, path)
+    if (signal.aborted || error instanceof StoreError) throw error
     throw new StoreError('FIRKIN_WRITE_FAILED', `Cannot copy ${directory} to ${target}`, {
       cause: error,
     })
   }
 }
 
-/** @throws {@link StoreError} FIRKIN_READ_FAILED where there is a pipe or a device, which has no end to be copied up to */
-function assertFile(path: string): void {
-  const stats = statSync(path)
-  if (!stats.isFile() && !stats.isDirectory()) {
-    throw new StoreError('FIRKIN_READ_FAILED', `${path} is not a file`)
-  }
-}
-
-/** @throws {@link StoreError} where there is no store, or it is in use */
+/** @throws {@link StoreError} if there is no store, or it is in use */
 function assertRepairable(directory: string): void {
   const names = systemFiles.list(directory)
   if (names === undefined) {
@@ -167,13 +163,14 @@ function assertRepairable(directory: string): void {
   }
 }
 
-/** The repair of a directory that is locked. */
-class Restoration {
+/** The repair of a locked directory. */
+class Repair {
   readonly #files: HeldFiles
   readonly #directory: string
-  /** The path as it was given. */
+  /** The path as the caller gave it. */
   readonly #given: string
   readonly #watch: RepairWatch
+  readonly #keptFiles: KeptFiles
   readonly #torn: TornTail[] = []
   readonly #kept: string[] = []
   readonly #rebuilt: string[] = []
@@ -183,6 +180,7 @@ class Restoration {
     this.#directory = files.directory
     this.#given = given
     this.#watch = watch
+    this.#keptFiles = new KeptFiles(files, files.directory)
   }
 
   async run(): Promise<RepairReport> {
@@ -196,14 +194,14 @@ class Restoration {
       const verified = await this.#finish(await verify(this.#directory, this.#watch))
       return this.#report(lost, verified)
     } catch (error) {
-      // What is lost is known only now, and must not be lost with the error.
+      // Only now is it known what is lost: the error must not hide it.
       return { ...this.#report(lost, false), failure: error }
     }
   }
 
-  /** Salvages what is sound; where that fails nothing has been changed. */
+  /** Salvages the sound records. If that fails, nothing has been changed. */
   async #salvage(): Promise<LossReport> {
-    const takeBack = this.#putManifestAside()
+    const takeBack = this.#setManifestAside()
     try {
       return await salvage(this.#files, false, this.#watch)
     } catch (error) {
@@ -215,11 +213,11 @@ class Restoration {
     }
   }
 
-  /** Mends what salvage leaves to be mended, and answers whether all is sound then. */
+  /** Repairs what salvage leaves to be repaired. Returns whether all is sound afterwards. */
   async #finish({ findings }: VerifyReport): Promise<boolean> {
-    this.#torn.push(...findings.filter(({ kind }) => kind === 'torn').map(tornTail))
+    this.#torn.push(...tornTails(this.#files, findings))
     const manifest = this.#manifest()
-    for (const finding of findings) this.#mend(finding, manifest)
+    for (const finding of findings) this.#resolve(finding, manifest)
     this.#files.syncDirectory(this.#directory)
     await this.#openAndClose(manifest)
     return (await verify(this.#directory, this.#watch)).ok
@@ -237,54 +235,38 @@ class Restoration {
     }
   }
 
-  /**
-   * Puts a manifest aside that is damaged, whatever is in its place: salvage does without it. Answers what takes
-   * that back.
-   */
-  #putManifestAside(): () => void {
-    const path = join(this.#directory, MANIFEST_NAME)
+  /** Sets a damaged manifest aside: salvage does without it. Returns a function that undoes it. */
+  #setManifestAside(): () => void {
     try {
       readManifest(this.#files, this.#directory)
       return () => undefined
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error
     }
-    const kept = freeName(path + DAMAGED_SUFFIX)
-    this.#files.rename(path, kept)
+    const path = join(this.#directory, MANIFEST_NAME)
+    const kept = this.#keptFiles.putAside(MANIFEST_NAME, DAMAGED_SUFFIX)
     this.#kept.push(kept)
     return () => {
-      if (!existsSync(path)) this.#files.rename(kept, path)
+      if (!this.#exists(path)) this.#files.rename(kept, path)
     }
   }
 
-  /** Puts aside what is of no use, and makes a hint anew. */
-  #mend(finding: Finding, manifest: Manifest): void {
-    const { kind, file } = finding
-    if (kind === 'torn') this.#keepTorn(tornTail(finding))
-    else if (kind === 'leftover') this.#putAside(file, LEFTOVER_SUFFIX)
+  /** Sets aside what is of no use, and rebuilds a hint. */
+  #resolve(finding: Finding, manifest: Manifest): void {
+    const { kind, file, offset } = finding
+    const name = basename(file)
+    if (kind === 'torn') this.#kept.push(this.#keptFiles.keepTorn(name, offset))
+    else if (kind === 'leftover') this.#kept.push(this.#keptFiles.putAside(name, LEFTOVER_SUFFIX))
     else if (isShortcut(finding)) {
-      if (existsSync(file)) this.#putAside(file, DAMAGED_SUFFIX)
-      this.#rebuilt.push(basename(file))
-      this.#buildHint(file, manifest)
+      if (this.#exists(file)) this.#kept.push(this.#keptFiles.putAside(name, DAMAGED_SUFFIX))
+      this.#rebuilt.push(name)
+      this.#buildHint(name, manifest)
     }
   }
 
-  /** Keeps what the next open cuts. */
-  #keepTorn({ file, offset, bytes }: TornTail): void {
-    const kept = freeName(file + TORN_SUFFIX)
-    copyRange(this.#files, file, offset, kept, bytes)
-    this.#kept.push(kept)
-  }
-
-  #putAside(path: string, suffix: string): void {
-    const kept = freeName(path + suffix)
-    this.#files.rename(path, kept)
-    this.#kept.push(kept)
-  }
-
-  /** Makes the hint with this path, if it is one. */
-  #buildHint(path: string, { storeId, segments }: Manifest): void {
-    const parsed = parseName(basename(path))
+  /** Builds the hint with this name, if it is a hint's. */
+  #buildHint(name: string, { storeId, segments }: Manifest): void {
+    const parsed = parseName(name)
     const sealed = segments.find(({ id }) => parsed.type === 'hint' && id === parsed.id)
     if (sealed === undefined) return
     const { id, origin, size } = sealed
@@ -293,7 +275,7 @@ class Restoration {
 
   /** Lets recovery cut what is torn, and writes a checkpoint. */
   async #openAndClose({ keydirKind: keydir }: Manifest): Promise<void> {
-    // The lock is held already.
+    // The repair holds the lock already.
     const store = await open(this.#directory, {
       createIfMissing: false,
       keydir,
@@ -312,6 +294,10 @@ class Restoration {
     const manifest = readManifest(this.#files, this.#directory)
     if (manifest === undefined) throw new Error(`Salvage left no manifest in ${this.#directory}`)
     return manifest
+  }
+
+  #exists(path: string): boolean {
+    return this.#files.identify(path) !== undefined
   }
 }
 
@@ -340,19 +326,16 @@ async function explainSalvage(directory: string, watch: RepairWatch): Promise<Lo
   }
 }
 
-/** Whether a finding is of a file that only makes opening faster. */
+/** Whether a finding is about a file that only makes opening faster. */
 function isShortcut({ kind }: Finding): boolean {
   return kind === 'hint' || kind === 'checkpoint'
 }
 
-function tornTail({ file, offset }: Finding): TornTail {
-  return { file, offset, bytes: statSync(file).size - offset }
-}
-
-/** A path at which nothing is: what was kept before is not overwritten. */
-function freeName(path: string): string {
-  for (let number = 1; ; number++) {
-    const free = number === 1 ? path : `${path}.${number}`
-    if (!existsSync(free)) return free
-  }
+function tornTails(files: Files, findings: readonly Finding[]): TornTail[] {
+  return findings
+    .filter(({ kind }) => kind === 'torn')
+    .map(({ file, offset }) => {
+      const size = withFile(files, file, (opened) => files.size(opened)) ?? offset
+      return { file, offset, bytes: size - offset }
+    })
 }

@@ -1,14 +1,13 @@
 import { join, resolve } from 'node:path'
 import { Command } from 'commander'
 import { CorruptionError, StoreError } from '../../src/errors.ts'
-import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
-import { knownTailSize, type Manifest } from '../../src/format/manifest.ts'
+import { knownTailSize } from '../../src/format/manifest.ts'
 import { segmentName } from '../../src/format/names.ts'
 import { HeldSegments } from '../../src/inspection/held-segments.ts'
-import { type PlacedRecord, placeRecord } from '../../src/inspection/placed-record.ts'
+import type { PlacedRecord } from '../../src/inspection/placed-record.ts'
 import { asReadFailure } from '../../src/inspection/read-failure.ts'
-import { findRecord, scanSegment } from '../../src/segment/scan.ts'
-import { Window } from '../../src/segment/window.ts'
+import { readRecords } from '../../src/inspection/segment-records.ts'
+import { systemFiles } from '../../src/io/files.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
 import { printRecord } from '../record-lines.ts'
@@ -19,9 +18,6 @@ interface DumpOptions {
   readonly segment?: string
   readonly raw?: boolean
 }
-
-/** So many bytes of records are taken out of a file before they are printed. */
-const STEP_SIZE = 1024 * 1024
 
 /** `firkin dump`: every record, as it lies in the files. */
 export function dumpCommand(session: Session): Command {
@@ -47,8 +43,8 @@ async function dump(call: Call<DumpOptions>, given: string): Promise<Status> {
   const { options } = call
   const directory = resolve(given)
   const wanted = options.segment === undefined ? undefined : parseCount(options.segment, 1)
-  using segments = HeldSegments.hold(directory)
-  const { ids, manifest } = segments
+  using segments = HeldSegments.hold(systemFiles, directory)
+  const { ids } = segments
   if (wanted !== undefined && !ids.includes(wanted)) {
     throw new StoreError('FIRKIN_NOT_FOUND', `There is no segment ${wanted} in ${directory}`)
   }
@@ -59,67 +55,46 @@ async function dump(call: Call<DumpOptions>, given: string): Promise<Status> {
     count++
     await printRecord(call.output, record, options.raw === true)
   }
-  const listed = new Set(manifest.segments.map((sealed) => sealed.id))
-  // What a merge has made may have a higher id.
-  const newest = ids.filter((id) => !listed.has(id)).at(-1)
   for (const id of wanted === undefined ? ids : [wanted]) {
-    const isTail = id === newest
-    if (!(await dumpSegment(call, print, directory, segments, id, isTail))) status = STATUS.failed
+    const path = join(directory, segmentName(id))
+    if (!(await dumpSegment(call, print, path, segments, id))) status = STATUS.failed
   }
   return status
 }
 
-/** Prints the records of a segment; whether all of it was sound, but for a torn tail. */
+/** Prints the records of a segment. Returns whether all of it was sound, except for a torn tail. */
 async function dumpSegment(
   { output, interrupt }: Call,
   print: (record: PlacedRecord) => Promise<void>,
-  directory: string,
+  path: string,
   segments: HeldSegments,
   id: number,
-  isTail: boolean,
 ): Promise<boolean> {
-  const { manifest } = segments
+  const isNewest = id === segments.newestId
   let sound = true
   try {
     using segment = segments.take(id)
     if (segment === undefined) {
-      if (!isPromised(manifest, id)) return true
-      output.warn(`${join(directory, segmentName(id))}: The file ends inside its header`)
+      if (!segments.isPromised(id)) return true
+      output.warn(`${path}: The file ends inside its header`)
       return false
     }
     if (segment.fault !== undefined) {
       output.warn(segment.fault.message)
       sound = false
     }
-    const to = segment.size
-    const scanOptions = {
-      ...segment.scanOptions('loose', FILE_HEADER_SIZE, to),
-      preallocatedFrom: isTail ? knownTailSize(manifest, id) : to,
-    }
-    const window = new Window(scanOptions.files, scanOptions.file, to)
-    for (let from = FILE_HEADER_SIZE; from < to; ) {
+    const preallocatedFrom = isNewest ? knownTailSize(segments.manifest, id) : undefined
+    for (const { records, gap } of readRecords(segment, preallocatedFrom)) {
       interrupt.throwIfAborted()
-      const records: PlacedRecord[] = []
-      const start = from
-      const { end, faultAt, fault, preallocatedSize } = scanSegment(
-        { ...scanOptions, from, window },
-        (fields, page, offset) => {
-          records.push(placeRecord(fields, page, id, offset))
-          return offset - start < STEP_SIZE ? undefined : false
-        },
-      )
       for (const record of records) await print(record)
-      from = end + preallocatedSize
-      if (faultAt === undefined) continue
+      if (gap === undefined) continue
       await output.flush()
-      const next = findRecord({ ...scanOptions, from: faultAt + 1 }, 0) ?? to
-      const lost = `${segment.path}, offset ${faultAt}: ${countOf(next - faultAt, 'byte')}`
-      if (isTail && next === to) output.note(`${lost} at the end are unfinished`)
+      const lost = `${path}, offset ${gap.offset}: ${countOf(gap.bytes, 'byte')}`
+      if (isNewest && gap.isLast) output.note(`${lost} at the end are unfinished`)
       else {
-        output.warn(`${lost} are no record: ${fault}`)
+        output.warn(`${lost} are no record: ${gap.fault}`)
         sound = false
       }
-      from = next
     }
   } catch (error) {
     if (error instanceof CorruptionError) {
@@ -130,12 +105,7 @@ async function dumpSegment(
       output.warn(error.message)
       return false
     }
-    throw asReadFailure(error, join(directory, segmentName(id)))
+    throw asReadFailure(error, path)
   }
   return sound
-}
-
-/** Whether the manifest knows of records in a segment. */
-function isPromised({ segments, tailId, tailSize }: Manifest, id: number): boolean {
-  return segments.some((sealed) => sealed.id === id) || (id === tailId && tailSize > 0)
 }

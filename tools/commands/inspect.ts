@@ -1,5 +1,7 @@
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { type SegmentSurvey, type StoreSurvey, surveyStore } from '../../src/inspection/survey.ts'
+import { systemFiles } from '../../src/io/files.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS } from '../failure.ts'
 import type { Output } from '../output.ts'
@@ -28,7 +30,9 @@ export function inspectCommand(session: Session): Command {
     .argument('<directory>', 'the directory of the store')
     .action(
       session.action<[directory: string]>(async ({ output }, directory) => {
-        const survey = await surveyStore(directory, openToRead)
+        const survey = await surveyStore(systemFiles, resolve(directory), () =>
+          openToRead(directory),
+        )
         if (output.isJson) await output.json(survey)
         else await print(output, survey)
         const isSound = survey.damage === undefined && !survey.merge?.leftOut.length

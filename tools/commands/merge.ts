@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { Command } from 'commander'
-import { planMerge, sumUp } from '../../src/inspection/merge-preview.ts'
+import { previewMerge } from '../../src/inspection/merge-preview.ts'
+import { systemFiles } from '../../src/io/files.ts'
 import type { MergeReport } from '../../src/merge/options.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
@@ -47,8 +48,8 @@ async function merge(call: Call<MergeOptions>, directory: string): Promise<Statu
 /** Finds out what would be done; the store is not touched. */
 async function dryRun({ output }: Call, directory: string, all: boolean): Promise<MergeReport> {
   await using store = await openToRead(directory, output)
-  const planned = planMerge(resolve(directory), store.stats(), all)
-  return { dryRun: true, ...sumUp(planned), created: [], durationMs: 0 }
+  const preview = previewMerge(systemFiles, resolve(directory), store.stats(), all)
+  return { dryRun: true, ...preview, created: [], durationMs: 0 }
 }
 
 async function run(

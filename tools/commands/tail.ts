@@ -1,7 +1,9 @@
+import { resolve } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { Command } from 'commander'
 import { RecordFeed } from '../../src/inspection/record-feed.ts'
 import { steadily } from '../../src/inspection/steady.ts'
+import { systemFiles } from '../../src/io/files.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
 import { printRecord } from '../record-lines.ts'
@@ -31,12 +33,13 @@ export function tailCommand(session: Session): Command {
 }
 
 async function tail(call: Call<TailOptions>, directory: string): Promise<Status> {
+  const path = resolve(directory)
   const { options, output, interrupt } = call
   const raw = options.raw === true
   const count = parseCount(options.lines)
   const intervalMs = parseDuration(options.interval)
-  using feed = new RecordFeed(directory)
-  for (const record of await steadily(directory, () => feed.newest(count))) {
+  using feed = new RecordFeed(systemFiles, path)
+  for (const record of await steadily(systemFiles, path, () => feed.newest(count))) {
     interrupt.throwIfAborted()
     await printRecord(output, record, raw)
   }
