@@ -10,7 +10,7 @@ describe('a 48-bit number', () => {
     [0x1_0000_0000, '000000000100'],
     [0x8000_0000, '000000800000'],
     [MAX_UINT48, 'ffffffffffff'],
-  ])('is %d and %s', (value, hex) => {
+  ])('stores %d as %s', (value, hex) => {
     const bytes = Buffer.alloc(8, 0xaa)
 
     writeUint48(viewOf(bytes), 1, value)

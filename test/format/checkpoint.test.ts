@@ -37,7 +37,7 @@ const chunks = [Buffer.from('first'), Buffer.alloc(400, 7), Buffer.alloc(0)]
 const head = encodeCheckpointHead(STORE_ID, 12, summary, chunks)
 
 describe('the head of a checkpoint', () => {
-  it('is these bytes, and JSON', () => {
+  it('consists of these bytes, and JSON', () => {
     const json = Buffer.from(JSON.stringify(summary))
 
     expect(head.readUInt32LE(FILE_HEADER_SIZE)).toBe(json.length)
@@ -50,7 +50,7 @@ describe('the head of a checkpoint', () => {
     expect(checkpointHeadSize(head.subarray(0, CHECKPOINT_HEAD_SIZE))).toBe(head.length)
   })
 
-  it('gives the summary, and where each chunk lies', () => {
+  it('yields the summary, and the position of each chunk', () => {
     const places = chunks.map((chunk, index) => ({
       offset: head.length + chunks.slice(0, index).reduce((sum, { length }) => sum + length, 0),
       size: chunk.length,
@@ -60,9 +60,10 @@ describe('the head of a checkpoint', () => {
     expect(decodeCheckpointHead(head, STORE_ID)).toEqual({ summary, chunks: places })
   })
 
-  it('is refused whichever bit behind the header is flipped', () => {
+  it('is refused if any bit after the file header is flipped', () => {
     for (const { at, bytes } of flips(head)) {
-      // The sizes say how much the head is; who reads it has held them against the file before.
+      // The sizes determine how large the head is; the reader has checked them against the file
+      // before.
       if (at < FILE_HEADER_SIZE || checkpointHeadSize(bytes) !== head.length) continue
       expect(decodeCheckpointHead(bytes, STORE_ID), `byte ${at}`).toBeUndefined()
     }

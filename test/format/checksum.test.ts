@@ -15,7 +15,7 @@ describe('the checksum', () => {
     expect(checksum(bytes, 0, bytes.length, 0)).toBe(expected)
   })
 
-  it('is the same whichever way it is computed', () => {
+  it('is the same in whichever way it is computed', () => {
     const bytes = new Random(1).bytes(700)
 
     const { view } = pageOf(bytes)
@@ -27,7 +27,7 @@ describe('the checksum', () => {
     }
   })
 
-  it('copies what it reads where it is asked to, and nothing else', () => {
+  it('copies what it reads to the given position, and nothing else', () => {
     const { bytes, view } = pageOf(new Random(3).bytes(200))
 
     for (let size = 0; size <= 100; size++) {
@@ -42,7 +42,7 @@ describe('the checksum', () => {
     }
   })
 
-  it('goes on from that of what comes before', () => {
+  it('continues from that of the bytes before', () => {
     const bytes = new Random(2).bytes(1000)
     const whole = checksum(bytes, 0, bytes.length, 0)
 

@@ -40,7 +40,7 @@ const table: readonly (readonly [FileHeader, string])[] = [
   ],
 ]
 
-/** Writes the checksum of a header that was changed. */
+/** Updates the checksum of a header that was changed. */
 function seal(header: Buffer): Buffer {
   const crcAt = FILE_HEADER_SIZE - 4
   header.writeUInt32LE(checksum(header, 0, crcAt, 0), crcAt)
@@ -48,7 +48,7 @@ function seal(header: Buffer): Buffer {
 }
 
 describe('the header of a file', () => {
-  it.each(table)('is these bytes: %o', (header, hex) => {
+  it.each(table)('consists of these bytes: %o', (header, hex) => {
     const bytes = encodeFileHeader(header)
 
     expect(bytes).toHaveLength(FILE_HEADER_SIZE)
@@ -57,7 +57,7 @@ describe('the header of a file', () => {
     expect(decodeFileHeader(Buffer.concat([bytes, Buffer.from('more')]))).toEqual(header)
   })
 
-  it('is found damaged whichever bit is flipped', () => {
+  it('is reported as damaged if any bit is flipped', () => {
     for (const [header] of table) {
       for (const { at, bytes } of flips(encodeFileHeader(header))) {
         expect(decodeFileHeader(bytes), `byte ${at}`).toMatchObject({ fault: 'damaged' })
@@ -65,7 +65,7 @@ describe('the header of a file', () => {
     }
   })
 
-  it('is short wherever it is cut', () => {
+  it('is reported as short wherever it is cut', () => {
     const bytes = encodeFileHeader({ type: 'hint', storeId: STORE_ID, fileId: 1, origin: 'merged' })
 
     for (let size = 0; size < bytes.length; size++) {
@@ -73,7 +73,7 @@ describe('the header of a file', () => {
     }
   })
 
-  it('of an unknown version is told from damage', () => {
+  it('of an unknown version is told apart from damage', () => {
     const bytes = encodeFileHeader({
       type: 'manifest',
       storeId: STORE_ID,
@@ -87,7 +87,7 @@ describe('the header of a file', () => {
     }
   })
 
-  it('of a version before the one that its kind is written in is read', () => {
+  it('of a version before the one that its type is written in is read', () => {
     const header = { type: 'manifest', storeId: STORE_ID, fileId: 1, origin: 'none' } as const
     const bytes = encodeFileHeader(header)
 

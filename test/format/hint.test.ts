@@ -40,7 +40,7 @@ const hint = encode([
 ])
 
 describe('a hint', () => {
-  it('is these bytes', () => {
+  it('consists of these bytes', () => {
     const hex = [
       '04030201 03000000',
       '2c000000 01 00 0100 03000000 010000000000 61',
@@ -55,7 +55,7 @@ describe('a hint', () => {
     expect(decodeFileHeader(hint)).toMatchObject({ type: 'hint', fileId: 9, origin: 'merged' })
   })
 
-  it('gives every record but its value', () => {
+  it('yields every record without its value', () => {
     expect(decode(hint)).toEqual([
       { kind: PUT, key: 'a', offset: 44, size: 22, sequence: 1, expiresAtMs: 0 },
       { kind: PUT, key: 'bb', offset: 66, size: 100_026, sequence: 2, expiresAtMs: moment },
@@ -63,7 +63,7 @@ describe('a hint', () => {
     ])
   })
 
-  it('may be of no records, and of many', () => {
+  it('may have no entries, or many', () => {
     const many = Array.from({ length: 5000 }, (_, index) =>
       record({ key: `key number ${index}`, value: 'v', sequence: index + 1 }),
     )
@@ -73,13 +73,13 @@ describe('a hint', () => {
     expect(decode(encode(many))?.at(-1)).toMatchObject({ key: 'key number 4999', sequence: 5000 })
   })
 
-  it('is refused whichever bit behind the header is flipped', () => {
+  it('is refused if any bit after the file header is flipped', () => {
     for (const { at, bytes } of flips(hint)) {
       if (at >= FILE_HEADER_SIZE) expect(decode(bytes), `byte ${at}`).toBeUndefined()
     }
   })
 
-  it('is refused wherever it is cut, and where something follows it', () => {
+  it('is refused wherever it is cut, and if anything follows it', () => {
     for (let size = 0; size < hint.length; size++) {
       expect(decode(hint.subarray(0, size)), `${size} bytes`).toBeUndefined()
     }

@@ -62,7 +62,7 @@ const full: Manifest = {
 
 const decode = (bytes: Uint8Array) => decodeManifest(bytes, STORE_ID, full.generation)
 
-/** Writes the checksum of a manifest that was changed. */
+/** Updates the checksum of a manifest that was changed. */
 function seal(bytes: Buffer): Buffer {
   const crcAt = bytes.length - 4
   bytes.writeUInt32LE(checksum(bytes, FILE_HEADER_SIZE, crcAt, SEED), crcAt)
@@ -70,7 +70,7 @@ function seal(bytes: Buffer): Buffer {
 }
 
 describe('the manifest', () => {
-  it('is these bytes', () => {
+  it('consists of these bytes', () => {
     const hex =
       '01000000 ae000000 02000000 070000000000 01 01 00000000 00a8da769b01 0000 62ad3890'.replaceAll(
         ' ',
@@ -121,19 +121,19 @@ describe('the manifest', () => {
   })
 
   it.each(['btree', 'hash', 'skiplist', 'bplustree'] as const)(
-    'comes back as it was written, of a %s',
+    'is read as it was written, of a %s',
     (keydirKind) => {
       expect(decode(encodeManifest({ ...full, keydirKind }))).toEqual({ ...full, keydirKind })
     },
   )
 
-  it('is found damaged whichever bit behind the header is flipped', () => {
+  it('is reported as damaged if any bit after the file header is flipped', () => {
     for (const { at, bytes } of flips(encodeManifest(full))) {
       if (at >= FILE_HEADER_SIZE) expect(decode(bytes), `byte ${at}`).toBeTypeOf('number')
     }
   })
 
-  it('is found damaged wherever it is cut, and where something follows it', () => {
+  it('is reported as damaged wherever it is cut, and if anything follows it', () => {
     const bytes = encodeManifest(full)
 
     for (let size = FILE_HEADER_SIZE; size < bytes.length; size++) {
@@ -142,21 +142,21 @@ describe('the manifest', () => {
     expect(decode(Buffer.concat([bytes, Buffer.alloc(1)]))).toBeTypeOf('number')
   })
 
-  it('is bounded by its bytes before it is believed', () => {
+  it('is limited by its bytes before its count is trusted', () => {
     const bytes = encodeManifest(full)
     bytes.writeUInt32LE(2 ** 32 - 1, FILE_HEADER_SIZE + 20)
 
     expect(decode(seal(bytes))).toBe(FILE_HEADER_SIZE + 20)
   })
 
-  it('of an unknown keydir kind is damaged there', () => {
+  it('of an unknown keydir kind is reported as damaged there', () => {
     const bytes = encodeManifest(full)
     bytes[FILE_HEADER_SIZE + 18] = 9
 
     expect(decode(seal(bytes))).toBe(FILE_HEADER_SIZE + 18)
   })
 
-  it('of another store is damaged', () => {
+  it('of another store is reported as damaged', () => {
     expect(decodeManifest(encodeManifest(full), new Uint8Array(16), 1)).toBeTypeOf('number')
   })
 })

@@ -23,7 +23,7 @@ describe('the name of a file', () => {
     [temporaryName(MANIFEST_NAME, 7), 'MANIFEST.7.tmp', { type: 'temporary' }],
     [temporaryName(segmentName(3), 2), '0000000003.segment.2.tmp', { type: 'temporary' }],
     [temporaryName(hintName(3), 0), '0000000003.hint.0.tmp', { type: 'temporary' }],
-  ])('%s is made and recognised', (made, name, parsed) => {
+  ])('%s is created and recognised', (made, name, parsed) => {
     expect(made).toBe(name)
     expect(parseName(name)).toEqual(parsed)
   })
@@ -52,7 +52,7 @@ describe('the name of a file', () => {
     expect(parseName(name)).toEqual({ type: 'foreign' })
   })
 
-  it('tells the segments of a directory, and whether it has a store', () => {
+  it('identifies the segments of a directory, and whether it holds a store', () => {
     const others = ['0000000007.hint', 'CHECKPOINT', 'LOCK', '0000000001.segment.damaged', 'notes']
     const segments = [segmentName(200), segmentName(3)]
 

@@ -84,7 +84,7 @@ const table: readonly (readonly [string, RecordInput, string])[] = [
 ]
 
 describe('a record', () => {
-  it.each(table)('is these bytes: %s', (_, input, hex) => {
+  it.each(table)('consists of these bytes: %s', (_, input, hex) => {
     const bytes = Buffer.from(hex.replaceAll(' ', ''), 'hex')
 
     expect(record(input).toString('hex')).toBe(bytes.toString('hex'))
@@ -99,7 +99,7 @@ describe('a record', () => {
     })
   })
 
-  it('comes back as it was written', () => {
+  it('is read as it was written', () => {
     fc.assert(
       fc.property(
         fc.uint8Array({ minLength: 1, maxLength: 300 }),
@@ -121,11 +121,11 @@ describe('a record', () => {
     )
   })
 
-  it('costs at most 20 bytes beyond key and value', () => {
+  it('costs at most 20 bytes besides key and value', () => {
     expect(put('key', 'value', 1).length - 'keyvalue'.length).toBeLessThanOrEqual(20)
   })
 
-  it('may have a namespace, which is read past', () => {
+  it('may have a namespace, which is skipped', () => {
     const plain = put('a', 'one', 1)
     const bytes = Buffer.concat([
       plain.subarray(0, 18),
@@ -144,13 +144,13 @@ describe('a record', () => {
     expect(keyOffset(HAS_NAMESPACE | EXPIRES)).toBe(28)
   })
 
-  it.each(table)('is found damaged whichever bit is flipped: %s', (_, input) => {
+  it.each(table)('is reported as damaged if any bit is flipped: %s', (_, input) => {
     for (const { at, bit, bytes } of flips(record(input))) {
       expect(read(bytes).size, `bit ${bit} of byte ${at}`).toBeLessThanOrEqual(0)
     }
   })
 
-  it.each(table)('is short wherever it is cut: %s', (_, input) => {
+  it.each(table)('is reported as short wherever it is cut: %s', (_, input) => {
     const bytes = record(input)
 
     for (let size = 0; size < bytes.length; size++) {
@@ -158,20 +158,20 @@ describe('a record', () => {
     }
   })
 
-  it('is of the store that wrote it only', () => {
+  it('belongs only to the store that wrote it', () => {
     const page = pageOf(put('a', 'one', 1))
 
     expect(new RecordFields().read(page, 0, page.bytes.length, SEED + 1)).toBe(DAMAGED)
     expect(new RecordFields().read(page, 0, page.bytes.length, SEED)).toBe(page.bytes.length)
   })
 
-  it('is never zeros', () => {
+  it('never consists of zeros', () => {
     expect(read(Buffer.alloc(100)).size).toBe(DAMAGED)
   })
 })
 
 describe('the head of a record', () => {
-  /** A head without a checksum, and nothing behind it. */
+  /** Returns a head without a checksum, and with nothing after it. */
   function head(kind: number, flags: number, keySize: number, valueSize: number): Buffer {
     const bytes = Buffer.alloc(28)
     writeRecordHeader(pageOf(bytes).view, 0, kind as 1, flags, keySize, valueSize, 1, 0)
@@ -191,14 +191,14 @@ describe('the head of a record', () => {
     ['a batch end with a key', head(BATCH_END, 0, 1, 4)],
     ['a batch end without a count', head(BATCH_END, 0, 0, 0)],
     ['a batch end in a batch', head(BATCH_END, IN_BATCH, 0, 4)],
-  ])('is refused before anything behind it is looked at: %s', (_, bytes) => {
+  ])('is refused before anything after it is read: %s', (_, bytes) => {
     expect(new RecordFields().readHeader(pageOf(bytes), 0, bytes.length)).toBe(DAMAGED)
   })
 
   it.each([
     ['the largest key', head(PUT, 0, MAX_KEY_SIZE, 0), MAX_KEY_SIZE],
     ['the largest value', head(PUT, 0, 1, MAX_VALUE_SIZE), MAX_VALUE_SIZE + 1],
-  ])('tells the size of what is behind it, which may be missing: %s', (_, bytes, beyond) => {
+  ])('determines the size of what follows it, which may be missing: %s', (_, bytes, beyond) => {
     const fields = new RecordFields()
 
     expect(fields.readHeader(pageOf(bytes), 0, bytes.length)).toBe(18 + beyond)
@@ -210,7 +210,7 @@ describe('the head of a record', () => {
   })
 })
 
-describe('a record that was located', () => {
+describe('a located record', () => {
   it('is verified by its sequence and its checksum', () => {
     const bytes = put('key', 'value', 5)
     const page = pageOf(Buffer.concat([Buffer.alloc(3), bytes]))
@@ -224,15 +224,15 @@ describe('a record that was located', () => {
     }
   })
 
-  it.each([0, moment])('has its value behind the key, expiring at %d', (expiresAtMs) => {
+  it.each([0, moment])('has its value after the key, expiring at %d', (expiresAtMs) => {
     const page = pageOf(put('key', 'value', 5, expiresAtMs))
 
     expect(page.bytes.toString('utf8', valueOffset(page.view, 0, 3))).toBe('value')
   })
 })
 
-describe('a record that is made in parts', () => {
-  it.each([1, 7, 100, 10_000])('has the checksum of the whole, made %d bytes at a time', (size) => {
+describe('a record that is sealed in parts', () => {
+  it.each([1, 7, 100, 10_000])('has the checksum of the whole, %d bytes at a time', (size) => {
     const bytes = record({ key: 'key', value: 'v'.repeat(500), sequence: 9 })
     const at = 3
     const page = pageOf(Buffer.concat([Buffer.alloc(at), bytes, Buffer.alloc(9)]))
@@ -244,7 +244,7 @@ describe('a record that is made in parts', () => {
     expect(page.bytes.subarray(at, at + bytes.length).equals(bytes)).toBe(true)
   })
 
-  it('can be given another sequence, and taken out of its batch', () => {
+  it('can be given another sequence, and be removed from its batch', () => {
     const page = pageOf(record({ flags: IN_BATCH, key: 'k', value: 'v', sequence: 0 }))
 
     writeSequence(page.view, 0, MAX_SEQUENCE)
@@ -254,7 +254,7 @@ describe('a record that is made in parts', () => {
     expect(page.bytes).toEqual(put('k', 'v', MAX_SEQUENCE))
   })
 
-  it('is a batch end at any place of a page', () => {
+  it('can be a batch end at any position of a page', () => {
     const page = pageOf(Buffer.alloc(30))
 
     const end = writeBatchEnd(page, 4, 70_000, 9, SEED)

@@ -7,7 +7,7 @@ import { withDirectory } from '../support/directory.ts'
 
 const { fsyncSync } = fs
 
-/** Notes which paths are synced from now on. */
+/** Records which paths are synced from now on. */
 function noteSyncs(): string[] {
   const synced: string[] = []
   fs.fsyncSync = (file) => {
@@ -24,7 +24,7 @@ describe.runIf(process.platform === 'linux')('the files of this machine', () => 
     syncBuiltinESMExports()
   })
 
-  it('sync each directory that was given a name by making another one', () =>
+  it('sync each directory in which creating another one has added a name', () =>
     withDirectory(async (directory) => {
       const synced = noteSyncs()
 
@@ -34,7 +34,7 @@ describe.runIf(process.platform === 'linux')('the files of this machine', () => 
       expect(synced.slice(0, 3)).toEqual(parents)
     }))
 
-  it('sync the names that lead to a directory though it is there, within its file system', () =>
+  it('sync the names that lead to an existing directory, within its file system', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'a', 'b')
       fs.mkdirSync(path, { recursive: true })
@@ -47,7 +47,7 @@ describe.runIf(process.platform === 'linux')('the files of this machine', () => 
       for (const parent of synced) expect(fs.statSync(parent).dev).toBe(dev)
     }))
 
-  it('leave names alone that lie in a directory that may not be read, unless they have made them', () =>
+  it('do not sync names in a directory that may not be read, unless they have created them', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'a', 'b')
       fs.mkdirSync(path, { recursive: true })

@@ -14,7 +14,7 @@ import { withDirectory } from '../support/directory.ts'
 
 const files = systemFiles
 
-/** Files that take and give at most so many bytes at a time. */
+/** Files that read and write a limited number of bytes at a time. */
 function shortFiles(most: number): Files {
   return {
     ...systemFiles,
@@ -25,7 +25,7 @@ function shortFiles(most: number): Files {
   }
 }
 
-/** The code of what a call throws. */
+/** Returns the code of the error that a call throws. */
 function codeOf(call: () => unknown): string | undefined {
   try {
     call()
@@ -36,7 +36,7 @@ function codeOf(call: () => unknown): string | undefined {
 }
 
 describe('a file of the system', () => {
-  it('is created once, and never over another', async () => {
+  it('is created once, and never over another one', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'file')
       writeFileSync(path, 'kept')
@@ -50,7 +50,7 @@ describe('a file of the system', () => {
     })
   })
 
-  it('cannot be written where it was opened to be read', async () => {
+  it('cannot be written if it was opened for reading', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'file')
       writeFileSync(path, 'kept')
@@ -63,7 +63,7 @@ describe('a file of the system', () => {
     })
   })
 
-  it('is written and read at a place, and cut', async () => {
+  it('is written and read at a position, and truncated', async () => {
     await withDirectory(async (directory) => {
       const file = files.open(join(directory, 'file'), 'create')
       const target = Buffer.alloc(6, '.')
@@ -112,7 +112,7 @@ describe('a file of the system', () => {
     })
   })
 
-  it('is closed once: to close what is not open is a mistake of ours', async () => {
+  it('is closed once: closing a file that is not open is a bug here', async () => {
     await withDirectory(async (directory) => {
       const file = files.open(join(directory, 'file'), 'create')
       files.close(file)
@@ -126,7 +126,7 @@ describe('a file of the system', () => {
     })
   })
 
-  it('gets other names', async () => {
+  it('can be given other names', async () => {
     await withDirectory(async (directory) => {
       const [a, b, c] = ['a', 'b', 'c'].map((name) => join(directory, name)) as [
         string,
@@ -148,7 +148,7 @@ describe('a file of the system', () => {
 })
 
 describe('a directory of the system', () => {
-  it('is made with all that lead to it, and may be there', async () => {
+  it('is created with its ancestors, and may exist already', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'a', 'b', 'c')
 
@@ -159,7 +159,7 @@ describe('a directory of the system', () => {
     })
   })
 
-  it('may be behind a symbolic link', async () => {
+  it('may be reached through a symbolic link', async () => {
     await withDirectory(async (directory) => {
       files.makeDirectory(join(directory, 'real'))
       symlinkSync(join(directory, 'real'), join(directory, 'link'))
@@ -170,7 +170,7 @@ describe('a directory of the system', () => {
     })
   })
 
-  it('that is missing has no list; a file has none either, and that is an error', async () => {
+  it('has no list if it is missing; listing a file is an error', async () => {
     await withDirectory(async (directory) => {
       writeFileSync(join(directory, 'file'), '')
 
@@ -182,7 +182,7 @@ describe('a directory of the system', () => {
 })
 
 describe('bytes', () => {
-  it.each([1, 2, 3, 7, 100])('are written and read whole, %i at a time', async (most) => {
+  it.each([1, 2, 3, 7, 100])('are written and read completely, %i at a time', async (most) => {
     await withDirectory(async (directory) => {
       const short = shortFiles(most)
       const bytes = Buffer.from('seven and forty bytes, and not one more or less')
@@ -199,7 +199,7 @@ describe('bytes', () => {
     })
   })
 
-  it('that a file does not take are an error, and not tried for ever', async () => {
+  it('that a file does not accept are an error, and are not retried for ever', async () => {
     await withDirectory(async (directory) => {
       const file = files.open(join(directory, 'file'), 'create')
       const full = { ...files, write: () => 0 }
@@ -210,7 +210,7 @@ describe('bytes', () => {
     })
   })
 
-  it('of a file that is missing are none; any other reason is an error', async () => {
+  it('of a missing file are none; any other reason is an error', async () => {
     await withDirectory(async (directory) => {
       expect(readWhole(files, join(directory, 'missing'))).toBeUndefined()
       expect(codeOf(() => readWhole(files, directory))).toBe('EISDIR')
@@ -219,7 +219,7 @@ describe('bytes', () => {
 })
 
 describe('a file that may be missing', () => {
-  it('is removed where it is there', async () => {
+  it('is removed if it exists', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'file')
       writeFileSync(path, '')

@@ -4,7 +4,7 @@ import { LatencyBudget } from '../../src/io/latency-budget.ts'
 const LIMIT_MS = 1
 
 describe('a latency budget', () => {
-  it('lasts until something takes long, and returns after a second', () => {
+  it('lasts until a call takes long, and returns after a second', () => {
     const latency = new LatencyBudget(LIMIT_MS)
     expect(latency.lasts(0)).toBe(true)
 
@@ -14,7 +14,7 @@ describe('a latency budget', () => {
     expect(latency.lasts(6000)).toBe(true)
   })
 
-  it('lasts where it takes long now and then', () => {
+  it('lasts if calls take long now and then', () => {
     const latency = new LatencyBudget(LIMIT_MS)
     const lasts: boolean[] = []
 
@@ -26,7 +26,7 @@ describe('a latency budget', () => {
     expect(lasts).not.toContain(false)
   })
 
-  it('returns after twice as long each time, a minute at most, until it takes little for a while', () => {
+  it('returns after twice as long each time, up to a minute, until calls are quick for a while', () => {
     const latency = new LatencyBudget(LIMIT_MS)
     const waits: number[] = []
     for (let count = 0; count < 8; count++) {

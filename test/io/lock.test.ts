@@ -21,7 +21,7 @@ const { tryLock }: { tryLock(file: number, options?: { shared: boolean }): boole
 
 const UNAVAILABLE = 'FIRKIN_LOCK_UNAVAILABLE'
 const BUILT = new URL('../../dist/src/index.js', import.meta.url).href
-/** Opens a store and closes it, in a process of its own: a thread has no umask. */
+/** Opens a store and closes it, in another process: a thread has no umask of its own. */
 const UNDER_UMASK = `
 const [built, directory, mask] = process.argv.slice(1)
 process.umask(Number(mask))
@@ -31,17 +31,17 @@ await store.put('key', 'value')
 await store.close()
 `
 
-/** An error that says so. */
+/** Matches the error that no lock is available, with this message. */
 function unavailable(message: string): object {
   return expect.objectContaining({ code: UNAVAILABLE, message })
 }
 
-/** How many files this process has open. */
+/** Returns how many files this process has open. */
 function openCount(): number {
   return readdirSync('/proc/self/fd').length
 }
 
-/** Does something in each pause that is made for others, in place of waiting; answers how many there were. */
+/** Runs `act` in place of each wait for another process; the function returned counts them. */
 function pausing(act: (count: number) => void): () => number {
   let count = 0
   const spy = vi.spyOn(Atomics, 'wait').mockImplementation(() => {
@@ -53,7 +53,7 @@ function pausing(act: (count: number) => void): () => number {
 }
 
 describe('a lock', () => {
-  it('is held once, and names its holder to the others', async () => {
+  it('is held once, and names its holder to other processes', async () => {
     await withDirectory(async (directory) => {
       const lock = takeLock(directory)
 
@@ -70,7 +70,7 @@ describe('a lock', () => {
     })
   })
 
-  it('is given up once, however often that is asked for', async () => {
+  it('is given up once, however often it is released', async () => {
     await withDirectory(async (directory) => {
       const first = takeLock(directory)
       first.release()
@@ -83,7 +83,7 @@ describe('a lock', () => {
     })
   })
 
-  it('is not held by a file that is left, whatever it says', async () => {
+  it('is not held by a file that was left, whatever its text says', async () => {
     await withDirectory(async (directory) => {
       writeFileSync(join(directory, 'LOCK'), `process 1 on ${'elsewhere'.repeat(50)}\n`)
 
@@ -95,7 +95,7 @@ describe('a lock', () => {
     })
   })
 
-  it('says why it cannot be asked for', async () => {
+  it('says why the kernel cannot be asked for it', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'LOCK')
       mkdirSync(path)
@@ -106,7 +106,7 @@ describe('a lock', () => {
     })
   })
 
-  it('is taken on no file that a link leads to, and leaves that as it is', async () => {
+  it('is not taken on a file that a link leads to, and leaves that file as it is', async () => {
     await withDirectory(async (directory) => {
       const precious = join(directory, 'precious')
       writeFileSync(precious, 'data')
@@ -122,7 +122,7 @@ describe('a lock', () => {
     })
   })
 
-  it('makes no file where a link leads to none', async () => {
+  it('creates no file if a link leads to none', async () => {
     await withDirectory(async (directory) => {
       symlinkSync(join(directory, 'nothing'), join(directory, 'LOCK'))
 
@@ -149,7 +149,7 @@ describe('a lock', () => {
     'process seven on',
     'processes 7 on',
     `process 7 on ${'x'.repeat(5000)}`,
-  ])('neither cuts nor writes a file that is no lock: %s', async (text) => {
+  ])('neither truncates nor writes a file that is not a lock: %s', async (text) => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'LOCK')
       writeFileSync(path, text)
@@ -165,7 +165,7 @@ describe('a lock', () => {
   })
 
   it.each(['', '\0'.repeat(60), 'process 7', 'process 7 on elsewhere since\0\0'])(
-    'is taken on what a lock that was held has left: %j',
+    'is taken on the remains of a lock that was held: %j',
     async (text) => {
       await withDirectory(async (directory) => {
         writeFileSync(join(directory, 'LOCK'), text)
@@ -177,7 +177,7 @@ describe('a lock', () => {
     },
   )
 
-  it.each([0o002, 0o022, 0o077])('is a file as the umask says: %o', async (mask) => {
+  it.each([0o002, 0o022, 0o077])('creates its file as the umask says: %o', async (mask) => {
     await withDirectory(async (directory) => {
       const { status, stderr } = spawnSync(
         process.execPath,
@@ -194,7 +194,7 @@ describe('a lock', () => {
     })
   })
 
-  it('is not refused for one who only looks at it', async () => {
+  it('is not refused while another process only looks at it', async () => {
     await withDirectory(async (directory) => {
       const file = openSync(join(directory, 'LOCK'), 'w+')
       expect(tryLock(file, { shared: true })).toBe(true)
@@ -206,7 +206,7 @@ describe('a lock', () => {
     })
   })
 
-  it('is refused by the name of a holder that has just taken it, and not written it yet', async () => {
+  it('is refused with the name of a holder that has just taken it and not written its name yet', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'LOCK')
       const file = openSync(path, 'w+')
@@ -224,7 +224,7 @@ describe('a lock', () => {
     })
   })
 
-  it('is refused without a name where none comes', async () => {
+  it('is refused without a name if none appears', async () => {
     await withDirectory(async (directory) => {
       const file = openSync(join(directory, 'LOCK'), 'w+')
       expect(tryLock(file)).toBe(true)
@@ -239,7 +239,7 @@ describe('a lock', () => {
     })
   })
 
-  it('leaves no file open where it is refused', async () => {
+  it('leaves no file open if it is refused', async () => {
     await withDirectory(async (directory) => {
       const lock = takeLock(directory)
       const before = openCount()
@@ -254,7 +254,7 @@ describe('a lock', () => {
 })
 
 describe('the holder of a lock', () => {
-  it('is who holds it, and nobody once it is given up', async () => {
+  it('is named while it holds the lock, and not afterwards', async () => {
     await withDirectory(async (directory) => {
       expect(lockHolder(directory)).toBeUndefined()
       const lock = takeLock(directory)
@@ -265,7 +265,7 @@ describe('the holder of a lock', () => {
     })
   })
 
-  it('is looked at without taking the lock', async () => {
+  it('is looked up without taking the lock', async () => {
     await withDirectory(async (directory) => {
       takeLock(directory).release()
 

@@ -38,7 +38,7 @@ describe.runIf(mappingAvailable)('a mapping', () => {
     })
   })
 
-  it('outlives the descriptor it was made by', async () => {
+  it('outlives the descriptor that it was created from', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'file')
       writeFileSync(path, 'still here')
@@ -67,11 +67,11 @@ describe('no mapping', () => {
     })
   })
 
-  it('is made of a file that is not open, and that is no error', () => {
+  it('is made of a file that is not open, without an error', () => {
     expect(mapFile(2 ** 20, 4096)).toBeUndefined()
   })
 
-  it('is there with FIRKIN_MMAP=off', async () => {
+  it('is made with FIRKIN_MMAP=off', async () => {
     const code = `console.log((await import(${JSON.stringify(built)})).mappingAvailable)`
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code], {
       env: { ...process.env, FIRKIN_MMAP: 'off' },

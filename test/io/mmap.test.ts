@@ -1,4 +1,4 @@
-/** What maps memory: each provider by itself, in a process that has chosen it. */
+/** The providers, each by itself, in a process that has chosen it. */
 
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -14,7 +14,10 @@ const built = (path: string) =>
   JSON.stringify(new URL(`../../dist/src/${path}`, import.meta.url).href)
 const PROVIDERS = [loadKoffi(), loadMmapIo()].flatMap((provider) => provider?.name ?? [])
 
-/** Runs a program in a directory, which reads `maps()`: how many mappings of the directory's files there are. */
+/**
+ * Runs a program in a directory. It reads `maps()`: how many mappings of the directory's files
+ * exist.
+ */
 async function output(directory: string, provider: string, program: string): Promise<unknown> {
   const code = `
     import { readFileSync } from 'node:fs'
@@ -31,8 +34,8 @@ async function output(directory: string, provider: string, program: string): Pro
   return JSON.parse(stdout)
 }
 
-describe.runIf(PROVIDERS.includes('koffi'))('where both packages are there', () => {
-  it('koffi maps, for it unmaps by a thread', async () => {
+describe.runIf(PROVIDERS.includes('koffi'))('if both packages are installed', () => {
+  it('koffi maps, because it unmaps in a thread', async () => {
     await withDirectory(async (directory) => {
       expect(await output(directory, '', 'console.log(JSON.stringify(provider.name))')).toBe(
         'koffi',
@@ -81,7 +84,7 @@ describe.runIf(process.platform === 'linux').each(PROVIDERS)('%s', (provider) =>
 })
 
 describe.runIf(PROVIDERS.includes('koffi') && process.platform === 'linux')('koffi', () => {
-  it('lets go of a file without the garbage collector, and shows no more of it', async () => {
+  it('releases a file without the garbage collector, and shows no more of it', async () => {
     const program = `
       const { openSync, closeSync, unlinkSync } = await import('node:fs')
       const file = openSync('file', 'r')
@@ -102,7 +105,7 @@ describe.runIf(PROVIDERS.includes('koffi') && process.platform === 'linux')('kof
     })
   })
 
-  it('leaves it to the collector where nobody unmaps', async () => {
+  it('leaves a mapping to the collector if nobody unmaps it', async () => {
     const program = `
       const { openSync } = await import('node:fs')
       const file = openSync('file', 'r')
@@ -121,7 +124,7 @@ describe.runIf(PROVIDERS.includes('koffi') && process.platform === 'linux')('kof
     })
   })
 
-  it('leaves no mapping of a store behind that is closed or merged', async () => {
+  it('leaves no mapping of a store that is closed or merged', async () => {
     const program = `
       const keys = Array.from({ length: 3000 }, (_, index) => 'key ' + index)
       const store = await open('data', { maxSegmentBytes: 65536, valueEncoding: 'utf8' })
@@ -139,7 +142,7 @@ describe.runIf(PROVIDERS.includes('koffi') && process.platform === 'linux')('kof
     })
   })
 
-  it('leaves no mapping of worker threads behind', { timeout: 120_000 }, async () => {
+  it('leaves no mapping of worker threads', { timeout: 120_000 }, async () => {
     const program = `
       const store = await open('data', { maxSegmentBytes: 65536, valueEncoding: 'utf8' })
       for (let index = 0; index < 2000; index++) store.putSync('key ' + index, 'value '.repeat(10))
@@ -164,7 +167,7 @@ describe.runIf(PROVIDERS.includes('koffi') && process.platform === 'linux')('kof
     })
   })
 
-  it('gives no mapping where the runtime takes no memory from elsewhere', async () => {
+  it('returns no mapping if the runtime accepts no memory from elsewhere', async () => {
     const program = `
       const { createRequire } = await import('node:module')
       const koffi = createRequire(${built('io/mmap/koffi.js')})('@koromix/koffi-' + process.platform + '-' + process.arch)

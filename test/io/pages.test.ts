@@ -23,13 +23,13 @@ function setting(path: string): string {
   }
 }
 
-/** How many bytes of this process lie in huge pages. */
+/** Returns how many bytes of this process lie in huge pages. */
 function hugeBytes(): number {
   const [, size = 0] = /^AnonHugePages:\s+(\d+) kB$/m.exec(setting('/proc/self/smaps_rollup')) ?? []
   return Number(size) * 1024
 }
 
-/** Waits without letting the event loop turn. */
+/** Blocks without letting the event loop turn. */
 function spinUntil<T>(take: () => T | undefined): T | undefined {
   const endsAt = performance.now() + 10_000
   while (performance.now() < endsAt) {
@@ -40,7 +40,7 @@ function spinUntil<T>(take: () => T | undefined): T | undefined {
 }
 
 describe.runIf(pagesAvailable)('a page that is touched ahead', () => {
-  it('is there before the event loop turns, and is all zeros', () => {
+  it('is ready before the event loop turns, and is all zeros', () => {
     touchAhead()
 
     const page = spinUntil(takeHugePage)
@@ -50,7 +50,7 @@ describe.runIf(pagesAvailable)('a page that is touched ahead', () => {
     if (page !== undefined) givePage(page)
   })
 
-  it('is given once, and is not there if nobody asked for it', () => {
+  it('is returned once, and only if it was requested', () => {
     expect(takeHugePage()).toBeUndefined()
     touchAhead()
     touchAhead()
@@ -88,7 +88,7 @@ describe.runIf(pagesAvailable)('a page that is touched ahead', () => {
 })
 
 describe.runIf(pagesAvailable)('a page', () => {
-  it('keeps its bytes when it is made huge, and what is no page is left alone', () => {
+  it('keeps its bytes when it is made huge, and other memory is left alone', () => {
     const page = takePage() ?? new Uint8Array()
     page.fill(7)
 
@@ -102,8 +102,8 @@ describe.runIf(pagesAvailable)('a page', () => {
   })
 })
 
-describe.runIf(pagesAvailable)('where the system takes no advice', () => {
-  /** Loads the arena again, with a provider of which `part` fails. */
+describe.runIf(pagesAvailable)('if the system accepts no advice', () => {
+  /** Loads the arena again, with a provider whose `part` fails. */
   async function arenaWithout(part: 'advise' | 'mapMemory') {
     const { provider } = await import('../../src/io/mmap/providers.ts')
     if (provider === undefined) throw new Error('There is no provider')

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Stalls } from '../../src/io/stalls.ts'
 
-describe('Stalls', () => {
+describe('stalls', () => {
   it('are likely for a second after one', () => {
     const stalls = new Stalls(4)
     stalls.took(3.9, 1000)
@@ -13,7 +13,7 @@ describe('Stalls', () => {
     expect(stalls.haveBeen).toBe(true)
   })
 
-  it('are likely for twice as long where the next one comes soon, for 32 seconds at most', () => {
+  it('are likely for twice as long if the next one comes soon, up to 32 seconds', () => {
     const stalls = new Stalls(4)
     const likelyFor = (nowMs: number): number => {
       let ms = 0
@@ -29,12 +29,12 @@ describe('Stalls', () => {
     expect(durations).toEqual([1000, 2000, 4000, 8000, 16_000, 32_000, 32_000, 32_000])
   })
 
-  it('begin again with a second once there was none for a while', () => {
+  it('begin again with a second after a while without any', () => {
     const stalls = new Stalls(4)
     stalls.took(50, 0)
     stalls.took(50, 100)
 
-    // The pause was two seconds, and four more make it a while.
+    // The pause was two seconds, and four of them make a while.
     expect(stalls.areLikely(2100 + 8000)).toBe(false)
     expect(stalls.haveBeen).toBe(false)
     stalls.took(50, 11_000)

@@ -6,10 +6,10 @@ import { systemFiles } from '../../src/io/files.ts'
 import { withDirectory } from '../support/directory.ts'
 
 const { fdatasyncSync } = fs
-/** How many syncs were made on the spot. */
-let onSpotCount = 0
+/** The number of syncs made in the call. */
+let inCallCount = 0
 fs.fdatasyncSync = (file) => {
-  onSpotCount++
+  inCallCount++
   fdatasyncSync(file)
 }
 syncBuiltinESMExports()
@@ -19,7 +19,7 @@ afterAll(() => {
   syncBuiltinESMExports()
 })
 
-it('is made on the spot where little is written, and by a thread while the disk has much to write', async () => {
+it('syncs in the call if little was written, and in a thread while the disk has much to write', async () => {
   await withDirectory(async (directory) => {
     const file = systemFiles.open(join(directory, 'file'), 'create')
     const other = systemFiles.open(join(directory, 'other'), 'create')
@@ -28,14 +28,14 @@ it('is made on the spot where little is written, and by a thread while the disk 
     }
     write(file, 1000)
     await systemFiles.syncLater(file, 1000)
-    expect(onSpotCount).toBe(1)
+    expect(inCallCount).toBe(1)
 
     write(other, 2 ** 20)
     write(file, 1000)
     await systemFiles.syncLater(other, 2 ** 20)
     await systemFiles.syncLater(file, 1000)
 
-    expect(onSpotCount).toBe(1)
+    expect(inCallCount).toBe(1)
     systemFiles.close(file)
     systemFiles.close(other)
   })

@@ -18,15 +18,15 @@ function holds(arena: Arena, position: number, count: number): boolean {
   return true
 }
 
-describe('Arena', () => {
-  it('takes no memory before something is reserved', () => {
+describe('an arena', () => {
+  it('takes no memory before anything is reserved', () => {
     const arena = new Arena()
 
     expect([arena.byteSize, arena.used, arena.chunkCount]).toEqual([0, 0, 0])
     expect(() => arena.chunkAt(0)).toThrow(RangeError)
   })
 
-  it('keeps what was written while it grows, and has no block straddle chunks', () => {
+  it('keeps its contents while it grows, and lets no block straddle chunks', () => {
     const arena = new Arena()
     const blocks: [position: number, count: number][] = []
 
@@ -41,7 +41,7 @@ describe('Arena', () => {
     expect(blocks.every(([at, count]) => (at & CHUNK_MASK) + count <= CHUNK_WORDS)).toBe(true)
   })
 
-  it('keeps what was written where there was time to make a page ready for it', async () => {
+  it('keeps its contents when it moves to a page that was made ready in time', async () => {
     const arena = new Arena()
 
     for (let chunk = 0; chunk < 5; chunk++) {
@@ -56,7 +56,7 @@ describe('Arena', () => {
     }
   })
 
-  it('leaves the unused end of a chunk at zero, and gives every chunk but the last its full size', () => {
+  it('leaves the unused end of a chunk zero, and gives every chunk except the last its full size', () => {
     const arena = new Arena()
     const first = arena.reserve(CHUNK_WORDS - 10)
     write(arena, first, CHUNK_WORDS - 10)
@@ -79,7 +79,7 @@ describe('Arena', () => {
     expect(arena.image().map((chunk) => chunk.length)).toEqual([CHUNK_SIZE, CHUNK_SIZE])
   })
 
-  it('reserves little more than what is used', () => {
+  it('reserves little more than is used', () => {
     const arena = new Arena()
     let most = 0
 
@@ -92,7 +92,7 @@ describe('Arena', () => {
     expect(most).toBeLessThan(1)
   })
 
-  it('keeps what was written while it grows eagerly, and reserves little more than what is used after that', () => {
+  it('keeps its contents while it grows eagerly, and reserves little more than is used afterwards', () => {
     for (const before of [0, 100, CHUNK_WORDS - 100, CHUNK_WORDS + 100]) {
       const arena = new Arena()
       const blocks: number[] = []
@@ -130,7 +130,7 @@ describe('Arena', () => {
     expect(arena.bytesAt(0).length).toBe(4096)
   })
 
-  it('restores from an image of any alignment, and goes on growing', () => {
+  it('restores from an image of any alignment, and continues to grow', () => {
     for (const shift of [0, 1, 4]) {
       const arena = new Arena()
       const first = arena.reserve(CHUNK_WORDS)
@@ -186,7 +186,7 @@ describe('Arena', () => {
     expect(() => arena.reserve(1)).toThrow(expect.objectContaining({ code: 'FIRKIN_NO_MEMORY' }))
   })
 
-  it('gives its memory back, and is of no use then', () => {
+  it('gives its memory back, and cannot be used afterwards', () => {
     const arena = new Arena()
     while (arena.chunkCount < 3) arena.reserve(1000)
     const chunk = arena.chunkAt(0).fill(1)
@@ -195,7 +195,7 @@ describe('Arena', () => {
     arena.release()
 
     expect(() => arena.chunkAt(0)).toThrow(RangeError)
-    // A huge page is given back at once: what is touched again are zeros.
+    // A huge page is given back at once: touching it again finds zeros.
     expect(chunk[0]).toBe(isHugePage ? 0 : 1)
   })
 })

@@ -4,14 +4,14 @@ import { LEAF_CAPACITY } from '../../src/keydir/btree-leaves.ts'
 import type { Keydir } from '../../src/keydir/keydir.ts'
 import { bytes, find, insert, KeySequence, keysOf, Random } from './model.ts'
 
-/** Bytes a key that the index takes beside the entries. */
+/** Returns the bytes of the index for each key, without the entries. */
 function indexSize(keydir: Keydir): number {
   return (keydir.byteSize - keydir.entries.byteSize) / keydir.size
 }
 
 const decimal = (i: number) => bytes(`user:${String(i).padStart(8, '0')}`)
 
-describe('the btree', () => {
+describe('a btree keydir', () => {
   it.each([
     ['ascending', (i: number) => i],
     ['descending', (i: number) => 200_000 - i],
@@ -36,14 +36,14 @@ describe('the btree', () => {
     expect(fill / leafSize).toBeGreaterThan(0.82)
   })
 
-  it('gives nodes back as it shrinks, by a little each', () => {
+  it('reuses nodes as it shrinks, even if each loses only some entries', () => {
     const keydir = new BTreeKeydir()
     const sequence = new KeySequence()
     for (let i = 0; i < 100_000; i++) insert(keydir, sequence.set(i))
     const used = keydir.nodes.leaves.arena.used
 
-    // A tenth of the keys is left in every part, so nine tenths of the leaves should be free for
-    // new keys.
+    // A tenth of the keys is left everywhere, so nine tenths of the leaves should be free for new
+    // keys.
     for (let i = 0; i < 100_000; i++) {
       if (i % 10 !== 0) keydir.remove(find(keydir, sequence.set(i)))
     }
@@ -53,7 +53,7 @@ describe('the btree', () => {
     expect(keydir.size).toBe(80_000)
   })
 
-  it('gives back inner nodes and separators too', () => {
+  it('reuses inner nodes and separators too', () => {
     const keydir = new BTreeKeydir()
     const sequence = new KeySequence()
     const above = () =>
@@ -71,7 +71,7 @@ describe('the btree', () => {
     expect(sizes.at(-1)).toBeLessThanOrEqual((sizes[1] as number) * 1.2)
   })
 
-  it('keeps order while its height grows and shrinks, removing from either end', () => {
+  it('keeps its order while its height grows and shrinks, with removals from either end', () => {
     for (const fromStart of [true, false]) {
       const keydir = new BTreeKeydir()
       const keys = Array.from({ length: 60_000 }, (_, i) => decimal(i))

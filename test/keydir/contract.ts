@@ -18,20 +18,20 @@ import {
   within,
 } from './model.ts'
 
-/** How to make a keydir of the kind under test. */
+/** Creates keydirs of the kind under test. */
 export interface KeydirFactory {
   create(): Keydir
   /** Missing for a kind that has no image. */
   restore?: (meta: unknown, source: ChunkSource) => Keydir
-  /** Bytes a key may cost beyond its own, where the kind promises a limit. */
+  /** The bytes that a key may cost beyond its own, if the kind promises a limit. */
   readonly memoryLimit?: number
 }
 
 const SEED = Number(process.env.SEED ?? 1)
 
 /**
- * Keys that have gone wrong somewhere, or could: short, long, of zeros, of ones, sharing prefixes
- * and heads.
+ * Keys that have failed somewhere, or might: short, long, of zeros, of ones, sharing prefixes and
+ * heads.
  */
 const EDGE_KEYS = [
   [0],
@@ -59,14 +59,14 @@ const EDGE_KEYS = [
   [...Array(65_534).fill(170), 171],
 ].map((key) => Uint8Array.from(key))
 
-/** A key as words, padded with zeros. */
+/** Returns a key as words, padded with zeros. */
 function wordsOf(key: Uint8Array): Uint32Array {
   const words = new Uint32Array(Math.ceil(key.length / 4))
   new Uint8Array(words.buffer).set(key)
   return words
 }
 
-/** Makers of random keys, each of another nature; the small sets make keys meet again. */
+/** Generators of random keys, each of another sort; small sets make keys repeat. */
 const KEY_SHAPES: Record<string, (random: Random) => Uint8Array> = {
   'short keys of few letters': (random) => random.bytes(1 + random.below(5), 3),
   'decimal keys with a prefix': (random) =>
@@ -80,7 +80,7 @@ const KEY_SHAPES: Record<string, (random: Random) => Uint8Array> = {
 export function describeKeydir(kind: string, factory: KeydirFactory): void {
   describe(kind, () => {
     describe('entries by key', () => {
-      it('answers no entry for a key that is not there', () => {
+      it('returns no entry for a key that is not there', () => {
         const keydir = factory.create()
 
         expect(find(keydir, bytes('a'))).toBe(NO_ENTRY)
@@ -99,7 +99,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(() => keydir.remove(entry)).toThrow(/not in the keydir/)
       })
 
-      it('gives back what was inserted, for every edge key', () => {
+      it('returns what was inserted, for every edge key', () => {
         const keydir = factory.create()
         const random = new Random(SEED)
         const inserted = EDGE_KEYS.map((key) => {
@@ -132,7 +132,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(fieldsOf(keydir, entry)).toEqual(fields)
       })
 
-      it('looks at the first bytes of a larger buffer only, and copies them', () => {
+      it('reads only the first bytes of a larger buffer, and copies them', () => {
         const keydir = factory.create()
         const buffer = bytes('keys and more')
 
@@ -167,7 +167,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keydir.size).toBe(1)
       })
 
-      it('keeps an entry’s number wherever its record is moved', () => {
+      it('keeps the number of an entry whose record is moved', () => {
         const keydir = factory.create()
         const random = new Random(SEED)
 
@@ -181,7 +181,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         }
       })
 
-      it('moves an entry that is given more than it has room for', () => {
+      it('moves an entry whose new values do not fit it', () => {
         const keydir = factory.create()
         const least = { segment: 7, offset: 8, size: 9, sequence: 10, expiresAtMs: 0 }
 
@@ -198,7 +198,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keydir.size).toBe(2)
       })
 
-      it('keeps an entry’s number through an update, unless expiry comes or goes', () => {
+      it('keeps the number of an entry that is updated, unless its expiry is added or removed', () => {
         const keydir = factory.create()
         const fields = { segment: 7, offset: 8, size: 9, sequence: 10, expiresAtMs: 0 }
         const entry = insert(keydir, bytes('a'))
@@ -216,7 +216,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keydir.size).toBe(1)
       })
 
-      it('inserts what was found missing, whatever was looked for or changed in between', () => {
+      it('inserts a key that was found missing, whatever was searched for or changed in between', () => {
         const keydir = factory.create()
         const keys = ['m', 'a', 'z', 'ma', 'l'].map(bytes)
 
@@ -232,7 +232,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keysOf(keydir)).toEqual(keys.map(text).sort())
       })
 
-      it('ranks keys the same each time, in 24 bits, and forgets what was searched for before', () => {
+      it('ranks a key the same each time, in 24 bits, and forgets what was searched for before', () => {
         const keydir = factory.create()
         const { rank } = keydir
         if (rank === undefined) return
@@ -251,7 +251,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keysOf(keydir)).toEqual(EDGE_KEYS.map(text).sort())
       })
 
-      it('agrees with a map when runs of ascending keys are added, whatever is done in between', () => {
+      it('agrees with a map while runs of ascending keys are added, whatever is done in between', () => {
         const keydir = factory.create()
         const random = new Random(SEED)
         const model = new Set<string>()
@@ -259,7 +259,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
 
         for (let run = 0; run < 60; run++) {
           const keys = Array.from({ length: random.below(200) }, decimal).sort()
-          // Now and then behind all that there are.
+          // Now and then after all keys that are there.
           const added = random.below(4) === 0 ? keys.map((key) => `last ${run} ${key}`) : keys
           for (const key of added) {
             const entry = find(keydir, bytes(key))
@@ -280,7 +280,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keysOf(keydir)).toEqual([...model].sort())
       })
 
-      it('agrees with a map on any few operations', () => {
+      it('agrees with a map after any few operations', () => {
         const key = fc.uint8Array({ minLength: 1, maxLength: 6, max: 2 })
         const step = fc.record({
           key,
@@ -344,7 +344,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         }
       }
 
-      it('end at once over nothing', () => {
+      it('end at once if the keydir is empty', () => {
         const keydir = factory.create()
 
         expect(keysOf(keydir)).toEqual([])
@@ -352,7 +352,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(keysOf(keydir, { lower: bytes('a'), upper: bytes('b') })).toEqual([])
       })
 
-      it('give what lies in the range, for every kind of bound in either direction', () => {
+      it('return the entries of a range, for every kind of bound in either direction', () => {
         const keydir = factory.create()
         for (const key of sorted) insert(keydir, bytes(key))
 
@@ -364,7 +364,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         }
       })
 
-      it('go on beyond any key, for every kind of bound in either direction', () => {
+      it('continue beyond any key, for every kind of bound in either direction', () => {
         const keydir = factory.create()
         for (const key of sorted) insert(keydir, bytes(key))
         const wrong: unknown[] = []
@@ -384,7 +384,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(wrong).toEqual([])
       })
 
-      it('stay at the end once they are there', () => {
+      it('stay at the end once they have reached it', () => {
         const keydir = factory.create()
         insert(keydir, bytes('a'))
         const cursor = keydir.cursor(ALL)
@@ -395,7 +395,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
       })
 
       it.each([false, true])(
-        'go on over what is left when keys are removed, reverse: %s',
+        'continue with the keys that are left when others are removed, reverse: %s',
         (reverse) => {
           const keydir = factory.create()
           const random = new Random(SEED)
@@ -412,8 +412,8 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
           for (let entry = cursor.next(); entry !== NO_ENTRY; entry = cursor.next()) {
             const key = text(keydir.entries.keyView(entry))
             given.push(key)
-            // Others go, and so does the key itself; its bytes are still what the cursor goes on
-            // from.
+            // Other keys are removed, and so is the key itself; the cursor still continues from its
+            // bytes.
             for (const other of left) {
               if (random.below(2000) === 0 && other !== key) {
                 keydir.remove(find(keydir, bytes(other)))
@@ -436,7 +436,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         },
       )
 
-      it('see keys that come before them, where the keydir is ordered', () => {
+      it('see keys that are added ahead of them, if the keydir is ordered', () => {
         const keydir = factory.create()
         for (const key of ['a', 'c', 'e']) insert(keydir, bytes(key))
         const cursor = keydir.cursor(ALL)
@@ -510,7 +510,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
     })
 
     describe('pins', () => {
-      it('keep the keys of removed entries readable, and their memory from being used again', () => {
+      it('keep the keys of removed entries readable, and their memory unused', () => {
         const keydir = factory.create()
         const entry = insert(keydir, bytes('first'))
         const expiring = insert(keydir, bytes('other'), { expiresAtMs: 5 })
@@ -537,7 +537,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(factory.create().byteSize).toBeLessThan(32_768)
       })
 
-      it('does not grow when everything is removed and put back', () => {
+      it('does not grow when everything is removed and added again', () => {
         const keydir = factory.create()
         const sequence = new KeySequence()
         const fill = (first: number) => {
@@ -565,7 +565,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
 
       const limit = factory.memoryLimit
       if (limit === undefined) return
-      it(`keeps within ${limit} bytes a key beyond its own`, () => {
+      it(`takes at most ${limit} bytes for each key beyond its own`, () => {
         const keydir = factory.create()
         const sequence = new KeySequence()
         const measured: Record<number, number> = {}
@@ -600,7 +600,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
       })
 
       it.each(Object.keys(KEY_SHAPES))(
-        'restore a keydir that goes on with random operations on %s',
+        'restore a keydir that passes random operations on %s',
         (shape) => {
           const random = new Random(SEED)
           const makeKey = KEY_SHAPES[shape] as (random: Random) => Uint8Array
@@ -632,9 +632,9 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(calls.length).toBeGreaterThan(touched)
       })
 
-      it('let a bounded cursor touch little outside of its range, where the keydir is ordered', () => {
+      it('let a bounded cursor touch little outside of its range, if the keydir is ordered', () => {
         const keydir = factory.create()
-        // Keys so long that there are many chunks.
+        // Such long keys fill many chunks.
         const padded = (key: string) => key.padEnd(80, '.')
         for (let i = 0; i < 200_000; i++) insert(keydir, bytes(padded(String(i).padStart(8, '0'))))
         const { keydir: restored, calls } = reopen(keydir, restore)
@@ -659,7 +659,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(loaded < chunks).toBe(restored.ordered)
       })
 
-      it('are refused where a chunk is cut short', () => {
+      it('are refused if a chunk is cut short', () => {
         const keydir = factory.create()
         for (let i = 0; i < 1000; i++) insert(keydir, bytes(`key ${i}`))
         const image = keydir.image()
@@ -686,7 +686,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(() => restored.entries.walk(0, 10, () => {})).toThrow('The checkpoint is damaged')
       })
 
-      it('are refused, or end without a hang, where any number of their meta is another one', () => {
+      it('are refused, or end without a hang, if any number of their meta is changed', () => {
         const keydir = factory.create()
         const removed: Uint8Array[] = []
         for (let i = 0; i < 3000; i++) insert(keydir, bytes(`key ${i}`), { expiresAtMs: i % 2 })
@@ -731,15 +731,15 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
         expect(refused).toBeGreaterThan(20)
       })
 
-      it.each(['null', '7', '"meta"', '[]', '{}'])('are refused where their meta is %s', (json) => {
+      it.each(['null', '7', '"meta"', '[]', '{}'])('are refused if their meta is %s', (json) => {
         expect(() => restore(JSON.parse(json), () => new Uint8Array())).toThrow(RangeError)
       })
 
       it.each([
         ['in another byte order', 'be 2'],
-        ['otherwise', 'le 1'],
-        ['nobody says how', undefined],
-      ])('are refused where their entries are laid out %s', (_, layout) => {
+        ['in another way', 'le 1'],
+        ['in an unknown way', undefined],
+      ])('are refused if their entries are laid out %s', (_, layout) => {
         const { meta } = factory.create().image() as { meta: { entries: object } }
         const other = { ...meta, entries: { ...meta.entries, layout } }
 
@@ -750,7 +750,7 @@ export function describeKeydir(kind: string, factory: KeydirFactory): void {
 }
 
 /**
- * Changes a keydir and a map alike, comparing at each step; the keydir grows and shrinks by turns.
+ * Changes a keydir and a map alike, comparing at each step; the keydir grows and shrinks in turn.
  */
 function churn(
   factory: Pick<KeydirFactory, 'create'>,
@@ -774,7 +774,7 @@ function churn(
     const fields = random.fields()
     if (entry === NO_ENTRY) {
       if (remove) continue
-      // Now and then something else is looked for before the insert that a find was to prepare.
+      // Now and then another key is searched for before the insert that a find was to prepare.
       if (random.below(4) === 0) find(keydir, makeKey(random))
       insert(keydir, key, fields)
       model.set(text(key), fields)
@@ -816,7 +816,7 @@ function compareRanges(
 }
 
 /**
- * A keydir restored from a copy of another one's image, and the chunks it asked for as
+ * A keydir restored from a copy of another one's image, and the chunks that it requested, as
  * `arena:chunk`.
  */
 function reopen(
@@ -841,7 +841,7 @@ function reopen(
   return { keydir: restored, calls }
 }
 
-/** The paths of all numbers in a plain value. */
+/** Returns the paths of all numbers in a plain value. */
 function numbersOf(value: unknown, path: string[] = []): string[][] {
   if (typeof value === 'number') return [path]
   if (typeof value !== 'object' || value === null) return []

@@ -13,7 +13,7 @@ function allocate(entries: Entries, key: Uint8Array, expiresAtMs = 0): Entry {
   return entries.allocate(searched, 1, 2, 3, 4, expiresAtMs)
 }
 
-/** All that an entry holds. */
+/** Returns all fields of an entry. */
 function held(entries: Entries, entry: Entry) {
   const location = new Location()
   entries.locate(entry, location)
@@ -42,8 +42,8 @@ function walked(entries: Entries, limit: number): string[] {
   return keys
 }
 
-describe('Entries', () => {
-  it('take 16 bytes beside the key, and 8 more for an expiry', () => {
+describe('entries', () => {
+  it('take 16 bytes besides the key, and 8 more for an expiry', () => {
     const entries = new Entries()
     const before = entries.arena.used
 
@@ -53,7 +53,7 @@ describe('Entries', () => {
     expect(entries.arena.used - before).toBe((16 + 16) / 4 + (16 + 16 + 8) / 4)
   })
 
-  it('with keys of 16 bytes lie within lines of the cache', () => {
+  it('with keys of 16 bytes lie within cache lines', () => {
     const entries = new Entries()
     for (let index = 0; index < 10; index++) {
       expect(allocate(entries, bytes('sixteen bytes!!!')) % 8).toBe(0)
@@ -62,12 +62,12 @@ describe('Entries', () => {
 
   describe.each([0, FUTURE_MS])('that expire at %i', (expiresAtMs) => {
     it.each([
-      ['the least', 1, 0, 0, 0],
-      ['the most of short ones', 255, 0xffff, 2 ** 40 - 1, 0],
+      ['the smallest entry', 1, 0, 0, 0],
+      ['the largest narrow entry', 255, 0xffff, 2 ** 40 - 1, 0],
       ['a long key', 256, 0xffff, 2 ** 40 - 1, 8],
       ['a large record', 255, 0x10000, 2 ** 40 - 1, 8],
       ['a high sequence', 255, 0xffff, 2 ** 40, 8],
-      ['the most', 65_535, 2 ** 32 - 1, 2 ** 48 - 1, 8],
+      ['the largest entry', 65_535, 2 ** 32 - 1, 2 ** 48 - 1, 8],
     ])('hold %s', (_, keySize, size, sequence, more) => {
       const entries = new Entries()
       const key = new Uint8Array(keySize).fill(7)
@@ -91,7 +91,7 @@ describe('Entries', () => {
       expect(held(entries, entry)).toEqual({ key, ...expected })
       expect(entries.equalsSearch(entry, searched)).toBe(true)
       expect(walked(entries, 1)).toEqual([text(key)])
-      // To any place of any segment, and to the least record, without being moved.
+      // Moved to any offset of any segment, and to the smallest record, without a new entry.
       for (const segment of [1, MAX_SEGMENT]) {
         expect(entries.fits(entry, size, sequence, expiresAtMs)).toBe(true)
         entries.set(entry, segment, 0, size, sequence, expiresAtMs)
@@ -110,7 +110,7 @@ describe('Entries', () => {
       expect(entries.allocate(searched, 1, 2, size, sequence, expiresAtMs)).toBe(entry)
     })
 
-    it('do not fit what they were not made for', () => {
+    it('do not fit values that they were not created for', () => {
       const entries = new Entries()
       const short = allocate(entries, bytes('short'), expiresAtMs)
       const wide = allocate(entries, new Uint8Array(256).fill(1), expiresAtMs)
@@ -129,7 +129,7 @@ describe('Entries', () => {
     expect(allocate(new Entries(), bytes('a'))).toBeGreaterThan(0)
   })
 
-  it('give the block of a freed entry to the next one of its size, expiring or not', () => {
+  it('reuse the block of a freed entry for the next one of its size, expiring or not', () => {
     const entries = new Entries()
     const lasting = allocate(entries, bytes('a'.repeat(12)))
     const expiring = allocate(entries, bytes('b'.repeat(4)), 1)
@@ -137,7 +137,7 @@ describe('Entries', () => {
     entries.free(lasting)
     entries.free(expiring)
 
-    // Both are seven words, whatever they were before.
+    // Both take seven words, whatever they were before.
     const reused = [
       allocate(entries, bytes('c'.repeat(4)), 7),
       allocate(entries, bytes('d'.repeat(9))),
@@ -148,7 +148,7 @@ describe('Entries', () => {
     expect(walked(entries, 1).sort()).toEqual(['c'.repeat(4), 'd'.repeat(9)])
   })
 
-  it('count what is live and what expires', () => {
+  it('count the live ones and the expiring ones', () => {
     const entries = new Entries()
     const first = allocate(entries, bytes('a'), 5)
     allocate(entries, bytes('b'), 6)
@@ -159,7 +159,7 @@ describe('Entries', () => {
     expect([entries.count, entries.expiringCount]).toEqual([2, 1])
   })
 
-  it('are walked across chunks whose ends are not used', () => {
+  it('are walked across chunks whose ends are unused', () => {
     const entries = new Entries()
     const keys: string[] = []
     for (let i = 0; i < 120; i++) {
@@ -172,7 +172,7 @@ describe('Entries', () => {
     for (const limit of [1, 7, 1000]) expect(walked(entries, limit)).toEqual(keys)
   })
 
-  it('are walked to an end at once where there are none', () => {
+  it('are walked to the end at once if there are none', () => {
     expect(new Entries().walk(0, 10, () => {})).toBe(-1)
   })
 
@@ -191,7 +191,7 @@ describe('Entries', () => {
     expect(entries.equalsKey(small, bytes('ac'), 2)).toBe(false)
   })
 
-  it('copy their keys to a place of a buffer', () => {
+  it('copy their keys to a position of a buffer', () => {
     const entries = new Entries()
     const entry = allocate(entries, bytes('key'))
     const target = bytes('------')
@@ -200,7 +200,7 @@ describe('Entries', () => {
     expect(text(target)).toBe('--key-')
   })
 
-  it('keep what was freed while pinned through an image', () => {
+  it('keep the ones freed while pinned through an image', () => {
     const entries = new Entries()
     const first = allocate(entries, bytes('first'))
     entries.pin()
@@ -213,7 +213,7 @@ describe('Entries', () => {
     expect(allocate(restored, bytes('again'))).toBe(first)
   })
 
-  it('give back what was freed while pinned, in as many steps as it takes', () => {
+  it('give back the ones freed while pinned, in as many steps as that takes', () => {
     const entries = new Entries()
     const blocks = Array.from({ length: 100 }, (_, i) => allocate(entries, bytes(`key ${i + 100}`)))
     entries.pin()
@@ -228,7 +228,7 @@ describe('Entries', () => {
     expect(again.sort()).toEqual(blocks.sort())
   })
 
-  it('keep what was freed since a pin apart from what was freed before it', () => {
+  it('keep the ones freed since a pin apart from those freed before it', () => {
     const entries = new Entries()
     const [early, late] = ['early', 'later'].map((key) => allocate(entries, bytes(key)))
     entries.pin()
@@ -244,7 +244,7 @@ describe('Entries', () => {
     expect(text(entries.keyView(late as Entry))).toBe('later')
   })
 
-  it('come to an end of freed blocks that link in a ring', () => {
+  it('reach the end of freed blocks that link in a ring', () => {
     const entries = new Entries()
     const blocks = ['first', 'other'].map((key) => allocate(entries, bytes(key)))
     entries.pin()

@@ -31,7 +31,7 @@ function hashes(keys: readonly string[], seed: number): [high: number, low: numb
   })
 }
 
-describe('the hash', () => {
+describe('a hash keydir', () => {
   it.each([false, true])('holds keys whose hashes are equal, by their length: %s', (byLength) => {
     const entries = new Entries()
     const keydir = new HashKeydir(entries, new PoorHash(byLength))
@@ -43,8 +43,7 @@ describe('the hash', () => {
       insert(keydir, bytes(keyOf(i)))
       model.add(keyOf(i))
     }
-    // Neither does the directory grow without need, nor are the pages of a chain lost when it is
-    // split.
+    // Nor does the directory grow without need, and no page of a chain is lost when it is split.
     expect(keydir.byteSize - entries.byteSize).toBeLessThan(byLength ? 140_000 : 100_000)
     for (let i = 0; i < 6000; i++) {
       const key = keyOf(random.below(6000))
@@ -60,7 +59,7 @@ describe('the hash', () => {
     expect(keysOf(keydir)).toEqual([...model].sort())
   })
 
-  it('has about the same memory a key, however many there are', () => {
+  it('takes about the same memory for each key, however many there are', () => {
     const keydir = new HashKeydir()
     const sequence = new KeySequence()
     const measured: number[] = []
@@ -74,7 +73,7 @@ describe('the hash', () => {
     expect(Math.max(...measured) - Math.min(...measured)).toBeLessThan(2)
   })
 
-  it('keeps no trace of what was removed in its pages', () => {
+  it('keeps no trace of removed entries in its pages', () => {
     const keydir = new HashKeydir()
     const sequence = new KeySequence()
     for (let i = 0; i < 50_000; i++) insert(keydir, sequence.set(i))
@@ -107,7 +106,7 @@ describe('the hash', () => {
           }
           const mean = keys.length / 256
           const deviation = counts.reduce((sum, count) => sum + (count - mean) ** 2 / mean, 0)
-          // The chi-squared sum of 255 degrees of freedom; above 400 by chance less than once in
+          // The chi-squared sum of 255 degrees of freedom; by chance above 400 less than once in
           // 10^7.
           expect(deviation).toBeLessThan(400)
         }

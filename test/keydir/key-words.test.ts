@@ -12,7 +12,7 @@ import { SearchKey } from '../../src/keydir/search-key.ts'
 const key = fc.uint8Array({ minLength: 1, maxLength: 90 })
 const pairs = fc.oneof(
   fc.tuple(key, key),
-  // Two keys with a common start, of few letters, so that they differ late if at all.
+  // Two keys with a common start and few letters, so that they differ late if at all.
   fc
     .tuple(key, fc.uint8Array({ maxLength: 9, max: 1 }), fc.uint8Array({ maxLength: 9, max: 1 }))
     .map(([start, a, b]): [Uint8Array, Uint8Array] => [
@@ -23,7 +23,7 @@ const pairs = fc.oneof(
 
 function search(key: Uint8Array): SearchKey {
   const searched = new SearchKey()
-  // What a longer key left behind must not show.
+  // The remains of a longer key must not show.
   searched.set(new Uint8Array(100).fill(255), 100)
   searched.set(key, key.length)
   return searched
@@ -45,7 +45,7 @@ describe('keys as words', () => {
     )
   })
 
-  it('tell how many bytes they share', () => {
+  it('have a shared size', () => {
     fc.assert(
       fc.property(pairs, ([a, b]) => {
         const x = search(a)
@@ -58,14 +58,14 @@ describe('keys as words', () => {
     )
   })
 
-  it('have heads of the 31 bits behind a prefix, with zeros behind their end', () => {
+  it('have heads of the 31 bits after a prefix, with zeros after their end', () => {
     fc.assert(
       fc.property(key, fc.nat(90), (bytes, cut) => {
         const searched = search(bytes)
         const prefix = Math.min(cut, bytes.length)
-        const behind = Buffer.alloc(4)
-        behind.set(bytes.subarray(prefix, prefix + 4))
-        const head = behind.readUInt32BE() >>> 1
+        const following = Buffer.alloc(4)
+        following.set(bytes.subarray(prefix, prefix + 4))
+        const head = following.readUInt32BE() >>> 1
 
         expect(keyHead(searched.words, 0, searched.size, prefix)).toBe(head)
         expect(searched.head(prefix)).toBe(head)
@@ -73,7 +73,7 @@ describe('keys as words', () => {
     )
   })
 
-  it('are taken from any place of a buffer, long or short', () => {
+  it('can be read from any position of a buffer, long or short', () => {
     for (const size of [1, 3, 4, 5, 63, 64, 65, 1000, 65_535]) {
       const bytes = Uint8Array.from({ length: size + 9 }, (_, i) => i * 31 + 1)
       const searched = search(bytes.subarray(3, 3 + size + 6))

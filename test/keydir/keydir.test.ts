@@ -6,14 +6,14 @@ import { describeKeydir } from './contract.ts'
 const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
 describe('createKeydir', () => {
-  it('refuses a kind that there is not', () => {
+  it('refuses an unknown kind', () => {
     expect(() => createKeydir('trie' as KeydirKind)).toThrow(RangeError)
     expect(() => restoreKeydir('trie' as KeydirKind, {}, () => new Uint8Array())).toThrow(
       RangeError,
     )
   })
 
-  it.each(KINDS)('makes a keydir of the kind %s', (kind) => {
+  it.each(KINDS)('creates a keydir of the kind %s', (kind) => {
     expect(createKeydir(kind).kind).toBe(kind)
   })
 

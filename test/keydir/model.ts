@@ -1,6 +1,6 @@
 import { type Entry, type Keydir, type KeyRange, NO_ENTRY } from '../../src/keydir/keydir.ts'
 
-/** What an entry holds beside its key. */
+/** The fields of an entry besides its key. */
 export interface Fields {
   readonly segment: number
   readonly offset: number
@@ -9,7 +9,7 @@ export interface Fields {
   readonly expiresAtMs: number
 }
 
-/** A range of all keys, to be narrowed by a spread. */
+/** A range of all keys; tests narrow it by a spread. */
 export const ALL: KeyRange = {
   lower: undefined,
   lowerInclusive: true,
@@ -26,7 +26,7 @@ export class Random {
     this.#state = seed
   }
 
-  /** An integer from 0 to `limit`, excluded. */
+  /** Returns an integer from 0 to `limit`, exclusive. */
   below(limit: number): number {
     // A step of the "mulberry32" generator.
     this.#state = (this.#state + 0x6d2b79f5) | 0
@@ -50,7 +50,7 @@ export class Random {
   }
 }
 
-/** The same bytes as a string of one character for each, which sorts as they do. */
+/** Returns the same bytes as a string with one character for each, which sorts as they do. */
 export function text(key: Uint8Array): string {
   return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1')
 }
@@ -84,7 +84,7 @@ export function fieldsOf(keydir: Keydir, entry: Entry): Fields {
   }
 }
 
-/** The keys that a cursor gives, to its end. */
+/** Returns the keys that a cursor yields, to its end. */
 export function keysOf(keydir: Keydir, range: Partial<KeyRange> = {}): string[] {
   const keys: string[] = []
   keydir.entries.pin()
@@ -96,7 +96,7 @@ export function keysOf(keydir: Keydir, range: Partial<KeyRange> = {}): string[] 
   return keys
 }
 
-/** The keys of `sorted` that lie in a range, in its direction. */
+/** Returns the keys of `sorted` that lie in a range, in its direction. */
 export function within(sorted: readonly string[], range: Partial<KeyRange>): string[] {
   const { lower, lowerInclusive, upper, upperInclusive, reverse } = { ...ALL, ...range }
   const low = lower && text(lower)
@@ -109,12 +109,12 @@ export function within(sorted: readonly string[], range: Partial<KeyRange>): str
   return reverse ? keys.reverse() : keys
 }
 
-/** Random 16-byte keys without end, each written to `key` and all different. */
+/** An endless sequence of distinct random 16-byte keys, each written to `key`. */
 export class KeySequence {
   readonly key = new Uint8Array(16)
   readonly #words = new Uint32Array(this.key.buffer)
 
-  /** Writes key number `index`. The mixing of each word is one to one, so that no two are equal. */
+  /** Writes key number `index`. The mixing of each word is bijective, so no two keys are equal. */
   set(index: number): Uint8Array {
     let x = index | 0
     for (let i = 0; i < 4; i++) {

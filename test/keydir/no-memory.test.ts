@@ -21,7 +21,10 @@ class PoorHash extends KeyHash {
 
 type Model = Map<string, Fields>
 
-/** Fails where a keydir does not hold what the model does, or its index and its entries contradict each other. */
+/**
+ * Fails if a keydir does not hold what the model does, or if its index and its entries contradict
+ * each other.
+ */
 function assertHolds(keydir: Keydir, model: Model): void {
   expect(keydir.size).toBe(model.size)
   expect(keysOf(keydir)).toEqual([...model.keys()].sort())
@@ -36,7 +39,10 @@ function assertHolds(keydir: Keydir, model: Model): void {
   expect(walked).toBe(model.size)
 }
 
-/** Does something whose every allocation is refused once before it is done; answers how many were refused. */
+/**
+ * Repeats some work until it succeeds, refusing its next allocation each time; returns how many
+ * were refused.
+ */
 function doReluctantly(work: () => void, check: () => void): number {
   for (let nth = 1; ; nth++) {
     using memory = new RefusedMemory({ nth })
@@ -51,7 +57,7 @@ function doReluctantly(work: () => void, check: () => void): number {
   }
 }
 
-/** Puts and removes many keys, mostly new ones at first and fewer and fewer later. */
+/** Adds and removes many keys, mostly new ones at first and fewer later. */
 function changeAll(keydir: Keydir, count: number, keyOf: (index: number) => string): number {
   const random = new Random(SEED)
   const model: Model = new Map()
@@ -76,8 +82,8 @@ function changeAll(keydir: Keydir, count: number, keyOf: (index: number) => stri
   return refused
 }
 
-describe.each(KINDS)('a %s without memory', (kind) => {
-  it(`is as it was before the change that was refused, seed ${SEED}`, () => {
+describe.each(KINDS)('a %s keydir without memory', (kind) => {
+  it(`is unchanged after a change that was refused, seed ${SEED}`, () => {
     const keydir = createKeydir(kind)
     const keyOf = (index: number) =>
       `${index % 7 === 0 ? 'long '.repeat(100 + (index % 900)) : 'key'} ${(index * 7919) % 100_003}`
@@ -87,7 +93,7 @@ describe.each(KINDS)('a %s without memory', (kind) => {
     expect(refused).toBeGreaterThan(20)
   })
 
-  it('takes none for the removal of a key that was just found', () => {
+  it('takes none to remove a key that was just found', () => {
     const keydir = createKeydir(kind)
     const keys = Array.from({ length: 5000 }, (_, index) => `key ${(index * 7919) % 10_007}`)
     for (const key of keys) insert(keydir, bytes(key))
@@ -100,7 +106,7 @@ describe.each(KINDS)('a %s without memory', (kind) => {
     expect(memory.refused).toBe(memory.asked)
   })
 
-  it('refuses a cursor, where one takes memory, and gives the next one', () => {
+  it('refuses a cursor that needs memory, and returns the next one', () => {
     const keydir = createKeydir(kind)
     for (let index = 0; index < 100; index++) insert(keydir, bytes(`key ${100 + index}`))
 
@@ -114,8 +120,8 @@ describe.each(KINDS)('a %s without memory', (kind) => {
   })
 })
 
-describe('a hash whose pages have chains, without memory', () => {
-  it('is as it was before the change that was refused', () => {
+describe('a hash keydir whose pages have chains, without memory', () => {
+  it('is unchanged after a change that was refused', () => {
     const keydir = new HashKeydir(new Entries(), new PoorHash(1, 2))
     const keyOf = (index: number) => `${'k'.repeat(1 + (index % 3))} ${100_000 + index}`
 

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { either, over, Task, turn, type Wait, type Work } from '../../src/scheduling/task.ts'
 
-/** Work of three steps that says which were done, and how its waits ended. */
+/** Work of three steps that records which were done, and how its waits ended. */
 function* threeSteps(said: string[], wait: Wait<string>): Work<string> {
   said.push('first')
   said.push(yield* over(wait))
@@ -11,7 +11,7 @@ function* threeSteps(said: string[], wait: Wait<string>): Work<string> {
   return 'answer'
 }
 
-/** A wait that says where it was over. */
+/** A wait that records where it ended. */
 function told(): Wait<string> {
   return either(
     async () => {
@@ -23,7 +23,7 @@ function told(): Wait<string> {
 }
 
 describe('a task', () => {
-  it('goes on by itself while the event loop turns', async () => {
+  it('continues by itself while the event loop turns', async () => {
     const said: string[] = []
 
     const task = new Task(threeSteps(said, told())).begin()
@@ -35,7 +35,7 @@ describe('a task', () => {
     expect(task.look()).toEqual({ value: 'answer' })
   })
 
-  it('is done in calls', () => {
+  it('can be done in calls', () => {
     const said: string[] = []
     const task = new Task(threeSteps(said, told()))
 
@@ -45,7 +45,7 @@ describe('a task', () => {
     expect(task.look()).toEqual({ value: 'answer' })
   })
 
-  it('does each step once where a call takes over a wait, and goes on by itself afterwards', async () => {
+  it('does each step once if a call takes over a wait, and continues by itself afterwards', async () => {
     const said: string[] = []
     const task = new Task(threeSteps(said, told())).begin()
 
@@ -56,7 +56,7 @@ describe('a task', () => {
     expect(said).toEqual(['first', 'now', 'last'])
   })
 
-  it('waits by itself for what was not over in a call', async () => {
+  it('waits by itself for what did not end in a call', async () => {
     const said: string[] = []
     const elsewhere: Wait<string> = {
       later: async () => 'elsewhere',
@@ -87,7 +87,7 @@ describe('a task', () => {
     expect(task.isOver).toBe(true)
   })
 
-  it('makes nobody hear of a failure of a wait that was over in a call', async () => {
+  it('leaves the failure of a wait that ended in a call unreported', async () => {
     const late: Wait<string> = either(
       () => Promise.reject(new Error('too late')),
       () => 'now',
@@ -102,7 +102,7 @@ describe('a task', () => {
     expect(said).toEqual(['first', 'now', 'last'])
   })
 
-  it('does no step while one is under way', () => {
+  it('does no step while another one is under way', () => {
     const inside: boolean[] = []
     let task: Task<void> | undefined
     function* work(): Work<void> {

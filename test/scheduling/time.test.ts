@@ -8,7 +8,10 @@ import { afterThis, monotonicMs } from '../../src/scheduling/time.ts'
 import { withDirectory } from '../support/directory.ts'
 import { openAny, openStore } from '../support/store.ts'
 
-/** What `install()` of sinon's fake timers replaces, but for `nextTick`, by which Node's own streams go. */
+/**
+ * Everything that `install()` of sinon's fake timers replaces, except `nextTick`, which Node's own
+ * streams use.
+ */
 const EVERYTHING = [
   'Date',
   'clearImmediate',
@@ -25,7 +28,7 @@ const fakeEverything = (): void => {
   vi.useFakeTimers({ toFake: [...EVERYTHING] })
 }
 
-/** Ends the test at once, and not by its timeout, where `work` hangs. */
+/** Ends the test at once, rather than by its timeout, if `work` hangs. */
 async function settles<T>(work: Promise<T>): Promise<T | 'pending'> {
   return await Promise.race([work, setTimeout(5000, 'pending' as const)])
 }
@@ -35,7 +38,7 @@ afterEach(() => {
 })
 
 describe('a faked clock', () => {
-  it('ends the life of what a store, a snapshot and an iterator show', () =>
+  it('expires what a store, a snapshot and an iterator show', () =>
     withDirectory(async (directory) => {
       await using store = await openStore(directory, { ttlMs: 1000 })
       vi.useFakeTimers()
@@ -55,7 +58,7 @@ describe('a faked clock', () => {
       ])
     }))
 
-  it('ends the life of what a cache, unstorage and undici keep', () =>
+  it('expires what a cache, unstorage and undici keep', () =>
     withDirectory(async (directory) => {
       await using cache = await openCache(join(directory, 'cache'), { maxBytes: 2 ** 20 })
       const driver = firkinDriver({ base: join(directory, 'unstorage') })
@@ -96,7 +99,7 @@ describe('a faked clock', () => {
 })
 
 describe('faked timers', () => {
-  it('let a put settle that was begun before the real ones came back', () =>
+  it('let a put settle that was begun before the real ones were restored', () =>
     withDirectory(async (directory) => {
       await using store = await openStore(directory)
       fakeEverything()
@@ -136,7 +139,7 @@ describe('faked timers', () => {
       }),
   )
 
-  it('hold up no sweep of what has expired', () =>
+  it('hold up no sweep of expired keys', () =>
     withDirectory(async (directory) => {
       fakeEverything()
       await using store = await openStore(directory, { expiryIntervalMs: 1, ttlMs: 1000 })
@@ -184,8 +187,8 @@ describe('the monotonic clock', () => {
   })
 })
 
-describe('work behind what runs now', () => {
-  it('is done before the next turn, in the order in which it was asked for', async () => {
+describe('work after what runs now', () => {
+  it('is done before the next turn, in the order in which it was requested', async () => {
     const done: number[] = []
 
     for (const number of [1, 2, 3]) afterThis(() => done.push(number))
