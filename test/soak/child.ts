@@ -1,4 +1,7 @@
-/** The process of one workload: `child.js NAME DIRECTORY SECONDS SECONDS_PER_LOOK SEED`, told of by messages. */
+/**
+ * The process of one workload, which reports by messages:
+ * `child.js NAME DIRECTORY SECONDS SECONDS_PER_LOOK SEED`.
+ */
 
 import { setTimeout } from 'node:timers/promises'
 import { Random } from '../support/random.ts'

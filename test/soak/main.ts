@@ -1,6 +1,7 @@
 /**
- * The command `npm run soak`: uses stores for a long time in several ways, one after the other, and fails where anything
- * grows or stalls. Exit status 1 then. What counts as growing is said in verdict.ts, and beside each verdict.
+ * The command `npm run soak`: uses stores for a long time in several ways, one after the other, and
+ * fails if anything grows or stalls. The exit status is 1 then. Each verdict states its limit;
+ * verdict.ts defines what counts as growth.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -27,15 +28,15 @@ const HEADER =
 
 await new Command('soak')
   .description(
-    'Uses stores for a long time, and fails where memory, files or disk grow, or the event loop stalls.',
+    'Uses stores for a long time, and fails if memory, files or disk grow, or the event loop stalls.',
   )
-  .option('--minutes <count>', 'for how long, shared by the workloads', numeral, 10)
+  .option('--minutes <count>', 'the time, which the workloads share', numeral, 10)
   .option('--only <names>', 'these workloads only, with commas between', workloads)
-  .option('--look <seconds>', 'how often the state is printed', numeral)
-  .option('--seed <number>', 'what is drawn follows from it', numeral, 1)
+  .option('--look <seconds>', 'the time between two lines of figures', numeral)
+  .option('--seed <number>', 'the seed of everything that is drawn', numeral, 1)
   .option(
     '--directory <path>',
-    'where the stores lie; by default in the directory for temporary files',
+    'the directory of the stores; by default in that for temporary files',
   )
   .addHelpText(
     'after',

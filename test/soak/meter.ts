@@ -1,23 +1,23 @@
 /**
- * What a process under load takes: memory, descriptors, maps, disk; and how late its event loop is.
+ * Measures a process under load: memory, descriptors, maps, disk, and the delay of its event loop.
  *
- * The loop's *own* delay is how late a timer fires, less the time for which the thread was ready to run and another
- * process had the processor, which the system tells. So what is seen is what the process itself does, on a busy machine
- * too; on one without such figures (none but Linux has them) it is all that is late.
+ * The loop's *own* delay is the delay of a timer without the time for which the thread was ready to
+ * run and another process had the processor, which Linux reports. So it shows the work of the
+ * process itself, even on a busy machine. On other systems it is the whole delay.
  */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Load } from './workload.ts'
 
-/** How often the event loop is looked at, in milliseconds. */
+/** The time between two looks at the event loop, in milliseconds. */
 const LOOK_MS = 5
 const BUCKETS_PER_MS = 4
 const MOST_MS = 2000
 
-/** How late the event loop was, by how often. */
+/** A histogram of the event loop's delays. */
 export class Delays {
-  /** How many looks there were for each quarter of a millisecond. */
+  /** The number of looks for each quarter of a millisecond. */
   readonly buckets: number[] = new Array(MOST_MS * BUCKETS_PER_MS + 1).fill(0)
   mostMs = 0
 
@@ -27,7 +27,7 @@ export class Delays {
     this.mostMs = Math.max(this.mostMs, ms)
   }
 
-  /** So late or less were so many of the looks, as a share of all. */
+  /** Returns the delay that a share of the looks did not exceed. */
   percentile(share: number): number {
     const count = this.buckets.reduce((sum, each) => sum + each, 0)
     let left = Math.ceil(count * share)
@@ -39,10 +39,10 @@ export class Delays {
   }
 }
 
-/** The state at a moment, and the delays since the one before. */
+/** The state at a moment, and the delays since the sample before. */
 export interface Sample {
   readonly atMs: number
-  /** Memory of its own, without the files that are mapped. */
+  /** The memory of the process, without mapped files. */
   readonly memoryBytes: number
   readonly heapBytes: number
   readonly descriptors: number
@@ -54,7 +54,7 @@ export interface Sample {
   readonly figures: Readonly<Record<string, number>>
   readonly delayMs: number
   readonly mostDelayMs: number
-  /** How long others had the processor. */
+  /** The time for which other processes had the processor. */
   readonly waitedMs: number
 }
 
@@ -67,7 +67,7 @@ export class Meter {
   #recent = new Delays()
   #waitedMs = readWaitedMs()
   #sampledWaitMs = this.#waitedMs
-  /** What measuring took of the thread since the last look at the loop. */
+  /** The time that measuring took since the last look at the loop. */
   #measuringMs = 0
   #isWarm = false
   #timer: NodeJS.Timeout | undefined
@@ -77,7 +77,7 @@ export class Meter {
     this.#look()
   }
 
-  /** From now on delays count. */
+  /** Begins to count delays. */
   warm(): void {
     this.#isWarm = true
   }
@@ -123,7 +123,7 @@ export class Meter {
     this.#timer = setTimeout(() => {
       const lateMs = performance.now() - dueAtMs
       const waitedMs = readWaitedMs()
-      // Timers are of whole milliseconds.
+      // Timers have whole milliseconds.
       const othersMs = waitedMs - this.#waitedMs + this.#measuringMs
       const ownMs = Math.max(0, lateMs - othersMs - 1)
       this.#waitedMs = waitedMs
@@ -135,7 +135,7 @@ export class Meter {
   }
 }
 
-/** For how long this thread was ready to run and did not, since it began. */
+/** Returns the time for which this thread was ready to run and did not, since it began. */
 function readWaitedMs(): number {
   return count(
     () => Number(readFileSync('/proc/thread-self/schedstat', 'utf8').split(' ')[1]) / 1e6,
@@ -155,7 +155,7 @@ function linesWith(path: string, text: string): number {
     .filter((line) => line.includes(text)).length
 }
 
-/** What the system tells; 0 where it does not. */
+/** Reads a figure of the system, or returns 0 if the system does not have it. */
 function count(read: () => number): number {
   try {
     return read()
@@ -164,13 +164,13 @@ function count(read: () => number): number {
   }
 }
 
-/** The files of a directory and those below, and the bytes that they take on disk. */
+/** Counts the files of a directory and those below, and the bytes that they take on disk. */
 function sizeOf(directory: string): { files: number; bytes: number } {
   let files = 0
   let bytes = 0
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue
-    // It may be gone by now.
+    // It may have been deleted meanwhile.
     const stat = statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })
     if (stat === undefined) continue
     files++

@@ -1,6 +1,8 @@
+/** The messages of a workload's process. */
+
 import type { Sample } from './meter.ts'
 
-/** What a workload's process says: its state from time to time, and its delays in the end. */
+/** A report: the state, from time to time, and the delays at the end. */
 export type Report =
   | { readonly kind: 'sample'; readonly sample: Sample }
   | { readonly kind: 'end'; readonly delayMs: number; readonly mostDelayMs: number }

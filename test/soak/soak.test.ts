@@ -1,3 +1,5 @@
+/** The soak's verdicts and figures, and a short run of each workload. */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,7 +17,7 @@ const child = join(import.meta.dirname, '../../dist/test/soak/child.js')
 const WORKLOAD = { mostAmplification: 2, sparedBytes: MIB }
 const COUNT = 30
 
-/** Looks at a store that neither grows nor stalls, but for what is changed of each. */
+/** Makes samples of a store that neither grows nor stalls, with some figures changed. */
 function samples(changed: (index: number) => Partial<Sample>): Sample[] {
   return Array.from({ length: COUNT }, (_, index) => ({
     atMs: index * 1000,
@@ -41,7 +43,7 @@ function failures(changed: (index: number) => Partial<Sample>, delayMs = 1, most
 }
 
 describe('the verdict of a soak', () => {
-  it('is good where nothing grows or stalls, whatever the warm-up was like', () => {
+  it('is good if nothing grows or stalls, whatever the warm-up was like', () => {
     expect(failures(() => ({}))).toEqual([])
     expect(
       failures((index) => (index < 10 ? { memoryBytes: index * MIB, diskBytes: 900 * MIB } : {})),
@@ -57,18 +59,18 @@ describe('the verdict of a soak', () => {
     ['keys', (index) => ({ figures: { keys: 5000 + index * 500 } })],
     ['disk', (index) => ({ diskBytes: index === 15 ? 202 * MIB : 150 * MIB })],
     ['progress', (index) => ({ operations: Math.min(index, 20) })],
-  ])('fails where %s is not as it should be', (what, changed) => {
+  ])('fails if %s exceeds its limit', (what, changed) => {
     expect(failures(changed)).toEqual([what])
   })
 
-  it('fails where the event loop is late often, or very late once', () => {
+  it('fails if the event loop is often late, or very late once', () => {
     expect(failures(() => ({}), 15.1, 20)).toEqual(['loop delay, 99.9 %'])
     expect(failures(() => ({}), 1, 50.1)).toEqual(['loop delay, most'])
   })
 })
 
 describe('delays', () => {
-  it('tell how late all but a share of the looks were', () => {
+  it('have percentiles', () => {
     const delays = new Delays()
     for (let count = 0; count < 998; count++) delays.add(1.1)
     delays.add(20)
@@ -80,7 +82,7 @@ describe('delays', () => {
     expect(delays.mostMs).toBe(5000)
   })
 
-  it('are what the process itself holds the loop for', async () => {
+  it('are the time for which the process itself holds the loop', async () => {
     await withDirectory(async (directory) => {
       const load: Load = {
         directory,
@@ -108,14 +110,14 @@ describe('delays', () => {
 
 describe('every workload', () => {
   it.each(WORKLOADS.map((workload) => [workload.name, workload] as const))(
-    'finds its answers right, and makes progress: %s',
+    'gets correct values, and makes progress: %s',
     async (_, workload) => {
       const root = mkdtempSync(join(tmpdir(), 'firkin-soak-test-'))
       const options = { root, seconds: 2, secondsPerLook: 0.4, seed: 1, child, looked() {} }
       const verdicts = await soak(workload, options)
       rmSync(root, { recursive: true })
 
-      // How a shared machine looks for two seconds says nothing of growth and stalls.
+      // Two seconds on a shared machine show nothing about growth and stalls.
       expect(verdicts.filter(({ what, holds }) => what === 'answers' && !holds)).toEqual([])
       expect(verdicts.length).toBeGreaterThan(5)
     },

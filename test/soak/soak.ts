@@ -1,3 +1,5 @@
+/** Runs a workload, and judges it. */
+
 import { fork } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,9 +8,9 @@ import type { Report } from './report.ts'
 import { judge, type Verdict } from './verdict.ts'
 import type { Workload } from './workload.ts'
 
-/** How one workload is run. */
+/** The options of a run of one workload. */
 export interface SoakOptions {
-  /** Where it makes a directory for itself. */
+  /** The directory in which the run makes its own. */
   readonly root: string
   readonly seconds: number
   readonly secondsPerLook: number
@@ -19,7 +21,7 @@ export interface SoakOptions {
   looked(sample: Sample): void
 }
 
-/** Runs a workload in a process of its own, and judges what it took. */
+/** Runs a workload in its own process, and judges its figures. */
 export async function soak(workload: Workload, options: SoakOptions): Promise<Verdict[]> {
   const { root, seconds, secondsPerLook, seed, child, looked } = options
   const directory = mkdtempSync(join(root, `${workload.name}-`))

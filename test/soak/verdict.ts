@@ -1,26 +1,26 @@
 /**
- * Judges what was measured: whether anything grows or stalls.
+ * Judges the figures of a workload: finds what grows or stalls.
  *
- * The first third of the time is for warming up. What is measured in the second and in the last third must be alike: the
- * median of the last may be a fifth above that of the second, and so much as is usual beside. Disk is held against the
- * live bytes, and the event loop's own delay against two limits.
+ * The first third of the time is for warming up. The figures of the last third must be like those
+ * of the second: its median may be a fifth higher, and an allowance for each figure above that.
+ * Disk is compared with the live bytes, and the event loop's own delay with two limits.
  */
 
 import type { Sample } from './meter.ts'
 import { MIB, type Workload } from './workload.ts'
 
-/** Whether one thing is as it should be, and why. */
+/** A judgement of one figure, with its reason. */
 export interface Verdict {
   readonly what: string
   readonly holds: boolean
   readonly why: string
 }
 
-/** The 99.9th percentile of the loop's own delay, and the most of it, in milliseconds. */
+/** The limits of the loop's own delay in milliseconds: at its 99.9th percentile, and at most. */
 export const DELAY_LIMITS = { usualMs: 15, mostMs: 50 } as const
 
 const GROWTH = 1.2
-/** A count says something from so many looks on. */
+/** The least number of samples that show growth. */
 const LEAST_SAMPLES = 6
 
 interface Measured {
@@ -64,7 +64,11 @@ function growth(
   const most = before * GROWTH + spared
   const holds = samples.length < LEAST_SAMPLES || after <= most
   const figures = `${before.toFixed(0)}${unit} in the second third, ${after.toFixed(0)}${unit} in the last`
-  return { what, holds, why: `${figures}; up to ${most.toFixed(0)}${unit} is no growth` }
+  return {
+    what,
+    holds,
+    why: `${figures}; up to ${most.toFixed(0)}${unit} does not count as growth`,
+  }
 }
 
 function disk(
@@ -87,7 +91,7 @@ function disk(
   }
 }
 
-/** Something is done between any two looks but one. */
+/** Requires operations between any two looks, with at most one look in a row without any. */
 function progress(samples: readonly Sample[]): Verdict {
   let still = 0
   let longest = 0

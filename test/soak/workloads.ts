@@ -1,3 +1,5 @@
+/** Lists the workloads of the soak. */
+
 import type { Workload } from './workload.ts'
 import { cache } from './workloads/cache.ts'
 import { expiry } from './workloads/expiry.ts'
@@ -9,7 +11,7 @@ import { smallSegments } from './workloads/small-segments.ts'
 import { snapshots } from './workloads/snapshots.ts'
 import { syncValues } from './workloads/sync-values.ts'
 
-/** Every workload, in the order in which they are run. */
+/** All workloads, in the order in which they run. */
 export const WORKLOADS: readonly Workload[] = [
   smallSegments,
   largeSegments,

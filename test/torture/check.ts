@@ -1,4 +1,4 @@
-/** What must hold of a store whose writer was killed. */
+/** Checks a store whose writer was killed. */
 
 import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,17 +14,17 @@ import type { History } from '../support/history.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 import type { RoundPlan } from './plan.ts'
 
-/** How the store is to be opened, and at which moment it is looked at. */
+/** The way in which the store is opened, and the moment of its clock. */
 export interface CheckOptions extends Pick<RoundPlan, 'removed' | 'checkedWith' | 'reopens'> {
   readonly nowMs: number
 }
 
 /**
- * Opens a store that nobody else has open, and settles its history on the state that it shows. Where it `reopens`
- * the store is closed afterwards; otherwise nothing is changed but what is `removed`.
+ * Opens a store that no other process has open, and settles its history on the state that it shows.
+ * With `reopens`, opens it to write, and closes it; otherwise only removes what `removed` names.
  *
- * @returns what opening it found
- * @throws Error that says what does not hold
+ * @returns the report of the opening
+ * @throws Error that says which promise is broken
  */
 export async function check(
   directory: string,

@@ -1,25 +1,27 @@
+/** Starts a writer's process, listens to its reports, and kills it. */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { Order, Report } from './order.ts'
 
-/** How a writer came to its end. */
+/** The end of a writer's process. */
 export interface End {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
-  /** What it wrote to standard error. */
+  /** Its output to standard error. */
   readonly complaint: string
-  /** Whether it had to be ended because it did not end. */
+  /** Whether it was killed because it hung. */
   readonly timedOut: boolean
 }
 
-/** A process is killed whatever it does after so many ticks: seconds, but for those in which all stands still. */
+/** The most ticks of a process: seconds, without those in which the whole machine stands still. */
 const MOST_TICKS = 60
 const TICK_MS = 1000
 
-/** A writer's process; it has been started, and waits for its order. */
+/** A writer's process, which has been started and waits for its order. */
 export class Child {
-  /** Resolves when the process is gone and all that it has said was heard. */
+  /** Resolves when the process has ended and all its reports have been heard. */
   readonly ended: Promise<End>
   readonly #process: ChildProcess
   readonly #reports: Readable
@@ -55,12 +57,12 @@ export class Child {
     })
   }
 
-  /** Whether it is gone. */
+  /** Whether the process has ended. */
   get hasEnded(): boolean {
     return this.#ended
   }
 
-  /** Lets it begin; every report that is whole is told. */
+  /** Sends the order, and calls `hear` with each whole report. */
   begin(order: Order, hear: (report: Report) => void): void {
     let ticks = 0
     const watch = setInterval(() => {
@@ -75,7 +77,7 @@ export class Child {
       this.#rest = lines.pop() ?? ''
       for (const line of lines) hear(JSON.parse(line))
     })
-    // One that has ended already does not listen; why it has ended is told by its end.
+    // A process that has ended cannot take an order; `ended` says why it ended.
     this.#orders.on('error', () => undefined)
     this.#orders.end(JSON.stringify(order))
   }

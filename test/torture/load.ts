@@ -1,3 +1,5 @@
+/** The load of a writer: what it does between opening and closing. */
+
 import { setImmediate } from 'node:timers/promises'
 import { type Snapshot, StoreError } from '../../src/index.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -5,29 +7,29 @@ import type { Random } from '../support/random.ts'
 import { makeValue, type Report, type ReportedChange } from './order.ts'
 
 const KIB = 1024
-/** Few keys, so that most writes overwrite; but of old ones some stay, so that segments die slowly. */
+/** Few keys, so that most writes overwrite; some old values stay, so that segments die slowly. */
 const KEY_COUNT = 400
 const HOT_COUNT = 40
-/** Keys whose values expire; when they are looked at it depends on the moment what is there. */
+/** Keys whose values expire, so that the moment decides what they show. */
 const EXPIRING_COUNT = 25
 const EXPIRING_PREFIX = 'e'
 const MAX_TTL_MS = 60
-/** How many writes may be under way. */
+/** The most writes under way. */
 const MAX_PENDING = 300
 
-/** Whether what a key shows depends on the moment. */
+/** Whether the value of a key may expire. */
 export function mayExpire(key: string): boolean {
   return key.startsWith(EXPIRING_PREFIX)
 }
 
-/** Mixed load on a store; whatever is about to be done, and what has settled, is reported. */
+/** Mixed load on a store. It reports each commit before it begins and after it settles. */
 export class Load {
   readonly #store: Store<string, 'utf8'>
   readonly #random: Random
   readonly #report: (report: Report) => void
   readonly #firstNumber: number
   #nextNumber: number
-  /** What the keys that never expire must show. */
+  /** The values that the keys that never expire must show. */
   readonly #expected: Map<string, string>
   readonly #snapshots: { snapshot: Snapshot<string, 'utf8'>; expected: Map<string, string> }[] = []
   #pending: Promise<unknown>[] = []
@@ -46,7 +48,7 @@ export class Load {
     this.#expected = new Map([...store.entries()].filter(([key]) => !mayExpire(key)))
   }
 
-  /** Writes and reads until so many commits were begun. */
+  /** Writes and reads until `commitCount` commits were begun. */
   async run(commitCount: number): Promise<void> {
     while (this.#nextNumber < this.#firstNumber + commitCount) {
       for (let count = 1 + this.#random.below(12); count > 0; count--) this.#step()
@@ -130,7 +132,7 @@ export class Load {
     try {
       await this.#store.merge({ byPolicy: this.#random.chance(0.6) })
     } catch (error) {
-      // One that runs by itself was first.
+      // An automatic merge was first.
       if (!(error instanceof StoreError && error.code === 'FIRKIN_MERGE_RUNNING')) throw error
     }
   }
@@ -174,7 +176,9 @@ export class Load {
     return [key, this.#size(), ttlMs === 0 ? 0 : Date.now() + ttlMs]
   }
 
-  /** Mostly small; some beyond the size of a segment, some beyond that of the stage, a few written in steps. */
+  /**
+   * Draws a size: mostly small, some larger than a segment or the stage, a few written in steps.
+   */
   #size(): number {
     const drawn = this.#random.below(1000)
     if (drawn < 700) return this.#random.below(300)
@@ -197,7 +201,7 @@ export class Load {
   #settle(number: number, written: Promise<unknown>): void {
     this.#later(
       written.then((answer) => {
-        // What has removed nothing was no commit.
+        // A call that has removed nothing was not a commit.
         this.#report([answer === false || answer === 0 ? 'void' : 'settled', number])
       }),
     )
@@ -206,7 +210,7 @@ export class Load {
   #later(work: Promise<unknown>): void {
     this.#pending.push(
       work.catch((error: unknown) => {
-        // Whoever closes the store ends what is under way.
+        // Closing the store ends the work under way.
         if (this.#store.closed) return
         this.#report(['wrong', error instanceof Error ? String(error.stack) : String(error)])
       }),

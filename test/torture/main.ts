@@ -1,6 +1,6 @@
 /**
- * The command `npm run torture`: kills writers of one store until its time is over, or until something does not
- * hold. Exit status 1 then.
+ * The command `npm run torture`: kills writers of one store until its time is over, or until the
+ * store breaks a promise. The exit status is 1 then.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'

@@ -1,11 +1,11 @@
-/** What the torture and its writers say to each other: an order on standard input, reports on descriptor 3. */
+/** The messages of torture and writers: an order on standard input, and reports on descriptor 3. */
 
 import type { KeydirKind, MergeOptions, SyncOption } from '../../src/index.ts'
 
-/** Where in a call of the operating system a writer kills itself; half-way can be only a write. */
+/** The moment in a system call at which a writer kills itself. Only a write can be half-way. */
 export type Moment = 'before' | 'half-way' | 'after'
 
-/** What a writer is to do. */
+/** The order that a writer gets. */
 export interface Order {
   readonly directory: string
   readonly seed: number
@@ -15,24 +15,24 @@ export interface Order {
   readonly merge: MergeOptions
   /** Whether it writes until it is killed or has written enough; otherwise it opens and closes. */
   readonly writes: boolean
-  /** It closes after so many commits. */
+  /** The number of commits after which it closes. */
   readonly closeAfter: number
-  /** The number of its first commit; each later one's is one more. */
+  /** The number of its first commit; later commits count on from there. */
   readonly firstNumber: number
-  /** Where it kills itself: in the nth call of a file; merges then run on the main thread. */
+  /** The file call in which it kills itself. Merges run on the main thread then. */
   readonly selfKill: { readonly nth: number; readonly moment: Moment } | undefined
 }
 
-/** A change of a commit as it is reported: key, size of the value or `null` for none, expiry or 0. */
+/** A change of a commit in a report: key, size of the value or `null` for none, expiry or 0. */
 export type ReportedChange = readonly [key: string, size: number | null, expiresAtMs: number]
 
-/** What a writer says, each before it goes on. */
+/** A report of a writer, which it sends before it goes on. */
 export type Report =
-  /** The store is open, and showed entries of this digest at this moment. */
+  /** The store is open, and shows entries with this digest at this moment. */
   | readonly ['opened', digest: string, nowMs: number]
   /** A commit is about to be made. */
   | readonly ['begin', number: number, changes: readonly ReportedChange[]]
-  /** A commit has settled; or it turned out to change nothing. */
+  /** A commit has settled, or it has changed nothing. */
   | readonly ['settled' | 'void', number: number]
   | readonly ['merge', phase: string]
   | readonly ['closing']
@@ -40,7 +40,7 @@ export type Report =
   /** Something is wrong. */
   | readonly ['wrong', message: string]
 
-/** The value that a commit gives a key: it says where it is from. */
+/** Makes the value that a commit gives a key. It shows its origin. */
 export function makeValue(number: number, key: string, size: number): string {
   return `${number}:${key}:`.padEnd(size, 'firkin-')
 }

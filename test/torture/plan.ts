@@ -1,21 +1,25 @@
+/** Draws the rounds of a torture from seeds. */
+
 import type { KeydirKind, MergeOptions, SyncOption } from '../../src/index.ts'
 import { Random } from '../support/random.ts'
 import type { Moment } from './order.ts'
 
-/** When a writer is killed. Times are milliseconds, of which the machine makes what it can. */
+/**
+ * The moment at which a writer is killed. Times are in milliseconds, as exact as the machine is.
+ */
 export type KillPlan =
-  /** So long after it was told to open. */
+  /** Some time after the order to open. */
   | { readonly at: 'opening'; readonly ms: number }
-  /** When so many commits were begun. */
+  /** When a number of commits were begun. */
   | { readonly at: 'writing'; readonly commits: number }
-  /** So long after a merge has told of itself for the nth time. */
+  /** Some time after the nth report of a merge. */
   | { readonly at: 'merging'; readonly nth: number; readonly ms: number }
-  /** So long after it has begun to close, behind so many commits. */
+  /** Some time after it has begun to close, which it does after a number of commits. */
   | { readonly at: 'closing'; readonly commits: number; readonly ms: number }
-  /** By itself, in the nth call of a file. */
+  /** By itself, in its nth file call. */
   | { readonly at: 'call'; readonly nth: number; readonly moment: Moment }
 
-/** One kill, and what is done with what it leaves; all of it follows from a seed. */
+/** A round: one kill, and the handling of the store after it. All of it follows from a seed. */
 export interface RoundPlan {
   readonly seed: number
   readonly keydir: KeydirKind
@@ -24,15 +28,19 @@ export interface RoundPlan {
   readonly maxSegmentBytes: number
   readonly merge: MergeOptions
   readonly kill: KillPlan
-  /** How often a read-only store beside the writer is compared. */
+  /** The number of times that a read-only store beside the writer is compared. */
   readonly looks: number
-  /** Processes that open the store afterwards, and are killed while they do or while they close it. */
+  /**
+   * Processes that open the store afterwards, and are killed while they do or while they close it.
+   */
   readonly killedOpens: readonly { readonly keydir: KeydirKind; readonly kill: KillPlan }[]
-  /** What is removed before the store is opened again. */
+  /** The files that are removed before the store is opened again. */
   readonly removed: 'nothing' | 'checkpoint' | 'hints' | 'checkpoint and hints'
   /** The keydir that the store is checked with. */
   readonly checkedWith: KeydirKind
-  /** Whether it is opened, checked and closed, or only looked at and left as it is to the next writer. */
+  /**
+   * Whether it is opened to write and closed, or only read and left as it is to the next writer.
+   */
   readonly reopens: boolean
 }
 
@@ -45,9 +53,9 @@ const SYNCS: readonly SyncOption[] = [
   { everyBytes: 20_000 },
 ]
 const KIB = 1024
-/** An open and a close make about so many calls. */
+/** The approximate number of calls of an open and a close. */
 const CALLS_OF_OPENING = 60
-/** The most commits of a round, and about the calls that they make. */
+/** The most commits of a round, and the approximate number of their calls. */
 const MOST_COMMITS = 1000
 const CALLS_OF_WRITING = 1500
 
@@ -75,7 +83,7 @@ export function planRound(seed: number, mappings: readonly boolean[]): RoundPlan
   }
 }
 
-/** Merges of all that is dead, of little at a time, and of small segments. */
+/** Draws merge options: all dead segments at once, few at a time, or small segments. */
 function planMerges(random: Random): MergeOptions {
   const triggerDeadRatio = random.pick([0.2, 0.5, 0.8])
   return {

@@ -1,3 +1,5 @@
+/** A few rounds of torture, and its check itself. */
+
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,18 +11,18 @@ import { openStore } from '../support/store.ts'
 import { type CheckOptions, check } from './check.ts'
 import { Torture } from './torture.ts'
 
-/** `SEED=…` draws the same rounds again; a failure says where the store was kept, and its round. */
+/** `SEED=…` draws the same rounds again. A failure names the round and the place of the store. */
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 const writer = join(import.meta.dirname, '../../dist/test/torture/writer.js')
-/** As many rounds as go into so many milliseconds; and at least so many, at most so many. */
+/** The time for rounds, and their least and greatest number. */
 const ROUNDS_MS = 18_000
 const LEAST_ROUNDS = 12
 const MOST_ROUNDS = 100
-/** Where there is one, a file system in memory: what a killed process leaves is not up to the disk. */
+/** A file system in memory, if there is one: a kill leaves the same on any file system. */
 const memory = '/dev/shm'
 
-describe('a writer that is killed', () => {
-  it(`leaves all that had settled, and a prefix of the rest, from seed ${seed}`, async () => {
+describe('a killed writer', () => {
+  it(`leaves all settled commits and a prefix of the others, from seed ${seed}`, async () => {
     const directory = mkdtempSync(join(existsSync(memory) ? memory : tmpdir(), 'firkin-torture-'))
     const torture = new Torture({ directory, seed, writer, mappings: [mappingAvailable] })
     const beganAt = performance.now()
@@ -32,7 +34,7 @@ describe('a writer that is killed', () => {
     } finally {
       await torture.end()
     }
-    // Only where all holds: what was kept is to be looked at.
+    // Only after success: a failed round keeps its store for inspection.
     rmSync(directory, { recursive: true })
 
     const { tally } = torture
@@ -52,10 +54,10 @@ const OPTIONS = {
 
 describe('the check of a store whose writer was killed', () => {
   it.each([
-    ['misses what had settled', 'k1', undefined, /k1: shows nothing; was written by commits 1/],
-    ['shows what was deleted', 'k2', 'old', /k2: shows 'old'/],
-    ['shows what was never written', 'k3', 'made up', /k3: shows 'made up'/],
-  ])('fails where it %s', async (_, key, value, message) => {
+    ['lacks a settled commit', 'k1', undefined, /k1: shows nothing; was written by commits 1/],
+    ['shows a deleted value', 'k2', 'old', /k2: shows 'old'/],
+    ['shows a value that was never written', 'k3', 'made up', /k3: shows 'made up'/],
+  ])('fails if the store %s', async (_, key, value, message) => {
     await withDirectory(async (directory) => {
       const history = new History()
       history.begin(() => [{ key: 'k1', value: '1', expiresAtMs: 0 }]).fate = 'settled'
@@ -71,7 +73,7 @@ describe('the check of a store whose writer was killed', () => {
     })
   })
 
-  it('fails where a file is left over', async () => {
+  it('fails if a file is left over', async () => {
     await withDirectory(async (directory) => {
       const store = await openStore(directory)
       await store.close()

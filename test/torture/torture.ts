@@ -1,13 +1,15 @@
 /**
- * Torture: processes that write to one store are killed, one after the other, and after each the store is checked.
+ * Torture: kills processes that write to one store, one after the other, and checks the store after
+ * each.
  *
- * 1. Plan. What is written, when the kill comes and what is done next follow from the seed of the round.
- * 2. Kill. A writer reports what it is about to do and what has settled, until SIGKILL ends it.
- * 3. Kill again. Some rounds open the store in more processes, which are killed while they do.
- * 4. Check. The store shows a state between the last settled commit and the last begun one; the next round goes on
- *    from there, in most of them from what a kill has left.
+ * 1. Plan. The writes, the moment of the kill and the next steps follow from the seed of the round.
+ * 2. Kill. A writer reports each commit before it begins and after it settles, until SIGKILL ends
+ *    it.
+ * 3. Kill again. Some rounds open the store in more processes, which are killed while they open it.
+ * 4. Check. The store shows a state between the last settled commit and the last begun one. The
+ *    next round goes on from there, in most cases from the files that a kill has left.
  *
- * Where something does not hold, the store as the kill has left it stays, with the history and the plan.
+ * If a promise is broken, the store stays as the kill has left it, with the history and the plan.
  */
 
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,21 +23,21 @@ import type { Order, Report } from './order.ts'
 import { type KillPlan, planRound, type RoundPlan } from './plan.ts'
 import { Witness } from './witness.ts'
 
-/** How a torture goes. */
+/** The options of a torture. */
 export interface TortureOptions {
   /** An empty directory, or one that is not there yet. */
   readonly directory: string
   readonly seed: number
   /** The built `writer.js`. */
   readonly writer: string
-  /** Whether writers map files, and in which of them. */
+  /** The choices from which each writer draws whether it maps files. */
   readonly mappings: readonly boolean[]
 }
 
-/** What was done so far. */
+/** The figures of a torture. */
 export class Tally {
   rounds = 0
-  /** Commits that were begun, and of these the ones that had settled. */
+  /** The commits that were begun, and below those that had settled. */
   commits = 0
   settled = 0
   merges = 0
@@ -43,17 +45,17 @@ export class Tally {
   looks = 0
   /** Tails that were cut. */
   torn = 0
-  /** Writers that were through before their kill came. */
+  /** Writers that had finished before their kill came. */
   survived = 0
   readonly kills: Partial<Record<KillPlan['at'], number>> = {}
-  /** What the stores that were checked had been loaded from. */
+  /** The sources of the keydirs of the stores that were checked. */
   readonly openedFrom: Partial<Record<RecoveryReport['source'], number>> = {}
   readonly keydirs: Partial<Record<KeydirKind, number>> = {}
 }
 
-/** Something that does not hold. */
+/** A broken promise. */
 export class TortureError extends Error {
-  /** Where the store was kept. */
+  /** The directory in which the store was kept. */
   readonly kept: string
 
   constructor(plan: RoundPlan, kept: string, cause: unknown) {
@@ -63,18 +65,18 @@ export class TortureError extends Error {
   }
 }
 
-/** What is written next to a store that was kept. */
+/** The story of a store that was kept, written next to it. */
 export interface Kept {
   readonly plan: RoundPlan
-  /** When it was looked at. */
+  /** The moment at which it was checked. */
   readonly nowMs: number
   readonly history: ReturnType<History['toJSON']>
 }
 
-/** A writer whose kill does not come closes after so many commits. */
+/** The number of commits after which a writer closes if its kill does not come. */
 const MOST_COMMITS = 2000
 
-/** A store that is tortured. */
+/** The torture of one store. */
 export class Torture {
   readonly tally = new Tally()
   readonly #options: TortureOptions
@@ -95,12 +97,12 @@ export class Torture {
   /** Kills a writer, and checks what it leaves. @throws {@link TortureError} */
   async round(): Promise<void> {
     const { plan, child } = this.#next ?? this.#start(this.#options.seed)
-    // The next one gets ready while this one works.
+    // The next writer starts up while this one works.
     this.#next = this.#start(plan.seed + 1)
     try {
       let closed = await this.#kill(plan, child, plan.kill, true)
       for (const { keydir, kill } of plan.killedOpens) {
-        // Only who has looked at the store knows what the next one is to find.
+        // Only a look at the store shows what the next process must find.
         await this.#check(
           { ...plan, checkedWith: keydir, removed: 'nothing', reopens: false },
           closed,
@@ -129,7 +131,10 @@ export class Torture {
     return { plan, child: new Child(this.#options.writer, plan.mapping) }
   }
 
-  /** Lets a process open the store and, where it `writes`, write; answers whether it had closed it by its end. */
+  /**
+   * Runs a process that opens the store, and writes if it `writes`, up to its end. Returns whether
+   * it had closed the store.
+   */
   async #kill(plan: RoundPlan, child: Child, kill: KillPlan, writes: boolean): Promise<boolean> {
     const witness = new Witness(this.#history)
     const timer = new KillTimer(kill, () => child.kill())
@@ -181,7 +186,7 @@ export class Torture {
     }
   }
 
-  /** Compares a read-only store beside the writer, again and again until that ends. */
+  /** Compares a read-only store beside the writer, repeatedly until the writer ends. */
   async #look(plan: RoundPlan, witness: Witness, child: Child): Promise<void> {
     if (child.hasEnded) return
     const options = { readOnly: true, keydir: plan.checkedWith, valueEncoding: 'utf8' } as const
@@ -204,7 +209,7 @@ export class Torture {
   async #check(plan: RoundPlan, closed: boolean): Promise<void> {
     this.#nowMs = Date.now()
     if (!existsSync(join(this.#store, 'MANIFEST'))) {
-      // It was killed before it had made the store.
+      // The writer was killed before it had created the store.
       this.#history.settleOn(new Map(), this.#nowMs, 'settled')
       return
     }
@@ -214,7 +219,7 @@ export class Torture {
     this.tally.torn += recovery.torn.length
   }
 
-  /** Keeps all that is needed to see it again. */
+  /** Keeps everything that a replay needs. */
   #keep(plan: RoundPlan): string {
     const kept = join(this.#options.directory, `failed-${plan.seed}`)
     const story: Kept = { plan, nowMs: this.#nowMs, history: this.#history.toJSON() }
@@ -228,7 +233,7 @@ export class Torture {
   }
 }
 
-/** Checks once more what a torture has kept. @throws Error that says what does not hold */
+/** Checks again a store that a torture has kept. @throws Error that says which promise is broken */
 export async function checkAgain(kept: string): Promise<void> {
   const { plan, nowMs, history }: Kept = JSON.parse(readFileSync(join(kept, 'story.json'), 'utf8'))
   const store = join(kept, 'again')
@@ -237,7 +242,7 @@ export async function checkAgain(kept: string): Promise<void> {
   await check(store, History.from(history), { ...plan, nowMs })
 }
 
-/** Calls for the kill when its time has come. */
+/** Kills at the planned moment. */
 class KillTimer {
   readonly #plan: KillPlan
   readonly #kill: () => void

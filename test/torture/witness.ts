@@ -1,21 +1,23 @@
+/** Hears the reports of a writer, and keeps the history of its store. */
+
 import { type Commit, History } from '../support/history.ts'
 import { digestOf } from './digest.ts'
 import { mayExpire } from './load.ts'
 import { makeValue, type Report } from './order.ts'
 
-/** What a read-only store beside the writer showed, and what had been heard of the writer by then. */
+/** The entries that a read-only store beside the writer showed, and the history heard by then. */
 interface Look {
   readonly shown: ReadonlyMap<string, string>
   readonly heard: History
 }
 
-/** Hears what a writer reports, and keeps the history that its store must show. */
+/** Hears the reports of a writer, and keeps the history that its store must show. */
 export class Witness {
   readonly history: History
-  /** What is wrong by what was heard. */
+  /** The faults that the writer has reported. */
   readonly wrongs: string[] = []
   readonly counts = { commits: 0, settled: 0, merges: 0 }
-  /** Whether the writer has said that it has closed the store. */
+  /** Whether the writer has reported that it has closed the store. */
   closed = false
   readonly #byNumber = new Map<number, Commit>()
   readonly #looks: Look[] = []
@@ -53,21 +55,21 @@ export class Witness {
   }
 
   /**
-   * Takes note of what a read-only store shows; it is held against what is heard until the writer ends.
+   * Records what a read-only store shows. It is judged by what is heard until the writer ends.
    *
-   * @param heard the history as it was before the store was refreshed
+   * @param heard the history before the store was refreshed
    */
   look(entries: Iterable<[string, string]>, heard: History): void {
     const shown = new Map([...entries].filter(([key]) => !mayExpire(key)))
     this.#looks.push({ shown, heard })
   }
 
-  /** Holds all looks against the history. @throws Error where one shows no state that the store was in */
+  /** Judges all looks. @throws Error if one shows a state that the store was never in */
   judgeLooks(): void {
     for (const { shown, heard } of this.#looks.splice(0)) {
       const all = new History()
       for (const [index, commit] of this.history.commits.entries()) {
-        // What was begun later may show already; what had settled must.
+        // A commit that began later may show; one that had settled must.
         const fate = heard.commits[index]?.fate ?? (commit.fate === 'failed' ? 'failed' : 'begun')
         const changes = commit.changes.filter(({ key }) => !mayExpire(key))
         all.begin(() => changes).fate = commit.fate === 'failed' ? 'failed' : fate

@@ -1,6 +1,7 @@
 /**
- * A process that opens a store, writes and merges until it is killed, and says on descriptor 3 what it is about
- * to do and what has settled. A report is with the operating system before anything follows it.
+ * A process that opens a store, and writes and merges until it is killed. On descriptor 3 it
+ * reports each commit before it begins and after it settles. The operating system has a report
+ * before anything follows it.
  */
 
 import { writeSync } from 'node:fs'
@@ -22,7 +23,7 @@ const files =
   order.selfKill === undefined
     ? systemFiles
     : mortalFiles(systemFiles, order.selfKill.nth, order.selfKill.moment)
-// The clock stands still while the store is opened and looked at.
+// The clock stands still while the store is opened and read.
 let frozenMs: number | undefined = Date.now()
 const store = await Store.open<string, 'utf8'>(
   order.directory,
@@ -58,7 +59,9 @@ function report(report: Report): void {
   for (let at = 0; at < line.length; ) at += writeSync(REPORTS, line, at)
 }
 
-/** Files whose nth call, or the write after so many, is the last thing that this process does. */
+/**
+ * Returns files whose nth call, or the first write from then on, is the last act of this process.
+ */
 function mortalFiles(target: Files, nth: number, moment: Moment): Files {
   let count = 0
   return new Proxy(target, {

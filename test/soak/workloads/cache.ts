@@ -1,3 +1,5 @@
+/** The workload `cache`. */
+
 import { openCache } from '../../../src/cache/cache.ts'
 import { expectThat, KIB, MIB, type Workload } from '../workload.ts'
 

@@ -1,16 +1,18 @@
+/** The workload `expiry`. */
+
 import { open } from '../../../src/index.ts'
 import { expectThat, MIB, type Workload } from '../workload.ts'
 
 const TTL_MS = 1000
 const VALUE_BYTES = 100
 const AT_ONCE = 100
-/** By so much two clocks may differ over that time. */
+/** The difference that two clocks may have over that time. */
 const CLOCKS_MS = 50
 
 export const expiry: Workload = {
   name: 'expiry',
   about: 'new keys at full speed, each of which expires after a second',
-  // What has expired is on disk until it was swept and merged.
+  // Expired entries stay on disk until they have been swept and merged.
   mostAmplification: 5,
   sparedBytes: 1024 * MIB,
   async run(load) {

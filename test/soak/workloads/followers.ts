@@ -1,3 +1,5 @@
+/** The workload `followers`. */
+
 import { open } from '../../../src/index.ts'
 import { expectThat, KIB, MIB, type Workload } from '../workload.ts'
 

@@ -1,3 +1,5 @@
+/** The workload `large-segments`. */
+
 import { KIB, MIB, type Workload } from '../workload.ts'
 import { overwrite } from './overwrites.ts'
 

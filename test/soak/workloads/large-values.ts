@@ -1,3 +1,5 @@
+/** The workload `large-values`. */
+
 import { setTimeout } from 'node:timers/promises'
 import { open } from '../../../src/index.ts'
 import { expectThat, MIB, type Workload } from '../workload.ts'
@@ -25,14 +27,15 @@ export const largeValues: Workload = {
       expectThat(store.has(key), `${key} is not there`)
     }
     await store.close()
-    // To read so much at once takes the time that the store's page says: values of up to 64 MiB are only put here.
+    // A read of a large value holds up the loop, as the store's page says. Here only puts are
+    // judged.
     load.isHeldUp = true
     const reopened = await open(load.directory, { readOnly: true })
     for (const [key, size] of sizes) {
       const read = reopened.get(key)
       expectThat(read?.equals(bytes.subarray(0, size)) === true, `${key} is not as it was put`)
     }
-    // What was held up has to be over before it is looked at again.
+    // The delay of the read must be over before the next look.
     await setTimeout(50)
     load.isHeldUp = false
     await reopened.close()

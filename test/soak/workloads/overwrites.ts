@@ -1,16 +1,18 @@
+/** Overwrites, which several workloads make. */
+
 import { open, type StoreOptions } from '../../../src/index.ts'
 import { expectThat, KIB, type Load } from '../workload.ts'
 
-/** Which overwrites are made. */
+/** The sizes of a run of overwrites. */
 export interface Overwrites {
   readonly options: StoreOptions
   readonly keys: number
   readonly valueBytes: number
-  /** So many are awaited together. */
+  /** The number of puts that are awaited together. */
   readonly atOnce: number
 }
 
-/** Overwrites keys in random order as fast as writes settle, and reads one now and then. */
+/** Overwrites keys in random order as fast as writes settle, and reads some. */
 export async function overwrite(
   load: Load,
   { options, keys, valueBytes, atOnce }: Overwrites,

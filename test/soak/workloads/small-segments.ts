@@ -1,3 +1,5 @@
+/** The workload `small-segments`. */
+
 import { KIB, MIB, type Workload } from '../workload.ts'
 import { overwrite } from './overwrites.ts'
 

@@ -1,3 +1,5 @@
+/** The workload `snapshots`. */
+
 import { setImmediate } from 'node:timers/promises'
 import { open, type Snapshot } from '../../../src/index.ts'
 import { expectThat, KIB, MIB, type Workload } from '../workload.ts'
@@ -8,7 +10,7 @@ const MOST_OPEN = 200
 export const snapshots: Workload = {
   name: 'snapshots',
   about: 'overwrites under up to 200 snapshots, which are read and closed in any order',
-  // What snapshots look into stays on disk beside what is live.
+  // Segments that snapshots look into stay on disk beside the live ones.
   mostAmplification: 30,
   sparedBytes: 1024 * MIB,
   async run(load) {

@@ -1,3 +1,5 @@
+/** The workload `sync-values`. */
+
 import { setImmediate } from 'node:timers/promises'
 import { open } from '../../../src/index.ts'
 import { expectThat, KIB, MIB, type Workload } from '../workload.ts'
