@@ -1,7 +1,9 @@
+/** The configuration of the tests. */
+
 import { defineConfig } from 'vitest/config'
 
 const withoutMapping = process.env.FIRKIN_MMAP === 'off'
-/** What the tool reads it reads by position, mapping or not. */
+/** The tool reads by position, with mapping or without. */
 const unmappedTools = ['hostile', 'options', 'repair-damage'].map((name) => `tools/${name}.test.ts`)
 
 export default defineConfig({
@@ -9,7 +11,7 @@ export default defineConfig({
   test: {
     root: import.meta.dirname,
     include: ['**/*.test.ts'],
-    // These map no file anyway: without mapping they would only say the same again.
+    // These tests never map a file, so without mapping they would only repeat themselves.
     exclude: withoutMapping
       ? [
           'damage/**',
@@ -25,16 +27,16 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
-    // By default one processor is left to others.
+    // The default leaves one processor unused.
     maxWorkers: '100%',
-    // Only what runs in this process is counted.
+    // Coverage counts only code that runs in this process.
     env: process.argv.includes('--coverage') ? { FIRKIN_SWEEPS: 'inline' } : {},
     coverage: {
-      // What decides which bytes a crash leaves, and what they mean.
+      // The code that decides which bytes a crash leaves, and what they mean.
       include: ['segment/**', 'merge/**', 'format/**', 'recovery/**'].map(
         (path) => `**/src/${path}`,
       ),
-      // Some tests run the build, which is the same once more.
+      // Some tests run the build, which is the same code again.
       exclude: ['**/dist/**'],
       allowExternal: true,
       reporter: ['text'],

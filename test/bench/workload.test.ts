@@ -1,3 +1,5 @@
+/** The keys, values and orders of the benches. */
+
 import { describe, expect, it } from 'vitest'
 import {
   ascendingOrder,
@@ -12,7 +14,7 @@ import {
 const COUNT = 100_000
 
 describe('the workload of the benches', () => {
-  it('has as many keys as it has indexes, in no order', () => {
+  it('has a key for each index, in random order', () => {
     const keys = Array.from({ length: COUNT }, (_, index) => keyAt(index))
 
     expect(new Set(keys).size).toBe(COUNT)
@@ -22,11 +24,11 @@ describe('the workload of the benches', () => {
     expect(rising.length / COUNT).toBeLessThan(0.55)
   })
 
-  it('reads many keys that are there, or none that is', () => {
+  it('reads many present keys, or only absent ones', () => {
     const present = new Set(uniformOrder(COUNT, 0, COUNT, 1))
     const absent = new Set(uniformOrder(COUNT, COUNT, 2 * COUNT, 1))
 
-    // Of draws from as many, 1 - 1/e is expected to be drawn at all.
+    // Of N keys, N draws hit a share of 1 - 1/e on average.
     for (const drawn of [present, absent]) {
       expect(drawn.size / COUNT).toBeGreaterThan(0.62)
       expect(drawn.size / COUNT).toBeLessThan(0.65)
@@ -36,7 +38,7 @@ describe('the workload of the benches', () => {
     expect([...ascendingOrder(5, 3)]).toEqual([5, 6, 7])
   })
 
-  it('favours some keys where it says so, and reads many others too', () => {
+  it('favours some keys in the skewed orders, and reads many others too', () => {
     for (const next of [zipfian(random(1), COUNT), latest(random(1), () => COUNT)]) {
       const reads = new Map<number, number>()
       for (let read = 0; read < COUNT; read++) {
@@ -52,7 +54,7 @@ describe('the workload of the benches', () => {
     }
   })
 
-  it('has a thousand different values of the size that is asked for', () => {
+  it('has a thousand different values of the wanted size', () => {
     const values = new Values(100)
 
     const different = new Set(

@@ -1,3 +1,5 @@
+/** Stores on a full disk: a small file system, and a limit on the size of files. */
+
 import { execFile, execFileSync } from 'node:child_process'
 import { closeSync, fstatSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -6,7 +8,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { withDirectory } from '../support/directory.ts'
-import { cannotClose, cannotMerge, type ElasticRoom, fillsUp, makesRoom } from './scenarios.ts'
+import { cannotClose, cannotMerge, type ElasticSpace, fillsUp, freesSpace } from './scenarios.ts'
 
 const run = promisify(execFile)
 const LIMITED = join(import.meta.dirname, '../../dist/test/full-disk/limited.js')
@@ -14,7 +16,7 @@ const KIB = 1024
 const DISK_SIZE = 640 * KIB
 const RESERVE_SIZE = 64 * KIB
 
-/** Whether this process may make a file system: root may, as in CI. */
+/** Whether this process may mount a file system. Root may, as in CI. */
 const mayMount = await withDirectory(async (directory) => {
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', directory], { stdio: 'pipe' })
@@ -22,14 +24,14 @@ const mayMount = await withDirectory(async (directory) => {
     return true
   } catch {
     console.warn(
-      'No file system may be mounted here: a full disk is tried by a limit to files only.',
+      'This process may not mount a file system: only a limit on the size of files is tested.',
     )
     return false
   }
 })
 
-/** Runs `use` with a file system of so many bytes. */
-async function withDisk(size: number, use: (room: ElasticRoom) => Promise<void>): Promise<void> {
+/** Runs `use` with a file system of `size` bytes. */
+async function withDisk(size: number, use: (space: ElasticSpace) => Promise<void>): Promise<void> {
   const mountPoint = await mkdtemp(join(tmpdir(), 'firkin-disk-'))
   const options = `size=${size},mode=0700`
   execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', mountPoint])
@@ -49,13 +51,13 @@ async function withDisk(size: number, use: (room: ElasticRoom) => Promise<void>)
       giveBack: () => rmSync(filler),
     })
   } finally {
-    // Lazily: what is mapped keeps it busy until it is collected.
+    // Lazily, because mappings keep it busy until they are collected.
     execFileSync('umount', ['-l', mountPoint])
     await rm(mountPoint, { recursive: true })
   }
 }
 
-/** Writes a file until there is no room. */
+/** Writes a file until the disk is full. */
 function writeAll(path: string): void {
   const file = openSync(path, 'w')
   const bytes = Buffer.alloc(4 * KIB)
@@ -69,50 +71,50 @@ function writeAll(path: string): void {
   }
 }
 
-/** Runs a scenario in a process whose files may have so many bytes. */
+/** Runs a scenario in a process whose files may have up to `size` bytes. */
 async function runLimited(name: string, size: number): Promise<void> {
   await withDirectory(async (directory) => {
     const command = `ulimit -f ${size / 512} && exec "$0" "$@"`
     const store = join(directory, 'store')
-    // One that hangs must not outlive the test.
+    // A process that hangs must not outlive the test.
     const limits = { timeout: 50_000, killSignal: 'SIGKILL' } as const
     await run('sh', ['-c', command, process.execPath, LIMITED, store, name], limits)
   })
 }
 
 if (mayMount) {
-  describe('a file system that is full', () => {
-    it('refuses writes, and takes them again when something was deleted and merged', async () => {
+  describe('a full file system', () => {
+    it('refuses writes, and takes them again after a delete and a merge', async () => {
       await withDisk(DISK_SIZE, fillsUp)
     })
 
-    it('is no end of deletes, merges and a close where another program has filled it', async () => {
-      await withDisk(DISK_SIZE, makesRoom)
+    it('leaves deletes, merges and a close possible if another program has filled it', async () => {
+      await withDisk(DISK_SIZE, freesSpace)
     })
 
-    it('ends a merge, which leaves everything as it was', async () => {
+    it('makes a merge fail, which leaves everything as it was', async () => {
       await withDisk(DISK_SIZE, cannotMerge)
     })
 
     it.each(['never', 'always'] as const)(
-      'is in the way of no close, which loses nothing, sync %s',
+      'lets a store close without losing anything, sync %s',
       async (sync) => {
-        await withDisk(DISK_SIZE, (room) => cannotClose(room, sync))
+        await withDisk(DISK_SIZE, (space) => cannotClose(space, sync))
       },
     )
   })
 }
 
-describe('a file that may not grow', () => {
-  it('refuses writes, and takes them again when something was deleted and merged', async () => {
+describe('a limit on the size of files', () => {
+  it('refuses writes, and takes them again after a delete and a merge', async () => {
     await runLimited('fillsUp', 48 * KIB)
   })
 
-  it('ends a merge, which leaves everything as it was', async () => {
+  it('makes a merge fail, which leaves everything as it was', async () => {
     await runLimited('cannotMerge', 48 * KIB)
   })
 
-  it('has no room for a checkpoint, which is done without', async () => {
+  it('lets a store close without a checkpoint', async () => {
     await runLimited('cannotCheckpoint', 80 * KIB)
   })
 })

@@ -1,11 +1,13 @@
-/** Runs a scenario in a process of its own, whose files may only grow so large; ends with status 0 where all holds. */
+/**
+ * Runs a scenario in a process with a limit on the size of files. Status 0 means that it passed.
+ */
 
-import type { Room } from './scenarios.ts'
+import type { Space } from './scenarios.ts'
 import * as scenarios from './scenarios.ts'
 
 const [directory = '', name = ''] = process.argv.slice(2)
-// Other files may grow: a merge needs no more.
-const room: Room = {
+// The limit is per file, so a merge, which makes new files, needs no extra space.
+const space: Space = {
   directory,
   code: 'EFBIG',
   groupSize: 5,
@@ -15,13 +17,13 @@ const room: Room = {
 }
 switch (name) {
   case 'fillsUp':
-    await scenarios.fillsUp(room)
+    await scenarios.fillsUp(space)
     break
   case 'cannotMerge':
-    await scenarios.cannotMerge(room)
+    await scenarios.cannotMerge(space)
     break
   case 'cannotCheckpoint':
-    await scenarios.cannotCheckpoint(room)
+    await scenarios.cannotCheckpoint(space)
     break
   default:
     throw new Error(`There is no scenario ${name}`)

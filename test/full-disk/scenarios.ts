@@ -1,6 +1,6 @@
 /**
- * What a store does that runs out of room. The scenarios are told of the room by its limits only, and are the same on
- * a small file system and under a limit to the size of a file.
+ * Scenarios of stores that run out of space. They know the space only by its limits, so that they
+ * are the same on a small file system and with a limit on the size of a file.
  */
 
 import assert from 'node:assert/strict'
@@ -16,24 +16,24 @@ import { errorCode, systemFiles } from '../../src/io/files.ts'
 import { Store } from '../../src/store/store.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 
-/** Where there is only so much room. */
-export interface Room {
-  /** Where the store lies. */
+/** A limited space. */
+export interface Space {
+  /** The directory of the store. */
   readonly directory: string
-  /** How the operating system says that it is used up. */
+  /** The code with which the operating system reports that the space is used up. */
   readonly code: 'ENOSPC' | 'EFBIG'
-  /** How many values are put together; of several such groups the last one does not fit. */
+  /** The number of values in a group of puts. The last of several groups does not fit. */
   readonly groupSize: number
-  /** How many values do not fit, wherever they are put. */
+  /** A number of values that never fit. */
   readonly tooMuch: number
-  /** Gives back the little that a merge needs for itself: a new segment, a manifest, what it copies. */
+  /** Gives back the space that a merge needs: for a new segment, a manifest, and the copies. */
   lend(): void
-  /** Takes away what was lent. */
+  /** Takes back the space that was lent. */
   takeBack(): void
 }
 
-/** Room that can be taken away and given back. */
-export interface ElasticRoom extends Room {
+/** Space that can be taken away and given back. */
+export interface ElasticSpace extends Space {
   takeAll(): void
   giveBack(): void
 }
@@ -48,17 +48,17 @@ const collectGarbage: () => void = runInNewContext('gc')
 
 type TextStore = Store<string, 'utf8'>
 
-/** A store with a record of what it must show. */
+/** A store with the entries that it must show. */
 class Witnessed {
   readonly errors: StoreError[] = []
   readonly expected = new Map<string, string>()
   readonly store: TextStore
-  readonly #room: Room
+  readonly #space: Space
   #count = 0
 
-  private constructor(store: TextStore, room: Room) {
+  private constructor(store: TextStore, space: Space) {
     this.store = store
-    this.#room = room
+    this.#space = space
     store.on('error', (error) => {
       assert(error instanceof StoreError)
       this.errors.push(error)
@@ -66,22 +66,22 @@ class Witnessed {
   }
 
   static async open(
-    room: Room,
+    space: Space,
     sync: 'always' | 'never' = 'never',
     reserveBytes = 0,
   ): Promise<Witnessed> {
-    return new Witnessed(await openStore(room.directory, sync, reserveBytes), room)
+    return new Witnessed(await openStore(space.directory, sync, reserveBytes), space)
   }
 
-  /** Puts a group of values under new keys; answers why it was refused, if it was. */
+  /** Puts a group of values under new keys, and returns the error if it was refused. */
   async putGroup(): Promise<StoreError | undefined> {
-    const keys = Array.from({ length: this.#room.groupSize }, () => `key ${this.#count++}`)
+    const keys = Array.from({ length: this.#space.groupSize }, () => `key ${this.#count++}`)
     const puts = keys.map((key) => this.store.put(key, makeValue(key)))
     const results = await Promise.allSettled(puts)
     const reasons = results.flatMap((result) =>
       result.status === 'rejected' ? [result.reason as StoreError] : [],
     )
-    // Those that went to one segment share a fate.
+    // Values that went to the same segment share their fate.
     for (const [index, result] of results.entries()) {
       const key = keys[index] ?? ''
       if (result.status === 'fulfilled') this.expected.set(key, makeValue(key))
@@ -91,23 +91,23 @@ class Witnessed {
     return reason
   }
 
-  /** Puts until there is no room; answers how the operating system said so. */
+  /** Puts until the space is used up, and returns the code of the operating system. */
   async fill(): Promise<unknown> {
     for (let group = 0; group < MOST_GROUPS; group++) {
       const refused = await this.putGroup()
       if (refused !== undefined) return systemCode(refused)
     }
-    throw new Error('The room is endless')
+    throw new Error('The space did not run out')
   }
 
-  /** Deletes the keys that are there but for one in so many. */
+  /** Deletes the present keys, except for one in `count`. */
   async keepOneIn(count: number): Promise<void> {
     const keys = [...this.expected.keys()].filter((_, index) => index % count !== 0)
     await Promise.all(keys.map((key) => this.store.delete(key)))
     for (const key of keys) this.expected.delete(key)
   }
 
-  /** Deletes a few keys, so that every segment has something to give back. */
+  /** Deletes a few keys, so that every segment has dead records. */
   async deleteOneIn(count: number): Promise<void> {
     const keys = [...this.expected.keys()].filter((_, index) => index % count === 0)
     await Promise.all(keys.map((key) => this.store.delete(key)))
@@ -118,9 +118,9 @@ class Witnessed {
     assertShows(this.store, this.expected)
   }
 
-  /** Nothing half-written is left in any file, and no file that is not of the store. */
+  /** Expects that no file has a half-written record, and that no file is left over. */
   async assertTidy(): Promise<void> {
-    // What is being replaced in the background is not left over, nor is the next segment's file.
+    // Files that the store replaces in the background, and the next segment's file, are in use.
     const isTemporary = (name: string): boolean =>
       parseName(name).type === 'temporary' && !isTemporarySegment(name)
     while (readdirSync(this.store.directory).some(isTemporary)) await setImmediate()
@@ -136,7 +136,7 @@ class Witnessed {
   }
 }
 
-/** How the operating system said what was the cause. */
+/** Returns the code of the operating system that caused an error. */
 function systemCode(error: Error | undefined): string | undefined {
   return errorCode(error?.cause)
 }
@@ -164,14 +164,14 @@ function assertShows(store: TextStore, expected: ReadonlyMap<string, string>): v
   for (const [key, value] of expected) assert.equal(entries.get(key), value)
 }
 
-/** Opens what was closed, and expects all of it. */
+/** Opens a store that was closed, and expects all its entries. */
 async function assertOpens(
   directory: string,
   expected: ReadonlyMap<string, string>,
 ): Promise<void> {
   const store = await openStore(directory, 'never')
   assertShows(store, expected)
-  await store.put('again', 'there is room')
+  await store.put('again', 'there is space')
   await store.close()
   const { findings } = await verifyDirectory(systemFiles, directory)
   assert.deepEqual(
@@ -180,30 +180,30 @@ async function assertOpens(
   )
 }
 
-/** Writes fail and are undone; reads go on; what is deleted and merged makes room for new ones. */
-export async function fillsUp(room: Room): Promise<void> {
-  const witnessed = await Witnessed.open(room)
+/** Writes fail and are undone, and reads go on. Deletes and merges free space for new writes. */
+export async function fillsUp(space: Space): Promise<void> {
+  const witnessed = await Witnessed.open(space)
   for (let round = 0; round < 3; round++) {
-    assert.equal(await witnessed.fill(), room.code)
+    assert.equal(await witnessed.fill(), space.code)
     witnessed.assertRight()
     await witnessed.assertTidy()
-    // A batch is refused as a whole; it does not fit either.
+    // A batch does not fit either, and is refused as a whole.
     const batch = witnessed.store.batch()
-    for (let member = 0; member < room.tooMuch; member++) batch.put(`b${member}`, makeValue(''))
+    for (let member = 0; member < space.tooMuch; member++) batch.put(`b${member}`, makeValue(''))
     await assert.rejects(batch.commit(), { code: 'FIRKIN_WRITE_FAILED' })
-    assert.throws(() => witnessed.store.putSync('sync', makeValue('x').repeat(room.tooMuch)), {
+    assert.throws(() => witnessed.store.putSync('sync', makeValue('x').repeat(space.tooMuch)), {
       code: 'FIRKIN_WRITE_FAILED',
     })
     witnessed.assertRight()
     await witnessed.assertTidy()
 
-    // What was refused leaves room for a group of tombstones.
+    // The refused writes have left space for a group of tombstones.
     await witnessed.keepOneIn(200)
-    room.lend()
+    space.lend()
     await witnessed.store.merge()
-    room.takeBack()
+    space.takeBack()
     witnessed.assertRight()
-    // A file that is mapped keeps its blocks until the mapping is collected.
+    // A mapped file keeps its blocks until the mapping is collected.
     while ((await witnessed.putGroup()) !== undefined) {
       collectGarbage()
       await setImmediate()
@@ -212,61 +212,61 @@ export async function fillsUp(room: Room): Promise<void> {
   witnessed.assertRight()
   await witnessed.store.close()
   assert.deepEqual(witnessed.errors, [])
-  await assertOpens(room.directory, witnessed.expected)
+  await assertOpens(space.directory, witnessed.expected)
 }
 
-/** A merge that lacks room for a single copy leaves everything as it was. */
-export async function cannotMerge(room: Room & Partial<ElasticRoom>): Promise<void> {
-  const witnessed = await Witnessed.open(room)
+/** A merge without space for a single copy leaves everything as it was. */
+export async function cannotMerge(space: Space & Partial<ElasticSpace>): Promise<void> {
+  const witnessed = await Witnessed.open(space)
   const { store } = witnessed
   let refused: StoreError | undefined
   let before: number[] = []
-  // Under a limit to files the first merge has enough: it takes two full segments to exceed a file.
+  // With a limit on files the first merge succeeds: only two full segments exceed a file.
   for (let attempt = 0; attempt < 4 && refused === undefined; attempt++) {
     await witnessed.fill()
     await witnessed.deleteOneIn(8)
     before = store.stats().segments.map(({ id }) => id)
-    room.takeAll?.()
+    space.takeAll?.()
     refused = await store.merge().then(
       () => undefined,
       (error) => error,
     )
-    room.giveBack?.()
+    space.giveBack?.()
   }
 
   assert.equal(refused?.code, 'FIRKIN_MERGE_FAILED')
-  assert.equal(systemCode(refused), room.code)
-  // It may have begun a new active segment, and that is all.
+  assert.equal(systemCode(refused), space.code)
+  // The merge may only have begun a new active segment.
   const after = store.stats().segments.filter(({ id, active }) => !active || before.includes(id))
   assert.deepEqual(after.map(({ id }) => id).sort(), before.sort())
   witnessed.assertRight()
   await witnessed.assertTidy()
-  await store.put('small', 'there is room for this')
-  witnessed.expected.set('small', 'there is room for this')
+  await store.put('small', 'there is space for this')
+  witnessed.expected.set('small', 'there is space for this')
   await witnessed.keepOneIn(200)
-  room.lend()
+  space.lend()
   await store.merge()
-  room.takeBack()
+  space.takeBack()
   witnessed.assertRight()
   await witnessed.assertTidy()
   await store.close()
-  await assertOpens(room.directory, witnessed.expected)
+  await assertOpens(space.directory, witnessed.expected)
 }
 
-/** Another program has filled the disk: what is deleted and merged makes room, and nobody else has to. */
-export async function makesRoom(room: ElasticRoom): Promise<void> {
-  const witnessed = await Witnessed.open(room, 'never', RESERVE_BYTES)
+/** Another program has filled the disk. Deletes and merges free space without its help. */
+export async function freesSpace(space: ElasticSpace): Promise<void> {
+  const witnessed = await Witnessed.open(space, 'never', RESERVE_BYTES)
   const { store } = witnessed
-  const reserve = join(room.directory, RESERVE_NAME)
+  const reserve = join(space.directory, RESERVE_NAME)
   const reserved = (): number => statSync(reserve, { throwIfNoEntry: false })?.size ?? 0
   while (reserved() < RESERVE_BYTES) await setImmediate()
   for (let group = 0; group < 6; group++) assert.equal(await witnessed.putGroup(), undefined)
-  room.takeAll()
-  assert.equal(await witnessed.fill(), room.code)
+  space.takeAll()
+  assert.equal(await witnessed.fill(), space.code)
 
   await witnessed.keepOneIn(2)
-  // What was given up for deletes is not for puts.
-  assert.equal(systemCode(await witnessed.putGroup()), room.code)
+  // The reserve that was given up for deletes is not for puts.
+  assert.equal(systemCode(await witnessed.putGroup()), space.code)
   const { bytesGained } = await store.merge()
 
   assert(bytesGained > 100 * KIB)
@@ -277,48 +277,48 @@ export async function makesRoom(room: ElasticRoom): Promise<void> {
   }
   witnessed.assertRight()
   await store.close()
-  // A segment that was sealed while there was no space has no hint, which is reported. Nothing else fails.
+  // A segment that was sealed without space lacks a hint, which is reported. Nothing else fails.
   for (const error of witnessed.errors) {
     assert.match(error.message, /^The hint of segment \d+ cannot be made: /)
-    assert.equal(systemCode(error), room.code)
+    assert.equal(systemCode(error), space.code)
   }
-  const again = await openStore(room.directory, 'never', RESERVE_BYTES)
+  const again = await openStore(space.directory, 'never', RESERVE_BYTES)
   assert.equal(again.stats().recovery.closed, true)
   assertShows(again, witnessed.expected)
-  room.giveBack()
+  space.giveBack()
   while (reserved() < RESERVE_BYTES) await setImmediate()
   await again.close()
 }
 
-/** Checkpoint, hints and manifest lack room: nothing is lost. */
-export async function cannotClose(room: ElasticRoom, sync: 'always' | 'never'): Promise<void> {
-  const witnessed = await Witnessed.open(room, sync)
+/** There is no space for checkpoint, hints and manifest, and nothing is lost. */
+export async function cannotClose(space: ElasticSpace, sync: 'always' | 'never'): Promise<void> {
+  const witnessed = await Witnessed.open(space, sync)
   for (let group = 0; group < 3; group++) assert.equal(await witnessed.putGroup(), undefined)
-  room.takeAll()
-  assert.equal(await witnessed.fill(), room.code)
+  space.takeAll()
+  assert.equal(await witnessed.fill(), space.code)
   witnessed.assertRight()
 
   await witnessed.store.close()
 
   assert(witnessed.errors.length > 0)
-  for (const error of witnessed.errors) assert.equal(systemCode(error), room.code)
-  const leftovers = readdirSync(room.directory).filter((name) => name.endsWith('.tmp'))
+  for (const error of witnessed.errors) assert.equal(systemCode(error), space.code)
+  const leftovers = readdirSync(space.directory).filter((name) => name.endsWith('.tmp'))
   assert.deepEqual(leftovers, [])
-  // Opened as it is, without room, it can be read.
+  // Even without space the store can be opened and read.
   const reader = await Store.open<string, 'utf8'>(
-    room.directory,
+    space.directory,
     { valueEncoding: 'utf8', readOnly: true },
     { files: systemFiles, backgroundWork: inProcessWork(systemFiles) },
   )
   assertShows(reader, witnessed.expected)
   await reader.close()
-  room.giveBack()
-  await assertOpens(room.directory, witnessed.expected)
+  space.giveBack()
+  await assertOpens(space.directory, witnessed.expected)
 }
 
-/** An image of the keydir that is larger than a file may be is told of, and the store is closed all the same. */
-export async function cannotCheckpoint(room: Room): Promise<void> {
-  const witnessed = await Witnessed.open(room)
+/** A checkpoint that is larger than a file may be is reported, and the store closes anyway. */
+export async function cannotCheckpoint(space: Space): Promise<void> {
+  const witnessed = await Witnessed.open(space)
   const { store, expected, errors } = witnessed
   const keys = Array.from({ length: 4000 }, (_, index) => `key ${index} of many`)
   await Promise.all(keys.map((key) => store.put(key, '')))
@@ -328,11 +328,11 @@ export async function cannotCheckpoint(room: Room): Promise<void> {
 
   assert.deepEqual(
     errors.map((error) => [error.code, systemCode(error)]),
-    [['FIRKIN_IO_FAILED', room.code]],
+    [['FIRKIN_IO_FAILED', space.code]],
   )
-  const names = readdirSync(room.directory)
+  const names = readdirSync(space.directory)
   assert(!names.some((name) => name === 'CHECKPOINT' || parseName(name).type === 'temporary'))
-  const again = await openStore(room.directory, 'never')
+  const again = await openStore(space.directory, 'never')
   assert.equal(again.stats().recovery.closed, true)
   assertShows(again, expected)
   again.on('error', () => undefined)

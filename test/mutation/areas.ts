@@ -1,16 +1,21 @@
-/** A part of the engine that mutants are planted in, and the tests that should notice them. */
+/** Lists the parts of the engine in which mutants are planted. */
+
+/** A part of the engine in which mutants are planted, and the tests that should notice them. */
 export interface Area {
   readonly name: string
   /** Source files, and folders of them, below `src`. */
   readonly sources: readonly string[]
-  /** Test files, and folders of them, below `test`, in stages: the quick and telling ones first. */
+  /**
+   * Test files, and folders of them, below `test`, in stages. The quick and sensitive ones are
+   * first.
+   */
   readonly tests: readonly (readonly string[])[]
 }
 
 const WRITES = ['put', 'delete', 'batch', 'failed-group', 'group-commit', 'large-values', 'stats']
 const QUICK = WRITES.map((name) => `store/${name}.test.ts`)
 
-/** Every area gets the same number of mutants. */
+/** All areas. Each gets the same number of mutants. */
 export const AREAS: readonly Area[] = [
   {
     name: 'engine',

@@ -1,12 +1,14 @@
 /**
- * The command `npm run mutate`: plants faults in the engine, one at a time, and prints those that no test notices.
+ * The command `npm run mutate`: plants faults in the engine, one at a time, and prints those that
+ * no test notices.
  *
  * 1. Draw the mutants of each area from a seed.
  * 2. Copy the project once for each job, and build it.
  * 3. Plant a mutant in a copy, build, and run the tests of its area until the first failure.
  *
- * A mutant that does not compile is replaced by the next one drawn. Survivors are explained in survivors.md, or a
- * test is added that kills them. Exit status 1 where one survives that is not listed there.
+ * A mutant that does not compile is replaced by the next one drawn. Each survivor is explained in
+ * survivors.md, or gets a test that kills it. The exit status is 1 if one survives without an
+ * explanation.
  */
 
 import { spawn } from 'node:child_process'
@@ -27,7 +29,7 @@ import { Random } from '../support/random.ts'
 import { AREAS, type Area } from './areas.ts'
 import { findMutants, type Mutant, plant } from './mutants.ts'
 
-/** What became of a mutant. */
+/** The fate of a mutant. */
 type Fate = 'killed' | 'survived' | 'timed out' | 'does not compile'
 
 interface Flags {
@@ -37,7 +39,7 @@ interface Flags {
   readonly area: readonly string[]
 }
 
-/** A mutant, and where it is planted. */
+/** A mutant, with its area and file. */
 interface Planting {
   readonly area: Area
   /** The path of the source, below the project. */
@@ -47,9 +49,9 @@ interface Planting {
 
 const PROJECT = join(import.meta.dirname, '../../..')
 const VITEST = ['vitest', 'run', '--config', 'test/mutation/vitest.config.ts']
-/** The sweeps try one of so many calls. */
+/** The stride of the sweeps: they try one call in that number. */
 const SWEEP_STRIDE = '9'
-/** A test run that takes longer hangs, which counts as noticed. */
+/** The time after which a test run counts as hung, and the mutant as noticed. */
 const TEST_TIMEOUT_MS = 240_000
 const COPIED = [
   'src',
@@ -112,7 +114,7 @@ async function main({ count, seed, jobs, area }: Flags): Promise<void> {
   console.log(`${unexplained} survived without an explanation`)
   if (unexplained > 0) process.exitCode = 1
 
-  /** The next mutant of the area that has had the fewest. */
+  /** Returns the next mutant of the area that has had the fewest. */
   function takeNext(): Planting | undefined {
     const open = areas
       .map((each, index) => ({ area: each, queue: queues[index] ?? [] }))
@@ -125,7 +127,7 @@ async function main({ count, seed, jobs, area }: Flags): Promise<void> {
   }
 }
 
-/** All mutants of an area, in an order drawn from the seed. */
+/** Lists all mutants of an area, in an order drawn from the seed. */
 function draw(area: Area, seed: number): Planting[] {
   const random = new Random(seed)
   const plantings = area.sources.flatMap(sourceFiles).flatMap((file) =>
@@ -164,7 +166,7 @@ function copyProject(): string {
   return copy
 }
 
-/** Plants a mutant, builds, and runs the area's tests; the copy is as before afterwards. */
+/** Plants a mutant, builds, and runs the area's tests. Leaves the copy as it was. */
 async function judge(copy: string, { area, file, mutant }: Planting): Promise<Fate> {
   const path = join(copy, file)
   const source = readFileSync(path, 'utf8')
@@ -182,10 +184,10 @@ async function judge(copy: string, { area, file, mutant }: Planting): Promise<Fa
   }
 }
 
-/** Runs a command of the project; its exit status, or `undefined` where it took too long. */
+/** Runs a command of the project. Returns its exit status, or `undefined` if it took too long. */
 function run(cwd: string, [command = '', ...args]: readonly string[]): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
-    // In a group of its own: what a test has started ends with it.
+    // In its own process group, so that processes that a test has started end with it.
     const child = spawn(join(cwd, 'node_modules/.bin', command), args, {
       cwd,
       stdio: 'ignore',

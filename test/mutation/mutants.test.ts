@@ -1,3 +1,5 @@
+/** The mutants that are found in source text. */
+
 import { describe, expect, it } from 'vitest'
 import { findMutants, plant } from './mutants.ts'
 
@@ -19,7 +21,7 @@ describe('findMutants', () => {
     ])
   })
 
-  it('leaves out a statement that is whole on its line', () => {
+  it('removes a statement that is whole on its line', () => {
     expect(planted('  {\n    this.close(a)\n  }')).toEqual(['  {\n    \n  }'])
     expect(planted('  {\n    at = size\n  }')).toEqual(['  {\n    \n  }'])
   })

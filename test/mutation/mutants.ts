@@ -1,29 +1,29 @@
 /**
- * Mutants: small faults planted in source text, one at a time, to see whether any test notices.
+ * Finds mutants: small faults planted in source text, one at a time, to see whether a test notices.
  *
- * 1. Blank out comments, strings and regular expressions, so that only code is left at its own places.
+ * 1. Blank out comments, strings and regular expressions, so that only code is left, at its places.
  * 2. Match each operator's pattern against the code. Every match is one mutant.
  *
- * The patterns rely on the formatter: binary operators stand between spaces, and a statement that fits stands on a
- * line of its own. Imports, types and declarations without a value are left alone.
+ * The patterns rely on the formatter: binary operators are between spaces, and a statement that
+ * fits has its own line. Imports, types and declarations without a value are left alone.
  */
 
 /** A fault that can be planted. */
 export interface Mutant {
-  /** Where the changed text begins in the source. */
+  /** The offset of the changed text in the source. */
   readonly start: number
   readonly end: number
-  /** What stands there instead. */
+  /** The new text. */
   readonly replacement: string
-  /** Counted from 1. */
+  /** The number of the line, from 1 on. */
   readonly line: number
-  /** What was changed, for people. */
+  /** A description of the change, for people. */
   readonly description: string
 }
 
 interface Operator {
   readonly pattern: RegExp
-  /** What a match becomes; `undefined` where it is left alone. */
+  /** Returns the replacement of a match; `undefined` leaves the match alone. */
   replace(match: RegExpExecArray): string | undefined
 }
 
@@ -54,14 +54,14 @@ const OPERATORS: readonly Operator[] = [
     pattern: / (?:<=?|>=?|===|!==|&&|\|\||\?\?|[+\-*]|\+=|-=) |\+\+|--|\b(?:true|false)\b/g,
     replace: ([text]) => SWAPPED[text],
   },
-  // A number is one too high. Parts of names and of other numbers are none.
+  // A number is one too high. Parts of names and of other numbers do not count.
   {
     pattern: /(?<![\w.$])\d+(?![\w.])/g,
     replace: ([text]) => String(Number(text) + 1),
   },
-  // A condition is not looked at.
+  // A condition is ignored.
   { pattern: /(?<=^\s*(?:\} else )?if \()(?=.*\) )/gm, replace: () => 'false && ' },
-  // A negation is lost.
+  // A negation is left out.
   { pattern: /(?<=[(\s])!(?=[a-z(#])/g, replace: () => '' },
   // A statement is left out: a call or an assignment that is whole on its line.
   {
@@ -71,7 +71,7 @@ const OPERATORS: readonly Operator[] = [
   },
 ]
 
-/** The mutants of a source file, in the order of their places. */
+/** Finds the mutants of a source file, in the order of their places. */
 export function findMutants(source: string): Mutant[] {
   const code = blankOut(source)
   const mutants: Mutant[] = []
@@ -94,12 +94,12 @@ export function findMutants(source: string): Mutant[] {
   return mutants.sort((a, b) => a.start - b.start)
 }
 
-/** The source with a mutant planted in it. */
+/** Returns the source with a mutant planted in it. */
 export function plant(source: string, { start, end, replacement }: Mutant): string {
   return source.slice(0, start) + replacement + source.slice(end)
 }
 
-/** Puts spaces in the place of all that is no code; line ends stay. */
+/** Puts spaces in the place of everything except code and line ends. */
 function blankOut(source: string): string {
   const noCode =
     /\/\/[^\n]*|\/\*[\s\S]*?\*\/|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`|(?<=[(=,:] ?)\/(?![/*])(?:\\.|[^/\\\n])+\/[a-z]*/g
@@ -115,7 +115,7 @@ function lineAt(source: string, index: number): { text: string; number: number }
   }
 }
 
-/** Whether a line is an import or belongs to a type, where a change has no effect when it runs. */
+/** Whether a line is an import or belongs to a type, so that a change has no effect at run time. */
 function isDeclaration(line: string): boolean {
   return /^\s*(?:import|export type|type|interface|\| |readonly [\w#]+\??:[^=]*$)/.test(line)
 }

@@ -1,9 +1,13 @@
+/** The configuration of test runs on mutants. */
+
 import { relative } from 'node:path'
 import { mergeConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import config from '../vitest.config.ts'
 
-/** Runs the test files that were quick the last time first, since the first failure ends the run. */
+/**
+ * Runs those test files first that were quick in the last run, since the first failure ends a run.
+ */
 class QuickestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const durations = new Map(files.map((file) => [file, this.#lastDuration(file)]))

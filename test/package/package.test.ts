@@ -1,4 +1,6 @@
-/** The package as a stranger gets it: packed, installed into an empty project, imported, type-checked and killed. */
+/**
+ * The package as users get it: packed, installed into an empty project, imported and type-checked.
+ */
 
 import { execFile, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
@@ -12,7 +14,7 @@ const run = promisify(execFile)
 const ROOT = join(import.meta.dirname, '../..')
 const KEY_COUNT = 1_000_000
 
-/** Puts keys for ever, and says after each thousand that they are settled. */
+/** Puts keys without end, and reports each thousand that has settled. */
 const WRITER = `
 import { open } from 'firkin'
 const store = await open('data')
@@ -48,14 +50,14 @@ const store: Store<User> = await open<User>('users', options)
 await store.put('user:7', { name: 'Ada' }, { ttlMs: 1000 })
 const name: string | undefined = store.get('user:7')?.name
 for (const [key, user] of store.entries({ prefix: 'user:' })) console.log(key.length, user.name)
-// @ts-expect-error: a number is no user.
+// @ts-expect-error: a number is not a user.
 await store.put('user:8', 8)
 try { store.get('x') } catch (error) { if (error instanceof CorruptionError) console.log(error.offset) }
 await store.close()
 export { name }
 `
 
-/** A store beside which the optional parts of the package are missing. */
+/** Uses a store while the optional parts of the package are missing. */
 const WITHOUT_NATIVE_PARTS = `
 import { open } from 'firkin'
 const refused = await open('plain').then(() => 'opened', ({ code, message }) => code + ': ' + message)
@@ -93,7 +95,7 @@ beforeAll(async () => {
 afterAll(() => rm(project, { recursive: true, force: true }))
 
 describe('the packed package', () => {
-  it('keeps all that was settled when its process is killed', { timeout: 300_000 }, async () => {
+  it('keeps all settled writes when its process is killed', { timeout: 300_000 }, async () => {
     await writeFile(join(project, 'writer.js'), WRITER)
     await writeFile(join(project, 'reader.js'), READER)
 
@@ -133,7 +135,7 @@ describe('the packed package', () => {
     },
   )
 
-  it('holds what it needs, and nothing else', () => {
+  it('holds the files that it needs, and no others', () => {
     const needed =
       /^(LICENSE|README\.md|package\.json|src\/([a-z]+\/)?[A-Z]+\.md|tools\/README\.md|dist\/(src|tools)\/.*\.(js|d\.ts))$/
 
@@ -144,7 +146,7 @@ describe('the packed package', () => {
     expect(tarball.size).toBeLessThan(500_000)
   })
 
-  it('resolves by every path that it exports, and has types for each', async () => {
+  it('resolves each path that it exports, and has types for it', async () => {
     const root = join(project, 'node_modules/firkin')
     const { exports } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
     const paths = Object.keys(exports)
@@ -169,8 +171,8 @@ describe('the packed package', () => {
     expect(stdout).toMatch(/^\d+\.\d+\.\d+/)
   })
 
-  // The last one, for it takes parts of the package away.
-  it('does without mapping and, where it is told so, without a lock', {
+  // The last test, because it removes parts of the package.
+  it('works without mapping and, if an option says so, without a lock', {
     timeout: 60_000,
   }, async () => {
     await writeFile(join(project, 'plain.js'), WITHOUT_NATIVE_PARTS)
@@ -193,7 +195,7 @@ describe('the packed package', () => {
   })
 })
 
-/** Runs the writer until it has told that `count` keys are settled, kills it, and answers how many there were. */
+/** Kills the writer after it has reported `count` settled keys, and returns the last report. */
 async function killAfter(count: number): Promise<number> {
   const writer = spawn(process.execPath, ['writer.js'], {
     cwd: project,
