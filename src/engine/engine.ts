@@ -1,14 +1,17 @@
 /**
  * The engine: keys and values as bytes, on top of segments and a keydir.
  *
- * put:  reserve space -> encode the record -> change the keydir (keydir-changes.ts) -> stage the record
- * get:  find the key -> locate the record -> verify it
+ *     put: reserve space -> encode the record -> change the keydir (keydir-changes.ts)
+ *          -> stage the record
+ *     get: find the key -> locate the record -> verify it
+ *
  * What is staged is written by group-commit.ts.
  *
  * Invariants
- * - Staging records and changing the keydir are one step, made or not, whatever throws. The keydir comes first, with all
- *   that may be refused; staging never fails.
- * - If a group cannot be written, the keydir and all figures are put back to what they were before it.
+ * - Staging records and changing the keydir are one step, made or not, whatever throws. The keydir
+ *   is changed first, with everything that may be refused; staging never fails.
+ * - If a group cannot be written, the keydir and all figures are put back to what they were before
+ *   it.
  */
 
 import { CorruptionError, StoreError } from '../errors.ts'
@@ -67,7 +70,7 @@ export interface EngineOptions {
   readonly clock: () => number
 }
 
-/** A moment, and which records there were. */
+/** A moment, and the records that there were at it. */
 export interface Present extends Expiry {
   /** The sequence that the next record was to get. */
   readonly nextSequence: number
@@ -75,11 +78,14 @@ export interface Present extends Expiry {
 
 /** Hears what happens in an engine. */
 export interface EngineListener {
-  /** All that was written before is durable. */
+  /** Everything that was written before is durable. */
   synced(): void
   /** A new segment was begun. */
   rotated(segmentId: number): void
-  /** The event loop does not turn: do what is due now, after `byteCount` bytes were written. Nothing is staged. */
+  /**
+   * The event loop does not turn: do what is due now, after `byteCount` bytes were written. Nothing
+   * is staged.
+   */
   stalled(byteCount: number): void
   /** Something failed that no caller waits for. */
   failed(error: StoreError): void
@@ -91,19 +97,20 @@ export interface EngineListener {
 export class Engine {
   /** The keydir, and the views of it. */
   readonly live: LiveKeydir
-  /** Segments that are no longer of the set. */
+  /** Segments that no longer belong to the set. */
   readonly retirement: Retirement
   readonly durability: Durability
   /** Reads ahead for iterators. */
   readAhead: ReadAhead
   readonly options: EngineOptions
   /**
-   * The key of the operation that is under way. From its encoding to the operation's end nothing of the caller's runs:
-   * codecs, clocks and getters come before, for each of them may begin another operation.
+   * The key of the operation that is under way. From its encoding to the operation's end no code of
+   * the caller's runs. Codecs, clocks and getters come before, since each of them may begin another
+   * operation.
    */
   readonly key = new KeyBuffer()
 
-  /** Where the value that was read last lies. */
+  /** Holds the value that was read last. */
   page: Page = pageOf(Buffer.alloc(0))
   valueAt = 0
   valueEnd = 0
@@ -114,7 +121,7 @@ export class Engine {
   readonly #location = new Location()
   #commits: GroupCommit | undefined
   #nextSequence: number
-  /** The moment that was noted last of those by which entries were forgotten. */
+  /** The last moment that was noted, of those by which entries were forgotten. */
   #marked: Present | undefined
 
   constructor(
@@ -162,7 +169,7 @@ export class Engine {
     return this.live.segments
   }
 
-  /** Where writes go. @throws {@link StoreError} FIRKIN_READ_ONLY */
+  /** Takes writes. @throws {@link StoreError} FIRKIN_READ_ONLY */
   get commits(): GroupCommit {
     if (this.#commits === undefined) {
       throw new StoreError('FIRKIN_READ_ONLY', 'The store was opened with readOnly')
@@ -180,14 +187,18 @@ export class Engine {
   }
 
   /**
-   * The moment by which `lookup` tells what has expired; the clock is asked only if anything expires. The clock is the
-   * caller's and may call any method, so this comes before the key is encoded.
+   * Returns the moment by which `lookup` decides what has expired. The clock is asked only if
+   * anything expires. It is the caller's and may call any method, so this comes before the key is
+   * encoded.
    */
   moment(): number {
     return this.live.mayExpire() ? this.options.clock() : 0
   }
 
-  /** Finds the key in `this.key`; {@link NO_ENTRY} if it is not there or had expired at {@link moment}. */
+  /**
+   * Finds the key in `this.key`; {@link NO_ENTRY} if it is not there or had expired at
+   * {@link moment}.
+   */
   lookup(nowMs: number): Entry {
     const entry = this.find()
     if (entry === NO_ENTRY || nowMs === 0) return entry
@@ -197,8 +208,8 @@ export class Engine {
   }
 
   /**
-   * Does what is due by time if no timer can. Call it before a write begins and before its key is encoded: what is due
-   * may ask the caller's clock.
+   * Does what is due by time if no timer can. Call it before a write begins and before its key is
+   * encoded: what is due may ask the caller's clock.
    */
   attend(): void {
     this.#commits?.attend()
@@ -211,8 +222,9 @@ export class Engine {
   }
 
   /**
-   * Opens a view of the present. What is staged is written first, so that the view shows nothing that a failed write could
-   * take back. If that fails its callers get the error, and the view shows what there was without it.
+   * Opens a view of the present. What is staged is written first, so that the view shows nothing
+   * that a failed write could take back. If that fails, its callers get the error, and the view
+   * shows what there was before.
    */
   openView(): View {
     const nowMs = this.options.clock()
@@ -228,8 +240,8 @@ export class Engine {
   }
 
   /**
-   * Reads the record of an entry of `holder`, which is the keydir or the versions of a view. Until the next read its value
-   * lies in `this.page` from `valueAt` up to `valueEnd`.
+   * Reads the record of an entry of `holder`, which is the keydir or the versions of a view. Until
+   * the next read its value lies in `this.page` from `valueAt` up to `valueEnd`.
    *
    * @throws {@link CorruptionError} if it does not match its checksum
    */
@@ -260,7 +272,8 @@ export class Engine {
    *
    * @param size the value's size in bytes
    * @returns the group that it is written with
-   * @throws {@link StoreError} FIRKIN_NO_MEMORY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED; nothing has changed then
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED; nothing has
+   * changed then
    */
   put(value: Uint8Array | string, size: number, expiresAtMs: number): Group {
     const { key } = this
@@ -318,11 +331,12 @@ export class Engine {
   }
 
   /**
-   * Writes the members of a batch: `page` up to `size` holds whole records that lack sequence and checksum. The engine
-   * may change the page.
+   * Writes the members of a batch: `page` up to `size` holds whole records that lack sequence and
+   * checksum. The engine may change the page.
    *
    * @param isFreeing whether it consists of deletes, which free space
-   * @throws {@link StoreError} FIRKIN_NO_MEMORY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED; nothing has changed then
+   * @throws {@link StoreError} FIRKIN_NO_MEMORY, FIRKIN_WRITE_FAILED, FIRKIN_POISONED; nothing has
+   * changed then
    */
   commitBatch(page: Page, size: number, count: number, isFreeing: boolean): Group {
     if (count === 0) return this.commits.current()
@@ -344,7 +358,10 @@ export class Engine {
     return isFreeing ? commits.joinFreeing(count, total) : commits.join(count, total)
   }
 
-  /** The present, for a search for what has expired; what is put during the search is not part of it. */
+  /**
+   * Returns the present, for a search for what has expired. What is put during the search is not
+   * part of it.
+   */
   present(): Present {
     const nowMs = wholeMs(this.options.clock())
     const { segments } = this
@@ -359,10 +376,11 @@ export class Engine {
   }
 
   /**
-   * Removes an entry that has expired, without a tombstone: whoever reads its record sees that it has expired.
+   * Removes an entry that has expired, without a tombstone: whoever reads its record sees that it
+   * has expired.
    *
-   * @param at the moment by which it had expired, so that it stays gone whatever the clock says later; without it, the
-   * record goes as well
+   * @param at the moment by which it had expired, so that it stays gone whatever the clock says
+   * later; without it, the record goes as well
    */
   forget(entry: Entry, at?: Present): void {
     if (at !== undefined && at !== this.#marked) {
@@ -374,8 +392,8 @@ export class Engine {
   }
 
   /**
-   * Points a key to the copy of its record, or counts the copy as dead if the key has a newer record. Returns whether the
-   * key points to it.
+   * Points a key to the copy of its record, or counts the copy as dead if the key has a newer
+   * record. Returns whether the key points to it.
    */
   repoint(segment: Segment, offset: number, fields: RecordFields, page: Page): boolean {
     return this.#changes.repoint(segment, offset, fields, page)
@@ -393,7 +411,7 @@ export class Engine {
   /** Takes what a read-only store has loaded again. Open views stay on what there was before. */
   replace(recovered: Recovered): void {
     try {
-      // The rest of a checkpoint is read while its file is open.
+      // The rest of a checkpoint is read while its file is still open.
       if (this.live.views.openCount > 0) this.live.readAll()
     } catch (error) {
       recovered.segments.close()
@@ -403,9 +421,11 @@ export class Engine {
     this.#install(recovered)
   }
 
-  /** Takes the store that has replaced the one that a read-only store was opened on. Open views end. */
+  /**
+   * Takes the store that has replaced the one that a read-only store was opened on. Open views end.
+   */
   replaceByAnother(recovered: Recovered): void {
-    // Whoever copies from the former segments goes on to the end.
+    // Whoever copies from the former segments continues to the end.
     this.retirement.replaceWithAnother()
     this.live.views.end(
       new StoreError(
@@ -429,7 +449,7 @@ export class Engine {
     this.#nextSequence = Math.max(this.#nextSequence, this.segments.nextSequence)
   }
 
-  /** Closes every file, and gives the keydir's memory back. */
+  /** Closes every file, and frees the keydir's memory. */
   close(): void {
     this.segments.close()
     this.retirement.close()
@@ -455,14 +475,17 @@ export class Engine {
     this.valueEnd = at + size
   }
 
-  /** The sequence of the next record, which is taken once the record stands. */
+  /** Returns the sequence of the next record. It is taken once the record stands. */
   #freeSequence(): number {
     if (this.#nextSequence >= MAX_SEQUENCE) throw sequencesUsedUp()
     return this.#nextSequence
   }
 }
 
-/** Gives a batch's members their sequences from `first` on, and checksums; counts them and the batch's end. */
+/**
+ * Gives the members of a batch their sequences, from `first` on, and checksums. Counts them and the
+ * batch's end.
+ */
 function sealBatch({ page, start, end }: Span, first: number, seed: number): SegmentUsage {
   const fields = new RecordFields()
   const added = new SegmentUsage()

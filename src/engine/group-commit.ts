@@ -1,8 +1,9 @@
 /**
  * Group commit: the writes of one turn of the event loop go to the operating system together.
  *
- * reserve -> (the engine stages a record) -> join -> ... -> flush, when the turn ends, the stage is
- * full or a caller waits -> settle, as durable as was promised
+ *     reserve -> (the engine stages a record) -> join -> ...
+ *     -> flush, when the turn ends, the stage is full or a caller waits
+ *     -> settle, as durable as was promised
  *
  * A group of more than a mebibyte is not written when the turn ends. A thread writes it in steps,
  * until a caller waits for it or something that depends on it follows. The same holds for any group

@@ -1,13 +1,13 @@
 /**
- * Changes of the keydir by the records of a group, and how they are taken back.
+ * Applies the records of a group to the keydir, and takes them back.
  *
  * 1. Remember what a record replaces, for the undo.
  * 2. Save it for the views that are open.
  * 3. Point the key to the record, or take it out, and count what it replaces as dead.
  *
  * Invariants
- * - A change is made, or nothing has changed and it throws.
- * - If it cannot be taken back, the keydir is loaded again from what is written and staged.
+ * - A change is made, or it throws and nothing has changed.
+ * - If a change cannot be taken back, the keydir is loaded again from what is written and staged.
  */
 
 import { type Page, PUT, RecordFields } from '../format/record.ts'
@@ -26,7 +26,7 @@ export class KeydirChanges {
     this.#live = live
   }
 
-  /** Points a key to the record with a number in the group; or changes nothing, and throws. */
+  /** Points a key to the record with this number in the group; or throws, and changes nothing. */
   put(
     key: Uint8Array,
     keySize: number,
@@ -49,7 +49,10 @@ export class KeydirChanges {
     }
   }
 
-  /** Removes a key's entry by the tombstone with a number in the group; or changes nothing, and throws. */
+  /**
+   * Removes a key's entry by the tombstone with this number in the group; or throws, and changes
+   * nothing.
+   */
   remove(key: Uint8Array, keySize: number, number: number, entry: Entry): void {
     const live = this.#live
     try {
@@ -64,9 +67,9 @@ export class KeydirChanges {
   }
 
   /**
-   * Applies a batch's members: all of them; or none, and throws.
+   * Applies all members of a batch; or throws, and applies none.
    *
-   * @param shift what to add to a place in the page for its offset in the file
+   * @param shift the difference between a record's offset in the file and its place in the page
    */
   applyBatch(span: Span, segment: number, shift: number): void {
     const live = this.#live
@@ -93,12 +96,14 @@ export class KeydirChanges {
     } catch (error) {
       if (error instanceof NoMemory) this.takeBack({ page, start, end: at, firstNumber }, undefined)
       live.mend(error)
-      // The one that was loaded again has seen none of them.
+      // A keydir that was loaded again has seen none of them.
       this.applyBatch(span, segment, shift)
     }
   }
 
-  /** Removes an entry without a record: whoever reads the record that it had sees that it has expired. */
+  /**
+   * Removes an entry without a record: whoever reads its former record sees that it has expired.
+   */
   forget(entry: Entry): void {
     const live = this.#live
     try {
@@ -110,8 +115,8 @@ export class KeydirChanges {
   }
 
   /**
-   * Points a key to the copy of its record, or counts the copy as dead if the key has a newer record. Returns whether the
-   * key points to it.
+   * Points a key to the copy of its record, or counts the copy as dead if the key has a newer
+   * record. Returns whether the key points to it.
    */
   repoint(segment: Segment, offset: number, fields: RecordFields, page: Page): boolean {
     const { size, sequence, expiresAtMs, keySize } = fields
@@ -125,21 +130,22 @@ export class KeydirChanges {
       }
       segment.usage.kill(size)
     } catch (error) {
-      // A merge cannot be taken back by now. A keydir that is loaded again has seen the copies.
+      // A merge can no longer be taken back. A keydir that is loaded again has seen the copies.
       this.#live.replace(error)
     }
     return false
   }
 
   /**
-   * Puts the keydir back to what it was before some records. Never fails: if that cannot be done the keydir is loaded
-   * again, by this call or by the next read.
+   * Puts the keydir back to what it was before some records. Never fails: if that cannot be done,
+   * the keydir is loaded again, by this call or by the next read.
    *
-   * @param segment what the records were counted in; `undefined` if they were not counted yet
+   * @param segment the segment in which the records were counted; `undefined` if they were not
+   * counted yet
    */
   takeBack(span: Span, segment: Segment | undefined): void {
     const live = this.#live
-    // An iterator may have found its place since, in what is taken back.
+    // An iterator may since have found its place in what is taken back.
     live.views.version++
     try {
       this.#undo.rollBack(live.unguarded, live.segments, span, segment)
@@ -148,7 +154,10 @@ export class KeydirChanges {
     }
   }
 
-  /** Points a key to a record, whose number in the group is for the undo. If it throws nothing has changed. */
+  /**
+   * Points a key to a record, whose number in the group is for the undo. If it throws, nothing has
+   * changed.
+   */
   #point(
     number: number,
     entry: Entry,
@@ -174,7 +183,7 @@ export class KeydirChanges {
     usage.kill(replacedSize)
   }
 
-  /** Takes an entry out of the keydir. If it throws nothing has changed. */
+  /** Takes an entry out of the keydir. If it throws, nothing has changed. */
   #drop(entry: Entry, key: Uint8Array, keySize: number): void {
     const { unguarded: keydir, views, segments } = this.#live
     if (views.openCount > 0) views.save(entry, key, keySize)

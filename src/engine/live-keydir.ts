@@ -1,14 +1,14 @@
 /**
  * The keydir in use, with the segments that it points into and the views of it.
  *
- * A keydir restored from a checkpoint is read as it is asked for, so any use of it may find damage. Whoever finds it
- * loads another keydir from all that was written or staged, and tries once more. The methods here do so by
- * themselves. Callers that use `keydir` directly do it through `reload`.
+ * A keydir restored from a checkpoint is read as it is needed, so any use of it may find damage.
+ * Whoever finds it loads another keydir from all that was written or staged, and tries once more.
+ * The methods here do so by themselves. Callers that use `keydir` directly do it through `reload`.
  *
  * Invariants
- * - Nothing changes or writes the keydir before all of it was read: see `wholeKeydir`.
- * - A keydir that is half changed is never shown. If it cannot be loaded again, a `LostKeydir` takes its place, the store
- *   is poisoned, and each use tries again.
+ * - Nothing changes or writes the keydir before all of it was read; see `wholeKeydir`.
+ * - A keydir that is half changed is never shown. If it cannot be loaded again, a `LostKeydir`
+ *   takes its place, the store is poisoned, and each use tries again.
  */
 
 import assert from 'node:assert/strict'
@@ -35,7 +35,10 @@ export interface KeydirOwner {
   reloaded(why: StoreError): void
 }
 
-/** Larger than any place in a keydir: the place of a walk includes which keydir it is in. */
+/**
+ * Larger than any place in a keydir. The place of a walk says which keydir it is in by a multiple
+ * of this.
+ */
 const PLACES = 2 ** 32
 /** The most keys moved at once, which takes some milliseconds. */
 const MOST_AT_ONCE = 10_000
@@ -46,9 +49,9 @@ export class LiveKeydir {
   readonly #owner: KeydirOwner
   #segments: Segments
   #keydir: Keydir
-  /** How often the keydir was replaced. */
+  /** Counts how often the keydir was replaced. */
   #number = 0
-  /** Reads what the keydir has not been asked for yet. */
+  /** Reads the parts of the keydir that nobody has needed yet. */
   #chunks: ChunkReader | undefined
 
   constructor({ keydir, segments, chunks }: Recovered, owner: KeydirOwner) {
@@ -77,15 +80,18 @@ export class LiveKeydir {
     return this.#chunks?.isDone ?? true
   }
 
-  /** The keydir for a caller that changes or writes it past the engine. Call `readMore` until it returns true first. */
+  /**
+   * The keydir for a caller that changes or writes it past the engine. Call `readMore` until it
+   * returns true first.
+   */
   get wholeKeydir(): Keydir {
     assert(this.isWhole, 'Some of the keydir was not read yet')
     return this.#keydir
   }
 
   /**
-   * Reads more of the keydir that still lies in a checkpoint, for some milliseconds. If that is damaged, loads another.
-   * Returns whether nothing is left to read.
+   * Reads more of the keydir that still lies in a checkpoint, for some milliseconds. If the
+   * checkpoint is damaged, loads another keydir. Returns whether nothing is left to read.
    */
   readMore(): boolean {
     try {
@@ -169,8 +175,9 @@ export class LiveKeydir {
   }
 
   /**
-   * Visits entries of the keydir from `place` on; see `Entries.walk`. If the keydir is replaced meanwhile the walk ends
-   * and must begin again: a place returned before is the beginning of another keydir.
+   * Visits entries of the keydir from `place` on; see `Entries.walk`. If the keydir is replaced
+   * meanwhile, the walk ends and must begin again: a place returned before is taken for the
+   * beginning of the other keydir.
    */
   walk(place: number, limit: number, visit: (entry: Entry) => void): number {
     const keydir = this.#keydir
@@ -188,7 +195,10 @@ export class LiveKeydir {
     }
   }
 
-  /** Loads the keydir again after it was found to be damaged or lost. @throws `error` if it is about something else */
+  /**
+   * Loads the keydir again after it was found to be damaged or lost. @throws `error` if it is about
+   * something else
+   */
   reload(error: unknown): void {
     if (!isLost(error)) throw error
     this.rebuild()
@@ -196,8 +206,8 @@ export class LiveKeydir {
   }
 
   /**
-   * Loads the keydir again, from all that the segments of the set hold and what is staged. If that fails the store is
-   * poisoned; each read tries once more.
+   * Loads the keydir again, from all that the segments of the set hold and what is staged. If that
+   * fails the store is poisoned; each read tries once more.
    *
    * @throws {@link StoreError} FIRKIN_POISONED
    */
@@ -234,21 +244,23 @@ export class LiveKeydir {
   }
 
   /**
-   * Makes the keydir sound after a change of it has failed: as it was before, or loaded again. Returns if it was loaded
-   * again because it was damaged, so that the change is to be made in the new one.
+   * Makes the keydir sound after a change of it has failed: as it was before, or loaded again.
+   * Returns if it was loaded again because it was damaged, so that the change has to be made in the
+   * new one.
    *
    * @throws `error` if the keydir is not to blame
    */
   mend(error: unknown): void {
     if (isLost(error)) return this.reload(error)
-    // A change that lacks memory is never begun. Anything else may have failed in the middle of one.
+    // A change that lacks memory is never begun. Anything else may have failed in the middle of
+    // one.
     if (!(error instanceof NoMemory)) this.replaceIfPossible(error)
     throw error
   }
 
   /**
-   * Gives back the memory of removed entries, step by step, if that is worth it. Nothing may write meanwhile. Open views
-   * go on with the new keydir, and cursors find their place in it.
+   * Gives back the memory of removed entries, step by step, if that is worth it. Nothing may write
+   * meanwhile. Open views continue with the new keydir, and cursors find their place in it.
    */
   *shrink(): Generator<void, void> {
     const keydir = this.#keydir
@@ -258,23 +270,23 @@ export class LiveKeydir {
       if (this.#keydir !== keydir) return
       this.#take(fresh)
       this.views.replaceKeydir(fresh)
-      // A cursor may still read the key that it gave last.
+      // A cursor may still read the key that it returned last.
       if (this.views.openCount === 0) keydir.release()
     } catch (error) {
-      // Without memory for a smaller one, the present one serves.
+      // If there is no memory for a smaller one, the present one serves.
       if (error instanceof NoMemory) return
-      // One that is loaded again is as small.
+      // A keydir that is loaded again is as small.
       this.reload(error)
     }
   }
 
-  /** As {@link shrink}, at once, if that takes no longer than a moment. */
+  /** As {@link shrink}, at once, if that takes only a moment. */
   shrinkNow(): void {
     if (this.#keydir.size > MOST_AT_ONCE) return
     for (const _ of this.shrink());
   }
 
-  /** Reads all that is left in a checkpoint. */
+  /** Reads everything that is left in a checkpoint. */
   readAll(): void {
     try {
       this.#keydir.image()
@@ -293,7 +305,7 @@ export class LiveKeydir {
     if (report.checkpointFault !== undefined) this.#owner.reloaded(report.checkpointFault)
   }
 
-  /** Gives the keydir's memory back. */
+  /** Frees the keydir's memory. */
   release(): void {
     this.#keydir.release()
   }

@@ -1,9 +1,9 @@
 /**
- * Which segments a store may merge now, and how far merging is behind.
+ * Decides which segments a store may merge now, and how far merging is behind.
  *
- * The figures of the segments come from the engine; what they mean is said by pure functions (`merge/plan.ts`,
- * `merge/pressure.ts`). A segment that cannot be read whole is left out: for good if it is damaged, for an hour if the
- * disk could not read it.
+ * The figures of the segments come from the engine; pure functions say what they mean
+ * (merge/plan.ts, merge/pressure.ts). A segment that cannot be read whole is left out: for good if
+ * it is damaged, for an hour if the disk could not read it.
  */
 
 import { CorruptionError, type StoreError } from '../errors.ts'
@@ -15,18 +15,18 @@ import type { MergePolicy } from '../options.ts'
 import { monotonicMs } from '../scheduling/time.ts'
 import type { Engine } from './engine.ts'
 
-/** What a merge writes besides its copies, above all a manifest; in bytes. */
+/** The bytes that a merge writes besides its copies, mostly for a manifest. */
 export const OTHER_BYTES = 16 * 1024
-/** How long a segment that the disk could not read is left out. */
+/** The time for which a segment that the disk could not read is left out. */
 const UNREADABLE_MS = 3_600_000
 
-/** Why a segment is left out, and until when. */
+/** The reason why a segment is left out, and until when. */
 interface LeftOut {
   readonly error: StoreError
   readonly until: number
 }
 
-/** What a plan may contain. */
+/** Limits to what a plan may contain. */
 export interface PlanLimits {
   /** Whether the active segment may be chosen. */
   readonly withActive: boolean
@@ -41,7 +41,7 @@ export class MergePlanner {
   readonly #engine: Engine
   readonly #policy: MergePolicy
   readonly #maxSegmentBytes: number
-  /** By the segment's id. */
+  /** The segments that are left out, by id. */
   readonly #leftOut = new Map<number, LeftOut>()
 
   constructor(engine: Engine, policy: MergePolicy, maxSegmentBytes: number) {
@@ -50,7 +50,9 @@ export class MergePlanner {
     this.#maxSegmentBytes = maxSegmentBytes
   }
 
-  /** Plans a merge of all that has anything to give back, or by the policy of what is worth it. */
+  /**
+   * Plans a merge of all that has anything to give back, or by the policy of what is worth merging.
+   */
   plan(
     { byPolicy = false }: MergeCallOptions,
     { withActive, made = new Set(), mostBytes = Number.POSITIVE_INFINITY }: PlanLimits,
@@ -63,10 +65,10 @@ export class MergePlanner {
       : planAll(figures, this.#now(), spaceBytes)
   }
 
-  /** Weighs how far merging is behind; takes a time in the number of segments. */
+  /** Weighs how far merging is behind; takes time in proportion to the number of segments. */
   pressure(hindrance: MergeHindrance | undefined): Pressure {
     const { active } = this.#engine.segments
-    // What is full counts as sealed: it waits for nothing but a sync.
+    // Full segments count as sealed: they wait for nothing but a sync.
     const figures = this.#figures(true, new Set()).map((figure) =>
       figure.id === active?.id ? { ...figure, sealed: false } : figure,
     )
@@ -90,15 +92,18 @@ export class MergePlanner {
     })
   }
 
-  /** Leaves out the segment of a plan that `error` says cannot be read whole; returns false if it says something else. */
+  /**
+   * Leaves out the segment of a plan that `error` says cannot be read whole; returns false if it
+   * says something else.
+   */
   leaveOut(plan: MergePlan, error: unknown): error is StoreError {
     if (!(error instanceof CorruptionError || error instanceof SourceError)) return false
     const { segments } = this.#engine
-    // If the directory was moved, other files have the same names in its place.
+    // If the directory was moved, other files may have the same names in its place.
     segments.context.files.assertThere()
     const faulty = plan.inputs.find(({ id }) => segments.get(id).path === error.file)
     if (faulty === undefined) return false
-    // Damage stays; what a disk cannot read now it may read another time.
+    // Damage stays, but a disk may read later what it cannot read now.
     const restMs = error instanceof CorruptionError ? Number.POSITIVE_INFINITY : UNREADABLE_MS
     this.#leftOut.set(faulty.id, { error, until: monotonicMs() + restMs })
     return true

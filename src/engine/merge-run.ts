@@ -1,19 +1,23 @@
 /**
- * One merge by a plan: rewrites sealed segments, so that only live records remain.
+ * Runs one merge by a plan: rewrites sealed segments, so that only live records remain.
  *
- * 1. Mark. Walk the keydir in slices, and note which records of the chosen segments are live. Then sync, so that
- *    what made the others dead is as durable as they were.
+ * 1. Mark. Walk the keydir in slices, and note which records of the chosen segments are live. Then
+ *    sync, so that what made the others dead is as durable as they were.
  * 2. Copy. Write them to new segments, on another thread (merge/copy.ts).
- * 3. Commit. Replace the manifest: from here on the new segments are of the store, and the old ones are not.
- * 4. Repoint. In slices: a key whose entry still has the copied record's sequence points to the copy.
+ * 3. Commit. Replace the manifest: from here on the new segments belong to the store, and the old
+ *    ones do not.
+ * 4. Repoint. In slices, point each key to the copy if its entry still has the copied record's
+ *    sequence.
  * 5. Retire. Close and delete the old segments, once no view may look into them.
  *
- * A record that was dead when it was marked stays dead, so marking may take its time. A crash before step 3 leaves files
- * that belong to no store; a crash after it leaves old segments that belong to none.
+ * A record that was dead when it was marked stays dead, so marking may take its time. A crash
+ * before step 3 leaves new files that do not belong to the store; a crash after it leaves old
+ * segments that no longer do.
  *
  * Invariants
  * - Nothing is deleted before the manifest that does without it is durable.
- * - Between steps 3 and 5 the keydir may point into segments that are not of the set, but still open.
+ * - Between steps 3 and 5 the keydir may point into segments that are not in the set, but are still
+ *   open.
  */
 
 import { join } from 'node:path'
@@ -51,16 +55,18 @@ export interface MergeRunListener {
 /** The options of merges that concern their copies. */
 export type CopyOptions = Pick<ResolvedOptions<unknown>, 'merge' | 'maxSegmentBytes' | 'mapping'>
 
-/** How many segments are deleted in one turn: each takes 0.1 ms, and a millisecond on a busy disk. */
+/**
+ * The number of segments deleted in one turn: each takes 0.1 ms, and a millisecond on a busy disk.
+ */
 const RELEASED_AT_ONCE = 2
 
-/** How far keys point to the copies of their records. */
+/** The progress of pointing keys to the copies of their records. */
 interface Repointing {
-  /** The segments that keys point to whose copies come later. */
+  /** The old segments, into which the keys of later copies still point. */
   readonly going: readonly Segment[]
   /** The bytes of the copies that come later. */
   leftBytes: number
-  /** The bytes of the records in `going` whose keys point to copies. */
+  /** The bytes of the records in `going` whose keys point to their copies now. */
   movedBytes: number
 }
 
@@ -87,7 +93,10 @@ export class MergeRun {
     this.#listener = listener
   }
 
-  /** The bytes of copies that are dead but counted as live: they died after they were marked, and are not repointed yet. */
+  /**
+   * The bytes of copies that are dead but counted as live: they died after they were marked, and
+   * are not repointed yet.
+   */
   get uncountedDeadBytes(): number {
     if (this.#repointing === undefined) return 0
     const { going, leftBytes, movedBytes } = this.#repointing
@@ -98,7 +107,7 @@ export class MergeRun {
   /**
    * Merges by a plan.
    *
-   * @param onProgress told after each part that was copied; must not throw
+   * @param onProgress called after each part that was copied; must not throw
    */
   *run(
     plan: MergePlan,
@@ -147,7 +156,10 @@ export class MergeRun {
     return this.#engine.retirement.mayRelease
   }
 
-  /** Collects the live records of `inputs`, and forgets the keys that have expired in any segment that goes. */
+  /**
+   * Collects the live records of `inputs`, and forgets the keys that have expired in any segment
+   * that is to go.
+   */
   *#mark(
     plan: MergePlan,
     inputs: readonly Segment[],
@@ -211,7 +223,7 @@ export class MergeRun {
     }
   }
 
-  /** Removes the files of segments of which most were never begun. */
+  /** Removes the files of segments, most of which were never begun. */
   #removeBegun(ids: readonly number[]): void {
     const { files, directory } = this.#engine.segments.context
     try {
@@ -223,7 +235,7 @@ export class MergeRun {
     }
   }
 
-  /** The most targets that there may be: two in a row hold more than fits one. */
+  /** Returns the most targets that there may be: any two in a row hold more than fits one. */
   #maxTargets(inputs: readonly Segment[]): number {
     return (
       2 * Math.ceil(sumOfSizes(inputs) / (this.#options.maxSegmentBytes - FILE_HEADER_SIZE)) + 1
@@ -254,7 +266,8 @@ export class MergeRun {
       )
     } catch (error) {
       for (const segment of opened) segment.close()
-      // If only the sync after the new manifest has failed, a power loss may leave either one: both sets stay.
+      // If only the sync after the new manifest has failed, a power loss may leave either manifest:
+      // both sets stay.
       if (!segments.manifest.segments.some(({ id }) => goingIds.has(id))) {
         throw this.#engine.durability.poison(error)
       }
@@ -274,7 +287,7 @@ export class MergeRun {
       this.#repointing = undefined
     }
     if (this.#engine.keydir !== marked) {
-      // It was loaded again, and has what had expired when the records were marked.
+      // It was loaded again, and holds what had expired when the records were marked.
       yield* walkInSlices(
         this.#engine,
         (entry) => {
@@ -330,13 +343,13 @@ export class MergeRun {
   }
 
   #reportFailure(message: string, cause: unknown): void {
-    // That the directory is another one is reported by its files.
+    // A directory that was replaced is reported by its files.
     if (cause instanceof StoreError) return
     this.#listener.failed(new StoreError('FIRKIN_MERGE_FAILED', message, { cause }))
   }
 }
 
-/** A wait for all that was written to be durable. */
+/** Returns a wait for everything that was written to be durable. */
 export function syncing({ durability }: Engine): Wait<void> {
   return either(
     () => durability.sync(),
@@ -344,7 +357,7 @@ export function syncing({ durability }: Engine): Wait<void> {
   )
 }
 
-/** A wait for copies. */
+/** Returns a wait for copies. */
 function copied(copying: Copying): Wait<readonly CopyTarget[]> {
   return {
     later: () => copying.done,
@@ -355,7 +368,7 @@ function copied(copying: Copying): Wait<readonly CopyTarget[]> {
   }
 }
 
-/** The names that the files of a segment have. */
+/** Returns the names that the files of a segment have. */
 function filesOf(id: number): string[] {
   return [temporaryName(hintName(id), 0), hintName(id), segmentName(id)]
 }

@@ -1,17 +1,19 @@
 /**
- * When merges run: when a caller asks, when the policy says so, and in the calls of a writer that must be slowed.
+ * Decides when merges run: when a caller asks, when the policy says so, and in the calls of a
+ * writer that must be slowed.
  *
  * 1. Plan. Choose segments by what they give back (merge-planner.ts).
  * 2. Run the plan (merge-run.ts), in as many portions as the disk has space for.
  * 3. Rest after a failure, twice as long each time.
  *
- * A merge is a task (scheduling/task.ts): it goes on in slices while the event loop turns, and in the calls of a writer
- * that keeps it from turning.
+ * A merge is a task (scheduling/task.ts): it continues in slices while the event loop turns, and in
+ * the calls of a writer that keeps it from turning.
  *
  * Invariants
  * - One merge runs at a time.
  * - If the disk has too little space for all copies, each portion frees space for the next.
- * - A segment that cannot be read whole ends no merge for good: it is left out, and the others are merged without it.
+ * - A segment that cannot be read whole never stops merging: it is left out, and the others are
+ *   merged without it.
  * - Segments that need not be read are deleted first, and by every close.
  */
 
@@ -43,27 +45,38 @@ export type { MergeCallOptions, MergeProgress, MergeReport } from '../merge/opti
 
 /** Hears of merges. */
 export interface MergeListener extends MergeRunListener {
-  /** Writers are slowed from now on, are not any more, or the target for the bytes on disk is missed. */
+  /**
+   * Writers are slowed from now on, or no longer, or the target for the bytes on disk is missed.
+   */
   pressed(pressure: Pressure): void
 }
 
-/** Weighing takes a time in the number of segments: for each so many of them one more look is skipped. */
+/**
+ * Weighing takes time in proportion to the number of segments: one more look is skipped per this
+ * many of them.
+ */
 const SEGMENTS_PER_WEIGHING = 256
-/** How long no merge starts by itself after one has failed: twice as long each time, up to an hour. */
+/**
+ * The time for which no merge starts by itself after one has failed: twice as long each time, up to
+ * an hour.
+ */
 const FIRST_REST_MS = 10_000
 const LAST_REST_MS = 3_600_000
-/** The same if the cause passes by itself. */
+/** The same for a cause that passes by itself. */
 const FIRST_SHORT_REST_MS = 1000
 const LAST_SHORT_REST_MS = 8000
 
-/** How long a writer that keeps the event loop from turning works at a merge for each mebibyte that it writes, at least. */
+/**
+ * The least time that a writer that keeps the event loop from turning works at a merge, per
+ * mebibyte that it writes.
+ */
 const WORK_MS_PER_MIB = 3
-/** The longest that it works at once, and how long it pauses for the thread, in milliseconds. */
+/** The longest that it works at once, and the time it pauses for the thread, in milliseconds. */
 const LONGEST_WORK_MS = 100
 const PAUSE_MS = 1
 /** The longest that a `…Sync` call works at once while the event loop turns, in milliseconds. */
 const LONGEST_SHARE_MS = 8
-/** How many segments are full before it syncs and seals them. */
+/** The number of full segments from which it syncs and seals them. */
 const FULL_SEGMENTS = 2
 const MIB = 2 ** 20
 
@@ -77,19 +90,22 @@ export class Merger {
   readonly #listener: MergeListener
   #running: Pick<Task<unknown>, 'promise' | 'step'> | undefined
   #abort: AbortController | undefined
-  /** How long no merge starts by itself after one that failed. */
+  /** The time for which no merge starts by itself after one that failed, in milliseconds. */
   #restMs = 0
   #restsUntil = 0
   #lastError: StoreError | undefined
-  /** The code that was reported last of those that pass by themselves. */
+  /** The last code that was reported, of those that pass by themselves. */
   #toldCode: string | undefined
   #isStopped = false
   /** Whether a merge is to be considered once the one that runs is over. */
   #isAsked = false
   #pressure: Pressure | undefined
-  /** How often the pressure need not be weighed yet. */
+  /** The number of times that the pressure need not be weighed yet. */
   #weighingsToSkip = 0
-  /** How long the writer that keeps the event loop from turning is still to work, in milliseconds. */
+  /**
+   * The time that the writer that keeps the event loop from turning has still to work, in
+   * milliseconds.
+   */
   #owedMs = 0
   #isInCall = false
   /** Whether a turn of the event loop is awaited to delete more. */
@@ -114,12 +130,12 @@ export class Merger {
     return this.#running !== undefined
   }
 
-  /** Why the last merge failed; `undefined` if it did not. */
+  /** The reason why the last merge failed; `undefined` if it did not. */
   get lastError(): StoreError | undefined {
     return this.#lastError
   }
 
-  /** How long no merge starts by itself, in milliseconds. */
+  /** The time for which no merge starts by itself, in milliseconds. */
   get restMs(): number {
     return Math.max(0, Math.ceil(this.#restsUntil - monotonicMs()))
   }
@@ -135,8 +151,8 @@ export class Merger {
   }
 
   /**
-   * Merges all that has anything to give back, the active segment included. Segments that cannot be read whole are left
-   * out, and reported.
+   * Merges all that has anything to give back, including the active segment. Segments that cannot
+   * be read whole are left out, and reported.
    *
    * @throws {@link StoreError} FIRKIN_MERGE_RUNNING, FIRKIN_MERGE_FAILED
    */
@@ -161,7 +177,7 @@ export class Merger {
   *#mergeAll(options: MergeCallOptions, signal: AbortSignal): Work<MergeReport> {
     yield* this.#forgetExpired(signal)
     const before = this.#planner.plan(options, { withActive: true })
-    // The active segment is not ended for no gain.
+    // The active segment is not ended if nothing is gained by it.
     const engine = this.#engine
     if (isEmpty(before)) {
       if (before.isPortion) throw lackOfSpace()
@@ -177,7 +193,7 @@ export class Merger {
         () => this.#sealer.sealNow(),
       ),
     )
-    // Without space for a new segment, what is sealed already may free some.
+    // Without space for a new segment, merging the sealed ones may free some.
     if (failure !== undefined && isEmpty(this.#planner.plan(options, { withActive: false })))
       throw failure
     return yield* this.#runPortions(options, signal, true)
@@ -192,7 +208,7 @@ export class Merger {
     const byPolicy = { byPolicy: true }
     const plan = this.#planner.plan(byPolicy, { withActive: false })
     if (isEmpty(plan)) {
-      // Looked at again within a second: nothing is written until there is space.
+      // This is looked at again within a second: nothing is written until there is space.
       if (plan.isPortion) {
         this.#lastError = lackOfSpace()
         this.#reportOnce(this.#lastError)
@@ -212,10 +228,10 @@ export class Merger {
   }
 
   /**
-   * Does what is due of merging in this call, for a writer that keeps the event loop from turning, or that cannot wait
-   * while writers are slowed.
+   * Does the merging that is due in this call, for a writer that keeps the event loop from turning,
+   * or that cannot wait while writers are slowed.
    *
-   * @param byteCount how much was written since the last time
+   * @param byteCount the bytes written since the last time
    */
   work(byteCount: number): void {
     if (this.#isInCall || this.#isStopped) return
@@ -223,7 +239,8 @@ export class Merger {
     const delayMs = this.#pressure?.delayMsPerMib ?? 0
     const isHopeless = turnMs >= HOPELESS_MS
     const isMissed = this.#pressure?.state === 'missed'
-    // Between the two limits the loop turns slowly, perhaps because of the disk. Work in this call would make it worse.
+    // Between the two limits the loop turns slowly, perhaps because of the disk. Work in this call
+    // would make that worse.
     if (!isHopeless && (delayMs === 0 || (turnMs >= STALL_MS && !isMissed))) return
     const dueMs = (byteCount / MIB) * Math.max(WORK_MS_PER_MIB, delayMs)
     this.#isInCall = true
@@ -234,7 +251,7 @@ export class Merger {
     }
   }
 
-  /** Goes on with a merge for as long as is due, and what is owed from before. */
+  /** Continues a merge for the time that is due, and for what is owed from before. */
   #workInCall(dueMs: number, isHopeless: boolean): void {
     const { segments } = this.#engine
     const mayMerge = this.#policy.automatic && segments.tail.length > FULL_SEGMENTS
@@ -259,7 +276,10 @@ export class Merger {
     this.#owedMs -= monotonicMs() - beganAt
   }
 
-  /** Makes what is full durable and sealed, on return, and begins a merge if that is worth it. */
+  /**
+   * Makes full segments durable and sealed before it returns, and begins a merge if that is worth
+   * it.
+   */
   #sealFull(): void {
     const { durability } = this.#engine
     if (!durability.isSound) return
@@ -267,7 +287,8 @@ export class Merger {
       durability.syncNow()
       this.#sealer.sealNow()
     } catch (error) {
-      // Nothing that was promised depends on it. A failed sync has poisoned the store and reported it.
+      // Nothing that was promised depends on it. A failed sync has poisoned the store and reported
+      // it.
       if (durability.isSound) this.#reportFailure('The manifest cannot be replaced', error)
       return
     }
@@ -275,7 +296,7 @@ export class Merger {
     this.weigh()
   }
 
-  /** Weighs what merging is behind, and slows writers by it. */
+  /** Weighs how far merging is behind, and slows writers by it. */
   weigh(): void {
     if (--this.#weighingsToSkip >= 0) return
     this.#weighingsToSkip = Math.floor(this.#engine.segments.count / SEGMENTS_PER_WEIGHING)
@@ -286,12 +307,12 @@ export class Merger {
     if (isNews) this.#listener.pressed(pressure)
   }
 
-  /** How far merging is behind; takes a time in the number of segments. */
+  /** How far merging is behind; takes time in proportion to the number of segments. */
   get pressure(): Pressure {
     return this.#planner.pressure(this.#hindrance())
   }
 
-  /** Why no merge that may slow a writer runs by itself now. */
+  /** Returns why no merge that may slow a writer runs by itself now. */
   #hindrance(): MergeHindrance | undefined {
     if (!this.#policy.automatic) return 'off'
     if (this.#policy.maxBytesPerSecond > 0) return 'rate limit'
@@ -300,7 +321,7 @@ export class Merger {
     return isAtRest || noSpaceCode(this.#lastError) !== undefined ? 'failure' : undefined
   }
 
-  /** Lets some time pass before the next merge starts by itself. */
+  /** Sets a time for which no merge starts by itself. */
   #rest(error: unknown): void {
     // A store that is being closed has ended the merge itself.
     if (!(error instanceof StoreError) || error.code === 'FIRKIN_CLOSED') return
@@ -314,14 +335,17 @@ export class Merger {
     this.#reportOnce(error)
   }
 
-  /** Reports a failure. What is tried again every few seconds is reported once, until copies could be made again. */
+  /**
+   * Reports a failure. One that is retried every few seconds is reported once, until copies can be
+   * made again.
+   */
   #reportOnce(error: StoreError): void {
     const passing = passingCode(error)
     if (passing === undefined || passing !== this.#toldCode) this.#listener.failed(error)
     this.#toldCode = passing
   }
 
-  /** Ends a merge that runs, and resolves when it is over and what goes unread is deleted. */
+  /** Ends a merge that runs. Resolves when it is over and what needs no reading is deleted. */
   async stop(): Promise<void> {
     this.#isStopped = true
     this.#abort?.abort(closingError())
@@ -330,7 +354,10 @@ export class Merger {
     while (this.#run.releaseSome()) await nextTurn()
   }
 
-  /** Deletes what no merge need read, so that a store that is never open for as long as a merge takes stops growing. */
+  /**
+   * Deletes what no merge needs to read, so that a store that is never open for as long as a merge
+   * takes stops growing.
+   */
   async #deleteUnread(): Promise<void> {
     if (!this.#mayBegin) return
     this.#engine.commits.writeStaged()
@@ -350,7 +377,7 @@ export class Merger {
     return this.#engine.durability.isSound && monotonicMs() >= this.#restsUntil
   }
 
-  /** Deletes retired segments that no view can look into any more, some of them in this turn. */
+  /** Deletes retired segments that no view can look into any more, a few of them in this turn. */
   releaseRetired(): void {
     if (this.#isReleasing || !this.#run.releaseSome()) return
     this.#isReleasing = true
@@ -360,7 +387,7 @@ export class Merger {
     })
   }
 
-  /** Forgets every key that has expired, so that the plan knows what its record gives back. */
+  /** Forgets every key that has expired, so that the plan counts what its record gives back. */
   *#forgetExpired(signal: AbortSignal | undefined): Work<void> {
     const present = this.#engine.present()
     if (this.#engine.keydir.entries.expiringCount === 0) return
@@ -408,8 +435,9 @@ export class Merger {
   }
 
   /**
-   * Merges by plans, in as many portions as the disk has space for. A segment that turns out not to be readable is left
-   * out of the next. If there was less space than it seemed, portions become smaller.
+   * Merges by plans, in as many portions as the disk has space for. A segment that turns out to be
+   * unreadable is left out of the next. If there was less space than it seemed, portions become
+   * smaller.
    */
   *#runPortions(
     options: MergeCallOptions,
@@ -422,16 +450,17 @@ export class Merger {
     let mostBytes = Number.POSITIVE_INFINITY
     let failure: unknown
     for (;;) {
-      // A record that cannot be written would bring back to life what it has made dead.
+      // If a staged record could not be written, what it has made dead would come back to life.
       yield* this.#engine.commits.writeInTurns()
       const whole = this.#planner.plan(options, { withActive: false, made, mostBytes })
-      // What need not be read goes at once; the rest takes time.
+      // What needs no reading goes at once; the rest takes time.
       const isFirst = !isAsked && whole.unread.length > 0 && whole.inputs.length > 0
       const plan = isFirst ? unreadOf(whole) : whole
       if (isEmpty(plan)) {
         const report = joined(reports)
         if (plan.isPortion) {
-          // A caller gets what could be done. A merge that started by itself rests, and tries again.
+          // A caller gets what could be done. A merge that started by itself rests, and tries
+          // again.
           if (report === undefined || !isAsked) throw failure ?? lackOfSpace()
           this.#listener.failed(lackOfSpace())
         }
@@ -456,7 +485,7 @@ export class Merger {
     }
   }
 
-  /** A caller's listener; a merge whose listener throws ends with that error. */
+  /** Wraps a caller's listener: if it throws, the merge ends with that error. */
   #guarded(onProgress: (progress: MergeProgress) => void): (progress: MergeProgress) => void {
     return (progress) => {
       try {
@@ -468,14 +497,14 @@ export class Merger {
   }
 
   #reportFailure(message: string, cause: unknown): void {
-    // That the directory is another one is reported by its files.
+    // A directory that was replaced is reported by its files.
     if (cause instanceof StoreError) return
     this.#listener.failed(new StoreError('FIRKIN_MERGE_FAILED', message, { cause }))
   }
 }
 
 /**
- * Seals the active segment; returns why it could not if that was for lack of space.
+ * Seals the active segment. Returns the error if it could not for lack of space.
  *
  * @throws {@link StoreError} FIRKIN_MERGE_FAILED if another cannot be begun for another reason
  */
@@ -497,7 +526,9 @@ function closingError(): StoreError {
   return new StoreError('FIRKIN_CLOSED', 'The store is being closed')
 }
 
-/** Resolves when `work` is over, however it ends. @throws the reason of `signal` if that fires first */
+/**
+ * Resolves when `work` is over, however it ends. @throws the reason of `signal` if that fires first
+ */
 async function settled(work: Promise<unknown>, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted()
   let abort = (): void => undefined
@@ -512,7 +543,7 @@ async function settled(work: Promise<unknown>, signal?: AbortSignal): Promise<vo
   }
 }
 
-/** Nothing can be merged, or no more than was. */
+/** Returns the error for a merge that lacks the space to do anything, or anything more. */
 function lackOfSpace(): StoreError {
   const cause = new Error('ENOSPC: the disk has no room for the copies')
   return new StoreError('FIRKIN_MERGE_FAILED', 'A merge lacks room', {
@@ -520,7 +551,7 @@ function lackOfSpace(): StoreError {
   })
 }
 
-/** The part of a plan that copies nothing. */
+/** Returns the part of a plan that copies nothing. */
 function unreadOf(plan: MergePlan): MergePlan {
   return { ...plan, inputs: [], bytesToCopy: 0 }
 }

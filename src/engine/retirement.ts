@@ -1,8 +1,9 @@
 /**
- * Segments that are no longer of the set, until no view can look into them.
+ * Keeps segments that no longer belong to the set, until no view can look into them.
  *
- * A view may show any segment that was of the set when it was opened. So a segment is closed once every view with a
- * lower id than the next one had when it was retired is closed. Files are closed by a thread (`segment/disposal.ts`).
+ * A view may show any segment that was in the set when it was opened. So a segment is closed once
+ * all views are closed that were opened before it was retired. Files are closed by a thread
+ * (segment/disposal.ts).
  */
 
 import type { StoreError } from '../errors.ts'
@@ -17,7 +18,7 @@ export class Retirement {
   readonly #disposal: Disposal
   /** Retired segments, and the id of the first view that cannot look into them. */
   #retired: { readonly segment: Segment; readonly viewId: number }[] = []
-  /** The segments of a store that another has taken the place of, likewise. */
+  /** The segments of former stores, whose place another store has taken, in the same way. */
   #former: { readonly segments: Segments; readonly viewId: number }[] = []
 
   constructor(live: LiveKeydir, maxOpenFiles: number, failed: (error: StoreError) => void) {
@@ -31,13 +32,19 @@ export class Retirement {
     this.#retired.push({ segment, viewId: this.#live.views.nextId })
   }
 
-  /** Keeps the segments that `next` does not take over from the set in use, which it is about to replace. */
+  /**
+   * Keeps the segments that `next` does not take over from the set in use, which it is about to
+   * replace.
+   */
   replaceWith(next: Segments): void {
     const { segments, views } = this.#live
     this.#retired = next.inherit(segments).map((segment) => ({ segment, viewId: views.nextId }))
   }
 
-  /** Keeps all of the set in use, whose store another store is about to replace. Segments may have the same ids there. */
+  /**
+   * Keeps all of the set in use, whose store is about to be replaced by another. Segments may have
+   * the same ids there.
+   */
   replaceWithAnother(): void {
     const { segments, views } = this.#live
     this.#former.push({ segments, viewId: views.nextId })
@@ -45,8 +52,9 @@ export class Retirement {
   }
 
   /**
-   * Lets go of up to `most` of the retired segments that no view can look into any more, and returns them. Their files
-   * are closed after this turn: delete what is to be deleted of them before. If many wait to be closed, lets go of one.
+   * Lets go of up to `most` of the retired segments that no view can look into any more, and
+   * returns them. Their files are closed after this turn: delete before that what is to be deleted
+   * of them. If many wait to be closed, lets go of one.
    */
   release(most = Number.POSITIVE_INFINITY): Segment[] {
     const oldest = this.#live.views.oldestOpenId
