@@ -121,10 +121,7 @@ export class Entries {
   /** Words of blocks that were freed and not used again. */
   #freeWords = 0
   #pins = 0
-  /**
-   * The list of entries freed since the first pin. It is linked like a free list, but its blocks
-   * have any size.
-   */
+  /** The entries freed since the first pin, linked like a free list, but of any size. */
   #limboFirst: Entry = NO_ENTRY
   #limboCount = 0
   /** Such lists that nothing pins any more. They are given back step by step. */
@@ -322,10 +319,7 @@ export class Entries {
     return (this.#word(entry, 0) & SEGMENT_MASK) !== 0
   }
 
-  /**
-   * Sets everything needed to find and verify a record, by one look at its entry (measured, bench
-   * `get`).
-   */
+  /** Sets all fields of a location, by one look at the entry (measured, bench `get`). */
   locate(entry: Entry, location: Location): void {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -394,18 +388,14 @@ export class Entries {
     return keySizeAt(this.arena.chunkAt(entry), entry & IN_CHUNK)
   }
 
-  /**
-   * Returns the key as a view, valid until the entry is freed, or until nothing is pinned any more.
-   */
+  /** Returns the key as a view, valid until the entry is freed and nothing is pinned. */
   keyView(entry: Entry): Uint8Array {
     const bytes = this.arena.bytesAt(entry)
     const start = this.#keyAt(entry) * 4
     return bytes.subarray(start, start + this.keySizeOf(entry))
   }
 
-  /**
-   * Returns the key as text, read as UTF-8. Creates only the string (measured, bench `iterate`).
-   */
+  /** Returns the key as UTF-8 text. Creates only the string (measured, bench `iterate`). */
   keyText(entry: Entry): string {
     const start = this.#keyAt(entry) * 4
     // Safety: a Buffer's method, which accepts any Uint8Array.
@@ -433,9 +423,7 @@ export class Entries {
     return true
   }
 
-  /**
-   * Compares the entry's key with the first `keySize` bytes of `key`: negative, zero or positive.
-   */
+  /** Compares the entry's key with the first `keySize` bytes of `key`. */
   compareKey(entry: Entry, key: Uint8Array, keySize: number): number {
     const bytes = this.arena.bytesAt(entry)
     const start = this.#keyAt(entry) * 4
@@ -457,10 +445,7 @@ export class Entries {
     return equalKeys(words, at + KEY, size, key.words, 0, key.size)
   }
 
-  /**
-   * Compares the entry's key with the one being searched for; the first `from` words are known to
-   * be equal.
-   */
+  /** Compares the entry's key with the one being searched for, from word `from` on. */
   compareSearch(entry: Entry, key: SearchKey, from: number): number {
     const words = this.arena.chunkAt(entry)
     const at = entry & IN_CHUNK
@@ -486,10 +471,7 @@ export class Entries {
     return sharedSize(aWords, aAt, this.keySizeOf(a), bWords, bAt, this.keySizeOf(b))
   }
 
-  /**
-   * Returns how many bytes the entry's key shares with the one being searched for, from their
-   * start.
-   */
+  /** Returns how many bytes the entry's key shares with the start of the one searched for. */
   sharedWithSearch(entry: Entry, key: SearchKey): number {
     const words = this.arena.chunkAt(entry)
     const at = this.#keyAt(entry)
