@@ -1,17 +1,20 @@
 /**
- * The room that a cache takes on disk, and how it keeps within its budget.
+ * The disk space of a cache, kept within its budget.
  *
- *     maxBytes = segments + hints + what closing writes (the keydir's image, the order) + manifests and small files
+ *     maxBytes = segments + hints + what closing writes (the keydir's image, the order)
+ *                + manifests and small files
  *
- * Whoever is about to write reserves its bytes first. Room is found in three steps, each only as far as is needed:
+ * Whoever is about to write reserves the bytes first. Space is made in three steps, each taken only
+ * as far as needed:
  *
- * 1. Give up. Entries leave in the policy's order until what is live fits beside what must stay free.
- * 2. Clean. The oldest segment is gone through, a bounded piece for each piece that is written, so that no write
- *    waits long.
- * 3. Force. Where that was too slow, the oldest segment is given up with all that is in it.
+ * 1. Evict. Entries leave in the policy's order until the live ones fit beside what must stay free.
+ * 2. Clean. The cleaner works through the oldest segment, a bounded amount for each amount written,
+ *    so that no write waits long.
+ * 3. Force. If that was too slow, the oldest segment goes, with every entry in it for which there
+ *    is no space.
  *
- * Invariant: `#total` is never below the bytes of all segments, staged ones included, and at most the limit once
- * `reserve` has answered true.
+ * Invariant: `#total` is at least the bytes of all segments, staged ones included, and at most the
+ * limit once `reserve` has returned true.
  */
 
 import type { Engine } from '../engine/engine.ts'
@@ -21,7 +24,7 @@ import type { CompleteOrder } from './complete-order.ts'
 import type { Hints } from './hints.ts'
 import type { Tags } from './tags.ts'
 
-/** What a budget is kept for. */
+/** The parts of a cache that its budget watches and acts on. */
 export interface BudgetParts {
   readonly engine: Engine
   readonly order: CompleteOrder
@@ -29,36 +32,39 @@ export interface BudgetParts {
   readonly hints: Hints
   readonly maxBytes: number
   readonly segmentBytes: number
-  /** Their records are live bytes of segments, but go when they are cleaned, and are never copied. */
+  /** Their records count as live in the segments, but cleaning drops them and never copies them. */
   readonly tags: Tags
-  /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where there is none. */
+  /** Evicts the next entry in the policy's order. Returns its bytes, or 0 if there is none. */
   evictNext(): number
 }
 
-/** What each segment adds beside its bytes: its lines in two manifests and a checkpoint, half a block of the disk. */
+/**
+ * What a segment costs besides its bytes: lines in two manifests and a checkpoint, and half a block
+ * of the disk.
+ */
 const BYTES_PER_SEGMENT = 4096
-/** Lock, marker, headers, and what rounding takes. */
+/** What the lock, the marker, headers and rounding take. */
 const FIXED_BYTES = 32 * 1024
-/** Room is reserved in about so many pieces. */
+/** About how many reservations fill the whole budget. */
 const STEP_COUNT = 4096
 const MIN_STEP = 2048
 const MAX_STEP = 256 * 1024
-/** So many bytes are cleaned, at most, for each that is written. */
+/** The most bytes that are cleaned for each byte written. */
 const PACE = 16
-/** Less than a block of the disk is not worth cleaning for. */
+/** Less than a block of the disk is not worth cleaning. */
 const MIN_TIDY = 4096
-/** This share of the segments' room is left to what is dead: less costs more copying, more costs hits. */
+/** The share of the segments left to dead bytes. Less costs more copying; more costs hits. */
 const DEAD_SHARE = 1 / 10
 
 /** Keeps one cache within its budget. */
 export class Budget {
   readonly #parts: BudgetParts
   readonly #step: number
-  /** Cleaning begins when less than this is free: a segment's worth of copies, and some. */
+  /** Cleaning begins when less than this is free: the copies of one segment, and a bit more. */
   readonly #headroom: number
   #limit = 0
   #total = 0
-  /** What has been reserved ahead. */
+  /** Bytes of `#total` that were reserved in advance and not handed out yet. */
   #reserved = 0
 
   constructor(parts: BudgetParts) {
@@ -68,34 +74,34 @@ export class Budget {
     this.#measure()
   }
 
-  /** How much may still be written. */
+  /** How many more bytes may be written. */
   get free(): number {
     return this.#limit - this.#total
   }
 
-  /** Finds room for a record of `size` bytes; false where there is none to be had. */
+  /** Makes space for a record of `size` bytes. Returns false if that is not possible. */
   reserve(size: number): boolean {
     if (size > this.#reserved && !this.#refill(size)) return false
     this.#reserved -= size
     return true
   }
 
-  /** Takes note of bytes that were written without being reserved. */
+  /** Counts bytes that were written without a reservation. */
   grow(size: number): void {
     this.#total += size
   }
 
-  /** Takes note of bytes that are gone. */
+  /** Counts bytes that were deleted. */
   shrink(size: number): void {
     this.#total -= size
   }
 
-  /** Whether the cleaner may write `size` bytes again. */
+  /** Whether there is space for the cleaner to rewrite `size` bytes. */
   mayMove(size: number): boolean {
     return this.free >= size + this.#step
   }
 
-  /** Cleans while most of the room is taken by what is dead, at most so many bytes. */
+  /** Cleans up to `bytes` bytes while more than half of the segments is dead. */
   tidy(bytes: number): void {
     const { cleaner } = this.#parts
     this.#measure()
@@ -108,7 +114,7 @@ export class Budget {
     this.#measure()
   }
 
-  /** Cleans so many bytes, whatever is free. */
+  /** Cleans `bytes` bytes, however much is free. */
   clean(bytes: number): void {
     for (let left = bytes; left > 0; ) {
       const done = this.#parts.cleaner.advance(left)
@@ -118,13 +124,13 @@ export class Budget {
     this.#measure()
   }
 
-  /** Begins to make hints, in what is free. */
+  /** Starts making hints, in the free space. */
   makeHints(): void {
     this.#measure()
     this.#parts.hints.make(this.free - this.#step)
   }
 
-  /** Gives up the oldest segments until `size` bytes are free; false where that cannot be. */
+  /** Clears the oldest segments until `size` bytes are free. Returns false if that fails. */
   force(size: number): boolean {
     this.#measure()
     while (this.free < size) {
@@ -161,7 +167,7 @@ export class Budget {
     }
   }
 
-  /** Counts anew; what was reserved and not written is free again. */
+  /** Counts again. What was reserved and not written is free again. */
   #measure(): void {
     const { engine, order, hints, maxBytes } = this.#parts
     const besides = engine.keydir.byteSize + order.byteSize + hints.byteSize + FIXED_BYTES

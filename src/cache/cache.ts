@@ -3,16 +3,16 @@
  *
  * get:      clock -> shelf -> fresh? -> decode
  * set:      clock -> encode -> head -> shelf
- * getOrSet: get -> stale? serve it and load in the background -> a flight that all share -> set
+ * getOrSet: get -> stale? return it and load in the background -> a load that all share -> set
  *
  * Invariants
- * - Code of the caller's (codecs, `toJSON`, the clock, loaders, listeners) runs before or after a step with the shelf,
- *   never in one: it may call the cache. What it may have changed is looked at again behind it.
- * - What it throws goes to whoever called, with the cache as it was; where nobody did, it is told by the event `error`.
- *   Only a step that fails puts the directory in question.
+ * - The caller's code (codecs, `toJSON`, the clock, loaders, listeners) runs before or after a step
+ *   with the shelf, never within one, so it may call the cache. Whatever it may have changed is
+ *   checked again after it.
+ * - What it throws goes to the caller, and leaves the cache as it was. If there is no caller, it is
+ *   reported by the event `error`. Only a failed step casts doubt on the directory.
  *
- * Whatever goes wrong with the directory, the application goes on: the cache is then emptied and opened anew, and
- * until that has worked everything is a miss.
+ * Whatever goes wrong with the directory, the application goes on; see recovering-shelf.ts.
  */
 
 import { resolve } from 'node:path'
@@ -47,34 +47,35 @@ export type { CacheOptions, EntryOptions, LoadOptions } from './options.ts'
 export type { CachePolicy } from './order.ts'
 export type { CacheStats } from './stats.ts'
 
-/** How {@link PersistentCache.memoize} knows its calls apart. */
+/** The options of {@link PersistentCache.memoize}. */
 export interface MemoizeOptions<A extends unknown[]> extends LoadOptions {
-  /** The key of a call, from its arguments. */
+  /** Returns the key of a call, from its arguments. */
   readonly key: (...args: A) => string
 }
 
 const ENTRY_OPTION_NAMES = ['ttlMs', 'staleMs', 'tags'] as const
 const LOAD_OPTION_NAMES = [...ENTRY_OPTION_NAMES, 'errorTtlMs', 'signal'] as const
 
-/** Opens a cache of text; see the form with the general options. */
+/** Opens a cache of text; see the overload with the general options. */
 export async function openCache(
   directory: string,
   options: CacheOptions<string> & { readonly valueEncoding: 'utf8' },
 ): Promise<PersistentCache<string>>
-/** Opens a cache of JSON values; see the form with the general options. */
+/** Opens a cache of JSON values; see the overload with the general options. */
 export async function openCache<V = unknown>(
   directory: string,
   options: CacheOptions<V> & { readonly valueEncoding: 'json' },
 ): Promise<PersistentCache<V>>
 /**
- * Opens the cache in a directory, and creates it where there is none.
+ * Opens the cache in a directory, and creates it if there is none.
  *
- * Where the directory is damaged, locked or not a cache's, the cache is emptied or does without a disk, and says so
- * by the event `error`, in the turn after this has resolved; with `strict` this rejects.
+ * If the directory is damaged, locked or not a cache's, the cache is emptied or works without a
+ * disk. The event `error` reports it, in the turn of the event loop after the promise has resolved.
+ * With `strict` the promise rejects instead.
  *
- * @throws TypeError, RangeError for wrong options
- * @throws {@link StoreError} with `strict`: FIRKIN_CORRUPT, FIRKIN_LOCKED, FIRKIN_OTHER_KIND, FIRKIN_NOT_EMPTY,
- * FIRKIN_VERSION, FIRKIN_IO_FAILED
+ * @throws TypeError, RangeError for invalid options
+ * @throws {@link StoreError} with `strict`: FIRKIN_CORRUPT, FIRKIN_LOCKED, FIRKIN_OTHER_KIND,
+ * FIRKIN_NOT_EMPTY, FIRKIN_VERSION, FIRKIN_IO_FAILED
  */
 export async function openCache<V = Buffer>(
   directory: string,
@@ -88,13 +89,15 @@ export async function openCache<V>(
 }
 
 /**
- * A cache in a directory: it survives restarts and kills, and never takes more than its budget on disk.
+ * A cache in a directory. It survives restarts and kills, and never exceeds its budget on disk.
  *
- * Keys are strings. Reads and writes are synchronous; what was set is handed to the operating system at the end of
- * the turn. An entry is *fresh* until its `ttlMs` has passed, then *stale* for its `staleMs`, then gone.
+ * Keys are strings. Reads and writes are synchronous. Writes reach the operating system at the end
+ * of the turn of the event loop. An entry is *fresh* until its `ttlMs` has passed, then *stale* for
+ * its `staleMs`, then gone.
  *
  * @example
- * const cache = await openCache<User>('./cache', { maxBytes: 512 * 2 ** 20, valueEncoding: 'json' })
+ * const maxBytes = 512 * 2 ** 20
+ * const cache = await openCache<User>('./cache', { maxBytes, valueEncoding: 'json' })
  * const user = await cache.getOrSet('user:7', (signal) => load(7, signal), { ttlMs: 60_000 })
  */
 export class PersistentCache<V> {
@@ -117,7 +120,7 @@ export class PersistentCache<V> {
     this.#announcements = new Announcements(directory)
     this.#shelf = new RecoveringShelf(
       directory,
-      // Safety: the shelf knows bytes; the value encoding it has is only for the marker.
+      // Safety: a shelf holds bytes, and uses the value encoding only for the marker.
       options as ResolvedCacheOptions<unknown>,
       environment,
       this.#announcements,
@@ -135,7 +138,7 @@ export class PersistentCache<V> {
     )
   }
 
-  /** @internal As {@link openCache}, in another environment. */
+  /** @internal Like {@link openCache}, in another environment. */
   static async open<V = Buffer>(
     directory: string,
     input: CacheOptions<V>,
@@ -151,7 +154,7 @@ export class PersistentCache<V> {
     return cache
   }
 
-  /** @internal As {@link get}, but gives what `decode` makes of the value's bytes where they lie. */
+  /** @internal Like {@link get}, but `decode` reads the value's bytes in place. */
   static readInPlace<T>(
     cache: PersistentCache<Buffer>,
     key: string,
@@ -165,22 +168,22 @@ export class PersistentCache<V> {
     return this.#shelf.closed
   }
 
-  /** How values are stored and given back: the option `valueEncoding`. */
+  /** How values are stored and returned: the option `valueEncoding`. */
   get valueEncoding(): ValueEncoding<V> {
     return this.#options.valueEncoding
   }
 
-  /** The value of a key while it is fresh; otherwise `undefined`. A copy that the caller owns. */
+  /** Returns the value of a key if it is fresh; otherwise `undefined`. The caller owns the copy. */
   get(key: string): V | undefined {
     return this.#read(key, true, this.#decodeValue)
   }
 
-  /** As {@link get}, but neither counted nor a use. */
+  /** Like {@link get}, but it counts as neither a read nor a use. */
   peek(key: string): V | undefined {
     return this.#read(key, false, this.#decodeValue)
   }
 
-  /** Whether a key is there and fresh; neither counted nor a use. */
+  /** Whether a key has a fresh value. It counts as neither a read nor a use. */
   has(key: string): boolean {
     const nowMs = this.#shelf.now()
     return this.#shelf.step(false, nowMs, key, (shelf) => {
@@ -190,10 +193,10 @@ export class PersistentCache<V> {
   }
 
   /**
-   * Sets the value of a key. False where it was refused: it is larger than `maxEntryBytes`, or the directory cannot
-   * be used. What the key had before is gone in any case.
+   * Sets the value of a key. Returns false if it was refused: the entry is larger than
+   * `maxEntryBytes`, or the directory cannot be used. The previous value is gone in any case.
    *
-   * @throws TypeError, RangeError for a key, value or option that is none
+   * @throws TypeError, RangeError for an invalid key, value or option
    */
   set(key: string, value: V, options: EntryOptions = {}): boolean {
     checkOptions(options, ENTRY_OPTION_NAMES, 'set option')
@@ -201,7 +204,7 @@ export class PersistentCache<V> {
     return this.#set(key, value, options, 0, undefined)
   }
 
-  /** Removes a key; whether it was there. */
+  /** Removes a key. Returns whether it was there. */
   delete(key: string): boolean {
     this.#shelf.catchUp()
     const nowMs = this.#shelf.now()
@@ -219,7 +222,7 @@ export class PersistentCache<V> {
     this.#announcements.operation('clear', undefined, 'cleared')
   }
 
-  /** Invalidates every entry that has one of these tags, however many they are, in constant time. */
+  /** Invalidates every entry with one of these tags, in constant time for each tag. */
   invalidateTags(...tags: string[]): void {
     const encoded = tags.map(encodeTag)
     const nowMs = this.#shelf.now()
@@ -231,13 +234,14 @@ export class PersistentCache<V> {
   }
 
   /**
-   * The value of a key, loaded where it is not there.
+   * Returns the value of a key, and loads it if it is not there.
    *
-   * All who ask for a key meanwhile share one load. A stale value is given at once, while a new one is loaded in the
-   * background. An error of the loader is thrown, and with `errorTtlMs` thrown again for so long without a load. What
-   * is loaded is not kept where its key or one of its tags was set, deleted or invalidated since the load began.
+   * Concurrent callers for a key share one load. A stale value is returned at once, and a new one
+   * is loaded in the background. An error of the loader is thrown; with `errorTtlMs` it is thrown
+   * again for that long, without another load. The result is not kept if its key was set or
+   * deleted, or one of its tags was invalidated, since the load began.
    *
-   * @throws whatever the loader throws; the reason of `signal` where that fires first
+   * @throws whatever the loader throws, or the reason of `signal` if that fires first
    */
   async getOrSet(key: string, load: Loader<V>, options: LoadOptions = {}): Promise<V> {
     checkOptions(options, LOAD_OPTION_NAMES, 'load option')
@@ -252,7 +256,7 @@ export class PersistentCache<V> {
     return await this.#loads.join(key, load, options).wait(options.signal)
   }
 
-  /** A function that remembers what `call` answered to the same arguments; see {@link getOrSet}. */
+  /** Returns a function that caches what `call` returns for the same key; see {@link getOrSet}. */
   memoize<A extends unknown[]>(
     call: (...args: A) => V | Promise<V>,
     options: MemoizeOptions<A>,
@@ -264,7 +268,7 @@ export class PersistentCache<V> {
     return (...args) => this.getOrSet(key(...args), () => call(...args), rest)
   }
 
-  /** The cache's figures; takes a time in the number of segments. */
+  /** Returns the cache's figures. The time for that is proportional to the number of segments. */
   stats(): CacheStats {
     const { evictions, loads: loaded, ...counts } = this.#counts
     const shelf = this.#shelf.current
@@ -279,32 +283,33 @@ export class PersistentCache<V> {
     }
   }
 
-  /** Calls `listener` at each event. */
+  /** Calls `listener` for each event. */
   on<N extends keyof CacheEvents>(name: N, listener: (...args: CacheEvents[N]) => void): this {
     this.#announcements.on(name, listener)
     return this
   }
 
-  /** Calls `listener` at the next event. */
+  /** Calls `listener` for the next event. */
   once<N extends keyof CacheEvents>(name: N, listener: (...args: CacheEvents[N]) => void): this {
     this.#announcements.once(name, listener)
     return this
   }
 
-  /** Calls `listener` no more. */
+  /** Removes a listener. */
   off<N extends keyof CacheEvents>(name: N, listener: (...args: CacheEvents[N]) => void): this {
     this.#announcements.off(name, listener)
     return this
   }
 
   /**
-   * Writes what is staged, the keydir's image and the order, and gives the directory up. Idempotent. From then on
-   * everything is a miss.
+   * Writes what is staged, the keydir's image and the order, and releases the directory. Further
+   * calls return the same promise. From the first call on, everything is a miss.
    */
   close(): Promise<void> {
     return this.#shelf.close()
   }
 
+  /** Closes the cache; for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
@@ -323,7 +328,7 @@ export class PersistentCache<V> {
     return value
   }
 
-  /** What `getOrSet` finds of a key; `undefined` where it has to load. */
+  /** Looks a key up for `getOrSet`; returns `undefined` if it has to be loaded. */
   #lookUp(key: string) {
     const nowMs = this.#shelf.now()
     const place = this.#shelf.step<Found | undefined>(undefined, nowMs, key, (shelf) => {
@@ -344,7 +349,7 @@ export class PersistentCache<V> {
     return found
   }
 
-  /** What was found at a place: a value, or the error of a load that has failed; `undefined` where it cannot be decoded. */
+  /** Decodes a value, or the error of a failed load; returns `undefined` if that fails. */
   #decodeFound({ shelf, isFailure, stale, refresh }: Found, key: string) {
     if (isFailure) {
       const failure = this.#decode(shelf, key, readFailure)
@@ -358,8 +363,8 @@ export class PersistentCache<V> {
     decodeValue(this.#options.valueEncoding, read, start)
 
   /**
-   * Decodes what the step before has found. What cannot be decoded is not there: `undefined`, and it is given up,
-   * unless the decoder has written anything.
+   * Decodes what the previous step found. If that fails, returns `undefined`, and evicts the entry
+   * unless the decoder has written to the cache.
    */
   #decode<T>(
     shelf: Shelf,
@@ -381,7 +386,7 @@ export class PersistentCache<V> {
   /**
    * Encodes a value, and keeps it.
    *
-   * @param flight the load that the value comes from: it may be overtaken while the value is encoded
+   * @param flight the load that returned the value; it may be overtaken while the value is encoded
    */
   #set(
     key: string,
@@ -410,7 +415,7 @@ export class PersistentCache<V> {
   }
 }
 
-/** Where `getOrSet` found something, and what is to be done about it. */
+/** An entry that `getOrSet` found, not decoded yet. */
 interface Found {
   readonly shelf: Shelf
   readonly isFailure: boolean
@@ -418,7 +423,7 @@ interface Found {
   readonly refresh: boolean
 }
 
-/** Decodes the error of a load that has failed. */
+/** Decodes the error of a failed load. */
 function readFailure({ page, valueEnd }: ReadBytes, start: number): Error {
   return decodeFailure(page.bytes.toString('utf8', start, valueEnd))
 }

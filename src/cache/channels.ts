@@ -1,5 +1,6 @@
 /**
- * What caches tell to whoever listens through `node:diagnostics_channel`. Nothing is made while nobody does.
+ * The messages of caches on `node:diagnostics_channel`. They are built only while there are
+ * subscribers.
  *
  * - `firkin-cache:operations`: a {@link CacheMessage} for each operation.
  * - `tracing:firkin-cache:load:*`: a tracing channel around each load, with a {@link LoadContext}.
@@ -7,25 +8,25 @@
 
 import { channel, tracingChannel } from 'node:diagnostics_channel'
 
-/** What happened in a cache. */
+/** One operation of a cache. */
 export interface CacheMessage {
   /** The cache's directory. */
   readonly cache: string
   readonly operation: 'get' | 'set' | 'delete' | 'invalidate' | 'clear' | 'evict'
   /** The key, or the tag that was invalidated; `undefined` for all. */
   readonly key: string | undefined
-  /** How it ended; of an eviction, why it was made. */
+  /** The operation's result; for an eviction, its cause. */
   readonly outcome: string
 }
 
-/** What is told of a load. */
+/** The context of a load's trace. */
 export interface LoadContext {
   readonly cache: string
   readonly key: string
 }
 
-/** Each operation of each cache. */
+/** Publishes the operations of all caches. */
 export const operationChannel = channel('firkin-cache:operations')
 
-/** Each load of each cache. */
+/** Traces the loads of all caches. */
 export const loadChannel = tracingChannel<unknown, LoadContext>('firkin-cache:load')

@@ -1,18 +1,20 @@
 /**
- * The cleaner gives the room of the oldest segment back.
+ * The cleaner frees the space of the oldest segment.
  *
- * 1. Go through the segment's records, as many at a time as is asked for.
- * 2. Whatever is still the record of its key, and worth keeping, is written again at the end of the log.
- * 3. When nothing of the segment is in use any more, it is taken out of the set and deleted; if that is so from the
- *    beginning, it is deleted unread. The manifest goes on listing it until the next one is written: who opens a cache
- *    takes the oldest segments that are missing for deleted. See FORMAT.md.
+ * 1. Scan the segment's records, as many at a time as requested.
+ * 2. A record that is still the newest of its key, and worth keeping, is written again at the end
+ *    of the log.
+ * 3. Once nothing in the segment is live, the segment leaves the set and is deleted. If nothing was
+ *    live to begin with, it is deleted unread. The manifest lists it until the next one is written:
+ *    opening a cache treats missing oldest segments as deleted. See FORMAT.md.
  *
  * Invariants
- * - Segments go in the order of their sequences. So no segment can hold an older record of a key than one that went,
- *   and nothing that was replaced, removed or given up comes back when the process is killed: neither tombstones nor
- *   tags need to outlive their segment.
+ * - Segments are deleted in the order of their sequences. So no segment left can hold an older
+ *   record of a key than a deleted one did, and nothing that was replaced, removed or evicted comes
+ *   back after a kill. Neither tombstones nor tags need to outlive their segment.
  * - What was written again is in its file before the segment is deleted.
- * - A segment of the tail is deleted once a manifest has listed what is behind it: a tail with a gap ends there.
+ * - A segment of the tail is deleted only after a manifest has listed the segments after it: a tail
+ *   with a gap ends at the gap.
  */
 
 import type { Engine } from '../engine/engine.ts'
@@ -26,25 +28,26 @@ import { scanSegment } from '../segment/scan.ts'
 import type { Segment } from '../segment/segment.ts'
 import { Window } from '../segment/window.ts'
 
-/** What a cleaner asks and tells. */
+/** Decides about, and hears of, what a cleaner does. */
 export interface CleanerListener {
-  /** Whether a live entry, whose record is `fields`, is to be written again; where not, it is given up in the call. */
+  /** Whether to write a live entry again, whose record is `fields`. If not, the call evicts it. */
   keeps(entry: Entry, fields: RecordFields, page: Page): boolean
-  /** An entry was written again: so many more bytes are in use. */
+  /** An entry was written again, and takes `size` more bytes. */
   moved(size: number): void
-  /** A segment was deleted, and its hint. */
+  /** A segment and its hint were deleted. */
   deleted(segment: Segment): void
 }
 
+/** How far the cleaner has come in a segment. */
 interface Progress {
   readonly segment: Segment
   readonly window: Window
   offset: number
-  /** How many live records it still had when it had been gone through. */
+  /** How many records were live after the previous scan of the whole segment. */
   liveBefore: number
 }
 
-/** Cleans the segments of one cache, oldest first. */
+/** Cleans the segments of one cache, the oldest first. */
 export class Cleaner {
   readonly #engine: Engine
   readonly #listener: CleanerListener
@@ -55,15 +58,16 @@ export class Cleaner {
     this.#listener = listener
   }
 
-  /** The lowest sequence that any segment holds; infinite where there is none. */
+  /** The lowest sequence in any segment; `Infinity` if there is none. */
   get oldestSequence(): number {
     return this.#oldest()?.usage.minSequence ?? Number.POSITIVE_INFINITY
   }
 
   /**
-   * Goes through about so many bytes, at most to the end of a segment; answers how many, 0 where there are none.
+   * Cleans about `bytes` bytes, at most to the end of a segment. Returns how many were cleaned; 0
+   * means that there are none.
    *
-   * @throws {@link CorruptionError} where the segment is damaged
+   * @throws {@link CorruptionError} if the segment is damaged
    * @throws {@link StoreError} FIRKIN_WRITE_FAILED
    */
   advance(bytes: number): number {
@@ -85,7 +89,7 @@ export class Cleaner {
     return usage.size - from
   }
 
-  /** Deletes every segment but the active one, which may hold nothing that is in use. */
+  /** Deletes every segment except the active one, which must hold nothing live. */
   deleteAll(): void {
     const { segments } = this.#engine
     this.#progress = undefined
@@ -98,17 +102,18 @@ export class Cleaner {
     if (oldest === undefined) return undefined
     if (oldest === segments.active) this.#engine.rotate()
     const { files } = segments.context
-    // Its file may be closed between two steps, and is opened again then.
+    // The segment's file may be closed between two steps; `oldest.file` opens it again.
     const read: Files['read'] = (_, ...range) => files.read(oldest.file, ...range)
     const window = new Window({ read }, oldest.file, oldest.usage.size)
     return { segment: oldest, window, offset: FILE_HEADER_SIZE, liveBefore: 0 }
   }
 
   /**
-   * Goes through a segment again: what was written again may have been undone since, and lies there as before.
+   * Starts a segment over. Copies may have been undone since, so that their originals are live
+   * again.
    *
-   * @throws {@link StoreError} FIRKIN_WRITE_FAILED where that is so now
-   * @throws {@link CorruptionError} where going through it once more has changed nothing
+   * @throws {@link StoreError} FIRKIN_WRITE_FAILED if the copies cannot be written now
+   * @throws {@link CorruptionError} if another scan of the segment has changed nothing
    */
   #rewind(progress: Progress): void {
     const { segment, liveBefore } = progress
@@ -183,7 +188,8 @@ export class Cleaner {
     engine.commits.flush()
     const isOfTail = going.some((segment) => segments.tail.includes(segment))
     for (const segment of going) engine.retirement.retire(segment)
-    // To replace the manifest for each would keep the loop waiting for the disk, many times a second (measured).
+    // Replacing the manifest for each segment would make the event loop wait for the disk many
+    // times a second (measured).
     if (isOfTail) segments.sealNow()
     removeCheckpoint(segments)
     for (const { path, hintPath } of engine.retirement.release()) {

@@ -1,9 +1,9 @@
 /**
- * The order in which a cache's entries are given up, with every entry in it.
+ * The order in which a cache's entries are evicted, with every entry in it.
  *
  * An order may be lost, by a kill or with a part of its file, and the keydir whose entries it names
- * may be replaced. It is then rebuilt: entries are put in the order of their records, so that what
- * was written last stays longest.
+ * may be replaced. It is then rebuilt in the order of the records, so that the entries written last
+ * stay longest.
  */
 
 import type { Engine } from '../engine/engine.ts'
@@ -12,12 +12,12 @@ import { RankSort } from '../recovery/rank-sort.ts'
 import type { Order } from './order.ts'
 import { isTagKey, type Tags } from './tags.ts'
 
-/** How many entries are looked at in one step. */
+/** How many entries are visited in one step. */
 const WALK_ENTRIES = 1024
-/** Ranks of entries are numbers of so many bits. */
+/** The bits of an entry's rank. */
 const RANK_BITS = 32
 
-/** The order of one cache, rebuilt where it was lost. */
+/** The order of one cache, rebuilt if it was lost. */
 export class CompleteOrder {
   readonly #engine: Engine
   readonly #order: Order
@@ -29,7 +29,7 @@ export class CompleteOrder {
   /**
    * @param keydir the one whose entries `order` names
    * @param tags counted again when the order is rebuilt
-   * @param oldestSequence returns the lowest sequence that any segment holds
+   * @param oldestSequence returns the lowest sequence in any segment
    */
   constructor(
     engine: Engine,
@@ -45,11 +45,12 @@ export class CompleteOrder {
     this.#oldestSequence = oldestSequence
   }
 
+  /** The bytes that the order takes. */
   get byteSize(): number {
     return this.#order.byteSize
   }
 
-  /** Takes note that an entry was used, or has come. */
+  /** Notes that an entry was used or added. */
   use(entry: Entry): void {
     this.#order.use(entry)
   }
@@ -59,7 +60,7 @@ export class CompleteOrder {
     this.#order.forget(entry)
   }
 
-  /** Takes out the entry that is to be given up next, and returns it; {@link NO_ENTRY} if there is none. */
+  /** Takes out the entry to evict next, and returns it; {@link NO_ENTRY} if there is none. */
   next(): Entry {
     const engine = this.#engine
     for (;;) {
@@ -70,7 +71,7 @@ export class CompleteOrder {
         return NO_ENTRY
       }
       const isLive = engine.live.isLive(entry)
-      // To say so, the keydir may have been loaded anew.
+      // To find out, the keydir may have been loaded again.
       if (engine.keydir !== this.#keydir) continue
       if (isLive && !isTagKey(engine.keydir.entries.keyView(entry))) return entry
     }
@@ -82,24 +83,24 @@ export class CompleteOrder {
     this.#keydir = this.#engine.keydir
   }
 
-  /** Reads what has not been touched since the order was restored. */
+  /** Reads the pages that were not used since the order was restored. */
   load(): void {
     this.#order.load()
   }
 
-  /** Returns the order, which knows every entry. */
+  /** Rebuilds the order if entries are missing, and returns it. */
   complete(): Order {
     if (this.#order.isBroken || this.#keydir !== this.#engine.keydir) this.rebuild()
     return this.#order
   }
 
-  /** Puts all entries in the order of their records, forgets what has expired, and counts the tags. */
+  /** Orders all entries by their records, forgets the expired ones, and counts the tags. */
   rebuild(): void {
     const engine = this.#engine
     const present = engine.present()
     const sort = new RankSort()
     const first = Math.min(this.#oldestSequence(), engine.nextSequence)
-    // More sequences than there are ranks share them.
+    // If there are more sequences than ranks, some share a rank.
     const scale = Math.max(1, (engine.nextSequence - first) / 2 ** RANK_BITS)
     let count = 0
     for (let place = 0; place !== -1; ) {
@@ -128,7 +129,7 @@ export class CompleteOrder {
   }
 }
 
-/** How many bits it takes to write numbers up to this one. */
+/** Returns how many bits the numbers up to `largest` need. */
 function bitLength(largest: number): number {
   return Math.min(RANK_BITS, Math.ceil(Math.log2(largest + 1)))
 }

@@ -1,8 +1,9 @@
 /**
- * A cache's directory: whose it is, and how it is emptied.
+ * The directory of a cache: whether it is one, when emptying it may help, and how that is done.
  *
- * A marker tells a cache from a store that holds what cannot be had again: only a directory with the marker is ever
- * emptied, and only files with the store's own names, and the cache's, are removed from it.
+ * A marker distinguishes a cache from a store, whose contents cannot be loaded again. Only a
+ * directory with the marker is ever emptied, and only files with the names of a store or a cache
+ * are removed from it.
  */
 
 import { createHash } from 'node:crypto'
@@ -17,14 +18,15 @@ import { assertFree } from '../store/open.ts'
 import type { CacheEnvironment } from './environment.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 
+/** The version that the marker names. */
 const VERSION = 1
 
 /**
- * Makes a directory a cache's, where it is none yet and no store is in it.
+ * Marks a directory as a cache's, unless it is one already. Creates it if it is missing.
  *
- * @throws {@link StoreError} FIRKIN_OTHER_KIND where a store is there that is no cache's; FIRKIN_NOT_EMPTY where files of
- * others are, unless that is allowed; FIRKIN_VERSION where the cache
- * was written by another version, or with another `valueEncoding`
+ * @throws {@link StoreError} FIRKIN_OTHER_KIND if it holds a store that is not a cache;
+ * FIRKIN_NOT_EMPTY if it holds other files, unless that is allowed; FIRKIN_VERSION if the cache was
+ * written by another version, or with another `valueEncoding`
  */
 export function claimDirectory(
   files: Files,
@@ -40,7 +42,8 @@ export function claimDirectory(
   const found = readWhole(files, path, MAX_CACHE_MARK_SIZE)?.toString()
   if (found === expected) return
   if (found !== undefined) {
-    throw new StoreError('FIRKIN_VERSION', `The cache in ${directory} is of another kind: ${found}`)
+    const why = `The cache in ${directory} has another version or valueEncoding: ${found}`
+    throw new StoreError('FIRKIN_VERSION', why)
   }
   if (holdsStore(names ?? [])) {
     throw isStore(directory)
@@ -63,11 +66,11 @@ export function claimDirectory(
 function isStore(directory: string): StoreError {
   return new StoreError(
     'FIRKIN_OTHER_KIND',
-    `${directory} holds a store, and no cache; it is not touched`,
+    `${directory} holds a store, not a cache; it is left as it is`,
   )
 }
 
-/** What the marker says of an encoding: two that may read each other's values have the same. */
+/** Describes an encoding for the marker. Two that can read each other's values give the same. */
 function encodingFields(encoding: ValueEncoding<never> | ValueEncoding<unknown>): object {
   if (typeof encoding === 'string') return { valueEncoding: encoding }
   const { name, encode, decode } = encoding
@@ -80,9 +83,10 @@ function encodingFields(encoding: ValueEncoding<never> | ValueEncoding<unknown>)
 }
 
 /**
- * Removes all that a cache keeps in its directory, the marker last.
+ * Removes all files of a cache from its directory, the marker last.
  *
- * @throws {@link StoreError} FIRKIN_LOCKED where another process has it open; FIRKIN_OTHER_KIND where it is no cache's
+ * @throws {@link StoreError} FIRKIN_LOCKED if another process has the cache open; FIRKIN_OTHER_KIND
+ * if the directory holds a store that is not a cache
  */
 export function emptyDirectory({ files, lock }: CacheEnvironment, directory: string): void {
   const names = files.list(directory) ?? []
@@ -103,7 +107,7 @@ export function emptyDirectory({ files, lock }: CacheEnvironment, directory: str
   }
 }
 
-/** What is no damage of a cache's files. */
+/** The codes of errors that do not mean damage to a cache's files. */
 const NOT_DAMAGE: ReadonlySet<ErrorCode> = new Set([
   'FIRKIN_LOCKED',
   'FIRKIN_LOCK_UNAVAILABLE',
@@ -114,10 +118,10 @@ const NOT_DAMAGE: ReadonlySet<ErrorCode> = new Set([
   'FIRKIN_MOVED',
 ])
 
-/** What is in the way of a directory for as long as others want it, and says nothing of what is in it. */
+/** The system's codes for conditions that may pass, and that say nothing about the files. */
 const TRANSIENT = ['EACCES', 'EAGAIN', 'EBUSY', 'EMFILE', 'ENFILE', 'ENOMEM', 'EPERM', 'EROFS']
 
-/** Whether what stands in the way of using a directory that is no other's may be helped by emptying it. */
+/** Whether emptying the directory may help against an error that keeps it from being used. */
 export function isDamage(error: unknown): boolean {
   if (!(error instanceof StoreError)) return true
   const code = errorCode(error.cause)

@@ -1,16 +1,16 @@
 /**
- * What a cache keeps with a value, in front of it.
+ * The entry of a cache: a head, and then the value.
  *
  *   size  field
- *      1  flags: 1 turns stale, 2 has tags, 4 knows its load time, 8 is a failure
+ *      1  flags: 1 turns stale, 2 has tags, 4 has a load time, 8 is a failure
  *      6  when it turns stale, milliseconds since 1970 (flag 1)
  *      1  count of tags (flag 2), then for each
  *      2    its size
  *      +    the tag, UTF-8
  *      4  how long it took to load, milliseconds (flag 4)
- *      +  the value; of a failure, JSON
+ *      +  the value; for a failure, JSON
  *
- * A record's checksum covers all of it, so that what is read is what was written.
+ * The record's checksum covers all of it, so what is read is what was written.
  */
 
 import { readUint48, UINT48_SIZE, writeUint48 } from '../format/bytes.ts'
@@ -24,17 +24,18 @@ const IS_FAILURE = 8
 const MAX_TAG_COUNT = 255
 const MAX_LOAD_MS = 2 ** 32 - 1
 
-/** What may be kept with a value. */
+/** The fields of an entry's head. */
 export interface EntryExtras {
-  /** When the value turns stale, in milliseconds since 1970; 0 where that is when it expires. */
+  /** When the value turns stale, in milliseconds since 1970; 0 if it is fresh until it expires. */
   readonly staleAtMs: number
   readonly tags: readonly Buffer[]
-  /** How long the value took to load, in milliseconds; 0 where that is not known. */
+  /** How long the value took to load, in milliseconds; 0 if that is not known. */
   readonly loadMs: number
+  /** Whether the value is the error of a load. */
   readonly isFailure: boolean
 }
 
-/** Puts what is kept with a value in front of it. @throws RangeError for more than 255 tags */
+/** Encodes an entry: the head, then the value. @throws RangeError for more than 255 tags */
 export function encodeEntry(value: Uint8Array | string, extras: EntryExtras): Uint8Array | string {
   const { staleAtMs, tags, loadMs, isFailure } = extras
   const isPlain = staleAtMs === 0 && tags.length === 0 && loadMs === 0 && !isFailure
@@ -74,19 +75,20 @@ export function encodeEntry(value: Uint8Array | string, extras: EntryExtras): Ui
   return bytes
 }
 
-/** What is kept with the value that was read last. One object serves a whole cache. */
+/** The head of the entry that was read last. One object serves a whole cache. */
 export class EntryHead {
-  /** When the value turns stale, in milliseconds since 1970; 0 where that is when it expires. */
+  /** When the value turns stale, in milliseconds since 1970; 0 if it is fresh until it expires. */
   staleAtMs = 0
-  /** The tags, as views that are valid as long as the page. */
+  /** The tags, as views that are valid as long as the page is. */
   tags: readonly Uint8Array[] = NO_TAGS
-  /** How long the value took to load, in milliseconds; 0 where that is not known. */
+  /** How long the value took to load, in milliseconds; 0 if that is not known. */
   loadMs = 0
+  /** Whether the value is the error of a load. */
   isFailure = false
-  /** Where the value begins in the page. */
+  /** The offset of the value in the page. */
   valueAt = 0
 
-  /** Reads the head that begins at `at`. */
+  /** Reads the head at the offset `at` of a page. */
   read({ bytes, view }: Page, at: number): void {
     const flags = view.getUint8(at++)
     this.isFailure = (flags & IS_FAILURE) !== 0

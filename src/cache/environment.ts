@@ -1,28 +1,28 @@
-/** What a cache stands on: files that are never synced, background work, an event loop. */
+/** The environment of a cache: files that are never synced, background work, an event loop. */
 
 import { type Files, systemFiles } from '../io/files.ts'
 import { type BackgroundWork, threadWork } from '../merge/thread.ts'
 import type { EventLoop } from '../scheduling/event-loop.ts'
 
-/** What a cache stands on; tests put others in its place. */
+/** The parts of the system that a cache uses; tests replace them. */
 export interface CacheEnvironment {
   readonly files: Files
-  /** Whether a kernel lock keeps others out. */
+  /** Whether a kernel lock keeps other processes out. */
   readonly lock: boolean
-  /** What makes hints. */
+  /** Makes hints. */
   readonly backgroundWork: BackgroundWork
-  /** The event loop that writes keep waiting. @defaultValue the one that this runs on */
+  /** The event loop that writes may block. @defaultValue the one of this thread */
   readonly loop?: EventLoop
 }
 
-/** The machine that this runs on. */
+/** The environment of this process. */
 export const systemEnvironment: CacheEnvironment = {
   files: systemFiles,
   lock: true,
   backgroundWork: threadWork,
 }
 
-/** A cache survives its process, not the power: nothing is ever synced. */
+/** Returns `files` without syncs: a cache survives its process, not a power loss. */
 export function neverSynced(files: Files): Files {
   return {
     open: (path, mode) => files.open(path, mode),

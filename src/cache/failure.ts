@@ -1,3 +1,5 @@
+/** Failures of loads, as a cache keeps them, and whatever else may be thrown. */
+
 import { StoreError } from '../errors.ts'
 
 /** An error as a cache keeps it. */
@@ -7,10 +9,10 @@ interface StoredFailure {
   readonly code?: string | number
 }
 
-/** So much of a message is kept, in characters. */
+/** The most that is kept of a message or a name, in characters. */
 const MAX_LENGTH = 64 * 1024
 
-/** What is kept of whatever a loader threw; never throws itself. */
+/** Encodes whatever a loader threw; never throws. */
 export function encodeFailure(error: unknown): string {
   const code = read(error, 'code')
   const stored: StoredFailure = {
@@ -21,7 +23,7 @@ export function encodeFailure(error: unknown): string {
   return JSON.stringify(stored)
 }
 
-/** A load has failed before, and is not tried again yet: the error has its name, message and code. */
+/** Decodes the failure of a load. The error has the name, message and code of the original. */
 export function decodeFailure(text: string): Error {
   // Safety: whatever has the mark of a failure was written by encodeFailure.
   const { name, message, code } = JSON.parse(text) as StoredFailure
@@ -30,19 +32,19 @@ export function decodeFailure(text: string): Error {
   return code === undefined ? error : Object.assign(error, { code })
 }
 
-/** Whatever was thrown, as an error. */
+/** Returns whatever was thrown as an error. */
 export function asError(thrown: unknown): Error {
   return isError(thrown) ? thrown : new StoreError('FIRKIN_IO_FAILED', describe(thrown))
 }
 
-/** The message of whatever was thrown; never throws itself. */
+/** Returns the message of whatever was thrown; never throws. */
 export function describe(thrown: unknown): string {
   try {
     const message = isError(thrown) ? thrown.message : thrown
     return String(message).slice(0, MAX_LENGTH)
   } catch {
     // An object without a prototype, a revoked proxy, or a getter or `toString` that throws.
-    return `Thrown was what has no text: ${typeof thrown}`
+    return `A value without text was thrown: ${typeof thrown}`
   }
 }
 
@@ -59,7 +61,7 @@ function isError(thrown: unknown): thrown is Error {
   }
 }
 
-/** A property of whatever was thrown; `undefined` where it cannot be read. */
+/** Returns a property of whatever was thrown; `undefined` if it cannot be read. */
 function read(thrown: unknown, name: string): unknown {
   try {
     if (typeof thrown !== 'object' || thrown === null) return undefined

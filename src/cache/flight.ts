@@ -1,18 +1,18 @@
 /**
- * A load that is under way, and those who wait for it.
+ * A load in progress, and the callers that wait for it.
  *
- * All who ask for a key while it is loaded get what that one load gives. When the last of them gives up waiting, the
- * load is aborted; one in the background is waited for by the cache itself.
+ * All callers that ask for a key while it is being loaded get the result of that one load. When the
+ * last of them stops waiting, the load is aborted. A load in the background is never aborted.
  */
 
-/** Loads a value; `signal` fires when nobody waits for it any more. */
+/** Loads a value; `signal` fires when nobody waits for it any longer. */
 export type Loader<V> = (signal: AbortSignal) => V | Promise<V>
 
 /** One load of one key. */
 export class Flight<V> {
-  /** Whether the key was set, deleted or invalidated meanwhile: then what is loaded is given, and not kept. */
+  /** Whether the key was set, deleted or invalidated meanwhile: the result is then not kept. */
   overtaken = false
-  /** The tags that what is loaded will have. */
+  /** The tags that the loaded value will have. */
   readonly tags: readonly string[]
   readonly #controller = new AbortController()
   readonly #result: Promise<V>
@@ -24,7 +24,7 @@ export class Flight<V> {
     this.#result = new Promise((resolve) => {
       this.#settle = resolve
     })
-    // Whoever waits has a promise of his own; nobody may be left.
+    // Each caller has a promise of its own, and there may be none left to handle this one.
     this.#result.catch(() => undefined)
   }
 
@@ -33,27 +33,30 @@ export class Flight<V> {
     return this.#controller.signal.aborted
   }
 
-  /** Whether what is loaded may be kept. */
+  /** Whether the result may be kept. */
   get mayKeep(): boolean {
     return !(this.overtaken || this.aborted)
   }
 
-  /** Whether the load goes on whoever waits. */
+  /** Whether the load goes on in the background, even if nobody waits. */
   get detached(): boolean {
     return this.#waiterCount === Number.POSITIVE_INFINITY
   }
 
-  /** Calls the loader, once others can find this flight: it may ask for the same key. An error it throws is a rejection. */
+  /**
+   * Calls the loader. Call this only after others can find the flight, since the loader may ask for
+   * the same key. What it throws rejects the flight.
+   */
   begin(load: Loader<V>): void {
     this.#settle((async () => await load(this.#controller.signal))())
   }
 
-  /** Keeps the load from being aborted, whoever waits. */
+  /** Lets the load go on in the background. */
   detach(): void {
     this.#waiterCount = Number.POSITIVE_INFINITY
   }
 
-  /** Waits for the load, until `signal` fires. */
+  /** Waits for the load, or until `signal` fires. */
   async wait(signal: AbortSignal | undefined): Promise<V> {
     signal?.throwIfAborted()
     this.#waiterCount++
@@ -74,7 +77,7 @@ export class Flight<V> {
   }
 }
 
-/** What is to be called when a signal fires: each has one listener, however many wait by it. */
+/** The calls to make when a signal fires. Each signal has one listener, however many wait on it. */
 const waiting = new WeakMap<AbortSignal, Waiting>()
 
 interface Waiting {
@@ -82,7 +85,7 @@ interface Waiting {
   readonly listener: () => void
 }
 
-/** Has `call` called when `signal` fires; answers what prevents that. */
+/** Calls `call` when `signal` fires. Returns a function that cancels that. */
 function onAbort(signal: AbortSignal, call: () => void): () => void {
   const { calls, listener } = waiting.get(signal) ?? listenTo(signal)
   calls.add(call)
@@ -99,8 +102,8 @@ function listenTo(signal: AbortSignal): Waiting {
     waiting.delete(signal)
     for (const call of calls) call()
   }
-  const its: Waiting = { calls, listener }
-  waiting.set(signal, its)
+  const added: Waiting = { calls, listener }
+  waiting.set(signal, added)
   signal.addEventListener('abort', listener, { once: true })
-  return its
+  return added
 }

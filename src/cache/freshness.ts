@@ -1,11 +1,14 @@
-/** The times of an entry: it is fresh, then stale, then gone. */
+/** The times of an entry: first it is fresh, then stale, then gone. */
 
 import { MAX_UINT48 } from '../format/bytes.ts'
 import type { Entry } from '../keydir/keydir.ts'
 import { expiresAt } from '../store/put-options.ts'
 import type { Shelf } from './shelf.ts'
 
-/** When something turns stale and when it expires; 0 is never, or for staleness not before it expires. */
+/**
+ * Returns when an entry turns stale and when it expires. An expiry of 0 is never; an entry whose
+ * `staleAtMs` is 0 is fresh until it expires.
+ */
 export function timesOf(ttlMs: number, staleMs: number, nowMs: number) {
   if (ttlMs === 0) return { staleAtMs: 0, expiresAtMs: 0 }
   const clock = (): number => nowMs
@@ -15,12 +18,18 @@ export function timesOf(ttlMs: number, staleMs: number, nowMs: number) {
   return { staleAtMs: freshUntilMs, expiresAtMs: expiresAtMs === 0 ? MAX_UINT48 : expiresAtMs }
 }
 
-/** Whether what was found has turned stale. What turns stale expires too, so that the moment is known then. */
+/**
+ * Whether the entry that was found is stale. An entry that turns stale also expires, so `nowMs` is
+ * known.
+ */
 export function isStale({ head }: Shelf, nowMs: number): boolean {
   return head.staleAtMs !== 0 && !(head.staleAtMs > nowMs)
 }
 
-/** Whether to load anew before the entry that was found turns stale: the likelier, the nearer that is. */
+/**
+ * Whether to reload the entry that was found before it turns stale. This is random, and the more
+ * likely the closer that moment is and the longer the load took.
+ */
 export function isDueEarly(
   shelf: Shelf,
   entry: Entry,

@@ -1,15 +1,18 @@
 /**
- * The hints of a cache's segments: with them, opening after a kill reads the keys and not the values.
+ * The hints of a cache's segments. With them, opening after a kill reads the keys and not the
+ * values.
  *
- * 1. Once a second the segments that are full are listed as sealed; only of those does an open look for a hint.
- * 2. Those that have none are given one by a thread of its own, all at once, as far as there is room. The newest come
- *    first: they stay longest. Where the oldest go faster than a thread works, its hints are of those that stay.
+ * 1. Once a second, full segments are listed in the manifest as sealed: an open looks for hints of
+ *    sealed segments only.
+ * 2. A thread makes the missing hints, all at once, as far as there is space. The newest segments
+ *    come first, because they stay longest: if the oldest are deleted faster than the thread works,
+ *    the hints made are of segments that stay.
  *
- * A hint takes room in the budget, and the more the smaller the values are; small values are read about as fast
- * without one. So a hint may take an eighth of its segment, and one that would take more is not made.
+ * Hints take space in the budget, more of it the smaller the values are, and small values are read
+ * about as fast without one. So a hint may take an eighth of its segment; a larger one is not made.
  *
- * Invariant: `byteSize` is never below what the files of hints take, from before they are written until after they
- * are removed.
+ * Invariant: `byteSize` is at least the size of all hint files, from before they are written until
+ * after they are removed.
  */
 
 import type { Engine } from '../engine/engine.ts'
@@ -19,11 +22,11 @@ import { type BackgroundWork, keepAlive } from '../merge/thread.ts'
 import type { HintJob } from '../segment/hint-file.ts'
 import type { Segment } from '../segment/segment.ts'
 
-/** Smaller segments are read as fast as a thread starts. */
+/** Smaller segments have no hints: reading one takes no longer than starting a thread. */
 const MIN_SEGMENT_BYTES = 192 * 1024
-/** A hint takes at most this share of its segment. */
+/** The largest share of its segment that a hint may take. */
 const MAX_SHARE = 1 / 8
-/** What a record takes in a hint, at least: its head, and a key of a few bytes. */
+/** The least bytes of a record in a hint: its head, and a key of a few bytes. */
 const MIN_ENTRY_BYTES = 24
 
 /** The hints of one cache. */
@@ -31,11 +34,11 @@ export class Hints {
   readonly #engine: Engine
   readonly #backgroundWork: BackgroundWork
   readonly #failed: (error: unknown) => void
-  /** The bytes of each segment's hint, or the most that it may get; 0 where it is to have none. */
+  /** The bytes of each segment's hint, or the most it may get; 0 if it is to have none. */
   readonly #sizes = new Map<number, number>()
   #making: Promise<void> | undefined
 
-  /** @param failed told why hints could not be made; nothing depends on them */
+  /** @param failed called with the reason if hints cannot be made; nothing depends on them */
   constructor(engine: Engine, backgroundWork: BackgroundWork, failed: (error: unknown) => void) {
     this.#engine = engine
     this.#backgroundWork = backgroundWork
@@ -47,14 +50,14 @@ export class Hints {
     }
   }
 
-  /** What the hints take. */
+  /** The bytes that all hints take. */
   get byteSize(): number {
     let sum = 0
     for (const size of this.#sizes.values()) sum += size
     return sum
   }
 
-  /** Begins to make the hints that are missing, as far as `free` bytes go. */
+  /** Starts making the missing hints that fit into `free` bytes. */
   make(free: number): void {
     if (this.#making !== undefined) return
     const chosen: Segment[] = []
@@ -72,18 +75,18 @@ export class Hints {
     })
   }
 
-  /** Takes note that a segment and its hint were deleted. */
+  /** Notes that a segment and its hint were deleted. */
   forget(segment: Segment): void {
-    // While hints are being made it may come again.
+    // While hints are being made, the thread may still write this one.
     if (this.#making === undefined) this.#sizes.delete(segment.id)
   }
 
-  /** Resolves when no hint is being made any more. */
+  /** Resolves when no hint is being made any longer. */
   async settle(): Promise<void> {
     if (this.#making !== undefined) await keepAlive(this.#making)
   }
 
-  /** As `#missing`; where nothing can be sealed, no hint is made either. */
+  /** As `#missing`; if sealing fails, no hints are made either. */
   #tryMissing(): Segment[] {
     try {
       return this.#missing()
@@ -93,7 +96,7 @@ export class Hints {
     }
   }
 
-  /** Seals what is full; answers the sealed segments that want a hint, newest first. */
+  /** Seals full segments, and returns the sealed ones that need a hint, the newest first. */
   #missing(): Segment[] {
     const { segments } = this.#engine
     if (segments.sealPending) segments.sealNow()
@@ -128,7 +131,7 @@ export class Hints {
     try {
       await this.#backgroundWork.hint(...jobs)
     } catch (error) {
-      // One that was deleted meanwhile cannot be read; those behind it then have to wait.
+      // A segment that was deleted meanwhile cannot be read; the ones after it have to wait.
       mayTryAgain = !chosen.every(isThere)
       if (!mayTryAgain) this.#failed(files.reasonOf(error))
     }
@@ -143,7 +146,7 @@ export class Hints {
     }
   }
 
-  /** The bytes of a segment's hint; 0 where there is none. */
+  /** Returns the bytes of a segment's hint; 0 if there is none. */
   #sizeOf({ hintPath }: Segment): number {
     const { files } = this.#engine.segments.context
     try {
@@ -160,7 +163,7 @@ export class Hints {
   }
 }
 
-/** The most that the hint of a segment may take. */
+/** Returns the most bytes that a segment's hint may take. */
 function mostOf({ usage }: Segment): number {
   return Math.floor(usage.size * MAX_SHARE)
 }

@@ -1,6 +1,6 @@
 /**
- * The loads of a cache: callers of one key share a flight, and what it loads is kept unless its key
- * or one of its tags was set, deleted or invalidated since it began.
+ * The loads of a cache in progress. Callers that ask for the same key share one. Its result is
+ * kept, unless its key was set or deleted, or one of its tags was invalidated, since it began.
  */
 
 import { valueSize } from '../engine/encoding.ts'
@@ -52,21 +52,24 @@ export class Loads<V> {
     this.#keepLoaded = keepLoaded
   }
 
-  /** Returns the load of a key that is under way, and begins one where there is none. */
+  /** Returns the load of a key that is in progress; begins one if there is none. */
   join(key: string, load: Loader<V>, options: LoadOptions): Flight<V> {
     const running = this.#flights.get(key)
-    // One that was aborted may take a while to end; its result is nobody's.
+    // An aborted load may take a while to end, and nobody may share its result.
     if (running === undefined || running.aborted) return this.#begin(key, load, options)
     this.#counts.shared++
     return running
   }
 
-  /** Loads a key in the background, unless that is under way. */
+  /** Loads a key in the background, unless that is in progress. */
   refresh(key: string, load: Loader<V>, options: LoadOptions): void {
     if (!this.#flights.has(key)) this.#begin(key, load, options).detach()
   }
 
-  /** Keeps a load that is under way from overwriting what happens to its key now; who asks next gets another. */
+  /**
+   * Keeps a load in progress from overwriting what now happens to its key. The next caller that
+   * asks for the key gets another load.
+   */
   overtake(key: string): void {
     const flight = this.#flights.get(key)
     if (flight === undefined) return
@@ -79,7 +82,7 @@ export class Loads<V> {
     for (const key of this.#flights.keys()) this.overtake(key)
   }
 
-  /** Overtakes each load of what will have one of these tags. */
+  /** Overtakes every load whose value will have one of these tags. */
   overtakeTagged(tags: readonly string[]): void {
     for (const [key, flight] of this.#flights) {
       if (flight.tags.some((tag) => tags.includes(tag))) this.overtake(key)
@@ -134,18 +137,18 @@ export class Loads<V> {
     }
   }
 
-  /** Keeps what was loaded. */
+  /** Keeps what was loaded, and reports if that fails in the background. */
   #keep(key: string, value: V, options: LoadOptions, loadMs: number, flight: Flight<V>): void {
     try {
       this.#keepLoaded(key, value, options, loadMs, flight)
     } catch (error) {
-      // Nobody waits for what is loaded in the background.
+      // Nobody waits for a load in the background.
       if (flight.detached) this.#announcements.error(error)
       throw error
     }
   }
 
-  /** Keeps the error of a load; it is thrown in any case, and what is wrong with keeping it is told. */
+  /** Keeps the error of a load, which throws it in any case. A failure to keep it is reported. */
   #keepFailure(key: string, error: unknown, options: LoadOptions, flight: Flight<V>): void {
     const { errorTtlMs = this.#options.errorTtlMs, tags = [] } = options
     if (errorTtlMs === 0) return
@@ -156,7 +159,7 @@ export class Loads<V> {
       const stored = encodeEntry(encodeFailure(error), extras)
       if (!flight.mayKeep) return
       this.#shelf.step(undefined, nowMs, key, (shelf) => {
-        // What is stale is better than an error.
+        // A stale value is better than an error.
         if (shelf.find() !== NO_ENTRY) return
         shelf.put(key, stored, valueSize(stored), expiresAtMs, extras.tags)
       })

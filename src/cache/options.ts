@@ -1,3 +1,5 @@
+/** The options of a cache, of its entries and of its loads. */
+
 import {
   checkInteger,
   checkNames,
@@ -10,69 +12,72 @@ import {
 import { systemClock } from '../scheduling/time.ts'
 import type { CachePolicy } from './order.ts'
 
-/** How a cache is opened. Sizes are bytes, times milliseconds. */
+/** The options of a cache. Sizes are in bytes, times in milliseconds. */
 export interface CacheOptions<V = Buffer> {
   // Behaviour
 
-  /** What the cache's files may take on disk, at any moment: 1 MiB to 512 GiB. */
+  /** The most that the cache's files may take on disk at any moment: 1 MiB to 512 GiB. */
   readonly maxBytes: number
   /**
-   * How many entries there may be.
+   * The most entries.
    * @defaultValue Infinity
    */
   readonly maxEntries?: number
   /**
-   * The largest entry, with its key; what is larger is refused. At most an eighth of `maxBytes`, and 1 GiB.
+   * The largest entry, key included; a larger one is refused. At most an eighth of `maxBytes`, and
+   * 1 GiB.
    * @defaultValue a sixty-fourth of `maxBytes`, at least 64 KiB and at most 16 MiB
    */
   readonly maxEntryBytes?: number
   /**
-   * How long an entry is fresh where it does not say itself; 0 is for ever, as is what ends after the year 10889.
+   * How long an entry that sets no `ttlMs` of its own is fresh. 0 means forever, as does any time
+   * after the year 10889.
    * @defaultValue 0
    */
   readonly ttlMs?: number
   /**
-   * How long behind its `ttlMs` an entry may still be served while a new one is loaded.
+   * How long after its `ttlMs` `getOrSet` may still return an entry while it is reloaded.
    * @defaultValue 0
    */
   readonly staleMs?: number
   /**
-   * How long a load that has failed is not tried again: so long its error is thrown at once.
+   * How long a failed load is not tried again. Until then its error is thrown at once.
    * @defaultValue 0
    */
   readonly errorTtlMs?: number
   /**
-   * Loads anew before an entry turns stale, the likelier the nearer that is and the longer its load took, so that
-   * not everybody finds it stale at once; 0 is never, 1 is usual. After Vattani, Chierichetti and Lowenstein,
-   * "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
+   * Reloads an entry before it turns stale, so that not all callers find it stale at once. That is
+   * random: the more likely, the closer that moment is and the longer the load took. 0 means never,
+   * 1 is usual. After Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede
+   * Prevention", VLDB 2015.
    * @defaultValue 0
    */
   readonly earlyRefresh?: number
   /**
-   * In which order entries are given up.
+   * The order in which entries are evicted.
    * @defaultValue 'sieve'
    */
   readonly policy?: CachePolicy
   /**
-   * How values are stored and given back.
+   * How values are stored and returned.
    * @defaultValue 'buffer'
    */
   readonly valueEncoding?: ValueEncodingOf<V>
   /**
-   * What to do about damage, a full disk, or a directory that cannot be used. `false` empties the cache, or does
-   * without it, and says so by the event `error`; `true` throws.
+   * What to do about damage, a full disk, or a directory that cannot be used. With `false` the
+   * cache is emptied or works without a disk, and emits an event `error`; with `true` it throws.
    * @defaultValue false
    */
   readonly strict?: boolean
   /**
-   * Whether the cache may be created in a directory that holds files of others; dot files and `lost+found` never stand
-   * in the way.
+   * Whether the cache may be created in a directory that holds other files. Dot files and
+   * `lost+found` never matter.
    * @defaultValue false
    */
   readonly allowNonEmpty?: boolean
   /**
-   * The clock that expiry goes by: milliseconds since 1970. The default is looked up at each call, so that a faked
-   * `Date` counts.
+   * The clock for expiry, in milliseconds since 1970. The default is looked up at each call, so a
+   * faked `Date` counts.
    * @defaultValue Date.now
    */
   readonly clock?: () => number
@@ -80,36 +85,36 @@ export interface CacheOptions<V = Buffer> {
   // Performance
 
   /**
-   * Whether files are read through memory mappings, where there are any.
+   * Whether files are read through memory mappings, if they are available.
    * @defaultValue true
    */
   readonly mapping?: boolean
 }
 
-/** What may be said of one entry; what is not said is as the cache's options have it. */
+/** The options of one entry. The defaults are the cache's options. */
 export interface EntryOptions {
-  /** How long the entry is fresh, in milliseconds, from 1; `Infinity` is for ever. */
+  /** How long the entry is fresh, in milliseconds, at least 1; `Infinity` means forever. */
   readonly ttlMs?: number
-  /** How long behind that it may still be served by `getOrSet`, in milliseconds. */
+  /** How long after that `getOrSet` may still return it, in milliseconds. */
   readonly staleMs?: number
-  /** Names under which it can be invalidated with others; at most 255. */
+  /** Tags by which it can be invalidated together with others; at most 255. */
   readonly tags?: readonly string[]
 }
 
-/** What may be said of an entry that is loaded. */
+/** The options of an entry that is loaded. */
 export interface LoadOptions extends EntryOptions {
-  /** How long a failure is kept, in milliseconds. */
+  /** How long the error of a failed load is kept, in milliseconds. */
   readonly errorTtlMs?: number
-  /** Gives up waiting; a load that nobody waits for any more is aborted. */
+  /** Ends the wait. A load that nobody waits for any longer is aborted. */
   readonly signal?: AbortSignal
 }
 
-/** {@link CacheOptions} with nothing left open. */
+/** {@link CacheOptions} with all defaults filled in. */
 export interface ResolvedCacheOptions<V> {
   readonly maxBytes: number
   readonly maxEntries: number
   readonly maxEntryBytes: number
-  /** A segment of the store beneath. */
+  /** The size of a segment of the store below. */
   readonly segmentBytes: number
   readonly ttlMs: number
   readonly staleMs: number
@@ -125,18 +130,19 @@ export interface ResolvedCacheOptions<V> {
 
 const KIB = 1024
 const MIB = 1024 * KIB
-/** What a cache's `maxBytes` may be. */
+/** The least `maxBytes` of a cache. */
 export const MIN_CACHE_BYTES = MIB
+/** The largest `maxBytes` of a cache. */
 export const MAX_CACHE_BYTES = 2 ** 39
 const MAX_ENTRY_BYTES = 2 ** 30
 const INFINITE = Number.POSITIVE_INFINITY
 
 const POLICIES: readonly string[] = ['sieve', 'lru', 'fifo']
 
-/** A cache has about so many segments: fewer are given back later, more are more files. */
+/** About how many segments a cache has. With fewer, space is freed later; more are more files. */
 const SEGMENT_COUNT = 64
 const MAX_SEGMENT_COUNT = 512
-/** No entry takes more than this part of the cache: a larger one would put too much out at once. */
+/** An entry takes at most this fraction of the cache: a larger one would evict too much at once. */
 export const MAX_ENTRY_SHARE = 8
 
 const OPTION_NAMES = [
@@ -220,7 +226,7 @@ export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOpt
   })
 }
 
-/** @throws TypeError, RangeError where `value` is no time from 0 on; `Infinity` is one */
+/** Checks a duration: 0 or more, `Infinity` included. @throws TypeError, RangeError */
 export function checkMs(value: unknown, name: string): void {
   if (typeof value !== 'number' || Number.isNaN(value)) {
     throw new TypeError(`Option ${name} is ${shown(value)}; it must be a number`)

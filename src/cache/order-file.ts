@@ -1,14 +1,14 @@
 /**
- * The file that keeps a cache's order from a close in good order to the next open. Native byte order.
+ * The file that keeps a cache's order from a clean close to the next open. Native byte order.
  *
  *   offset  size  field
  *        0     4  size of the head
  *        4     4  CRC-32 of the head
  *        8        the head: JSON, see OrderHead
- *        +        the queue's pages, back to back, each read when it is first touched
+ *        +        the queue's pages, back to back; each is read when it is first needed
  *
- * It fits where the keydir is the one that it was written with, for it speaks of entries by number. Whatever is
- * wrong with it costs the order, and nothing else.
+ * The file names entries by number, so it is valid only with the keydir it was written with. Damage
+ * to it loses the order, and nothing else.
  */
 
 import { endianness } from 'node:os'
@@ -29,32 +29,34 @@ import type { SegmentContext } from '../segment/file.ts'
 import { type CachePolicy, Order, type OrderMeta } from './order.ts'
 import { type PageSource, QUEUE_PAGE_SIZE } from './queue.ts'
 
+/** The head of the file. */
 interface OrderHead {
   readonly byteOrder: string
   readonly storeId: string
-  /** The store's next sequence: nothing was written behind the order. */
+  /** The store's next sequence, which shows that nothing was written after the order. */
   readonly sequence: number
   readonly tagCount: number
-  /** What the records of tags take; files of older versions do not say it, and are not used. */
+  /** The bytes of the tags' records. Files of older versions lack it, and are not used. */
   readonly tagBytes?: number
   readonly order: OrderMeta
   /** The CRC-32 of each page. */
   readonly pages: readonly number[]
 }
 
-/** What an order's file holds. */
+/** The content of an order's file. */
 export interface KnownOrder {
   readonly order: Order
-  /** How many tags the store has a record of, and the bytes of these. */
+  /** How many tags have a record. */
   readonly tagCount: number
+  /** The bytes of these records. */
   readonly tagBytes: number
 }
 
 const PREFIX_SIZE = 8
-/** No head is larger. */
+/** The size limit of a head. */
 const MAX_HEAD_SIZE = 64 * 1024 * 1024
 
-/** Writes the order of a cache that is about to be closed. */
+/** Writes the order of a cache that is being closed. */
 export function writeOrder(engine: Engine, { order, tagCount, tagBytes }: KnownOrder): void {
   const { files, directory, storeId } = engine.segments.context
   const head: OrderHead = {
@@ -83,7 +85,7 @@ export function writeOrder(engine: Engine, { order, tagCount, tagBytes }: KnownO
   }
 }
 
-/** Reads the order of a cache that was just opened; where the file does not fit it is removed. */
+/** Reads the order of a cache that was just opened. Removes the file if it does not match. */
 export function readOrder(
   engine: Engine,
   recovery: RecoveryReport,
@@ -97,7 +99,7 @@ export function readOrder(
   return known
 }
 
-/** Removes the file; what was not read of it is lost. */
+/** Removes the file. Pages that were not read yet are lost. */
 export function removeOrder({ files, directory }: SegmentContext): void {
   removeIfThere(files, join(directory, CACHE_ORDER_NAME))
 }
@@ -132,7 +134,7 @@ function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined 
   }
 }
 
-/** Reads an order's file bit by bit. */
+/** Reads an order's file: the head, then pages as they are needed. */
 class PageReader {
   readonly #context: SegmentContext
   readonly #file: FileDescriptor
@@ -144,6 +146,7 @@ class PageReader {
     this.#file = file
   }
 
+  /** Reads the head; returns `undefined` if it is damaged. */
   readHead(): OrderHead | undefined {
     const prefix = this.#read(PREFIX_SIZE, 0)
     const size = prefix?.readUInt32LE(0) ?? 0
@@ -151,11 +154,11 @@ class PageReader {
     const json = this.#read(size, PREFIX_SIZE)
     if (json === undefined) return undefined
     this.#pagesAt = PREFIX_SIZE + size
-    // The checksum vouches that this is what writeOrder wrote.
+    // Safety: the checksum shows that this is what writeOrder wrote.
     return JSON.parse(json.toString()) as OrderHead
   }
 
-  /** Whether the head is as long as it says, and sound; it is not in memory yet. */
+  /** Whether the head has its size and checksum. It is not in memory yet. */
   #isVouchedFor(size: number, crc: number): boolean {
     const { files } = this.#context
     try {
@@ -169,6 +172,7 @@ class PageReader {
     }
   }
 
+  /** Returns a source of the pages with these checksums. */
   source(checksums: readonly number[]): PageSource {
     return (index) => {
       const bytes = this.#closed
@@ -178,6 +182,7 @@ class PageReader {
     }
   }
 
+  /** Closes the file. May be called again. */
   close(): void {
     if (this.#closed) return
     this.#closed = true

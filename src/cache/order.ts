@@ -1,36 +1,36 @@
 /**
- * In which order a cache gives up its entries.
+ * The order in which a cache evicts entries, by its policy.
  *
- * - `sieve`: a hand goes from old to new; an entry that was read since the hand last passed is spared, any other is
- *   given up. Reading only sets a mark. After Zhang, Yang, Yue, Vigfusson and Rashmi, "SIEVE is Simpler than
- *   LRU", NSDI 2024.
- * - `lru`: the one whose last use is longest ago.
- * - `fifo`: the one that came first.
+ * - `sieve`: a hand moves from old entries to new ones. It spares an entry that was read since it
+ *   last passed, and evicts any other. Reading only sets a mark. After Zhang, Yang, Yue, Vigfusson
+ *   and Rashmi, "SIEVE is Simpler than LRU", NSDI 2024.
+ * - `lru`: evicts the least recently used entry.
+ * - `fifo`: evicts the entry that was added first.
  */
 
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { LISTED, type PageSource, Queue, type QueueMeta, UNLISTED } from './queue.ts'
 
-/** In which order entries are given up. */
+/** The order in which entries are evicted. */
 export type CachePolicy = 'sieve' | 'lru' | 'fifo'
 
 /** The mark of an entry that was read since the hand last passed. */
 const VISITED = 2
 
-/** What an order needs beside its pages to be restored; plain JSON. */
+/** The state of an order without its pages, for restoring it; plain JSON. */
 export interface OrderMeta {
   readonly policy: CachePolicy
   readonly hand: Entry
   readonly queue: QueueMeta
 }
 
-/** Keeps the order of a cache's entries; which of them are still there, the keydir knows. */
+/** The order of a cache's entries. The keydir knows which of them still exist. */
 export class Order {
   readonly #policy: CachePolicy
   readonly #queue: Queue
-  /** Where the hand goes on; at the oldest entry where there is none. */
+  /** The entry at which the hand continues; if there is none, at the oldest. */
   #hand: Entry
-  /** Whether the queue was found to lead nowhere. */
+  /** Whether links were found that lead nowhere. */
   #isBroken = false
 
   constructor(policy: CachePolicy, queue = new Queue(), hand: Entry = NO_ENTRY) {
@@ -39,24 +39,27 @@ export class Order {
     this.#hand = hand
   }
 
+  /** Restores an order without reading a page. */
   static restore({ policy, hand, queue }: OrderMeta, source: PageSource): Order {
     return new Order(policy, Queue.restore(queue, source), hand)
   }
 
+  /** The state without the pages. */
   get meta(): OrderMeta {
     return { policy: this.#policy, hand: this.#hand, queue: this.#queue.meta }
   }
 
+  /** The bytes of the pages. */
   get byteSize(): number {
     return this.#queue.byteSize
   }
 
-  /** Whether a part of the order was lost with the disk: what it knows is not all there is. */
+  /** Whether a part of the order was lost, so that entries may be missing from it. */
   get isBroken(): boolean {
     return this.#isBroken || this.#queue.isBroken
   }
 
-  /** Reads what has not been touched since the order was restored. */
+  /** Reads the pages that were not used since the order was restored. */
   load(): void {
     for (const page of this.#queue.pages()) void page
   }
@@ -66,12 +69,12 @@ export class Order {
     return this.#queue.pages()
   }
 
-  /** Whether the order knows an entry. */
+  /** Whether an entry is in the order. */
   knows(entry: Entry): boolean {
     return this.#queue.markOf(entry) !== UNLISTED
   }
 
-  /** Takes note that an entry was used, or has come. */
+  /** Notes that an entry was used or added. */
   use(entry: Entry): void {
     const queue = this.#queue
     if (queue.markOf(entry) === UNLISTED) {
@@ -91,7 +94,7 @@ export class Order {
     this.#queue.remove(entry)
   }
 
-  /** Takes out the entry that is to be given up next, and answers it; {@link NO_ENTRY} where none is known. */
+  /** Takes out the entry to evict next, and returns it; {@link NO_ENTRY} if there is none. */
   next(): Entry {
     const queue = this.#queue
     let entry = this.#hand === NO_ENTRY ? queue.oldest : this.#hand
@@ -102,7 +105,7 @@ export class Order {
     }
     if (entry === NO_ENTRY) return NO_ENTRY
     if (queue.markOf(entry) === UNLISTED) {
-      // The links led out of the queue: a part of it was lost with the disk.
+      // The links led out of the queue: a part of it could not be read.
       this.clear()
       this.#isBroken = true
       return NO_ENTRY
@@ -112,7 +115,7 @@ export class Order {
     return entry
   }
 
-  /** Forgets the whole order, which is then not broken. */
+  /** Forgets the whole order, which is then not broken any longer. */
   clear(): void {
     this.#isBroken = false
     this.#queue.clear()

@@ -1,17 +1,17 @@
 /**
- * The queue of a cache's entries, off the JavaScript heap: a doubly linked list through their numbers.
+ * The queue of a cache's entries, off the JavaScript heap: a doubly linked list of entry numbers.
  *
- * An entry takes at least five words of the keydir's arena, so that its number divided by five is a *slot* of its own.
- * Slots lie in pages:
+ * An entry takes at least five words of the keydir's arena, so its number divided by five is a
+ * *slot* of its own. Slots lie in pages:
  *
  *     8 bytes each  the newer and the older neighbour, as entry numbers; 0 is none
- *     1 byte each   the mark: 0 not in the queue, else whatever the policy keeps
+ *     1 byte each   the mark: 0 if the entry is not in the queue, or the policy's own mark
  *
  * Invariants
- * - The queue may know entries that the keydir has forgotten; such a number may even have been given to another key.
- *   Whoever takes an entry from the queue asks the keydir whether it is one.
- * - A restored page is asked for when it is first touched. Where one is missing the links lead nowhere; the
- *   queue is then broken, and is to be cleared and filled anew.
+ * - The queue may hold entries that the keydir has forgotten; their numbers may even have gone to
+ *   other keys. Whoever takes an entry from the queue asks the keydir whether it is live.
+ * - A restored page is read when it is first needed. If it is missing, the links lead nowhere: the
+ *   queue is then broken, and has to be cleared and filled again.
  */
 
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
@@ -23,7 +23,7 @@ const PAGE_SLOTS = 1 << PAGE_BITS
 const PAGE_MASK = PAGE_SLOTS - 1
 const LINKS_SIZE = PAGE_SLOTS * 8
 
-/** Bytes of a page. */
+/** The bytes of a page. */
 export const QUEUE_PAGE_SIZE = LINKS_SIZE + PAGE_SLOTS
 
 const NEWER = 0
@@ -31,17 +31,17 @@ const OLDER = 1
 
 /** The mark of an entry that is not in the queue. */
 export const UNLISTED = 0
-/** The mark that an entry is added with. */
+/** The mark of an entry that was just added. */
 export const LISTED = 1
 
-/** What a queue needs beside its pages to be restored; plain JSON. */
+/** The state of a queue without its pages, for restoring it; plain JSON. */
 export interface QueueMeta {
   readonly newest: Entry
   readonly oldest: Entry
   readonly pageCount: number
 }
 
-/** Gives the bytes of one page of a stored queue; `undefined` where they cannot be had. */
+/** Reads one page of a stored queue; returns `undefined` if it is missing or damaged. */
 export type PageSource = (page: number) => Uint8Array | undefined
 
 interface Page {
@@ -50,17 +50,17 @@ interface Page {
   readonly marks: Uint8Array
 }
 
-/** Entries in an order, from the oldest to the newest. */
+/** A queue of entries, from the oldest to the newest. */
 export class Queue {
   readonly #pages: (Page | undefined)[] = []
   #source: PageSource | undefined
-  /** How many pages the source is to have. */
+  /** How many pages the source should have. */
   #storedCount = 0
   #isBroken = false
   #newest: Entry = NO_ENTRY
   #oldest: Entry = NO_ENTRY
 
-  /** Restores a queue without touching a page. */
+  /** Restores a queue without reading a page. */
   static restore({ newest, oldest, pageCount }: QueueMeta, source: PageSource): Queue {
     const queue = new Queue()
     queue.#newest = newest
@@ -71,29 +71,32 @@ export class Queue {
     return queue
   }
 
+  /** The oldest entry; {@link NO_ENTRY} if the queue is empty. */
   get oldest(): Entry {
     return this.#oldest
   }
 
-  /** Whether a restored page could not be had. */
+  /** Whether a restored page could not be read. */
   get isBroken(): boolean {
     return this.#isBroken
   }
 
+  /** The bytes of all pages. */
   get byteSize(): number {
     return this.#pages.length * QUEUE_PAGE_SIZE
   }
 
+  /** The state without the pages. */
   get meta(): QueueMeta {
     return { newest: this.#newest, oldest: this.#oldest, pageCount: this.#pages.length }
   }
 
-  /** The bytes of every page, for storing them. */
+  /** Yields the bytes of every page, to store them. */
   *pages(): Generator<Uint8Array> {
     for (let index = 0; index < this.#pages.length; index++) yield this.#pageAt(index).bytes
   }
 
-  /** What the policy keeps of an entry; {@link UNLISTED} where it is not in the queue. */
+  /** Returns the mark of an entry; {@link UNLISTED} if it is not in the queue. */
   markOf(entry: Entry): number {
     const slot = slotOf(entry)
     return this.#pageOf(slot).marks[slot & PAGE_MASK] as number
@@ -105,12 +108,12 @@ export class Queue {
     this.#pageOf(slot).marks[slot & PAGE_MASK] = mark
   }
 
-  /** The next newer entry. */
+  /** Returns the next newer entry; {@link NO_ENTRY} after the newest. */
   newerThan(entry: Entry): Entry {
     return this.#link(entry, NEWER)
   }
 
-  /** Adds an entry that is not in the queue, as the newest. */
+  /** Adds an entry as the newest. It must not be in the queue. */
   add(entry: Entry): void {
     const second = this.#newest
     this.setMark(entry, LISTED)
@@ -121,7 +124,7 @@ export class Queue {
     this.#newest = entry
   }
 
-  /** Takes an entry out of the queue that is in it. */
+  /** Removes an entry. It must be in the queue. */
   remove(entry: Entry): void {
     const newer = this.#link(entry, NEWER)
     const older = this.#link(entry, OLDER)
@@ -132,7 +135,7 @@ export class Queue {
     else this.#setLink(older, NEWER, newer)
   }
 
-  /** Forgets every entry. */
+  /** Removes every entry. */
   clear(): void {
     this.#pages.length = 0
     this.#source = undefined

@@ -1,9 +1,9 @@
 /**
  * The shelf of an open cache. If it fails, the directory is emptied and opened again; until that
- * has worked there is no shelf, and everything is a miss.
+ * succeeds there is no shelf, and everything is a miss.
  *
- * Invariant: no code of the caller's runs within a step with the shelf. Errors of that code
- * therefore never put the directory in question: only a step that fails does.
+ * Invariant: none of the caller's code runs within a step with the shelf. So an error of that code
+ * never casts doubt on the directory; only a failed step does.
  */
 
 import { isMoved } from '../errors.ts'
@@ -20,7 +20,7 @@ import type { ResolvedCacheOptions } from './options.ts'
 import { type DepartureCause, Shelf, TIDY_INTERVAL_MS } from './shelf.ts'
 import type { Counts } from './stats.ts'
 
-/** How long it takes until a directory that could not be opened is tried again. */
+/** How long to wait before trying again to open a directory, in milliseconds. */
 const RETRY_MS = 10_000
 
 /** The shelf of one cache, opened again after a failure. */
@@ -35,9 +35,9 @@ export class RecoveringShelf {
   #current: Shelf | undefined
   #reopening: Promise<void> | undefined
   #retryAtMs = 0
-  /** Whether what is in the directory may be wrong, so that it is emptied before it is used again. */
+  /** Whether the files may be wrong, so that the directory is emptied before it is used again. */
   #mustEmpty = false
-  /** With `strict`: what has gone wrong. */
+  /** With `strict`, the error after which the cache cannot be used. */
   #broken: Error | undefined
   #closing: Promise<void> | undefined
 
@@ -61,9 +61,10 @@ export class RecoveringShelf {
   }
 
   /**
-   * Opens the directory; with `strict`, or for a mistake of the caller's, rejects if that fails.
+   * Opens the directory. A failure rejects with `strict`, or if it is a mistake of the caller's;
+   * otherwise it is reported.
    *
-   * @param nowMs the moment by the clock
+   * @param nowMs the current time of the cache's clock
    */
   async open(nowMs: number): Promise<void> {
     try {
@@ -79,12 +80,12 @@ export class RecoveringShelf {
     }
   }
 
-  /** The shelf; `undefined` while the directory cannot be used, and from `close` on. */
+  /** The shelf; `undefined` while the directory cannot be used, and after `close`. */
   get current(): Shelf | undefined {
     return this.#current
   }
 
-  /** With `strict`: what has gone wrong. */
+  /** With `strict`, the error after which the cache cannot be used. */
   get broken(): Error | undefined {
     return this.#broken
   }
@@ -94,26 +95,27 @@ export class RecoveringShelf {
     return this.#closing !== undefined
   }
 
-  /** Does what is due by time where no timer can, before anything of a write is done. */
+  /** Does what is due while a stalled event loop runs no timers. Call this before a write. */
   catchUp(): void {
     if (this.#current?.takeStall() === true) this.#chores.catchUp()
   }
 
   /**
-   * The moment, where anything expires; NaN where nothing does, so that time costs nothing. Whatever the clock does to
-   * the cache has been done when this answers.
+   * Returns the current time if anything expires; otherwise NaN, so that time costs nothing. The
+   * clock may change the cache; it does so before this returns.
    */
   now(): number {
     return this.#current?.mayExpire === true ? this.#options.clock() : Number.NaN
   }
 
   /**
-   * Makes one step with the shelf, in which no code of the caller's runs; where there is no shelf, or it fails,
-   * answers `otherwise`.
+   * Makes one step with the shelf, and returns its result. If there is no shelf or the step fails,
+   * returns `otherwise`; with `strict`, throws then.
    *
    * @param nowMs from `now`, or the clock
-   * @param key what `use` looks for
-   * @throws TypeError, RangeError for a key that is none, before anything has changed
+   * @param key the key that `use` looks for
+   * @param use must not call any of the caller's code
+   * @throws TypeError, RangeError for an invalid key, before anything has changed
    */
   step<T>(otherwise: T, nowMs: number, key: string | undefined, use: (shelf: Shelf) => T): T {
     const shelf = this.#current
@@ -127,7 +129,7 @@ export class RecoveringShelf {
     }
   }
 
-  /** Finds a value that is fresh: a step as by `step`, but without a closure, which costs. */
+  /** Finds a fresh value. Like `step`, without the cost of a closure. */
   findFresh(key: string, isUse: boolean, nowMs: number): Shelf | undefined {
     const shelf = this.#current
     if (shelf === undefined) return this.#withoutShelf(undefined)
@@ -143,13 +145,13 @@ export class RecoveringShelf {
     }
   }
 
-  /** Closes the shelf, in good order; from then on there is none. Idempotent. */
+  /** Closes the shelf; from now on there is none. Further calls return the same promise. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
   }
 
-  /** Without a shelf nothing is there; with `strict`, what has gone wrong is thrown. */
+  /** Returns the result of a step without a shelf. @throws with `strict`, what broke the cache */
   #withoutShelf<T>(otherwise: T): T {
     if (this.#broken !== undefined) throw this.#broken
     return otherwise
@@ -173,17 +175,17 @@ export class RecoveringShelf {
     return await Shelf.open(this.#directory, this.#options, this.#environment, listener, nowMs)
   }
 
-  /** Goes on without the directory, and tries to empty it and open it anew. */
+  /** Goes on without the directory, and tries to empty it and open it again. */
   #fail(shelf: Shelf, error: unknown): void {
     if (this.#current !== shelf) {
-      // What fails while it is closed is told; what fails again after it has failed is not.
+      // A failure while closing is reported; another one of a shelf that has failed is not.
       if (this.#closing !== undefined) this.#announcements.error(error)
       return
     }
     this.#current = undefined
     if (this.#options.strict) this.#broken = asError(error)
     this.#announcements.error(error)
-    // In the place of a directory that was moved there may be another cache's.
+    // If the directory was moved, there may be another cache in its place.
     this.#mustEmpty = !isMoved(error)
     this.#reopening = (async () => {
       await shelf.abandon()
@@ -192,7 +194,7 @@ export class RecoveringShelf {
     })()
   }
 
-  /** Opens the directory again, emptied where that is needed; where it cannot be, does without it for a while. */
+  /** Opens the directory again, emptied if necessary; does without it for a while if that fails. */
   async #reopen(): Promise<void> {
     try {
       const nowMs = this.#askClock(this.#options.clock)
@@ -202,7 +204,7 @@ export class RecoveringShelf {
       if (this.#mustEmpty) this.#counts.emptied++
       this.#mustEmpty = false
     } catch (error) {
-      // Why it cannot be used has been told.
+      // The reason has been reported.
       if (this.#mustEmpty || !isDamage(error)) return
       this.#announcements.error(error)
       this.#mustEmpty = true
@@ -226,7 +228,7 @@ export class RecoveringShelf {
     }
   }
 
-  /** Comes after a sweep, at the same moment. */
+  /** Runs after a sweep, with the same time. */
   #tidy(): void {
     const shelf = this.#current
     if (shelf !== undefined) {
@@ -246,7 +248,7 @@ export class RecoveringShelf {
     }
   }
 
-  /** Asks a clock where no caller waits for what it throws: that is told, and `undefined` answered. */
+  /** Asks the clock while no caller waits. What it throws is reported, and `undefined` returned. */
   #askClock(clock: () => number): number | undefined {
     try {
       return clock()
@@ -264,7 +266,7 @@ export class RecoveringShelf {
     const shelf = open ?? this.#current
     this.#current = undefined
     if (shelf === undefined) return
-    // Without a clock what has expired since the last step is kept.
+    // Without a clock, what has expired since the last step is kept.
     const nowMs = this.#askClock(this.#options.clock)
     if (nowMs !== undefined) shelf.nowMs = nowMs
     try {

@@ -1,21 +1,20 @@
 /**
- * A cache's directory while it is open: entries as bytes, on top of the engine of a store.
+ * The open directory of a cache: entries as bytes, on top of the engine of a store.
  *
- * put:  budget -> engine -> order, tags
- * find: engine -> head -> stale tags -> order
- * open: marker -> store -> order -> trim
+ * put:   budget -> engine -> order, tags
+ * find:  engine -> head -> stale tags -> order
+ * open:  marker -> store -> order -> trim
  * close: trim -> order's file -> store
  *
  * Invariants
- * - No code of the caller's runs in here: not even the clock, whose last answer is `nowMs`.
- * - The order knows every entry. Where it was lost, by a kill or with a part of its file, entries are put in the order
- *   of their records, so that what was written last stays longest.
+ * - None of the caller's code runs in here, not even the clock: `nowMs` is what it last returned.
+ * - The order holds every entry; see complete-order.ts.
  *
- * The store never syncs, seals and merges as the cleaner says, and keeps what it forgets for as long as the oldest
- * segment has it. So two rules hold for what a killed process leaves:
- * - An entry that was given up may be back. It is the newest of its key.
- * - A key that was removed, replaced or invalidated is not: the record that says so goes later than what it hides.
- *   A removal is therefore recorded even where the key is not there.
+ * The store never syncs, and instead of merging, the cleaner deletes the oldest segments. What is
+ * evicted stays on disk until its segment goes. So two rules hold after a kill:
+ * - An evicted entry may be back. It is then the newest of its key.
+ * - A key that was removed, replaced or invalidated is never back: the record of that is deleted
+ *   later than the records it hides. So a removal is recorded even if the key is not there.
  */
 
 import type { ReadBytes } from '../engine/encoding.ts'
@@ -40,41 +39,41 @@ import { Order } from './order.ts'
 import { readOrder, removeOrder, writeOrder } from './order-file.ts'
 import { isTagKey, seekTag, TAG_MEMORY_BYTES, Tags } from './tags.ts'
 
-/** Why an entry left unasked. */
+/** Why an entry was evicted or has expired. */
 export type DepartureCause = 'size' | 'count' | 'invalidated' | 'expired' | 'undecodable'
 
-/** What a shelf tells; who listens only takes note, and changes nothing. */
+/** Hears of events on a shelf. It must not call the shelf, except for `keyOf`. */
 export interface ShelfListener {
-  /** An entry is about to leave; `shelf.keyOf` still knows its key. */
+  /** An entry is about to leave; `shelf.keyOf` still returns its key. */
   leaving(shelf: Shelf, entry: Entry, cause: DepartureCause): void
-  /** Something failed that no caller waits for. */
+  /** Something failed while no caller was waiting. */
   failed(shelf: Shelf, error: Error): void
-  /** A shortcut could not be made; nothing depends on it. */
+  /** A shortcut for opening could not be made or used; nothing depends on it. */
   degraded(error: unknown): void
 }
 
-/** How often a shelf is to be swept and tidied at least, in milliseconds. */
+/** The longest time between two sweeps or tidies of a shelf, in milliseconds. */
 export const TIDY_INTERVAL_MS = 1000
-/** How many bytes are cleaned at once when nobody writes. */
+/** The most bytes that are cleaned at a time when nobody writes. */
 const TIDY_BYTES = 1024 * 1024
 
 const NOTHING = Buffer.alloc(0)
-/** The tags that are invalidated may take this share of the budget; those beyond it are cleaned away. */
+/** The share of the budget that invalidated tags may take. Beyond it, they are cleaned away. */
 const TAG_SHARE = 1 / 16
-/** So many bytes are cleaned for each that a tag takes, once they take their share. */
+/** How many bytes are cleaned for each byte of a tag, once tags take their share. */
 const TAG_PACE = 32
-/** A moment that is always past: a record that has expired then hides what is older, and is not there itself. */
+/** An expiry that has always passed: such a record hides older ones, and is not there itself. */
 const LONG_AGO = 1
 
-/** The moment, as the clock last told it. */
+/** The time that the clock last returned. */
 interface Moment {
-  /** Milliseconds since 1970. NaN where nothing that is kept expires: then nothing has. */
+  /** Milliseconds since 1970. NaN if no entry expires, so that none has expired. */
   nowMs: number
 }
 
 /** Entries as bytes, in one directory. */
 export class Shelf {
-  /** What is kept with the value that was found last. */
+  /** The head of the entry that was found last. */
   readonly head = new EntryHead()
   readonly #store: Store
   readonly #engine: Engine
@@ -99,7 +98,7 @@ export class Shelf {
     loop: EventLoop,
     moment: Moment,
   ) {
-    // What follows may load another, whose entries have other numbers.
+    // What follows may load another one, whose entries have other numbers.
     const { keydir } = engine
     this.#moment = moment
     this.#store = store
@@ -140,17 +139,19 @@ export class Shelf {
       tags: this.#tags,
       evictNext: () => this.#evictNext('size'),
     })
-    // A damaged checkpoint that opening did without has cost nothing.
+    // A damaged checkpoint that opening did without has cost no entry.
     store.on('error', (error) =>
       error === recovery.checkpointFault ? listener.degraded(error) : listener.failed(this, error),
     )
   }
 
   /**
-   * Opens the cache in a directory, and creates it where there is none; within its limits, whatever is there.
+   * Opens the cache in a directory, and creates it if there is none. Evicts what exceeds its
+   * limits.
    *
-   * @param nowMs the moment by the clock
-   * @throws {@link StoreError} as {@link open}, and FIRKIN_OTHER_KIND for the directory of a store that is no cache's
+   * @param nowMs the current time of the cache's clock
+   * @throws {@link StoreError} like opening a store, and FIRKIN_OTHER_KIND if the directory holds a
+   * store that is not a cache
    */
   static async open(
     directory: string,
@@ -171,7 +172,7 @@ export class Shelf {
         maxSegmentBytes: options.segmentBytes,
         clock: () => moment.nowMs,
         lock,
-        // That is asked of the directory above, which knows the cache's own files.
+        // claimDirectory has checked that; it knows the cache's own files.
         allowNonEmpty: true,
         allowCache: true,
         mapping: options.mapping,
@@ -204,7 +205,7 @@ export class Shelf {
     }
   }
 
-  /** Whether anything expires: what is done then is to know the moment. */
+  /** Whether any entry expires. If so, set `nowMs` before the next operation. */
   get mayExpire(): boolean {
     const engine = this.#engine
     try {
@@ -215,26 +216,27 @@ export class Shelf {
     }
   }
 
+  /** The time by which entries expire. */
   set nowMs(nowMs: number) {
     this.#moment.nowMs = nowMs
   }
 
-  /** How many tags have a record that says when they were invalidated. */
+  /** How many tags have a record of when they were invalidated. */
   get tagCount(): number {
     return this.#tags.count
   }
 
-  /** Rises with each record that is written: as long as it stays, each entry that is there is the same. */
+  /** Rises with each record written: while it does not change, no entry does. */
   get nextSequence(): number {
     return this.#engine.nextSequence
   }
 
-  /** How many entries there are; those that have expired count until they are swept. */
+  /** The number of entries. Expired ones count until they are swept. */
   get count(): number {
     return Math.max(0, this.#engine.keydir.size - this.#tags.count)
   }
 
-  /** Bytes of live entries, and of all files but the order's, the manifest and the checkpoint. */
+  /** The bytes of live entries, and of the segments on disk. */
   get bytes(): { readonly live: number; readonly disk: number } {
     let live = 0
     for (const { usage } of this.#engine.segments.all) live += usage.liveBytes
@@ -242,19 +244,19 @@ export class Shelf {
     return { live, disk: this.#engine.segments.byteSize }
   }
 
-  /** What was found last; its value begins at `head.valueAt`. */
+  /** The bytes of the entry that was found last. Its value begins at `head.valueAt`. */
   get found(): ReadBytes {
     return this.#engine
   }
 
-  /** Makes a key the one that `find` and `discard` look for. @throws TypeError, RangeError for a key that is none */
+  /** Chooses the key for `find` and `discard`. @throws TypeError, RangeError for an invalid key */
   seek(key: string): void {
     this.#engine.key.encode(key)
   }
 
   /**
-   * Finds the entry of the key that was sought and reads its head; {@link NO_ENTRY} where it is not there, has
-   * expired or was invalidated.
+   * Finds the entry of the chosen key, and reads its head. Returns {@link NO_ENTRY} if the key is
+   * not there, has expired or was invalidated.
    *
    * @throws {@link CorruptionError}
    */
@@ -272,24 +274,24 @@ export class Shelf {
     return entry
   }
 
-  /** Gives up the entry of the key that was sought, whose value is of no use. */
+  /** Evicts the entry of the chosen key, because its value cannot be decoded. */
   discard(): void {
     const entry = this.#engine.lookup(this.#moment.nowMs)
     if (entry !== NO_ENTRY) this.#evict(entry, 'undecodable')
   }
 
-  /** When the entry that was found expires, in milliseconds since 1970; 0 where it never does. */
+  /** Returns when an entry expires, in milliseconds since 1970; 0 if never. */
   expiresAtOf(entry: Entry): number {
     return this.#engine.keydir.entries.expiresAtOf(entry)
   }
 
-  /** The key of an entry. */
+  /** Returns the key of an entry. */
   keyOf(entry: Entry): string {
     const view = this.#engine.keydir.entries.keyView(entry)
     return Buffer.from(view.buffer, view.byteOffset, view.length).toString('utf8')
   }
 
-  /** Whether the event loop was found not to turn since this was asked last. */
+  /** Whether the event loop was found stalled since the last call. */
   takeStall(): boolean {
     this.#engine.attend()
     const isStalled = this.#isStalled
@@ -297,21 +299,22 @@ export class Shelf {
     return isStalled
   }
 
-  /** Settles at once, or after a turn of the event loop where writes have kept it waiting. */
+  /** Settles at once, or after a turn of the event loop if writes have blocked it. */
   pass(): Promise<void> {
     return this.#engine.durability.pace.pass(undefined)
   }
 
-  /** Takes note that an entry was used. */
+  /** Notes that an entry was used. */
   use(entry: Entry): void {
     this.#order.use(entry)
   }
 
   /**
-   * Puts an entry: its head and value as they are stored. False where it is too large; the key is then not there.
+   * Puts an entry. Returns false if it is too large; the key is then not there.
    *
+   * @param stored the head and the value
    * @param size the bytes of `stored`
-   * @param tags those of its head
+   * @param tags the tags in the head
    * @throws {@link StoreError} FIRKIN_WRITE_FAILED
    */
   put(
@@ -333,14 +336,14 @@ export class Shelf {
     const before = engine.keydir.size
     this.#watch(engine.put(stored, size, expiresAtMs))
     const entry = engine.find()
-    // What the order knows by the number of a new entry is one that is not there any more.
+    // If the order knows the number of a new entry, it knows it from a former one.
     if (engine.keydir.size > before) this.#order.forget(entry)
     this.#order.use(entry)
     if (tags.length > 0) this.#tags.note(tags, engine.keydir.entries.sequenceOf(entry))
     return true
   }
 
-  /** Removes a key; whether it was there. */
+  /** Removes a key. Returns whether it was there. */
   remove(key: string): boolean {
     const engine = this.#engine
     engine.key.encode(key)
@@ -362,8 +365,8 @@ export class Shelf {
   }
 
   /**
-   * Invalidates every entry with a tag that is there now, in constant time. Nothing is written where no record of the
-   * log can have the tag: not even one that was given up, and would be back after a kill.
+   * Invalidates every current entry with a tag, in constant time. Writes nothing if no record of
+   * the log can have the tag: not even that of an evicted entry, which a kill would bring back.
    */
   invalidate(tag: Uint8Array): void {
     const engine = this.#engine
@@ -391,18 +394,18 @@ export class Shelf {
     this.#budget.force(0)
   }
 
-  /** Forgets some of what has expired; see `Sweep.slice`. */
+  /** Forgets some expired entries; see `Sweep.slice`. */
   sweep(): number {
     return this.#sweep.slice(this.#engine.present())
   }
 
-  /** Gives back the room of what is dead; a bounded piece of it. */
+  /** Frees some of the dead space, and makes hints. */
   tidy(): void {
     this.#budget.tidy(TIDY_BYTES)
     this.#budget.makeHints()
   }
 
-  /** Leaves the directory within its budget, and so that opening it takes constant time. */
+  /** Closes the cache within its budget, and so that opening it again takes constant time. */
   async close(): Promise<void> {
     const engine = this.#engine
     try {
@@ -411,7 +414,7 @@ export class Shelf {
       removeCheckpoint(engine.segments)
       if (!this.#budget.force(0)) this.clear()
       engine.commits.flush()
-      // What cannot be read of the order is known only now.
+      // Only now is it known whether all of the order can be read.
       this.#order.load()
       const order = this.#order.complete()
       writeOrder(engine, { order, tagCount: this.#tags.count, tagBytes: this.#tags.byteSize })
@@ -420,24 +423,24 @@ export class Shelf {
     }
   }
 
-  /** Closes the files, whatever becomes of the contents. */
+  /** Closes the files, without regard to their contents. */
   async abandon(): Promise<void> {
     await this.#hints.settle()
     await this.#store.close().catch(() => undefined)
   }
 
-  /** Finds room for a record that must be written. */
+  /** Makes space for a record that must be written. */
   #reserve(size: number): void {
-    // Where there is no room even for that, there is nothing left that it would hide.
+    // If there is no space even for that, the cache is cleared: nothing is left to hide.
     if (!this.#budget.reserve(size)) this.clear()
   }
 
-  /** Whether the record of a live entry, which is the log's oldest, goes on; see {@link Cleaner}. */
+  /** Whether to write a live entry of the oldest segment again; see {@link Cleaner}. */
   #keeps(entry: Entry, fields: RecordFields, page: Page): boolean {
     const engine = this.#engine
     const { keydir } = engine
     if (isTagKey(keydir.entries.keyView(entry))) {
-      // Nothing that is left is so old.
+      // No record older than this one is left.
       engine.forget(entry)
       this.#tags.drop(fields.size)
       return false
@@ -468,7 +471,7 @@ export class Shelf {
     while (isTooMany(this.count) && this.#evictNext('count') > 0);
   }
 
-  /** Gives up the entry that is next in the policy's order; answers its bytes, 0 where there is none. */
+  /** Evicts the next entry in the policy's order. Returns its bytes, or 0 if there is none. */
   #evictNext(cause: DepartureCause): number {
     const entry = this.#order.next()
     if (entry === NO_ENTRY) return 0
@@ -477,14 +480,14 @@ export class Shelf {
     return size
   }
 
-  /** @param at of one that has expired: by when */
+  /** @param at the time by which an expired entry had expired */
   #evict(entry: Entry, cause: DepartureCause, at?: Present): void {
     this.#listener.leaving(this, entry, cause)
     this.#order.forget(entry)
     this.#engine.forget(entry, at)
   }
 
-  /** Hears of a group that cannot be written. */
+  /** Reports if a group cannot be written. */
   #watch(group: Group): void {
     if (group === this.#group) return
     this.#group = group

@@ -1,45 +1,45 @@
-/** A cache's figures; counts are since it was opened. */
+/** The figures of a cache. Counts begin when it is opened. */
 export interface CacheStats {
-  /** Entries that are there; those that have expired count until they are swept. */
+  /** Current entries. Expired ones count until they are swept. */
   readonly entries: number
   readonly bytes: {
-    /** What live entries take, keys and heads included. */
+    /** The bytes of live entries, keys and heads included. */
     readonly live: number
-    /** What the segments take on disk; at most the limit. */
+    /** The bytes of segments on disk; at most the limit. */
     readonly disk: number
     readonly limit: number
   }
-  /** Invalidated tags that are remembered, for entries that are older and may still have them. */
+  /** Invalidated tags that are remembered, because older entries may still have them. */
   readonly tags: number
-  /** Reads that found something fresh. */
+  /** Reads that found a fresh value. */
   readonly hits: number
   readonly misses: number
-  /** Reads that were served something stale while it was loaded anew. */
+  /** Reads that returned a stale value while it was reloaded. */
   readonly staleHits: number
   readonly sets: number
-  /** Sets of what is too large. */
+  /** Sets that returned false. */
   readonly refused: number
   readonly deletes: number
-  /** Entries that left unasked, by cause. */
+  /** Entries that were evicted or have expired, by cause. */
   readonly evictions: {
     /** To keep within `maxBytes`. */
     readonly size: number
     /** To keep within `maxEntries`. */
     readonly count: number
-    /** Because a tag of theirs was invalidated; counted when that is noticed. */
+    /** Because one of their tags was invalidated; counted when that is noticed. */
     readonly invalidated: number
     readonly expired: number
-    /** Because the value could not be decoded. */
+    /** Because their value could not be decoded. */
     readonly undecodable: number
   }
   readonly loads: {
     readonly started: number
     readonly failed: number
     readonly aborted: number
-    /** How many were spared, because the same was being loaded. */
+    /** Calls that shared a load already in progress. */
     readonly shared: number
     readonly running: number
-    /** The time that all finished loads took, in milliseconds. */
+    /** The total time of all finished loads, in milliseconds. */
     readonly totalMs: number
     readonly longestMs: number
   }
@@ -47,7 +47,7 @@ export interface CacheStats {
   readonly emptied: number
 }
 
-/** What is counted of {@link CacheStats}. */
+/** The counters of {@link CacheStats}. */
 export class Counts {
   hits = 0
   misses = 0

@@ -1,26 +1,27 @@
-/** Which tags were last put when: what tells whether a record of the log may have one. */
+/** An index of when each tag was last put: it shows whether a record of the log may have one. */
 
 import { checksum } from '../format/checksum.ts'
 
-/** Tags are spread over so many tables, so that none of them takes long to grow. */
+/** Tags are spread over this many tables, so that none of them takes long to grow. */
 const TABLE_COUNT = 256
 const FIRST_SLOTS = 16
 
 /**
  * When an entry was last put under each tag, off the JavaScript heap.
  *
- * Tags are known by 32 bits of checksum: of two that have the same, each is taken for the one that was put last.
+ * Tags are identified by 32 bits of checksum. Two tags with the same checksum share the sequence of
+ * the one that was put last.
  */
 export class TagIndex {
   readonly #oldest: () => number
   readonly #tables: (TagTable | undefined)[] = new Array<undefined>(TABLE_COUNT).fill(undefined)
 
-  /** @param oldest answers the lowest sequence that the log has; what was noted of lower ones is forgotten */
+  /** @param oldest returns the lowest sequence in the log; notes of lower ones are forgotten */
   constructor(oldest: () => number) {
     this.#oldest = oldest
   }
 
-  /** Takes note that the record of this sequence has a tag. */
+  /** Notes that the record with this sequence has a tag. */
   note(tag: Uint8Array, sequence: number): void {
     const hash = hashOf(tag)
     const index = hash % TABLE_COUNT
@@ -30,7 +31,7 @@ export class TagIndex {
     table.note(hash, sequence)
   }
 
-  /** The highest sequence that was noted for a tag; 0 where none was. */
+  /** Returns the highest sequence noted for a tag; 0 if there is none. */
   lastOf(tag: Uint8Array): number {
     const hash = hashOf(tag)
     return this.#tables[hash % TABLE_COUNT]?.lastOf(hash) ?? 0
@@ -48,10 +49,12 @@ class TagTable {
   #sequences = new Float64Array(FIRST_SLOTS)
   #count = 0
 
+  /** Whether the table must grow before the next note. */
   get isFull(): boolean {
     return this.#count * 2 >= this.#hashes.length
   }
 
+  /** Returns the sequence of a hash; 0 if there is none. */
   lastOf(hash: number): number {
     return this.#sequences[this.#slotOf(hash)] as number
   }
@@ -64,7 +67,7 @@ class TagTable {
     this.#sequences[slot] = sequence
   }
 
-  /** Makes room by forgetting what no record has any more, and where that is not enough, more slots. */
+  /** Makes space: forgets hashes that no record has any longer, and adds slots if necessary. */
   grow(oldest: number): void {
     const hashes = this.#hashes
     const sequences = this.#sequences
@@ -78,7 +81,7 @@ class TagTable {
     }
   }
 
-  /** The slot of a hash, or the empty one where it would be. */
+  /** Returns the slot of a hash, or the empty slot where it belongs. */
   #slotOf(hash: number): number {
     const mask = this.#hashes.length - 1
     let slot = Math.floor(hash / TABLE_COUNT) & mask

@@ -1,12 +1,13 @@
 /**
- * Tags, under which entries are invalidated together in constant time.
+ * Tags, by which entries are invalidated together in constant time.
  *
- * Invalidating a tag puts an empty record under the tag's own key. An entry with that tag is valid if its record's
- * sequence is higher than that one's: so the log itself counts the generations, and they survive what it survives.
+ * Invalidating a tag puts an empty record under a key of the tag's own. An entry with that tag is
+ * valid if the sequence of its record is higher. So the log itself counts the generations of a tag,
+ * and they survive whatever the log survives.
  *
- * Nothing is put where no record of the log can have the tag: the index knows when each was last put.
+ * Nothing is put if no record of the log can have the tag: an index knows when each was last put.
  *
- * Tags' keys begin with a byte that no UTF-8 text begins with, so that no entry's key is one of them.
+ * The keys of tags begin with a byte that never begins UTF-8 text, so no entry has such a key.
  */
 
 import type { Engine } from '../engine/engine.ts'
@@ -14,14 +15,15 @@ import { MAX_KEY_SIZE } from '../format/record.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { TagIndex } from './tag-index.ts'
 
+/** The first byte of a tag's key. */
 const TAG_MARK = 0xff
 
-/** What a tag's record takes in the keydir, about. */
+/** About how many bytes a tag's record takes in the keydir. */
 export const TAG_MEMORY_BYTES = 48
-/** The mark and the tag make a key. */
+/** A tag's key is the mark and the tag. */
 const MAX_TAG_SIZE = MAX_KEY_SIZE - 1
 
-/** The bytes of a tag. @throws TypeError, RangeError */
+/** Encodes a tag. @throws TypeError, RangeError */
 export function encodeTag(tag: string): Buffer {
   if (typeof tag !== 'string') throw new TypeError(`A tag is a string, not ${typeof tag}`)
   if (!tag.isWellFormed()) throw new TypeError('The tag has a lone surrogate')
@@ -32,7 +34,7 @@ export function encodeTag(tag: string): Buffer {
   return encoded
 }
 
-/** Whether a key is that of a tag. */
+/** Whether a key is a tag's. */
 export function isTagKey(key: Uint8Array): boolean {
   return key[0] === TAG_MARK
 }
@@ -45,7 +47,7 @@ export function seekTag(engine: Engine, tag: Uint8Array): void {
   engine.key.encode(key)
 }
 
-/** The tags of one cache: which are invalidated, and which an entry may have. */
+/** The tags of one cache: those that were invalidated, and those that entries may have. */
 export class Tags {
   readonly #engine: Engine
   readonly #oldestSequence: () => number
@@ -56,8 +58,8 @@ export class Tags {
   #byteSize = 0
 
   /**
-   * @param indexedFrom the sequence from which on every tag will be noted
-   * @param oldestSequence returns the lowest sequence that any segment holds
+   * @param indexedFrom the sequence from which on every tag is noted
+   * @param oldestSequence returns the lowest sequence in any segment
    */
   constructor(engine: Engine, indexedFrom: number, oldestSequence: () => number) {
     this.#engine = engine
@@ -66,7 +68,7 @@ export class Tags {
     this.#index = new TagIndex(oldestSequence)
   }
 
-  /** How many tags have a record that says when they were invalidated. */
+  /** How many tags have a record of when they were invalidated. */
   get count(): number {
     return this.#count
   }
@@ -76,47 +78,47 @@ export class Tags {
     return this.#byteSize
   }
 
-  /** The bytes of these records and, about, of their entries in the keydir. */
+  /** The bytes of these records and, approximately, of their entries in the keydir. */
   get totalBytes(): number {
     return this.#byteSize + this.#count * TAG_MEMORY_BYTES
   }
 
-  /** Begins to count the records again. */
+  /** Starts counting the records again. */
   resetCount(): void {
     this.restore(0, 0)
   }
 
-  /** Takes over the figures that were kept at the last close. */
+  /** Takes over the figures of the last close. */
   restore(count: number, byteSize: number): void {
     this.#count = count
     this.#byteSize = byteSize
   }
 
-  /** Counts the record of a tag, of `size` bytes. */
+  /** Counts a tag's record of `size` bytes. */
   add(size: number): void {
     this.#count++
     this.#byteSize += size
   }
 
-  /** Counts that the record of a tag is gone. */
+  /** Counts a tag's record of `size` bytes as gone. */
   drop(size: number): void {
     this.#count--
     this.#byteSize -= size
   }
 
-  /** Takes note that the record of this sequence has these tags. */
+  /** Notes that the record with this sequence has these tags. */
   note(tags: readonly Uint8Array[], sequence: number): void {
     for (const tag of tags) this.#index.note(tag, sequence)
   }
 
-  /** Whether an entry, which has these tags, was put before one of them was invalidated. */
+  /** Whether one of an entry's tags was invalidated after the entry was put. */
   isInvalid(entry: Entry, tags: readonly Uint8Array[]): boolean {
     const engine = this.#engine
     const sequence = engine.keydir.entries.sequenceOf(entry)
     return tags.some((tag) => invalidatedAt(engine, tag) >= sequence)
   }
 
-  /** Whether the log may have a record with this tag that is not invalidated yet. */
+  /** Whether the log may hold a record with this tag that is still valid. */
   mayBeInUse(tag: Uint8Array): boolean {
     const last = Math.max(this.#index.lastOf(tag), this.#indexedFrom - 1)
     return last > invalidatedAt(this.#engine, tag) && last >= this.#oldestSequence()
@@ -129,7 +131,10 @@ export class Tags {
   }
 }
 
-/** The sequence at which a tag was last invalidated; 0 where it never was, or nothing is left that is so old. */
+/**
+ * Returns the sequence at which a tag was last invalidated; 0 if it never was, or if no record left
+ * is older.
+ */
 function invalidatedAt(engine: Engine, tag: Uint8Array): number {
   seekTag(engine, tag)
   // A tag never expires.
