@@ -8,13 +8,13 @@
 
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { assertFree } from '../engine/open-engine.ts'
 import { type ErrorCode, StoreError } from '../errors.ts'
 import { CACHE_MARKER_NAME, CACHE_ORDER_NAME, holdsStore, parseName } from '../format/names.ts'
 import { errorCode, type Files, readWhole, removeIfThere, writeFully } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
 import type { ValueEncoding } from '../options.ts'
 import { MAX_CACHE_MARK_SIZE } from '../segment/kind.ts'
-import { assertFree } from '../store/open.ts'
 import type { CacheEnvironment } from './environment.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 

@@ -20,13 +20,15 @@
 import type { ReadBytes } from '../engine/encoding.ts'
 import type { Engine, Present } from '../engine/engine.ts'
 import type { Group } from '../engine/group.ts'
+import { type OpenEngine, openEngine } from '../engine/open-engine.ts'
 import { Sweep } from '../engine/sweeper.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import type { BackgroundWork } from '../merge/thread.ts'
+import { resolveOptions } from '../options.ts'
 import { removeCheckpoint } from '../recovery/checkpoint-file.ts'
 import { type EventLoop, systemLoop } from '../scheduling/event-loop.ts'
-import { Store } from '../store/store.ts'
+import { timers } from '../scheduling/time.ts'
 import { Budget } from './budget.ts'
 import { Cleaner } from './cleaner.ts'
 import { CompleteOrder } from './complete-order.ts'
@@ -65,6 +67,9 @@ const TAG_PACE = 32
 /** An expiry that has always passed: such a record hides older ones, and is not there itself. */
 const LONG_AGO = 1
 
+/** The order's file names entries by their numbers in the checkpoint. */
+const CLOSING = { checkpoint: true, keepsNumbers: true } as const
+
 /** The time that the clock last returned. */
 interface Moment {
   /** Milliseconds since 1970. NaN if no entry expires, so that none has expired. */
@@ -75,7 +80,7 @@ interface Moment {
 export class Shelf {
   /** The head of the entry that was found last. */
   readonly head = new EntryHead()
-  readonly #store: Store
+  readonly #opened: OpenEngine
   readonly #engine: Engine
   readonly #options: ResolvedCacheOptions<unknown>
   readonly #listener: ShelfListener
@@ -90,25 +95,24 @@ export class Shelf {
   #isStalled = false
 
   private constructor(
-    store: Store,
-    engine: Engine,
+    opened: OpenEngine,
     options: ResolvedCacheOptions<unknown>,
     listener: ShelfListener,
     backgroundWork: BackgroundWork,
     loop: EventLoop,
     moment: Moment,
   ) {
+    const { engine, recovery } = opened
     // What follows may load another one, whose entries have other numbers.
     const { keydir } = engine
     this.#moment = moment
-    this.#store = store
+    this.#opened = opened
     this.#engine = engine
     this.#options = options
     this.#listener = listener
     this.#sweep = new Sweep(engine, loop, TIDY_INTERVAL_MS, (entry, present) =>
       this.#evict(entry, 'expired', present),
     )
-    const { recovery } = store.stats()
     const known = readOrder(engine, recovery, options.policy)
     this.#hints = new Hints(engine, backgroundWork, (error) => listener.degraded(error))
     this.#cleaner = new Cleaner(engine, {
@@ -139,10 +143,15 @@ export class Shelf {
       tags: this.#tags,
       evictNext: () => this.#evictNext('size'),
     })
+    opened.serve({
+      stalled: () => {
+        this.#isStalled = true
+      },
+      failed: (error) => listener.failed(this, error),
+    })
     // A damaged checkpoint that opening did without has cost no entry.
-    store.on('error', (error) =>
-      error === recovery.checkpointFault ? listener.degraded(error) : listener.failed(this, error),
-    )
+    const { checkpointFault } = recovery
+    if (checkpointFault !== undefined) timers.setImmediate(() => listener.degraded(checkpointFault))
   }
 
   /**
@@ -162,58 +171,32 @@ export class Shelf {
   ): Promise<Shelf> {
     claimDirectory(files, directory, options)
     const moment: Moment = { nowMs }
-    const taken: Engine[] = []
-    let shelf: Shelf | undefined
-    const store = await Store.open(
-      directory,
-      {
-        keydir: 'hash',
-        sync: 'never',
-        maxSegmentBytes: options.segmentBytes,
-        clock: () => moment.nowMs,
-        lock,
-        // claimDirectory has checked that; it knows the cache's own files.
-        allowNonEmpty: true,
-        allowCache: true,
-        mapping: options.mapping,
-        merge: { automatic: false },
-      },
-      {
-        files: neverSynced(files),
-        backgroundWork,
-        loop,
-        adopt(engine) {
-          taken.push(engine)
-          return {
-            stalled() {
-              if (shelf !== undefined) shelf.#isStalled = true
-            },
-          }
-        },
-      },
-    )
-    const [engine] = taken
-    if (engine === undefined) throw new Error('The store has kept its engine')
+    const storeOptions = resolveOptions({
+      keydir: 'hash',
+      sync: 'never',
+      maxSegmentBytes: options.segmentBytes,
+      clock: () => moment.nowMs,
+      lock,
+      // claimDirectory has checked that; it knows the cache's own files.
+      allowNonEmpty: true,
+      allowCache: true,
+      mapping: options.mapping,
+    })
+    const opened = await openEngine(neverSynced(files), directory, storeOptions, loop)
     try {
-      shelf = new Shelf(store, engine, options, listener, backgroundWork, loop, moment)
+      const shelf = new Shelf(opened, options, listener, backgroundWork, loop, moment)
       shelf.#evictWhile((count) => count > options.maxEntries)
       shelf.#budget.force(0)
       return shelf
     } catch (error) {
-      await store.close().catch(() => undefined)
+      await opened.close(CLOSING).catch(() => undefined)
       throw error
     }
   }
 
   /** Whether any entry expires. If so, set `nowMs` before the next operation. */
   get mayExpire(): boolean {
-    const engine = this.#engine
-    try {
-      return engine.keydir.entries.expiringCount > 0
-    } catch (error) {
-      engine.live.reload(error)
-      return engine.keydir.entries.expiringCount > 0
-    }
+    return this.#engine.live.mayExpire()
   }
 
   /** The time by which entries expire. */
@@ -419,14 +402,14 @@ export class Shelf {
       const order = this.#order.complete()
       writeOrder(engine, { order, tagCount: this.#tags.count, tagBytes: this.#tags.byteSize })
     } finally {
-      await this.#store.close()
+      await this.#opened.close(CLOSING)
     }
   }
 
   /** Closes the files, without regard to their contents. */
   async abandon(): Promise<void> {
     await this.#hints.settle()
-    await this.#store.close().catch(() => undefined)
+    await this.#opened.close(CLOSING).catch(() => undefined)
   }
 
   /** Makes space for a record that must be written. */

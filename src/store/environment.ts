@@ -1,6 +1,5 @@
-/** The outside world of a store: files, threads, the event loop, and a cache that adopts it. */
+/** The outside world of a store: files, threads and the event loop. */
 
-import type { Engine } from '../engine/engine.ts'
 import { type Files, systemFiles } from '../io/files.ts'
 import { type BackgroundWork, threadWork } from '../merge/thread.ts'
 import type { EventLoop } from '../scheduling/event-loop.ts'
@@ -11,17 +10,6 @@ export interface Environment {
   readonly backgroundWork: BackgroundWork
   /** The event loop that writes make turn. @defaultValue the one that this runs on */
   readonly loop?: EventLoop
-  /**
-   * Takes over the engine, for a cache, which then decides what is removed, and when. The store
-   * neither seals nor merges, makes no hints, and does not look for expired keys.
-   */
-  readonly adopt?: (engine: Engine) => Adopter
-}
-
-/** The owner of an engine that was taken over from a store. */
-export interface Adopter {
-  /** As `stalled` of {@link EngineListener}. */
-  stalled(): void
 }
 
 /** The operating system's files and this process's threads. */

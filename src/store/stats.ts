@@ -1,5 +1,6 @@
 /** Gathers the figures of a store. */
 
+import type { OpenEngine } from '../engine/open-engine.ts'
 import type { StoreError } from '../errors.ts'
 import type { KeydirKind } from '../format/keydir-kind.ts'
 import { mappingAvailable } from '../io/mapping.ts'
@@ -75,7 +76,8 @@ export interface StoreStats {
  * @param mapping the option
  */
 export function storeStats(
-  { engine, recovery, merger, mergeTotals, sweeper }: Background,
+  { engine, recovery }: OpenEngine,
+  { merger, mergeTotals, sweeper }: Background,
   mapping: boolean,
 ): StoreStats {
   const { segments, keydir } = engine

@@ -9,12 +9,15 @@
  * Keys and values are encoded and checked here; everything below works on bytes.
  */
 
+import { join } from 'node:path'
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from '../engine/encoding.ts'
 import type { Engine } from '../engine/engine.ts'
+import { asStoreError, checkDirectory, type OpenEngine, openEngine } from '../engine/open-engine.ts'
 import { isUnbounded, type RangeOptions, resolveRange } from '../engine/range.ts'
 import { StoreError } from '../errors.ts'
+import { CACHE_ORDER_NAME } from '../format/names.ts'
 import type { VerifyReport } from '../inspection/verify.ts'
-import type { HeldFiles } from '../io/held-files.ts'
+import { removeIfThere } from '../io/files.ts'
 import { NO_ENTRY } from '../keydir/keydir.ts'
 import type { MergeCallOptions, MergeReport } from '../merge/options.ts'
 import {
@@ -25,17 +28,15 @@ import {
   type ValueEncoding,
   type ValueInput,
 } from '../options.ts'
-import type { Recovered } from '../recovery/recovery.ts'
+import { systemLoop } from '../scheduling/event-loop.ts'
 import { inLaterTurn, timers } from '../scheduling/time.ts'
 import { SegmentGone } from '../segment/segment.ts'
 import { Background } from './background.ts'
 import { type BackupOptions, type BackupReport, backUp } from './backup.ts'
 import { type BatchOperation, WriteBatch } from './batch.ts'
 import { clearRange } from './clear.ts'
-import { closeCleanly } from './close.ts'
 import { type Environment, systemEnvironment } from './environment.ts'
 import { Events, type StoreEvents } from './events.ts'
-import { asStoreError, checkDirectory, holdAndRecover } from './open.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 import { Snapshot } from './snapshot.ts'
 import { type StoreStats, storeStats } from './stats.ts'
@@ -89,9 +90,9 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** The path of the store's directory. */
   readonly directory: string
   readonly #options: ResolvedOptions<V>
+  readonly #opened: OpenEngine
   readonly #engine: Engine
   readonly #reader: ViewReader<V>
-  readonly #held: HeldFiles
   readonly #background: Background
   readonly #events = new Events()
   /** Settles once the running backups and verifications have ended. */
@@ -101,28 +102,20 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   #closing: Promise<void> | undefined
 
   /** Does no I/O; use {@link open}. */
-  private constructor(
-    directory: string,
-    options: ResolvedOptions<V>,
-    recovered: Recovered,
-    held: HeldFiles,
-    environment: Environment,
-  ) {
-    const { report } = recovered
+  private constructor(opened: OpenEngine, options: ResolvedOptions<V>, environment: Environment) {
+    const { engine, recovery, directory } = opened
     this.directory = directory
     this.#options = options
-    this.#held = held
-    this.#background = new Background(directory, options, recovered, environment, this.#events)
-    const { engine } = this.#background
+    this.#opened = opened
     this.#engine = engine
-    held.onLoss = (error) => engine.durability.poison(error)
+    this.#background = new Background(opened, options, environment, this.#events)
     this.#reader = new ViewReader(engine, options)
     timers.setImmediate(() => {
       // The store may be closed again before merging is considered by time.
       if (!this.closed) this.#background.considerMerging()
-      this.#events.emitNow('recover', report)
-      const { checkpointFault } = report
-      if (checkpointFault !== undefined) this.#background.reportError(checkpointFault)
+      this.#events.emitNow('recover', recovery)
+      const { checkpointFault } = recovery
+      if (checkpointFault !== undefined) opened.reportError(checkpointFault)
     })
   }
 
@@ -134,14 +127,13 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   ): Promise<Store<V, E>> {
     const path = checkDirectory(directory)
     const options = resolveOptions(input)
-    const { held, recovered } = await inLaterTurn(
-      holdAndRecover(environment.files, path, options, environment.adopt !== undefined),
-    )
+    const { files, loop = systemLoop } = environment
+    const opened = await openEngine(files, path, options, loop)
     try {
-      return new Store<V, E>(path, options, recovered, held, environment)
+      if (options.allowCache && !options.readOnly) forgetOrder(opened)
+      return new Store<V, E>(opened, options, environment)
     } catch (error) {
-      recovered.segments.close()
-      held.release()
+      opened.abandon()
       throw asStoreError(error, `Cannot open the store in ${path}`)
     }
   }
@@ -360,13 +352,15 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Returns the store's figures. Takes time in proportion to the number of segments. */
   stats(): StoreStats {
     this.#assertOpen()
-    return storeStats(this.#background, this.#options.mapping)
+    return storeStats(this.#opened, this.#background, this.#options.mapping)
   }
 
   /** Reads every byte of every file, and reports what is wrong. */
   async verify(): Promise<VerifyReport> {
     this.#assertOpen()
-    return await this.#reading(verifyOpenStore(this.#background, this.#ending.signal))
+    return await this.#reading(
+      verifyOpenStore(this.#engine, this.#background.sealer, this.#ending.signal),
+    )
   }
 
   /**
@@ -471,15 +465,8 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     this.#ending.abort(closedError())
     await this.#readings
     await background.end()
-    try {
-      if (!this.#options.readOnly) await closeCleanly(background, this.#options.checkpoint)
-    } catch (error) {
-      throw asStoreError(error, 'The store cannot be closed in good order')
-    } finally {
-      // Nothing may touch the files once the lock is released.
-      await background.close()
-      this.#held.release()
-    }
+    const { checkpoint } = this.#options
+    await this.#opened.close({ checkpoint, sealer: background.sealer })
   }
 
   /** Returns `reading`, after noting that `close` has to wait for it. */
@@ -502,6 +489,15 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 function refused(error: unknown): Promise<never> {
   if (error instanceof StoreError) return Promise.reject(error)
   throw error
+}
+
+/**
+ * Removes the file by which a cache numbers its entries: a store that writes there numbers them
+ * differently, and adds others.
+ */
+function forgetOrder({ engine }: OpenEngine): void {
+  const { files, directory } = engine.segments.context
+  removeIfThere(files, join(directory, CACHE_ORDER_NAME))
 }
 
 function closedError(): StoreError {

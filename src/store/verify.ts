@@ -1,15 +1,18 @@
 /** Verifies the files of a store that is open. */
 
+import type { Engine } from '../engine/engine.ts'
+import type { Sealer } from '../engine/sealer.ts'
 import { type VerifyReport, verifyDirectory } from '../inspection/verify.ts'
-import type { Background } from './background.ts'
 
 /**
  * Reads every byte of every file of an open store, and reports what is wrong.
  *
+ * @param sealer knows which hints are still to be made
  * @param closing ends it
  */
 export async function verifyOpenStore(
-  { engine, sealer }: Background,
+  engine: Engine,
+  sealer: Sealer | undefined,
   closing: AbortSignal,
 ): Promise<VerifyReport> {
   if (!engine.options.readOnly) engine.commits.flush()

@@ -1,14 +1,15 @@
-/** A clock that is put back, and what had expired before. */
+/** Clocks that are set back: what had expired and was swept stays gone. */
 
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import type { Engine } from '../../src/engine/engine.ts'
 import type { SweepMark } from '../../src/format/manifest.ts'
 import { parseName } from '../../src/format/names.ts'
 import type { KeydirKind, RecoveryReport } from '../../src/index.ts'
+import { NO_ENTRY } from '../../src/keydir/keydir.ts'
 import { readManifest } from '../../src/segment/manifest-file.ts'
 import { Store } from '../../src/store/store.ts'
+import { openEngineOn, putEmpty } from '../support/engine.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 import { Random } from '../support/random.ts'
@@ -17,7 +18,7 @@ import { DISK, openOn, type TextOptions, type TextStore, until } from '../suppor
 const START_MS = 1_000_000_000
 const MINUTE_MS = 60_000
 
-/** A clock that goes when it is told. */
+/** A clock that a test sets. */
 class Clock {
   nowMs = START_MS
   readonly read = (): number => this.nowMs
@@ -26,7 +27,7 @@ class Clock {
 const IMAGES = ['checkpoint', 'hints', 'segments'] as const
 type Image = (typeof IMAGES)[number]
 
-/** Leaves nothing to load the keydir from but one kind of image. */
+/** Removes everything from which the keydir could be loaded, except one kind of image. */
 function keepImage(files: FaultyFiles, image: Image): void {
   for (const name of files.list(DISK) ?? []) {
     const { type } = parseName(name)
@@ -35,7 +36,7 @@ function keepImage(files: FaultyFiles, image: Image): void {
   }
 }
 
-/** Opens a store in which nothing is swept but where a test says so, by the plan of a merge. */
+/** Opens a store in which only a test sweeps, by planning a merge. */
 async function openTimed(
   files: FaultyFiles,
   clock: Clock,
@@ -49,7 +50,7 @@ async function sweep(store: TextStore): Promise<void> {
 }
 
 describe('a key that was swept', () => {
-  it.each(IMAGES)('stays gone where the clock is put back, loaded from the %s', async (image) => {
+  it.each(IMAGES)('stays gone if the clock is set back, loaded from the %s', async (image) => {
     const files = new FaultyFiles(1)
     const clock = new Clock()
     const store = await openTimed(files, clock, { expiryIntervalMs: 1 })
@@ -75,7 +76,7 @@ describe('a key that was swept', () => {
     await again.close()
   })
 
-  it('stays gone in the store that is open, and so does what had expired with it', async () => {
+  it('stays gone while the store is open', async () => {
     const clock = new Clock()
     const store = await openTimed(new FaultyFiles(1), clock)
     await store.put('gone', 'x', { ttlMs: 1000 })
@@ -90,7 +91,7 @@ describe('a key that was swept', () => {
   })
 
   it.each(['hints', 'segments'] as const)(
-    'is forgotten anew by the next sweep, where the %s still have it',
+    'is swept again if the %s still hold it',
     async (image) => {
       const files = new FaultyFiles(1)
       const clock = new Clock()
@@ -112,7 +113,7 @@ describe('a key that was swept', () => {
     },
   )
 
-  it('stays in a snapshot that was taken before', async () => {
+  it('stays in a snapshot that was opened before', async () => {
     const clock = new Clock()
     const store = await openTimed(new FaultyFiles(1), clock)
     await store.put('gone', 'x', { ttlMs: 1000 })
@@ -158,7 +159,7 @@ describe('a key that was swept', () => {
     await Promise.all([reader.close(), store.close(), backup.close()])
   })
 
-  it('stays gone after a kill behind the next manifest, and may be back after one before it', async () => {
+  it('stays gone after a kill if a manifest was written since, and may return if not', async () => {
     const files = new FaultyFiles(1)
     const clock = new Clock()
     const store = await openTimed(files, clock, { sync: 'always' })
@@ -169,14 +170,14 @@ describe('a key that was swept', () => {
     const before = files.restart(2)
     await store.delete('old')
     await store.merge()
-    const behind = files.restart(3)
+    const after = files.restart(3)
     await store.close()
 
     clock.nowMs = START_MS
 
     for (const [machine, isThere] of [
       [before, true],
-      [behind, false],
+      [after, false],
     ] as const) {
       const again = await openTimed(machine, clock)
       expect(again.has('gone')).toBe(isThere)
@@ -184,7 +185,7 @@ describe('a key that was swept', () => {
     }
   })
 
-  it('is the end of no other: a clock that once was wrong holds up nothing that is put later', async () => {
+  it('does not end a later put, however far ahead the clock was for a while', async () => {
     const files = new FaultyFiles(1)
     const clock = new Clock()
     const store = await openTimed(files, clock)
@@ -207,30 +208,18 @@ describe('a key that was swept', () => {
     await again.close()
   })
 
-  it('is none that was put while the sweep went on, by a clock that was put back meanwhile', async () => {
-    const engines: Engine[] = []
+  it('is not one that was put during the sweep, after the clock was set back', async () => {
     const clock = new Clock()
-    const files = new FaultyFiles(1)
-    const store = await Store.open<string>(
-      DISK,
-      { ...OPTIONS, clock: clock.read },
-      {
-        ...on(files),
-        adopt(engine) {
-          engines.push(engine)
-          return { stalled() {} }
-        },
-      },
-    )
-    const [engine] = engines as [Engine]
+    const opened = await openEngineOn(new FaultyFiles(1), { clock: clock.read })
+    const { engine } = opened
     const present = engine.present()
     clock.nowMs -= 1000
-    await store.put('key', 'x', { ttlMs: 500 })
+    putEmpty(opened, 'key', clock.nowMs + 500)
 
     engine.key.encode('key')
     expect(engine.hasExpired(engine.find(), present)).toBe(false)
-    expect(store.has('key')).toBe(true)
-    await store.close()
+    expect(engine.lookup(clock.nowMs)).not.toBe(NO_ENTRY)
+    await opened.close({ checkpoint: true })
   })
 })
 
@@ -253,36 +242,36 @@ describe('opening', () => {
     [MINUTE_MS, 0],
     [MINUTE_MS + 1, MINUTE_MS + 1],
     [-MINUTE_MS * 60, 0],
-  ])('where the clock is %d ms behind tells of %d, once', async (backMs, expected) => {
+  ])('with a clock that is %d ms back reports %d, once', async (backMs, expected) => {
     const files = new FaultyFiles(1)
     const clock = new Clock()
     const store = await openTimed(files, clock)
     await store.put('key', 'x')
     await store.close()
-    const told: RecoveryReport[] = []
+    const reports: RecoveryReport[] = []
 
     clock.nowMs -= backMs
     for (let round = 0; round < 2; round++) {
       const again = await openTimed(files, clock)
-      again.on('recover', (report) => told.push(report))
+      again.on('recover', (report) => reports.push(report))
       await setImmediate()
       await again.put('key', 'y')
       await again.close()
     }
 
-    expect(told.map(({ clockBackMs }) => clockBackMs)).toEqual([expected, 0])
+    expect(reports.map(({ clockBackMs }) => clockBackMs)).toEqual([expected, 0])
   })
 })
 
-/** A put, as the store numbers it. */
+/** A put, with its sequence. */
 interface Put {
   readonly value: string
   readonly sequence: number
-  /** 0 for never. */
+  /** 0 means never. */
   readonly expiresAtMs: number
 }
 
-/** What a store should show. */
+/** A model of the entries that a store should show. */
 class Model {
   readonly puts = new Map<string, Put>()
   sweeps: SweepMark[] = []
@@ -301,7 +290,7 @@ class Model {
 
 const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
-/** Does what follows from a seed, and compares after each step. */
+/** Takes seeded random steps on a store and the model, and compares them after each. */
 async function runModel(seed: number): Promise<void> {
   const random = new Random(seed)
   const clock = new Clock()
@@ -349,7 +338,7 @@ async function runModel(seed: number): Promise<void> {
     },
     async kill() {
       const left = files.restart(random.below(1000))
-      // What the dead process has to say is nobody's.
+      // Errors of the killed process are ignored.
       store.on('error', () => undefined)
       files.crash()
       await store.close().catch(() => undefined)
@@ -363,7 +352,7 @@ async function runModel(seed: number): Promise<void> {
       await reader.close()
     },
   }
-  // A merge takes away what a sweep has left: it comes seldom.
+  // Merges are rare, because they remove what sweeps leave behind.
   const often = ['put', 'put', 'clock', 'clock', 'clock', 'sweep', 'sweep', 'close', 'close']
   const names = [...Object.keys(steps), ...often, ...often]
   for (let step = 0; step < 80; step++) {
@@ -384,7 +373,7 @@ describe('a store whose clock goes back and forth', () => {
   const first = Number(process.env.SEED ?? 1)
 
   it.each(Array.from({ length: 20 }, (_, index) => first + index))(
-    'shows the same from each image, closed or killed (seed %d)',
+    'shows the same entries from each image, after a close or a kill (seed %d)',
     async (seed) => {
       await runModel(seed)
     },

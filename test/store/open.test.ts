@@ -1,15 +1,18 @@
+/** Opening: what it creates, refuses, leaves alone and releases. */
+
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { checksum } from '../../src/format/checksum.ts'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
+import { CACHE_ORDER_NAME } from '../../src/format/names.ts'
 import { Store } from '../../src/store/store.ts'
 import { withDirectory } from '../support/directory.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 import { DISK, keysUpTo, openOn, openStore, withCode } from '../support/store.ts'
 
-/** Gives a file's header another version, and the checksum that goes with it. */
+/** Returns a file with another version in its header, and a matching checksum. */
 function withVersion(bytes: Buffer, version: number): Buffer {
   const changed = Buffer.from(bytes)
   changed[7] = version
@@ -23,7 +26,7 @@ describe('open', () => {
     await expect(openStore(directory as string)).rejects.toThrow(TypeError)
   })
 
-  it('makes every directory that leads to the store', async () => {
+  it('creates every directory that leads to the store', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'a', 'b', 'c')
 
@@ -33,7 +36,7 @@ describe('open', () => {
     })
   })
 
-  it('leaves nothing in a directory without a store where none is to be created', async () => {
+  it('creates nothing with createIfMissing false', async () => {
     await withDirectory(async (directory) => {
       await writeFile(join(directory, 'notes.txt'), 'of somebody else')
 
@@ -47,7 +50,7 @@ describe('open', () => {
     })
   })
 
-  it('refuses a directory that is a file, and leaves the file', async () => {
+  it('refuses a path that is a file, and does not change the file', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'file')
       await writeFile(path, 'a file')
@@ -71,7 +74,7 @@ describe('open', () => {
     expect(store.count()).toBe(0)
   })
 
-  it('leaves foreign files alone, and does not take them for its own', async () => {
+  it('does not change foreign files, or take them for its own', async () => {
     await withDirectory(async (directory) => {
       const foreign = ['notes.txt', '1.segment', '0000000000.segment', 'MANIFEST.bak', 'x.1.tmp']
       for (const name of foreign) await writeFile(join(directory, name), name)
@@ -125,7 +128,7 @@ describe('open', () => {
   })
 
   it.each(['CHECKPOINT', '0000000001.hint'])(
-    'does without a %s of a newer format',
+    'opens without a %s of a newer format',
     async (name) => {
       const files = new FaultyFiles(1)
       const store = await openOn(files)
@@ -143,7 +146,7 @@ describe('open', () => {
     },
   )
 
-  it('is excluded by another writer, and leaves its store alone', async () => {
+  it('is refused while another writer has the store open', async () => {
     await withDirectory(async (directory) => {
       const store = await openStore(directory)
       await store.put('a', '1')
@@ -158,30 +161,27 @@ describe('open', () => {
     })
   })
 
-  it('closes every file, whatever goes wrong after they were opened', async () => {
+  it('closes every file if something goes wrong after they were opened', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const key of keysUpTo(30)) await store.put(key, key.repeat(700))
     await store.close()
-    const fault = new Error('of the one that takes the engine over')
-    const environment = {
-      files,
-      backgroundWork: inProcessWork(files),
-      adopt() {
-        throw fault
-      },
-    }
+    files.poke(join(DISK, CACHE_ORDER_NAME), Buffer.from('the order of a cache'))
+    files.fail({ nth: 1, code: 'EIO', kinds: ['remove'], path: /ORDER/ })
 
-    const options = { lock: false, mapping: false } as const
-    await expect(Store.open(DISK, options, environment)).rejects.toBe(fault)
+    const options = { lock: false, mapping: false, allowCache: true } as const
+    const environment = { files, backgroundWork: inProcessWork(files) }
+    await expect(Store.open(DISK, options, environment)).rejects.toMatchObject({
+      code: 'FIRKIN_IO_FAILED',
+    })
 
     expect(files.openPaths).toEqual([])
   })
 
-  it('closes every file where the operating system opens no more of them', async () => {
+  it('closes every file if the operating system refuses to open more', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
-    // What a crash leaves: several segments that the manifest does not list.
+    // A crash leaves several segments that the manifest does not list.
     for (const key of keysUpTo(60)) store.putSync(key, key.repeat(700))
     const machine = files.restart(1)
     await store.close()
@@ -203,7 +203,7 @@ describe('open', () => {
     expect(failures).toBeGreaterThan(4)
   })
 
-  it('gives the lock up where it fails', async () => {
+  it('releases the lock if it fails', async () => {
     await withDirectory(async (directory) => {
       await writeFile(join(directory, '0000000001.segment'), 'no segment')
       await expect(openStore(directory)).rejects.toThrow(withCode('FIRKIN_CORRUPT'))

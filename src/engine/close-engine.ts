@@ -13,30 +13,34 @@
  * next open faster; if the disk has no space for one, that is reported, and it is skipped.
  */
 
-import type { Engine } from '../engine/engine.ts'
 import { isMoved, passingCode } from '../errors.ts'
 import { removeCheckpoint, writeCheckpoint } from '../recovery/checkpoint-file.ts'
 import { monotonicMs, nextTurn } from '../scheduling/time.ts'
-import type { Background } from './background.ts'
+import type { Engine } from './engine.ts'
+import type { OpenEngine } from './open-engine.ts'
+import type { Sealer } from './sealer.ts'
 
 /** The longest that the main thread is held at once, in milliseconds. */
 const STEP_MS = 4
 
-/**
- * Leaves a store's directory in good order. Nothing else may write to it any more.
- *
- * @param writesCheckpoint whether to write an image of the keydir
- */
-export async function closeCleanly(
-  background: Background,
-  writesCheckpoint: boolean,
-): Promise<void> {
-  const { segments, durability, commits } = background.engine
+/** How a directory is left. */
+export interface ClosingOptions {
+  /** Whether to write an image of the keydir. */
+  readonly checkpoint: boolean
+  /** Seals the segments and makes their hints; without it they get none. */
+  readonly sealer?: Sealer | undefined
+  /** Whether entries keep their numbers in the image, for a file that names entries by them. */
+  readonly keepsNumbers?: boolean
+}
+
+/** Leaves the directory in good order. Nothing else may write to it any more. */
+export async function closeCleanly(open: OpenEngine, options: ClosingOptions): Promise<void> {
+  const { segments, durability, commits } = open.engine
   const { files } = segments.context
   // What cannot be written is reported to its own callers.
   commits.writeStaged()
   await commits.cut()
-  if (isAsOpened(background, writesCheckpoint)) {
+  if (isAsOpened(open, options)) {
     files.assertThere()
     return
   }
@@ -51,24 +55,22 @@ export async function closeCleanly(
     throw error
   }
   try {
-    await prepareNextOpen(background, writesCheckpoint)
+    await prepareNextOpen(open, options)
   } catch (error) {
     if (passingCode(error) === undefined) throw error
-    background.reportFailure(
-      'The next open takes longer: the store cannot be marked as closed',
-      error,
-    )
+    open.reportFailure('The next open takes longer: the store cannot be marked as closed', error)
   }
 }
 
 /** Seals, and writes the checkpoint and the manifest. */
-async function prepareNextOpen(background: Background, writesCheckpoint: boolean): Promise<void> {
-  const { engine, sealer } = background
+async function prepareNextOpen(open: OpenEngine, options: ClosingOptions): Promise<void> {
+  const { engine } = open
+  const { sealer, checkpoint } = options
   const { segments } = engine
   if (sealer === undefined) await segments.seal()
   else await sealer.seal()
-  if (writesCheckpoint) await leaveCheckpoint(background)
-  else if (background.isCheckpointDamaged) removeCheckpoint(segments)
+  if (checkpoint) await leaveCheckpoint(open, options)
+  else if (open.isCheckpointDamaged) removeCheckpoint(segments)
   const { active } = segments
   await segments.commit(() => ({
     tailId: active?.id ?? segments.manifest.tailId,
@@ -80,14 +82,14 @@ async function prepareNextOpen(background: Background, writesCheckpoint: boolean
 }
 
 /** Whether the directory already holds everything that closing would write. */
-function isAsOpened(background: Background, writesCheckpoint: boolean): boolean {
-  const { engine, recovery, isCheckpointDamaged } = background
+function isAsOpened(open: OpenEngine, { checkpoint }: ClosingOptions): boolean {
+  const { engine, recovery, isCheckpointDamaged } = open
   const { segments } = engine
   const { manifest, active } = segments
   return (
     !isCheckpointDamaged &&
     recovery.closed &&
-    (recovery.source === 'checkpoint' || !writesCheckpoint) &&
+    (recovery.source === 'checkpoint' || !checkpoint) &&
     manifest.closed &&
     manifest.sweeps === segments.sweeps.list &&
     manifest.nextSequence === engine.nextSequence &&
@@ -96,17 +98,18 @@ function isAsOpened(background: Background, writesCheckpoint: boolean): boolean 
 }
 
 /** Writes a checkpoint. If that fails the next open takes longer, and nothing is lost. */
-async function leaveCheckpoint(background: Background): Promise<void> {
-  const { engine, sealer } = background
-  // A cache that has adopted the engine may keep the numbers of entries.
-  const mayShrink = sealer !== undefined
+async function leaveCheckpoint(
+  open: OpenEngine,
+  { keepsNumbers = false }: ClosingOptions,
+): Promise<void> {
+  const { engine } = open
   try {
     while (!engine.live.readMore()) await nextTurn()
-    if (mayShrink) await shrink(engine)
+    if (!keepsNumbers) await shrink(engine)
     const { live, segments, nextSequence } = engine
     await segments.reserve.lendHalf(() => writeCheckpoint(segments, live.wholeKeydir, nextSequence))
   } catch (error) {
-    background.reportFailure('The checkpoint cannot be written', error)
+    open.reportFailure('The checkpoint cannot be written', error)
   }
 }
 

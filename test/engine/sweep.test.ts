@@ -1,21 +1,18 @@
 import { describe, expect, it } from 'vitest'
-import type { Engine } from '../../src/engine/engine.ts'
 import { Sweep } from '../../src/engine/sweeper.ts'
 import type { EventLoop } from '../../src/scheduling/event-loop.ts'
-import { Store } from '../../src/store/store.ts'
+import { openEngineOn, putEmpty } from '../support/engine.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
-import { inProcessWork } from '../support/in-process-work.ts'
-import { DISK } from '../support/store.ts'
 
-/** What a look at the clock, with the walk before it, takes in milliseconds; and forgetting a key. */
+/** How long a walk and the look at the clock after it take, and forgetting a key; in milliseconds. */
 const WALK_MS = 0.006
 const FORGET_MS = 0.001
 const INTERVAL_MS = 1000
 
-/** Time that passes where work is done, and where it is told to. */
+/** Time that passes only with work, and when it is told to. */
 class Time implements EventLoop {
   now = 0
-  /** Of it, what the sweep took. */
+  /** The part of it that the sweep took. */
   swept = 0
 
   nowMs(): number {
@@ -41,56 +38,39 @@ class Time implements EventLoop {
   }
 }
 
-/** A store that is swept by a clock of the test's own, with a number of keys that stay. */
+/** Opens an engine that is swept by a clock of the test's own, and puts `staying` keys. */
 async function openSwept(staying: number) {
   const time = new Time()
   const files = new FaultyFiles(1)
-  let engine: Engine | undefined
-  const store = await Store.open<string>(
-    DISK,
-    {
-      valueEncoding: 'utf8',
-      sync: 'never',
-      lock: false,
-      mapping: false,
-      checkpoint: false,
-      reserveBytes: 0,
-      clock: () => 1e6 + time.now,
-    },
-    {
-      files,
-      backgroundWork: inProcessWork(files),
-      adopt: (adopted) => {
-        engine = adopted
-        return { stalled() {} }
-      },
-    },
-  )
-  for (let index = 0; index < staying; index++) void store.put(`stays ${index}`, '')
-  const sweep = new Sweep(engine as Engine, time, INTERVAL_MS, (entry, present) => {
+  const nowMs = (): number => 1e6 + time.now
+  const opened = await openEngineOn(files, { sync: 'never', clock: nowMs })
+  const { engine } = opened
+  for (let index = 0; index < staying; index++) putEmpty(opened, `stays ${index}`)
+  const sweep = new Sweep(engine, time, INTERVAL_MS, (entry, present) => {
     time.forget()
-    engine?.forget(entry, present)
+    engine.forget(entry, present)
   })
   let dueAt = INTERVAL_MS
   let count = 0
 
-  /** Puts so many keys a millisecond for so long; answers the most that were held, and the share that the sweep took. */
+  /** Puts keys at a rate; returns the most that were held, and the share of time that the sweep took. */
   const churn = (keysPerMs: number, ttlMs: number, forMs: number, settledAfterMs: number) => {
     const beganAt = time.now
     const before = time.swept
     let most = 0
     for (let left = 0; time.now < beganAt + forMs; ) {
       const last = time.now
-      if (time.now >= dueAt) dueAt = sweep.slice((engine as Engine).present()) + time.now
+      if (time.now >= dueAt) dueAt = sweep.slice(engine.present()) + time.now
       time.now = Math.max(time.now, Math.min(dueAt, last + 1))
       for (left += keysPerMs * (time.now - last); left >= 1; left--) {
-        void store.put(`key ${count++}`, '', { ttlMs })
+        putEmpty(opened, `key ${count++}`, nowMs() + ttlMs)
       }
-      if (time.now > beganAt + settledAfterMs) most = Math.max(most, (engine as Engine).keydir.size)
+      if (time.now > beganAt + settledAfterMs) most = Math.max(most, engine.keydir.size)
     }
     return { most, share: (time.swept - before) / (time.now - beganAt) }
   }
-  return { store, churn }
+  const close = (): Promise<void> => opened.close({ checkpoint: false })
+  return { engine, churn, close }
 }
 
 describe('the sweep under steady churn', () => {
@@ -103,36 +83,36 @@ describe('the sweep under steady churn', () => {
   ])(
     'keeps up with %i keys a millisecond that live for %i, beside %i that stay',
     async (rate, ttlMs, staying) => {
-      const { store, churn } = await openSwept(staying)
+      const { churn, close } = await openSwept(staying)
       const live = rate * ttlMs + staying
 
       const { most, share } = churn(rate, ttlMs, 4000, 2500)
 
       expect(most).toBeLessThan(live * 1.3 + 1000)
       expect(share).toBeLessThan(1 / 3)
-      await store.close()
+      await close()
     },
   )
 
   it('takes next to nothing where little expires', async () => {
-    const { store, churn } = await openSwept(100_000)
+    const { churn, close } = await openSwept(100_000)
 
     const { most, share } = churn(0.01, 1000, 60_000, 0)
 
     expect(most).toBeLessThan(101_000)
     expect(share).toBeLessThan(0.005)
-    await store.close()
+    await close()
   })
 
   it('comes down again when it is over, and rests then', async () => {
-    const { store, churn } = await openSwept(1000)
+    const { engine, churn, close } = await openSwept(1000)
     churn(20, 2000, 3000, 0)
 
     churn(0, 1, 8000, 0)
     const { share } = churn(0, 1, 5000, 0)
 
-    expect(store.stats().keys).toBe(1000)
+    expect(engine.keydir.size).toBe(1000)
     expect(share).toBeLessThan(0.001)
-    await store.close()
+    await close()
   })
 })
