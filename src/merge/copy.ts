@@ -1,9 +1,11 @@
 /**
- * The part of a merge that reads and writes files; it runs on any thread and knows nothing of the keydir.
+ * The part of a merge that reads and writes files. It runs on any thread and knows nothing of the
+ * keydir.
  *
  * 1. Read each source from front to back; every record is verified.
- * 2. Copy the puts that were live when the merge began, told by their offsets.
- * 3. Keep what still hides an older record: tombstones, and expired puts as tombstones; of each key only the newest.
+ * 2. Copy the puts that were live when the merge began, which are given by their offsets.
+ * 3. Keep what still hides an older record: tombstones, and expired puts as tombstones; only the
+ *    newest one of each key.
  * 4. Write targets up to the segment size, each with its hint, and sync both.
  *
  * A put that dies while this runs is copied all the same; the commit counts it as dead.
@@ -25,22 +27,25 @@ import { type CopyTarget, type TargetHome, Targets } from './targets.ts'
 export interface CopySource {
   readonly id: number
   readonly size: number
-  /** The offsets of its live puts, in any order, some perhaps more than once; whoever copies may sort them in place. */
+  /**
+   * The offsets of its live puts, in any order and perhaps repeated. The copy may sort them in
+   * place.
+   */
   readonly live: Uint32Array
 }
 
-/** What is to be copied; plain data, so that it can be sent to another thread. */
+/** A copy to be made; plain data, so that it can be sent to another thread. */
 export interface CopyJob extends Omit<TargetHome, 'directory'> {
-  /** Where the sources are, and the targets go. */
+  /** The directory of the sources and the targets. */
   readonly directoryId: DirectoryId
   readonly sources: readonly CopySource[]
   /** Tombstones and expired puts below this sequence are dropped. */
   readonly dropBelow: number
-  /** 0 is no limit. */
+  /** The limit for the bytes read; 0 means no limit. */
   readonly maxBytesPerSecond: number
 }
 
-/** How far a copy has come. */
+/** The progress of a copy. */
 export interface CopyProgress {
   readonly bytesRead: number
   readonly bytesWritten: number
@@ -58,14 +63,14 @@ export class SourceError extends StoreError {
   }
 }
 
-/** Progress is told after so many bytes were read. */
+/** The number of bytes read between two reports of progress. */
 const STEP_SIZE = 1024 * 1024
 
 /**
- * Copies, and yields after every step. Where it throws or is left, the targets are removed.
+ * Copies, and yields after every step. If it throws or is ended early, the targets are removed.
  *
- * @throws {@link CorruptionError} where a source is damaged, {@link SourceError} where it cannot be read; anything
- * else has nothing to do with any one source
+ * @throws {@link CorruptionError} if a source is damaged, {@link SourceError} if it cannot be read;
+ * any other error has nothing to do with a particular source
  */
 export function* copySegments(
   system: Files,
@@ -146,7 +151,10 @@ function* copySource(
   }
 }
 
-/** Tells what stands in the way of reading a source, for longer than a moment, as a {@link SourceError}. */
+/**
+ * Runs a read of a source. Throws what prevents it, for longer than a moment, as a
+ * {@link SourceError}.
+ */
 function reading<T>(path: string, read: () => T): T {
   try {
     return read()
@@ -171,7 +179,7 @@ class Tombstones {
     if ((this.#sequences.get(key) ?? 0) < fields.sequence) this.#sequences.set(key, fields.sequence)
   }
 
-  /** A newer put hides what is older as well. */
+  /** Drops the tombstone of a key that has a newer put, which hides older records as well. */
   supersede(fields: RecordFields, page: Page): void {
     if (this.#sequences.size === 0) return
     const key = keyText(fields, page)

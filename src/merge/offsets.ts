@@ -1,3 +1,5 @@
+/** Lists of the offsets of live records, which a merge collects and sends to its thread. */
+
 /** Offsets in one segment; they take 4 bytes each, off the JavaScript heap. */
 export class Offsets {
   #offsets = new Uint32Array(1024)
@@ -12,13 +14,13 @@ export class Offsets {
     this.#offsets[this.#count++] = offset
   }
 
-  /** Those that were added, in the order of that, some perhaps more than once; in memory of their own. */
+  /** A copy of the offsets in the order in which they were added, some perhaps more than once. */
   get list(): Uint32Array {
     return this.#offsets.slice(0, this.#count)
   }
 }
 
-/** Sorts offsets in place; answers them ascending, each once. */
+/** Sorts offsets in place; returns them ascending, each once. */
 export function sortOffsets(offsets: Uint32Array): Uint32Array {
   offsets.sort()
   let kept = 0

@@ -1,4 +1,4 @@
-/** What a caller of `store.merge` gives, and gets. */
+/** The options, progress and report of `store.merge`. */
 
 import type { StoreError } from '../errors.ts'
 import { checkChoice, checkNames, checkObject, checkType } from '../options.ts'
@@ -8,60 +8,65 @@ import type { MergePlan, PlanEntry } from './plan.ts'
 /** Options of one call of `store.merge`. */
 export interface MergeCallOptions {
   /**
-   * Only says what would be done.
+   * Only reports what would be done.
    * @defaultValue false
    */
   readonly dryRun?: boolean
   /**
-   * Whether only what the triggers and thresholds of the option `merge` choose is merged, as it would be by
-   * itself, and not all that has anything to give back.
+   * Whether to merge only what the triggers and thresholds of the option `merge` choose, as an
+   * automatic merge would, and not all that has anything to give back.
    * @defaultValue false
    */
   readonly byPolicy?: boolean
   /**
-   * What is done while another merge runs: `'wait'` waits for its end, and then merges what it has left; `'reject'`
-   * rejects with FIRKIN_MERGE_RUNNING.
+   * What to do while another merge runs: `'wait'` waits for its end, and then merges what is left;
+   * `'reject'` rejects with FIRKIN_MERGE_RUNNING.
    * @defaultValue 'wait'
    */
   readonly ifRunning?: 'wait' | 'reject'
-  /** Ends the merge before its commit, or the wait for it; the store is then as it was. */
+  /**
+   * Ends the merge before its commit, or the wait for another merge. The store is then as it was.
+   */
   readonly signal?: AbortSignal
-  /** Called about every mebibyte that is read. What it throws ends the merge as `signal` does. */
+  /** Called about once per mebibyte read. If it throws, the merge ends as by `signal`. */
   readonly onProgress?: (progress: MergeProgress) => void
 }
 
-/** How far a merge has come, in bytes. */
+/** The progress of a merge, in bytes. */
 export interface MergeProgress extends CopyProgress {
-  /** What is to be read in all. */
+  /** The bytes to be read in all. */
   readonly bytesTotal: number
 }
 
-/** A segment that no merge rewrites, for it cannot be read whole. Its sound records are served as ever. */
+/**
+ * A segment that no merge rewrites, because it cannot be read whole. Its sound records can still be
+ * read.
+ */
 export interface LeftOutSegment {
   readonly id: number
   /** The segment's size in bytes. */
   readonly bytes: number
-  /** What is wrong with it: a `CorruptionError` where it is damaged. */
+  /** The error that was found: a `CorruptionError` if the segment is damaged. */
   readonly error: StoreError
 }
 
-/** What a merge did, or with `dryRun` would do. */
+/** The result of a merge; with `dryRun`, what it would be. */
 export interface MergeReport {
   readonly dryRun: boolean
-  /** Each segment that goes, and why. */
+  /** The segments that are removed, and why. */
   readonly segments: readonly PlanEntry[]
-  /** The segments that stay because they cannot be read whole, as far as a merge has come across them. */
+  /** The segments that stay because they cannot be read whole, as far as a merge has found them. */
   readonly leftOut: readonly LeftOutSegment[]
-  /** The ids of the segments that came. */
+  /** The ids of the new segments. */
   readonly created: readonly number[]
   readonly bytesRead: number
   readonly bytesWritten: number
-  /** Bytes on disk before less after; with `dryRun` as estimated. */
+  /** Bytes on disk before the merge minus those after it; with `dryRun` an estimate. */
   readonly bytesGained: number
   readonly durationMs: number
 }
 
-/** Checks the options of one call. @throws TypeError for what is none */
+/** Checks the options of one call. @throws TypeError if they are invalid */
 export function checkCallOptions(options: MergeCallOptions): void {
   checkObject(options, 'Merge options')
   checkNames(options, ['dryRun', 'byPolicy', 'ifRunning', 'signal', 'onProgress'], 'merge option')
@@ -74,7 +79,7 @@ export function checkCallOptions(options: MergeCallOptions): void {
   if (options.onProgress !== undefined) checkType(options.onProgress, 'function', 'onProgress')
 }
 
-/** What several merges did together; `undefined` of none. */
+/** Adds up the reports of several merges; `undefined` for none. */
 export function joined(reports: readonly MergeReport[]): MergeReport | undefined {
   const last = reports.at(-1)
   if (last === undefined) return undefined
@@ -91,7 +96,7 @@ export function joined(reports: readonly MergeReport[]): MergeReport | undefined
   }
 }
 
-/** What a plan would do, or, where it is empty, has done. */
+/** Returns the report of what a plan would do or, for an empty plan, of what it has done. */
 export function planned(
   plan: MergePlan,
   leftOut: readonly LeftOutSegment[],

@@ -1,20 +1,21 @@
 /**
- * Which segments a merge rewrites, and what it may drop. Pure: figures in, plan out.
+ * Chooses which segments a merge rewrites, and what it may drop. Pure: figures in, plan out.
  *
- * What counts as gained by rewriting a segment is its dead bytes, and its tombstones where none is needed any
- * more. A tombstone is needed while a segment outside the merge may hold an older put of its key; such a put is
- * dead, so that only segments with dead puts, a lower bound of whose sequences is below the tombstone's, *block* it.
- * The same holds for a put that has expired: it hides what is older.
+ * Rewriting a segment gains its dead bytes, and its tombstones if none of them is needed any more.
+ * A tombstone is needed while a segment outside the merge may hold an older put of its key. Such a
+ * put is dead. So only segments that have dead puts, and a lower bound of sequences below the
+ * tombstone's, *block* it. The same holds for a put that has expired: it hides what is older.
  *
  * Invariants
  * - The active segment is never chosen.
- * - A segment is dropped unread only when all its puts are dead or have expired and nothing blocks its newest record.
+ * - A segment is dropped unread only if all its puts are dead or have expired and nothing blocks
+ *   its newest record.
  * - A segment that cannot be read whole is never rewritten, and blocks as long as it stays.
  */
 
 import type { MergePolicy } from '../options.ts'
 
-/** What the plan needs to know of a segment. */
+/** The figures of a segment that a plan depends on. */
 export interface PlannedSegment {
   readonly id: number
   readonly size: number
@@ -24,7 +25,7 @@ export interface PlannedSegment {
   readonly tombstoneBytes: number
   readonly minSequence: number
   readonly maxSequence: number
-  /** 0 where a put never expires, or there is none. */
+  /** 0 if a put never expires, or there is none. */
   readonly lastExpiryMs: number
   /** Whether it may be chosen. */
   readonly sealed: boolean
@@ -32,7 +33,7 @@ export interface PlannedSegment {
   readonly leftOut: boolean
 }
 
-/** Why a segment is part of a plan. */
+/** The reason why a segment is part of a plan. */
 export type PlanReason =
   | 'asked'
   | 'dead ratio'
@@ -49,11 +50,11 @@ export interface PlanEntry {
   readonly reason: PlanReason
   /** The segment's size in bytes. */
   readonly bytes: number
-  /** How many bytes the merge is expected to give back. */
+  /** The bytes that the merge is expected to give back. */
   readonly bytesGained: number
 }
 
-/** What a merge is to do. */
+/** The work of a merge. */
 export interface MergePlan {
   /** Segments to be rewritten. */
   readonly inputs: readonly PlanEntry[]
@@ -61,23 +62,23 @@ export interface MergePlan {
   readonly unread: readonly PlanEntry[]
   /** The ids of segments that stay because they cannot be read whole. */
   readonly leftOut: readonly number[]
-  /** Tombstones, and expired puts, below this sequence are needed no more. */
+  /** Tombstones and expired puts below this sequence are no longer needed. */
   readonly dropBelow: number
-  /** About how much room the copies take, in bytes. */
+  /** The approximate size of the copies, in bytes. */
   readonly bytesToCopy: number
-  /** Whether the disk has no room for all that was worth it. */
+  /** Whether the disk has no space for all that was worth merging. */
   readonly isPortion: boolean
 }
 
-/** What a hint takes for a record, about; in bytes. */
+/** The approximate size of a record's entry in a hint, in bytes. */
 const HINT_ENTRY_SIZE = 40
-/** So many small segments are folded together. */
+/** The number of small segments from which they are folded together. */
 const SMALL_COUNT = 8
 
 /**
- * Chooses what to merge by itself; the plan is empty where nothing is worth it.
+ * Chooses what an automatic merge rewrites; the plan is empty if nothing is worth it.
  *
- * @param roomBytes how much room the copies may take
+ * @param roomBytes the space that the copies may take
  */
 export function planAutomatic(
   segments: readonly PlannedSegment[],
@@ -113,12 +114,15 @@ export function planAutomatic(
     }
   }
   const taken = capInput(chosen, policy)
-  // One small segment by itself stays small: it would be rewritten again and again.
+  // A single small segment stays small: it would be rewritten again and again.
   const [reason] = taken.size === 1 ? taken.values() : []
   return finish(segments, reason === 'small' ? new Map() : taken, unread, { nowMs, roomBytes })
 }
 
-/** Chooses every sealed segment that has anything to give back, as far as there is room for the copies. */
+/**
+ * Chooses every sealed segment that has anything to give back, as far as there is space for the
+ * copies.
+ */
 export function planAll(
   segments: readonly PlannedSegment[],
   nowMs: number,
@@ -126,11 +130,11 @@ export function planAll(
 ): MergePlan {
   const readable = segments.filter(mayBeRead)
   const whole = planReadable(segments, readable, readable, nowMs, roomBytes)
-  // What is left out for want of room blocks what would otherwise go unread.
+  // What is left out for lack of space blocks segments that could otherwise go unread.
   return whole.isPortion ? planReadable(segments, readable, [], nowMs, roomBytes) : whole
 }
 
-/** @param merged what is taken for merged when it is decided what goes unread */
+/** @param merged the segments that count as merged when deciding what goes unread */
 function planReadable(
   segments: readonly PlannedSegment[],
   readable: readonly PlannedSegment[],
@@ -169,8 +173,9 @@ function ridesAlong(segment: PlannedSegment, policy: MergePolicy): boolean {
 }
 
 /**
- * Segments that consist of tombstones for the most part, with those that block them, where that gives back at
- * least the threshold's share of what it reads: so tombstones cannot pile up for ever behind one old segment.
+ * Chooses segments that mostly consist of tombstones, with those that block them, if that gives
+ * back at least the threshold's share of what it reads. So tombstones cannot pile up for ever
+ * because of one old segment.
  */
 function chooseForTombstones(
   all: readonly PlannedSegment[],
@@ -194,7 +199,7 @@ function chooseForTombstones(
   return gain >= policy.thresholdDeadRatio * bytes && bytes <= policy.maxInputBytes ? chosen : []
 }
 
-/** The segments without any live put that nothing blocks, given what else is merged. */
+/** Returns the segments without any live put that nothing blocks, given what else is merged. */
 function chooseUnread(
   all: readonly PlannedSegment[],
   merged: readonly PlannedSegment[],
@@ -219,7 +224,7 @@ function isExpired(segment: PlannedSegment, nowMs: number): boolean {
   return segment.putCount > 0 && segment.lastExpiryMs !== 0 && segment.lastExpiryMs <= nowMs
 }
 
-/** The lowest sequence that a segment which stays, and has dead puts, may hold. */
+/** Returns the lowest sequence that may be in a segment that stays and has dead puts. */
 function blockingSequence(
   all: readonly PlannedSegment[],
   going: readonly PlannedSegment[],
@@ -233,7 +238,7 @@ function blockingSequence(
   return lowest
 }
 
-/** Takes the segments that give back the largest share first, up to the cap; one is always taken. */
+/** Takes the segments that give back the largest share first, up to the cap; always takes one. */
 function capInput(
   chosen: ReadonlyMap<PlannedSegment, PlanReason>,
   policy: MergePolicy,
@@ -251,7 +256,7 @@ function capInput(
   return taken
 }
 
-/** Takes the segments whose copies take the least room first, as far as there is room. */
+/** Takes the segments with the smallest copies first, as far as there is space. */
 function fitRoom(
   wanted: ReadonlyMap<PlannedSegment, PlanReason>,
   roomBytes: number,
@@ -267,7 +272,7 @@ function fitRoom(
   return taken
 }
 
-/** About how much room the copy of a segment takes, with its hint. */
+/** Returns the approximate size of the copy of a segment, with its hint. */
 function copySize({ size, deadBytes, putCount, deadPutCount }: PlannedSegment): number {
   return size - deadBytes + (putCount - deadPutCount) * HINT_ENTRY_SIZE
 }

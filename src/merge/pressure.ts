@@ -1,57 +1,66 @@
 /**
- * Whether merging keeps up with what is written, and how much writers are slowed where it does not.
+ * Decides whether merging keeps up with what is written, and how much writers are slowed if it does
+ * not.
  *
  *     target = maxSpaceAmplification x live bytes + 4 segments
  *
- * is held against the bytes of all segments of the set; what only open views still look into is neither counted nor
- * slowed for. From a quarter below the target on, two segments at least, writes settle later: the nearer the target, the
- * later, up to 15 ms for each mebibyte at the target, and four times as long for each such stretch beyond it, up to 250 ms.
- * So a writer that is faster than the merge comes down to the pace of the merge, smoothly, however slow that is.
+ * is compared with the bytes of all segments of the set. What only open views still look into is
+ * not counted, and slows nobody. Writes settle later from a quarter below the target on, or from
+ * two segments below it if that is more. The nearer the target, the longer the delay: up to 15 ms
+ * per mebibyte at the target. Beyond it the delay grows fourfold for each further stretch of that
+ * length, up to 250 ms. So a writer that is faster than the merge slows down smoothly to the pace
+ * of the merge, however slow that is.
  *
  * Invariants
- * - A writer is slowed only for bytes that a merge by the policy gives back now, and only where such a merge may run: what
- *   no merge would take, a high trigger, a rate limit, a time window, a failure, never slows one for good. That the target is
- *   missed is told all the same.
- * - No write fails for it.
+ * - A writer is slowed only for bytes that a merge by the policy gives back now, and only if such a
+ *   merge may run. So nothing slows one for good: not segments that no merge would take, a high
+ *   trigger, a rate limit, a time window or a failure. A missed target is reported all the same.
+ * - No write fails because of it.
  */
 
 import type { MergePolicy } from '../options.ts'
 import { type PlannedSegment, planAutomatic } from './plan.ts'
 
-/** Why nothing is merged by itself. */
+/** The reason why no merge starts by itself. */
 export type MergeHindrance = 'off' | 'window' | 'failure' | 'rate limit'
 
-/** How far merging is behind. */
+/** The state of merging: how far it is behind. */
 export interface Pressure {
   /**
-   * `'none'`; `'slowed'`, where writers are; `'missed'`, where there are more bytes than the target allows, slowed or
-   * not.
+   * `'none'`; `'slowed'` if writers are slowed; `'missed'` if there are more bytes than the target
+   * allows, whether writers are slowed or not.
    */
   readonly state: 'none' | 'slowed' | 'missed'
-  /** Bytes of all segments. */
+  /** The bytes of all segments. */
   readonly bytes: number
-  /** How many there should be at most. */
+  /** The most bytes that there should be. */
   readonly targetBytes: number
-  /** How many the merges that are due give back. */
+  /** The bytes that the merges that are due give back. */
   readonly reclaimableBytes: number
-  /** How much later writes settle, in milliseconds for each mebibyte. */
+  /** How much later writes settle, in milliseconds per mebibyte. */
   readonly delayMsPerMib: number
-  /** Why no merge that may slow a writer runs; `undefined` where one may. */
+  /** The reason why no merge that may slow a writer runs; `undefined` if one may run. */
   readonly hindrance: MergeHindrance | undefined
 }
 
-/** How long a mebibyte that is written at the target is delayed, in milliseconds. */
+/** The delay of a mebibyte that is written at the target, in milliseconds. */
 const DELAY_MS_PER_MIB = 15
-/** By how much that grows for each ramp beyond the target, and the most it grows to: merges may be starved of the machine. */
+/**
+ * The growth of the delay for each ramp beyond the target, and the most it grows to: merges may be
+ * starved of the machine.
+ */
 const GROWTH = 4
 const MAX_DELAY_MS_PER_MIB = 250
-/** So many segments are allowed for what is being written, synced and merged. */
+/** The number of segments allowed for what is being written, synced and merged. */
 const SPARE_SEGMENTS = 4
-/** Writers are slowed from so many segments below the target on, and from such a part of it. */
+/**
+ * Writers are slowed from this many segments below the target on, or from this part of the target
+ * if that is more.
+ */
 const RAMP_SEGMENTS = 2
 const RAMP_PART = 1 / 4
 
-/** The pressure of a store whose segments are these. */
+/** Returns the pressure of a store with these segments. */
 export function pressureOf(
   segments: readonly PlannedSegment[],
   policy: MergePolicy,
@@ -67,7 +76,7 @@ export function pressureOf(
   }
   const { maxSpaceAmplification } = policy
   const isBounded = maxSpaceAmplification !== Number.POSITIVE_INFINITY
-  // Without live bytes the product would be no number.
+  // Without live bytes the product would not be a number.
   const targetBytes = isBounded
     ? maxSpaceAmplification * (bytes - wasteBytes) + SPARE_SEGMENTS * maxSegmentBytes
     : Number.POSITIVE_INFINITY
@@ -85,7 +94,10 @@ export function pressureOf(
   return { state, bytes, targetBytes, reclaimableBytes, delayMsPerMib, hindrance }
 }
 
-/** The delay where writers are so many ramps beyond the beginning of the first, which ends at the target. */
+/**
+ * Returns the delay for a number of ramps beyond the beginning of the first, which ends at the
+ * target.
+ */
 function delayAt(ramps: number): number {
   if (ramps <= 1) return DELAY_MS_PER_MIB * ramps
   return Math.min(MAX_DELAY_MS_PER_MIB, DELAY_MS_PER_MIB * GROWTH ** (ramps - 1))

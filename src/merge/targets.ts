@@ -1,3 +1,5 @@
+/** The segments that a merge writes, each with its hint. */
+
 import { join } from 'node:path'
 import { encodeFileHeader, storeSeed } from '../format/file-header.ts'
 import { HintEncoder } from '../format/hint.ts'
@@ -25,7 +27,7 @@ export interface CopyTarget {
   readonly hint: Uint8Array
 }
 
-/** Where targets go. */
+/** The place of targets, and their limits. */
 export interface TargetHome {
   readonly directory: string
   readonly storeId: Uint8Array
@@ -34,7 +36,7 @@ export interface TargetHome {
   readonly maxSegmentBytes: number
 }
 
-/** A target is written in pieces of this size. */
+/** The size of the pieces in which a target is written. */
 const BUFFER_SIZE = 1024 * 1024
 
 /** Writes copied records into new segments of origin `merged`, each with its hint. */
@@ -83,7 +85,7 @@ export class Targets {
     return this.#written
   }
 
-  /** Removes all that was written. */
+  /** Removes everything that was written. */
   discard(): void {
     this.#open?.close()
     this.#open = undefined
@@ -122,7 +124,7 @@ export class Targets {
 class OpenTarget {
   readonly usage = new SegmentUsage()
   page = pageOf(Buffer.allocUnsafeSlow(BUFFER_SIZE))
-  /** How much of the page is used. */
+  /** The bytes of the page that are used. */
   filled = 0
   readonly #files: Files
   readonly #home: TargetHome
@@ -147,7 +149,7 @@ class OpenTarget {
     this.filled = header.length
   }
 
-  /** Makes room in the page for a record; answers where it goes. */
+  /** Reserves space in the page for a record; returns where it goes. */
   reserve(size: number): number {
     if (this.filled + size > this.page.bytes.length) {
       this.#flush()

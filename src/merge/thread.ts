@@ -1,3 +1,8 @@
+/**
+ * Runs copies and hints on a thread, from the side of the thread that asks for them; worker.ts is
+ * the other side.
+ */
+
 import {
   MessageChannel,
   type MessagePort,
@@ -11,19 +16,19 @@ import type { HintJob } from '../segment/hint-file.ts'
 import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
 import type { CopyTarget } from './targets.ts'
 
-/** What the merge thread is to do. */
+/** A task of the merge thread. */
 export type ThreadTask =
   | { readonly kind: 'copy'; readonly job: CopyJob; readonly cancelled: SharedArrayBuffer }
   | { readonly kind: 'hint'; readonly jobs: readonly HintJob[] }
 
-/** What the merge thread is given. */
+/** The data that the merge thread is started with. */
 export interface ThreadData {
   readonly task: ThreadTask
-  /** Where it tells what it does. */
+  /** Takes the thread's messages. */
   readonly port: MessagePort
 }
 
-/** What the merge thread says. */
+/** A message of the merge thread. */
 export type ThreadMessage =
   | { readonly kind: 'progress'; readonly progress: CopyProgress }
   | { readonly kind: 'done'; readonly targets: readonly CopyTarget[] }
@@ -31,31 +36,38 @@ export type ThreadMessage =
 
 /** Copies that are being made. */
 export interface Copying {
-  /** Resolves when they are made; rejects with the signal's reason where that fires first, and leaves no files then. */
+  /**
+   * Resolves when they are made. Rejects with the signal's reason if that fires first, and then
+   * leaves no files.
+   */
   readonly done: Promise<readonly CopyTarget[]>
-  /** What `done` resolves to, for a caller that keeps the event loop from turning; `undefined` where it is not over. */
+  /**
+   * Returns what `done` resolves to, for a caller that keeps the event loop from turning;
+   * `undefined` if it is not over.
+   */
   look(): readonly CopyTarget[] | undefined
 }
 
-/** Runs the heavy part of a merge, and the making of hints; on a thread, or in a test on this one. */
+/** Runs the heavy part of a merge, and makes hints: on a thread, or, in a test, on this one. */
 export interface BackgroundWork {
   /**
-   * Copies. What `onProgress` is told comes in a later turn, or while somebody looks. The job's lists of offsets are
-   * given away.
+   * Copies. `onProgress` is called in a later turn, or while someone looks. The job's lists of
+   * offsets are given away.
    *
-   * @throws the signal's reason where that has fired
+   * @throws the signal's reason if that has fired
    */
   copy(job: CopyJob, onProgress: (progress: CopyProgress) => void, signal: AbortSignal): Copying
   /** Makes the hints of sealed segments, one after the other. */
   hint(...jobs: HintJob[]): Promise<void>
 }
 
-/** The longest that a timer may have. */
+/** The longest delay that a timer may have. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 /**
- * Does it on a thread of its own, which ends with the task, or with the process: a thread keeps no process alive that
- * has nothing else to do and has forgotten to close its store. Who waits for one does so by {@link keepAlive}.
+ * Does the work on a thread of its own, which ends with the task or with the process. A thread does
+ * not keep alive a process that has nothing else to do and has forgotten to close its store;
+ * whoever waits for a thread uses {@link keepAlive}.
  */
 export const threadWork: BackgroundWork = {
   copy(job, onProgress, signal) {
@@ -74,7 +86,7 @@ export const threadWork: BackgroundWork = {
       return targets
     }
     const done = copying.done.then(whole).finally(() => signal.removeEventListener('abort', cancel))
-    // Who only looks hears of a failure there.
+    // A caller that only looks gets the failure there.
     done.catch(() => {})
     return {
       done,
@@ -89,7 +101,7 @@ export const threadWork: BackgroundWork = {
   },
 }
 
-/** Answers `work`, and keeps the process alive until that is over. */
+/** Returns the result of `work`, and keeps the process alive until it is over. */
 export async function keepAlive<T>(work: Promise<T>): Promise<T> {
   const timer = timers.setInterval(() => {}, MAX_TIMER_MS)
   try {
@@ -109,7 +121,8 @@ function run(
     workerData: { task, port: there } satisfies ThreadData,
     transferList: [there, ...given],
     name: 'firkin-merge',
-    // What the process was started with may be for its main script only, `--input-type` for one.
+    // The arguments that the process was started with may be for its main script only, such as
+    // `--input-type`.
     execArgv: [],
   })
   let targets: readonly CopyTarget[] | undefined
@@ -124,7 +137,7 @@ function run(
       take(got.message)
   }
   here.on('message', take)
-  // What it has said cannot be taken over, for want of memory say.
+  // Its message could not be received, for lack of memory for example.
   here.on('messageerror', (error) => {
     failure ??= { error }
   })
@@ -133,17 +146,19 @@ function run(
     worker.on('error', (error) => {
       failure ??= { error }
     })
-    // It is over when the thread is: nothing of it goes on in the directory then.
+    // It is over when the thread is: nothing of it goes on in the directory after that.
     worker.on('exit', (code) => {
       takeAll()
       here.close()
-      // A thread that ends in order has made its hints, or went with the process before it had begun.
+      // A thread that ends in order has made its hints, or ended with the process before it had
+      // begun.
       const answer = targets ?? (task.kind === 'hint' && code === 0 ? [] : undefined)
       if (answer !== undefined && failure === undefined) resolve(answer)
       else reject(failure?.error ?? new Error(`The merge thread ended with code ${code}`))
     })
   })
-  // Last, for a listener takes it back. What the thread leaves at any moment is of no store, and goes at the next open.
+  // Last, because adding a listener undoes it. What the thread leaves at any moment belongs to no
+  // store, and the next open removes it.
   worker.unref()
   return {
     done,
@@ -155,10 +170,10 @@ function run(
   }
 }
 
-/** What an error has beside what every error has, and is worth keeping. */
+/** The fields worth keeping of an error, besides those that every error has. */
 const FIELDS = ['code', 'errno', 'syscall', 'path', 'dest', 'file', 'offset'] as const
 
-/** An error as plain data, which another thread can be sent. */
+/** An error as plain data, which can be sent to another thread. */
 export interface ErrorData extends Partial<Record<(typeof FIELDS)[number], unknown>> {
   readonly name: string
   readonly message: string
@@ -166,7 +181,7 @@ export interface ErrorData extends Partial<Record<(typeof FIELDS)[number], unkno
   readonly cause: ErrorData | string | undefined
 }
 
-/** An error for another thread. */
+/** Turns an error into data for another thread. */
 export function dataOf(error: unknown): ErrorData {
   if (!(error instanceof Error)) return dataOf(new Error(String(error)))
   const { name, message, stack, cause } = error
@@ -176,7 +191,7 @@ export function dataOf(error: unknown): ErrorData {
   return { ...fields, name, message, stack, cause: from }
 }
 
-/** The error of another thread. */
+/** Turns the data of another thread back into an error. */
 function errorOf({ name, message, stack, cause: from, ...fields }: ErrorData): Error {
   const cause = typeof from === 'object' ? errorOf(from) : from
   if (fields.code === 'FIRKIN_MOVED') return new StoreError(fields.code, message)
@@ -189,7 +204,10 @@ function errorOf({ name, message, stack, cause: from, ...fields }: ErrorData): E
   return Object.assign(new Error(message, { cause }), fields, { name, stack })
 }
 
-/** A thread cannot load TypeScript on Node 20: run from source, it is taken from the build. */
+/**
+ * Returns the thread's file. A thread cannot load TypeScript on Node 20, so from source the build's
+ * file is used.
+ */
 function workerFile(): URL {
   const source = import.meta.url.endsWith('.ts')
   return new URL(source ? '../../dist/src/merge/worker.js' : './worker.js', import.meta.url)

@@ -1,4 +1,4 @@
-/** The merge thread: runs one job, tells its progress, answers its result, and ends. */
+/** The merge thread: runs one task, reports its progress and result, and ends. */
 
 import { isMainThread, type Transferable, workerData } from 'node:worker_threads'
 import { systemFiles } from '../io/files.ts'
@@ -30,7 +30,7 @@ try {
 }
 port.close()
 
-/** Copies, at the pace that is allowed; answers none where it is cancelled. */
+/** Copies at the allowed pace; returns no targets if it is cancelled. */
 function copy(job: CopyJob, cancelled: Int32Array<SharedArrayBuffer>): readonly CopyTarget[] {
   const { maxBytesPerSecond } = job
   const beganAt = monotonicMs()
@@ -45,7 +45,7 @@ function copy(job: CopyJob, cancelled: Int32Array<SharedArrayBuffer>): readonly 
     send({ kind: 'progress', progress: step.value })
     if (maxBytesPerSecond > 0) {
       const dueMs = (step.value.bytesRead / maxBytesPerSecond) * 1000
-      // Woken where it is cancelled.
+      // Cancelling wakes it.
       Atomics.wait(cancelled, 0, 0, Math.max(0, dueMs - (monotonicMs() - beganAt)))
     }
   }
