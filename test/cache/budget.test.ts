@@ -7,15 +7,15 @@ import { FaultyFiles } from '../support/faulty-files.ts'
 import { Random } from '../support/random.ts'
 import { MIB, openInMemory } from './support.ts'
 
-/** How many sets the long test makes; `CACHE_SETS` makes it longer. */
+/** How many sets the long test makes; `CACHE_SETS` overrides it. */
 const SET_COUNT = Number(process.env.CACHE_SETS ?? 60_000)
 const TIMEOUT_MS = Math.max(120_000, SET_COUNT)
-/** What the long test's cache may take: enough for hints. */
+/** The budget of the long test's cache: large enough for hints. */
 const MAX_BYTES = 16 * MIB
 
 describe('the budget of a cache', () => {
   it.each(['sieve', 'lru', 'fifo'] as const)(
-    'holds after every call of the operating system, at 4 times as much (%s)',
+    'holds after every call of the operating system, while 4 times as much is set (%s)',
     async (policy) => {
       const random = new Random(Number(process.env.SEED ?? 1))
       let files = new FaultyFiles(1)
@@ -49,7 +49,7 @@ describe('the budget of a cache', () => {
     },
   )
 
-  it('holds for small entries, whose keys take more than they do', async () => {
+  it('holds for small entries, whose keys take more space than their values', async () => {
     const files = new FaultyFiles(1)
     const cache = await openInMemory<string>(files, { valueEncoding: 'utf8' })
 
@@ -65,7 +65,7 @@ describe('the budget of a cache', () => {
     await again.close()
   })
 
-  it('is kept by deleting cold segments unread: what is given up is not copied', async () => {
+  it('is kept by deleting cold segments unread, since evicted entries are not copied', async () => {
     const files = new FaultyFiles(1)
     const options = { valueEncoding: 'utf8', policy: 'fifo' } as const
     const cache = await openInMemory<string>(files, options)
@@ -77,7 +77,7 @@ describe('the budget of a cache', () => {
 
     const segments = files.calls.filter(({ path }) => path.endsWith('.segment'))
     const count = (kind: string): number => segments.filter((call) => call.kind === kind).length
-    // Four times the budget was written, and not a byte of it was read again.
+    // Four times the budget was written, and none of it was read.
     expect(count('remove')).toBeGreaterThan(50)
     expect(count('read')).toBe(0)
     expect(cache.stats().evictions.size).toBe(8000 - cache.stats().entries)
@@ -108,9 +108,9 @@ describe('the budget of a cache', () => {
   })
 })
 
-/** A process that sets without end. It runs the build, since Node 20 reads no TypeScript. */
+/** A process that sets entries until it is killed. It runs the build: Node 20 has no TypeScript. */
 class Writer {
-  /** How many sets it has told of. */
+  /** How many sets it has reported. */
   sets = 0
   /** Rejects when the process ends by itself. */
   readonly failure: Promise<never>
@@ -140,8 +140,8 @@ class Writer {
 }
 
 /**
- * What a directory took at some moment while this was called. Files that are appended to are looked at twice: one
- * that was there both times was at least as large between as it was at first.
+ * Returns a lower bound of what a directory took at some moment during the call. Its files are
+ * measured twice: a file that was there both times was, in between, at least as large as at first.
  */
 function sizeOf(directory: string): number {
   const first = sizesOf(directory)
@@ -154,7 +154,7 @@ function sizeOf(directory: string): number {
 function sizesOf(directory: string): Map<string, number> {
   const sizes = new Map<string, number>()
   for (const name of readdirSync(directory)) {
-    // A file may go between the two calls.
+    // A file may be deleted between the two calls.
     const stats = statSync(join(directory, name), { throwIfNoEntry: false })
     if (stats !== undefined) sizes.set(`${name} ${stats.ino}`, stats.size)
   }

@@ -39,13 +39,13 @@ describe('openCache', () => {
     })
   })
 
-  it('refuses a directory that is no path', async () => {
+  it('refuses a directory that is not a path', async () => {
     await expect(openCache('', { maxBytes: MIB })).rejects.toBeInstanceOf(TypeError)
   })
 })
 
 describe('a cache', () => {
-  it('gets what was set, as copies, and nothing else', async () => {
+  it('returns copies of what was set, and nothing else', async () => {
     const cache = await openInMemory()
     const value = Buffer.from('value')
 
@@ -60,7 +60,7 @@ describe('a cache', () => {
     await cache.close()
   })
 
-  it('refuses keys, values and options that are none', async () => {
+  it('refuses invalid keys, values and options', async () => {
     const text = await openInMemory<string>(undefined, { valueEncoding: 'utf8' })
 
     expect(() => text.get('')).toThrow(RangeError)
@@ -86,7 +86,7 @@ describe('a cache', () => {
       },
       new Date(5),
     ],
-  ])('keeps values by the encoding %j', async (valueEncoding, value) => {
+  ])('stores values in the encoding %j', async (valueEncoding, value) => {
     const cache = await openInMemory<unknown>(undefined, { valueEncoding: valueEncoding as never })
 
     cache.set('plain', value)
@@ -97,7 +97,7 @@ describe('a cache', () => {
     await cache.close()
   })
 
-  it('removes a key, and says whether it was there', async () => {
+  it('removes a key, and returns whether it was there', async () => {
     const cache = await openInMemory<string>(undefined, { valueEncoding: 'utf8' })
     cache.set('key', 'value')
 
@@ -108,7 +108,7 @@ describe('a cache', () => {
     await cache.close()
   })
 
-  it('clears everything at once, and takes new entries', async () => {
+  it('clears everything at once, and then takes new entries', async () => {
     const cache = await openInMemory<string>(undefined, { valueEncoding: 'utf8' })
     for (let index = 0; index < 2000; index++) cache.set(`key ${index}`, 'x'.repeat(100))
 
@@ -122,7 +122,7 @@ describe('a cache', () => {
     await cache.close()
   })
 
-  it('keeps no order of what it has cleared', async () => {
+  it('keeps no order of cleared entries', async () => {
     const sizes: (number | undefined)[] = []
     for (const count of [1, 10_000]) {
       const files = new FaultyFiles(1)
@@ -139,7 +139,7 @@ describe('a cache', () => {
     expect(sizes[1]).toBeLessThan(Number(sizes[0]) + 100)
   })
 
-  it('answers that an entry is too large, and does not keep what was there before', async () => {
+  it('returns false for an entry that is too large, and drops the previous one', async () => {
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
       maxEntryBytes: 200,
@@ -153,11 +153,11 @@ describe('a cache', () => {
     await cache.close()
   })
 
-  it('keeps what is as large as an entry may be, and refuses what is a byte larger', async () => {
+  it('keeps an entry of the largest size, and refuses one a byte larger', async () => {
     const options = { valueEncoding: 'utf8', maxEntryBytes: 200 } as const
     const cache = await openInMemory<string>(undefined, options)
     for (const ttlMs of [0, 1000]) {
-      // The value has a byte of its own in front of it.
+      // The head takes one byte in front of the value.
       const largest = 200 - recordSize(3, 1, ttlMs !== 0)
 
       expect(cache.set('key', 'x'.repeat(largest + 1), { ttlMs })).toBe(false)
@@ -166,7 +166,7 @@ describe('a cache', () => {
     await cache.close()
   })
 
-  it('peeks without counting, and without a use', async () => {
+  it('peeks without counting a read or a use', async () => {
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
       policy: 'lru',
@@ -188,7 +188,7 @@ describe('a cache', () => {
     ['sieve', ['a', 'd', 'c']],
     ['lru', ['a', 'd', 'c']],
     ['fifo', ['b', 'c', 'd']],
-  ] as const)('never has more than maxEntries, and gives up by %s', async (policy, left) => {
+  ] as const)('never has more than maxEntries, and evicts by %s', async (policy, left) => {
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
       policy,
@@ -209,7 +209,7 @@ describe('a cache', () => {
     await cache.close()
   })
 
-  it('counts what it does', async () => {
+  it('counts its operations', async () => {
     const cache = await openInMemory<string>(undefined, { valueEncoding: 'utf8' })
 
     cache.set('a', '1')
@@ -230,7 +230,7 @@ describe('a cache', () => {
     await cache.close()
   })
 
-  it('is a miss from close on; close may be called again', async () => {
+  it('misses everything after close, which may be called again', async () => {
     const cache = await openInMemory<string>(undefined, { valueEncoding: 'utf8' })
     cache.set('key', 'value')
 
@@ -244,12 +244,12 @@ describe('a cache', () => {
     expect(await cache.getOrSet('key', () => 'loaded')).toBe('loaded')
   })
 
-  it('tells of each operation through a diagnostics channel', async () => {
+  it('publishes each operation on a diagnostics channel', async () => {
     const cache = await openInMemory<string>(undefined, { valueEncoding: 'utf8', maxEntries: 1 })
-    const told: unknown[] = []
+    const messages: unknown[] = []
     const listen = (message: unknown): void => {
       const { cache: directory, operation, key, outcome } = message as CacheMessage
-      if (directory === cache.directory) told.push([operation, key, outcome])
+      if (directory === cache.directory) messages.push([operation, key, outcome])
     }
     diagnostics.subscribe('firkin-cache:operations', listen)
 
@@ -265,7 +265,7 @@ describe('a cache', () => {
     cache.get('a')
     await Promise.resolve()
 
-    expect(told).toEqual([
+    expect(messages).toEqual([
       ['get', 'a', 'miss'],
       ['set', 'a', 'set'],
       ['evict', 'a', 'count'],
@@ -280,7 +280,7 @@ describe('a cache', () => {
 })
 
 describe('expiry', () => {
-  it('ends an entry to the millisecond, and a set without ttlMs makes it live for ever', async () => {
+  it('ends an entry to the millisecond, unless a set without ttlMs has renewed it', async () => {
     const clock = new Clock()
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
@@ -299,7 +299,7 @@ describe('expiry', () => {
     await cache.close()
   })
 
-  it('goes by the ttlMs of the cache where an entry has none', async () => {
+  it('follows the ttlMs of the cache if an entry has none', async () => {
     const clock = new Clock()
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
@@ -320,7 +320,7 @@ describe('expiry', () => {
     await cache.close()
   })
 
-  it('takes a clock that jumps back as it is', async () => {
+  it('follows a clock that jumps back', async () => {
     const clock = new Clock()
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
@@ -336,7 +336,7 @@ describe('expiry', () => {
     await cache.close()
   })
 
-  it('takes a clock that jumps forward and back as it is, and what it has forgotten is gone', async () => {
+  it('follows a clock that jumps forward and back, but expired entries stay gone', async () => {
     const clock = new Clock()
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
@@ -357,7 +357,7 @@ describe('expiry', () => {
     await cache.close()
   })
 
-  it('frees memory and disk though nobody reads', async () => {
+  it('frees memory and disk without a read', async () => {
     const clock = new Clock()
     const cache = await openInMemory<string>(undefined, {
       valueEncoding: 'utf8',
@@ -383,7 +383,7 @@ describe('expiry', () => {
   })
 })
 
-/** Lets the timers of a cache do their work. */
+/** Waits while the timers of a cache do their work. */
 async function until(isDone: () => boolean): Promise<void> {
   await vi.waitFor(() => expect(isDone()).toBe(true), { timeout: 20_000, interval: 50 })
 }

@@ -1,9 +1,10 @@
 /**
- * The cache is called at random, and at random from within itself: from its listeners, the subscribers of its channel,
- * its codec, `toJSON`, its clock and its loaders; the codec, `toJSON` and the clock also throw at random.
+ * Random calls of a cache, also from within itself: from its listeners, the subscribers of its
+ * channel, its codec, `toJSON`, its clock and its loaders. The codec, `toJSON`, the clock and the
+ * loaders also throw at random.
  *
- * A read may miss at any time. What it finds must be a value that the key had at some moment of the call, and nothing
- * that is the caller's own fault may empty the cache. `SEED=` replays one run.
+ * A read may miss at any time. If it finds a value, the key must have had it at some moment of the
+ * call. No mistake of the caller's may empty the cache. `SEED=` replays one run.
  */
 
 import diagnostics from 'node:diagnostics_channel'
@@ -17,7 +18,7 @@ const KEY_COUNT = 300
 const MAX_ENTRIES = 120
 const STEP_COUNT = 3000
 const RESTART_STEPS = 750
-/** How deep calls are made from within others, and how many in one step. */
+/** How deep calls may nest, and how many nested calls one step may make. */
 const MAX_DEPTH = 3
 const MAX_NESTED = 25
 const CHANNEL = 'firkin-cache:operations'
@@ -29,9 +30,9 @@ const seeds =
 
 class PlantedError extends Error {}
 
-/** What may be found under each key, at any moment since it began to be watched. */
+/** The values that each key may have, and those it has had since it was watched. */
 class Truth {
-  /** What a key was set to last; and what was loaded for it since. */
+  /** The last value set for each key, and the values loaded for it since. */
   readonly #allowed = new Map<string, Set<string>>()
   readonly #watches = new Set<{ readonly key: string; readonly seen: Set<string> }>()
 
@@ -40,7 +41,7 @@ class Truth {
     this.mayBe(key, value)
   }
 
-  /** A load may have given the key this value. */
+  /** Notes that a load may have given the key this value. */
   mayBe(key: string, value: string): void {
     const allowed = this.#allowed.get(key) ?? new Set()
     this.#allowed.set(key, allowed.add(value))
@@ -59,7 +60,7 @@ class Truth {
     this.#allowed.clear()
   }
 
-  /** Calls `read`; what it answers must have been a value of the key meanwhile. */
+  /** Calls `read`, and checks that the key had the value it returns during the call. */
   check(key: string, read: () => string | undefined): void {
     const watch = { key, seen: new Set(this.#allowed.get(key)) }
     this.#watches.add(watch)
@@ -72,7 +73,7 @@ class Truth {
   }
 }
 
-/** One run: a cache that is called from wherever it calls. */
+/** One run: a cache that is called from within its own callbacks. */
 class Run {
   readonly #random: Random
   readonly #truth = new Truth()
@@ -85,7 +86,7 @@ class Run {
   #nested = 0
   #isQuiet = true
   #valueCount = 0
-  /** How often the cache was called from each place. */
+  /** How often each place has called the cache. */
   readonly calls = new Map<string, number>()
   plantedCount = 0
 
@@ -158,7 +159,7 @@ class Run {
     })
   }
 
-  /** Ends the cache, in good order or not, and opens it again: what it finds must be as true as before. */
+  /** Closes or kills the cache, and opens it again: its values must still be true. */
   async #restart(): Promise<void> {
     await this.#settle()
     expect(this.#its.stats().emptied).toBe(0)
@@ -171,14 +172,14 @@ class Run {
     expect(this.#its.stats().entries).toBeLessThanOrEqual(MAX_ENTRIES)
   }
 
-  /** Lets loads and listeners end, and calls nothing from them any more. */
+  /** Waits for loads and listeners to end, without nested calls, and reads every key. */
   async #settle(): Promise<void> {
     this.#isQuiet = true
     for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
     for (let index = 0; index < KEY_COUNT; index++) this.#read(`key ${index}`)
   }
 
-  /** The cache calls: it is called, or something is thrown. */
+  /** Runs in code that the cache calls: may call the cache, or throw. */
   #callFrom(place: string, mayThrow = !['channel'].includes(place)): void {
     if (this.#isQuiet || !this.#random.chance(0.15)) return
     if (mayThrow && this.#random.chance(0.1)) {
@@ -248,7 +249,7 @@ class Run {
     }
     const options = { ttlMs: 1 + this.#random.below(200), staleMs: 50, tags: [tagOf(key)] }
     this.#its.getOrSet(key, load, options).catch((error: unknown) => {
-      // A failure that is kept has the name and message of what was planted.
+      // A failure that was kept has the name and message of the planted error.
       const planted = error instanceof PlantedError || (error as Error).message === 'loader'
       expect(planted, String(error)).toBe(true)
     })
@@ -272,11 +273,11 @@ function tagOf(key: string): string {
   return `tag ${Number(key.slice(4)) % 20}`
 }
 
-describe('a cache that is called from wherever it calls', () => {
+describe('a cache that is called from within its own callbacks', () => {
   let unsubscribe = (): void => undefined
   afterEach(() => unsubscribe())
 
-  it.each(seeds)('gives only what is true, and is never emptied (seed %i)', async (seed) => {
+  it.each(seeds)('returns only true values, and is never emptied (seed %i)', async (seed) => {
     const run = new Run(seed)
     diagnostics.subscribe(CHANNEL, run.hear)
     unsubscribe = () => void diagnostics.unsubscribe(CHANNEL, run.hear)

@@ -8,7 +8,7 @@ import { Clock, openInMemory } from './support.ts'
 const TEXT = { valueEncoding: 'utf8' } as const
 const CHANNEL = 'firkin-cache:operations'
 
-/** What `use` threw; the test fails where it threw nothing. */
+/** Returns what `use` threw; fails the test if it threw nothing. */
 function thrownBy(use: () => unknown): unknown {
   try {
     use()
@@ -52,23 +52,23 @@ describe('a listener of a cache', () => {
     },
   )
 
-  it('is called when the operation is over, in the order in which things happened', async () => {
+  it('is called after the operation, in the order in which things happened', async () => {
     const cache = await openInMemory<string>(undefined, { ...TEXT, maxEntries: 1 })
-    const told: string[] = []
+    const reported: string[] = []
     const hear = (message: unknown): void => {
       const { cache: directory, operation, key } = message as CacheMessage
-      if (directory === cache.directory) told.push(`${operation} ${key}`)
+      if (directory === cache.directory) reported.push(`${operation} ${key}`)
     }
-    cache.on('evict', (key) => told.push(`gone ${key}`))
+    cache.on('evict', (key) => reported.push(`gone ${key}`))
     diagnostics.subscribe(CHANNEL, hear)
 
     cache.set('a', '1')
     cache.set('b', '2')
 
-    expect(told).toEqual([])
+    expect(reported).toEqual([])
     await Promise.resolve()
     diagnostics.unsubscribe(CHANNEL, hear)
-    expect(told).toEqual(['set a', 'evict a', 'gone a', 'set b'])
+    expect(reported).toEqual(['set a', 'evict a', 'gone a', 'set b'])
     await cache.close()
   })
 
@@ -87,21 +87,21 @@ describe('a listener of a cache', () => {
     let restore = (): void => undefined
     afterEach(() => restore())
 
-    it('throws past the cache, which goes on, and the others are told', async () => {
+    it('bypasses the cache, which goes on and calls it for the next events', async () => {
       const thrown = uncaught()
       const cache = await openInMemory<string>(undefined, { ...TEXT, maxEntries: 2 })
       const errors = listen(cache)
       const gone: string[] = []
       cache.on('evict', (key) => {
         gone.push(key)
-        throw new Error(`a listener, told of ${key}`)
+        throw new Error(`a listener, called for ${key}`)
       })
 
       for (let index = 0; index < 5; index++) expect(cache.set(`key ${index}`, 'v')).toBe(true)
       await vi.waitFor(() => expect(thrown).toHaveLength(3))
 
       expect(gone).toEqual(['key 0', 'key 1', 'key 2'])
-      expect(thrown.map(String)).toEqual(gone.map((key) => `Error: a listener, told of ${key}`))
+      expect(thrown.map(String)).toEqual(gone.map((key) => `Error: a listener, called for ${key}`))
       expect(errors).toEqual([])
       expect(cache.get('key 4')).toBe('v')
       expect(cache.stats()).toMatchObject({ entries: 2, emptied: 0 })
@@ -120,7 +120,7 @@ describe('a decoder of a cache', () => {
   }
 
   it.each([false, true])(
-    'makes a miss of what it throws for, and of nothing else (strict: %s)',
+    'makes a miss of a value that it throws for, and of no other (strict: %s)',
     async (strict) => {
       const cache = await openInMemory<string>(undefined, { valueEncoding: refusing, strict })
       const errors = listen(cache)
@@ -151,7 +151,7 @@ describe('a decoder of a cache', () => {
     },
   )
 
-  it('lets getOrSet load what it throws for', async () => {
+  it('makes getOrSet load a value that it throws for', async () => {
     const cache = await openInMemory<string>(undefined, { valueEncoding: refusing })
     listen(cache)
     cache.set('key', 'bad')
@@ -161,7 +161,7 @@ describe('a decoder of a cache', () => {
     await cache.close()
   })
 
-  it('loses nothing of what it sets itself before it throws', async () => {
+  it('keeps what it sets itself before it throws', async () => {
     const cache: PersistentCache<string> = await openInMemory<string>(undefined, {
       valueEncoding: {
         encode: (value) => value,
@@ -184,7 +184,7 @@ describe('a decoder of a cache', () => {
 
 describe('an encoder of a cache', () => {
   it.each(['toJSON', 'encode'])(
-    'may call the cache from %s, and what is set last stays',
+    'may call the cache from %s, and the last set wins',
     async (which) => {
       let during = (): void => undefined
       const value = {
@@ -220,7 +220,7 @@ describe('an encoder of a cache', () => {
     },
   )
 
-  it('keeps a loaded value from coming back that was deleted while it was encoded', async () => {
+  it('does not bring back a loaded value that was deleted while it was encoded', async () => {
     const cache = await openInMemory<unknown>(undefined, { valueEncoding: 'json' })
 
     const loaded = await cache.getOrSet('key', () => ({
@@ -232,7 +232,7 @@ describe('an encoder of a cache', () => {
     await cache.close()
   })
 
-  it('throws to whoever waits for a load, and to the listeners where nobody does', async () => {
+  it('rejects for callers that wait for a load, and emits an error if there are none', async () => {
     const clock = new Clock()
     const cache = await openInMemory<unknown>(undefined, {
       valueEncoding: 'json',
@@ -261,7 +261,7 @@ describe('an encoder of a cache', () => {
 })
 
 describe('a loader of a cache', () => {
-  it('that sets its key before it answers has set it last', async () => {
+  it('does not overwrite its key if it sets that before it returns', async () => {
     const cache = await openInMemory<string>(undefined, TEXT)
 
     const loaded = await cache.getOrSet('key', () => {
@@ -277,22 +277,22 @@ describe('a loader of a cache', () => {
   it.each([
     ['an object without a prototype', Object.create(null)],
     ['a symbol', Symbol('odd')],
-    ['nothing', undefined],
-    ['an object in itself', cyclic()],
+    ['undefined', undefined],
+    ['a cyclic object', cyclic()],
     ['a revoked proxy', revoked()],
-    ['an error whose message is no text', Object.assign(new Error(), { message: cyclic() })],
+    ['an error whose message is not a string', Object.assign(new Error(), { message: cyclic() })],
     ['an error whose message throws', throwing('message')],
     ['an error whose name throws', throwing('name')],
     ['an error whose code throws', throwing('code')],
     [
-      'what throws when it is text',
+      'an object whose toString throws',
       {
         toString: () => {
           throw new Error('no text')
         },
       },
     ],
-  ])('may throw %s, which is thrown on, and kept as an error', async (_, odd) => {
+  ])('may throw %s, which is thrown to the caller, and kept as an error', async (_, odd) => {
     const cache = await openInMemory<string>(undefined, TEXT)
     const errors = listen(cache)
     let count = 0
@@ -317,7 +317,7 @@ describe('a loader of a cache', () => {
 })
 
 describe('a clock of a cache', () => {
-  it('that throws throws to whoever called, and nothing has changed', async () => {
+  it('that throws makes the call throw, and nothing changes', async () => {
     const clock = new Clock()
     let broken = false
     const cache = await openInMemory<string>(undefined, {
@@ -351,7 +351,7 @@ describe('a clock of a cache', () => {
     await cache.close()
   })
 
-  it('that throws while nobody calls is told, and the cache goes on', async () => {
+  it('that throws while no caller waits emits an error, and the cache goes on', async () => {
     fakeOwnTimers('setInterval', 'clearInterval')
     let broken = false
     const files = new FaultyFiles(1)
@@ -376,7 +376,7 @@ describe('a clock of a cache', () => {
     await again.close()
   })
 
-  it('that throws at open makes open reject, and the cache is as it was', async () => {
+  it('that throws at open makes it reject, and leaves the cache as it was', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, TEXT)
     first.set('key', 'value')

@@ -7,11 +7,11 @@ import { MIB, openInMemory } from './support.ts'
 const KEY_COUNT = 400
 const TAGS = ['red', 'green', 'blue']
 
-/** What a key was last told to be; `undefined` where it must not be there. */
+/** The last value of each key; a key without one must not be there. */
 type Truth = Map<string, string>
 
 describe('a cache that is killed', () => {
-  it.each([1, 2, 3, 4])('never gives a value that is not the last one (seed %i)', async (seed) => {
+  it.each([1, 2, 3, 4])('never returns any value except the last (seed %i)', async (seed) => {
     const random = new Random(Number(process.env.SEED ?? seed))
     const options = { valueEncoding: 'utf8' as const }
     let files = new FaultyFiles(random.below(2 ** 32))
@@ -23,7 +23,7 @@ describe('a cache that is killed', () => {
     for (let round = 0; round < 12; round++) {
       const stepCount = 200 + random.below(1500)
       for (let step = 0; step < stepCount; step++) change(cache, random, truth, tagOf)
-      // What was done in a turn is handed to the operating system at its end.
+      // Writes reach the operating system at the end of the turn.
       await Promise.resolve()
       expect(files.usedSize).toBeLessThanOrEqual(MIB)
 
@@ -46,7 +46,7 @@ describe('a cache that is killed', () => {
     await cache.close()
   })
 
-  it('holds what had been set before the turn in which it was killed', async () => {
+  it('holds what was set before the turn in which it was killed', async () => {
     const files = new FaultyFiles(1)
     const cache = await openInMemory<string>(files, { valueEncoding: 'utf8' })
     for (let index = 0; index < 500; index++) cache.set(`key ${index}`, `value ${index}`)

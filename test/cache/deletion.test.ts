@@ -23,19 +23,19 @@ describe('a cache that deletes its oldest segments', () => {
     const replaced = count(files.calls, 'rename', /MANIFEST$/)
 
     expect(deleted).toBeGreaterThan(150)
-    // About one each time that all of it was written.
+    // About one each time the whole budget was written.
     expect(replaced).toBeLessThan(20)
     await cache.close()
   })
 
   it.each([1, 2])(
-    'is whole where it is killed at any call from one of them to the next (seed %i)',
+    'is whole after a kill at any call from one of them to the next (seed %i)',
     { timeout: 120_000 },
     async (seed) => {
       const random = new Random(Number(process.env.SEED ?? seed))
       const files = new FaultyFiles(random.below(2 ** 32))
       const cache = await openInMemory<string>(files, TEXT)
-      // What each key may show: what it was when the last turn ended, and what it was told since.
+      // The values that each key may have: at the end of the last turn, and those set since.
       const allowed = new Map<string, (string | undefined)[]>()
       const kills: { readonly machine: FaultyFiles; readonly allowed: typeof allowed }[] = []
       let callsLeft = 0
@@ -72,7 +72,7 @@ describe('a cache that deletes its oldest segments', () => {
     },
   )
 
-  it('takes its oldest segments for deleted where they are missing, and any other one for lost', async () => {
+  it('treats missing oldest segments as deleted, and any other missing one as lost', async () => {
     for (const which of ['oldest', 'other'] as const) {
       const files = new FaultyFiles(1)
       const first = await openInMemory<string>(files, TEXT)
@@ -93,7 +93,7 @@ describe('a cache that deletes its oldest segments', () => {
   })
 })
 
-/** How many segments a machine's manifest lists that are not there. */
+/** Counts the segments that a machine's manifest lists, and that are not there. */
 function deletedUnsaid(machine: FaultyFiles): number {
   const names = new Set(machine.list(DIRECTORY))
   const bytes = machine.peek(join(DIRECTORY, 'MANIFEST')) ?? Buffer.alloc(0)

@@ -5,15 +5,15 @@ import { pageOf } from '../../src/format/record.ts'
 const plain = { staleAtMs: 0, tags: [], loadMs: 0, isFailure: false }
 const tags = ['a', 'user:7'].map((tag) => Buffer.from(tag))
 
-describe("what is kept with a cache's value", () => {
+describe("the head of a cache's entry", () => {
   it.each([
     ['nothing', plain, '00'],
-    ['when it turns stale', { ...plain, staleAtMs: 0x0102030405 }, '01050403020100'],
+    ['when the value turns stale', { ...plain, staleAtMs: 0x0102030405 }, '01050403020100'],
     ['tags', { ...plain, tags }, `020201006106007573${'65723a37'}`],
-    ['how long it took to load', { ...plain, loadMs: 258 }, '0402010000'],
-    ['that it is a failure', { ...plain, isFailure: true }, '08'],
+    ['how long the value took to load', { ...plain, loadMs: 258 }, '0402010000'],
+    ['that the value is a failure', { ...plain, isFailure: true }, '08'],
     [
-      'all of it',
+      'all fields',
       { staleAtMs: 1, tags: tags.slice(0, 1), loadMs: 2, isFailure: true },
       '0f0100000000000101006102000000',
     ],
@@ -33,14 +33,14 @@ describe("what is kept with a cache's value", () => {
     expect(page.bytes.toString('utf8', read.valueAt)).toBe('value')
   })
 
-  it('is the same before text and before bytes', () => {
+  it('is the same before a string and before bytes', () => {
     for (const extras of [plain, { ...plain, loadMs: 5 }]) {
       const text = Buffer.from(encodeEntry('grün', extras))
       expect(text).toEqual(Buffer.from(encodeEntry(Buffer.from('grün'), extras)))
     }
   })
 
-  it('has room for 255 tags', () => {
+  it('holds at most 255 tags', () => {
     const many = Array.from({ length: 256 }, (_, index) => Buffer.from(String(index)))
 
     expect(() => encodeEntry('', { ...plain, tags: many.slice(1) })).not.toThrow()

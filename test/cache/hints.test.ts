@@ -17,7 +17,7 @@ import { DIRECTORY, MIB, openInMemory } from './support.ts'
 const run = promisify(execFile)
 const BUILT = new URL('../../dist/src/cache/cache.js', import.meta.url).href
 
-/** The least with segments that are large enough for hints: 256 KiB. */
+/** A budget with segments that are large enough for hints: 256 KiB. */
 const MAX_BYTES = 16 * MIB
 const OPTIONS: Partial<CacheOptions<string>> = { valueEncoding: 'utf8', maxBytes: MAX_BYTES }
 const VALUE = 'x'.repeat(4000)
@@ -27,7 +27,7 @@ describe('the hints of a cache', () => {
     fakeOwnTimers('setInterval', 'clearInterval')
   })
 
-  it('spare an open after a kill the values, and are within the budget', async () => {
+  it('let an open after a kill skip the values, and stay within the budget', async () => {
     const files = new FaultyFiles(1)
     let most = 0
     files.onCall = () => {
@@ -51,7 +51,7 @@ describe('the hints of a cache', () => {
       reads.set(name.id, (reads.get(name.id) ?? 0) + 1)
     }
     expect(hinted.length).toBeGreaterThan(0.8 * idsOf(after, 'segment').length)
-    // A segment's header is read, and nothing else of it.
+    // Only the header of a segment is read.
     expect(hinted.map((id) => reads.get(id))).toEqual(hinted.map(() => 1))
     expect(again.stats().entries).toBeGreaterThan(3000)
     expect(again.get('key 7199')).toBe(VALUE)
@@ -61,7 +61,7 @@ describe('the hints of a cache', () => {
     await cache.close()
   })
 
-  it('count in the budget as long as they are there, also for who opens the cache again', async () => {
+  it('count in the budget as long as they exist, also after another open', async () => {
     let files = new FaultyFiles(1)
     let most = 0
     let hintBytes = 0
@@ -71,7 +71,7 @@ describe('the hints of a cache', () => {
         most = Math.max(most, files.usedSize)
       }
       const cache = await openInMemory<string>(files, options)
-      // Where values are short, hints take much of the room.
+      // If values are short, hints take much of the space.
       for (let round = 0; round < 10; round++) {
         for (let index = 0; index < 5000; index++) {
           cache.set(`a key of middling length ${life} ${round} ${index}`, VALUE.slice(0, 450))
@@ -94,7 +94,7 @@ describe('the hints of a cache', () => {
     expect(most).toBeGreaterThan(0.85 * MAX_BYTES)
   })
 
-  it('are not made where they would take an eighth of what they spare', async () => {
+  it('are not made if they would take more than an eighth of their segments', async () => {
     const hint = vi.fn(async () => {})
     const cache = await openWith(new FaultyFiles(1), hint)
     for (let index = 0; index < 20_000; index++) cache.set(`key ${index}`, 'x'.repeat(100))
@@ -104,7 +104,7 @@ describe('the hints of a cache', () => {
     await cache.close()
   })
 
-  it('are not kept where their keys turn out to be long, and not tried again', async () => {
+  it('are not kept if their keys turn out to be long, and not tried again', async () => {
     const files = new FaultyFiles(1)
     const hint = vi.fn(inProcessWork(files).hint)
     const cache = await openWith(files, hint)
@@ -120,7 +120,7 @@ describe('the hints of a cache', () => {
     await cache.close()
   })
 
-  it('go with their segments, also where these go while they are made, and that is no error', async () => {
+  it('are deleted with their segments, even while they are made, without an error', async () => {
     const files = new FaultyFiles(1)
     let letGo = (): void => undefined
     const released = new Promise<void>((resolve) => {
@@ -147,7 +147,7 @@ describe('the hints of a cache', () => {
     expect(errors).toEqual([])
   })
 
-  it('are tried again where another segment went while they were made', async () => {
+  it('are tried again if another segment was deleted while they were made', async () => {
     const files = new FaultyFiles(1)
     const real = inProcessWork(files)
     let cache: PersistentCache<string> | undefined
@@ -168,7 +168,7 @@ describe('the hints of a cache', () => {
     await cache.close()
   })
 
-  it('are made of the newest first, so that a load that turns the cache over does without none', async () => {
+  it('are made for the newest segments first, so a fast turnover leaves some', async () => {
     const files = new FaultyFiles(1)
     const real = inProcessWork(files)
     let cache: PersistentCache<string> | undefined
@@ -178,7 +178,7 @@ describe('the hints of a cache', () => {
       next += count
     }
     const hint = vi.fn(async (...jobs: HintJob[]) => {
-      // A third of the cache goes while the thread starts.
+      // A third of the cache is replaced while the thread starts.
       await write(1200)
       await real.hint(...jobs)
     })
@@ -195,7 +195,7 @@ describe('the hints of a cache', () => {
     await cache.close()
   })
 
-  it('are told by an event where they cannot be made, and cost no entry', async () => {
+  it('emit an error if they cannot be made, and cost no entry', async () => {
     const hint = vi.fn(async () => {
       throw new Error('There is no thread')
     })
@@ -210,7 +210,7 @@ describe('the hints of a cache', () => {
     await cache.close()
   })
 
-  it('are made by a thread, and done before the cache is closed', async () => {
+  it('are made by a thread, and finished before the cache is closed', async () => {
     await withDirectory(async (directory) => {
       const cache = await openCache<string>(directory, { maxBytes: MAX_BYTES, ...OPTIONS })
       const errors = listen(cache)
@@ -227,7 +227,7 @@ describe('the hints of a cache', () => {
 })
 
 describe('a process', () => {
-  it('goes on for as long as it waits for the close of a cache that makes hints', async () => {
+  it('stays alive while it waits for the close of a cache that makes hints', async () => {
     await withDirectory(async (directory) => {
       const code = `
         import { readdirSync } from 'node:fs'
@@ -262,7 +262,7 @@ async function openWith(
   )
 }
 
-/** Sets keys, some in each turn of the event loop. */
+/** Sets keys, a hundred in each turn of the event loop. */
 async function fill(
   cache: PersistentCache<string> | undefined,
   first: number,
@@ -274,7 +274,7 @@ async function fill(
   }
 }
 
-/** Lets a second pass, and the work that a cache then begins come to its end. */
+/** Lets a second pass, and waits for the work that a cache then starts. */
 async function tick(cache: PersistentCache<string>): Promise<void> {
   vi.advanceTimersByTime(1000)
   for (let turn = 0; turn < 200 && !cache.closed; turn++) await setImmediate()
@@ -286,7 +286,7 @@ function listen(cache: PersistentCache<string>): Error[] {
   return errors
 }
 
-/** The ids of the files of one type. */
+/** Returns the ids of the files of one type. */
 function idsOf(files: FaultyFiles, type: 'hint' | 'segment'): number[] {
   return (files.list(DIRECTORY) ?? []).flatMap((name) => {
     const parsed = parseName(name)

@@ -11,10 +11,10 @@ const MEAN_BYTES = 2248
 const KEY_COUNT = Math.floor((8 * MAX_BYTES) / MEAN_BYTES)
 const OPERATION_COUNT = 40_000
 const SCAN_PERIOD = 10_000
-/** Of each period this share is the favourites'; the rest is a scan of what is asked for once. */
+/** The first operations of each period follow the trace; the rest scan keys that are read once. */
 const SCAN_FROM = 7500
 
-/** Draws indexes below `count`, the nth as often as 1/n^0.99 says. */
+/** Draws indexes below `count`; the nth has a probability proportional to 1/n^0.99. */
 function zipfian(random: Random, count: number): () => number {
   const sums = new Float64Array(count)
   let sum = 0
@@ -37,7 +37,7 @@ function zipfian(random: Random, count: number): () => number {
 
 describe('the hit ratio of a cache', () => {
   it.each(['zipfian', 'scan-mixed'])(
-    'is at most two points below that of lru-cache of the same bytes (%s)',
+    'is at most two points below that of an lru-cache of the same size (%s)',
     async (trace) => {
       await withDirectory(async (directory) => {
         const draw = zipfian(new Random(Number(process.env.SEED ?? 1)), KEY_COUNT)
@@ -53,7 +53,7 @@ describe('the hit ratio of a cache', () => {
           const scans = trace === 'scan-mixed' && operation % SCAN_PERIOD >= SCAN_FROM
           const index = scans ? KEY_COUNT + operation : draw()
           const key = `key ${index}`
-          // An entry has its size for ever; sizes are spread evenly.
+          // The size of an entry never changes; sizes are spread evenly.
           const entry = value.subarray(0, 200 + ((index * 2_654_435_761) % 4096))
           if (cache.get(key) === undefined) cache.set(key, entry)
           else hits.own++

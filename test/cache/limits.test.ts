@@ -7,7 +7,7 @@ import { Clock, DIRECTORY, MIB, openInMemory } from './support.ts'
 const TEXT = { valueEncoding: 'utf8' } as const
 const POLICIES = ['sieve', 'lru', 'fifo'] as const
 
-/** How many of the last `count` of `total` keys are there. */
+/** Counts the keys that are there, of the last `count` of `total`. */
 function countLast(cache: PersistentCache<string>, total: number, count: number): number {
   let there = 0
   for (let index = total - count; index < total; index++) if (cache.has(`key ${index}`)) there++
@@ -15,7 +15,7 @@ function countLast(cache: PersistentCache<string>, total: number, count: number)
 }
 
 describe.each(POLICIES)('the limits of a cache that was killed (%s)', (policy) => {
-  it('give up what was written longest ago, also after a close and another open', async () => {
+  it('evict what was written longest ago, also after a close and another open', async () => {
     const options = { ...TEXT, policy, maxBytes: 4 * MIB }
     let files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, options)
@@ -35,7 +35,7 @@ describe.each(POLICIES)('the limits of a cache that was killed (%s)', (policy) =
     await first.close()
   })
 
-  it('are both kept from the first open on', async () => {
+  it('both hold from the first open on', async () => {
     let files = new FaultyFiles(1)
     const options = { ...TEXT, policy, maxEntries: 100 }
     const first = await openInMemory<string>(files, { ...options, maxEntries: 1000 })
@@ -61,7 +61,7 @@ describe.each(POLICIES)('the limits of a cache that was killed (%s)', (policy) =
   })
 })
 
-it('has no more than maxEntries, also where it moves others to make room', async () => {
+it('has no more than maxEntries, even if it moves entries to make space', async () => {
   const cache = await openInMemory<string>(undefined, { ...TEXT, maxEntries: 600 })
   let most = 0
   for (let index = 0; index < 2000; index++) {
@@ -75,7 +75,7 @@ it('has no more than maxEntries, also where it moves others to make room', async
 })
 
 describe('a cache that was killed', () => {
-  it('counts neither what was removed or has expired, nor tags', async () => {
+  it('counts no removed or expired entries, and no tags', async () => {
     const clock = new Clock()
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, { ...TEXT, clock: clock.read })
@@ -91,7 +91,7 @@ describe('a cache that was killed', () => {
     const options = { ...TEXT, clock: clock.read, maxEntries: 50 }
     const again = await openInMemory<string>(files.restart(2), options)
 
-    // What was invalidated counts until it is met.
+    // An invalidated entry counts until it is found to be invalid.
     expect(again.stats()).toMatchObject({ entries: 50, tags: 10, evictions: { count: 0 } })
     expect(countLast(again, 50, 50)).toBe(40)
     for (let index = 0; index < 50; index++) again.delete(`key ${index}`)
@@ -100,7 +100,7 @@ describe('a cache that was killed', () => {
     await first.close()
   })
 
-  it('loses nothing but its order where that is damaged, and keeps what was written last', async () => {
+  it('loses only its order if that is damaged, and keeps what was written last', async () => {
     const files = new FaultyFiles(1)
     const options = { ...TEXT, maxEntries: 8000, maxBytes: 4 * MIB }
     const first = await openInMemory<string>(files, options)
@@ -115,7 +115,7 @@ describe('a cache that was killed', () => {
       damaged.writeUInt8(damaged.readUInt8(at) ^ 0xff, at)
       copy.poke(path, damaged)
       await (await openInMemory<string>(copy, options)).close()
-      // Nothing was read: it is the order in which they were written again.
+      // No key was read, so the order is again the one in which they were written.
       expect(copy.peek(path)?.equals(order)).toBe(true)
       const cache = await openInMemory<string>(copy, options)
       for (let index = 8000; index < 12_000; index++) cache.set(`key ${index}`, 'value')
@@ -126,7 +126,7 @@ describe('a cache that was killed', () => {
     }
   })
 
-  // SIEVE may give up what is new before what is old and was read.
+  // SIEVE may evict a new entry before an old one that was read.
   it.each(
     (['lru', 'fifo'] as const).flatMap((policy) =>
       [1, 2, 3, 4].map((seed) => [policy, seed] as const),
@@ -142,16 +142,16 @@ describe('a cache that was killed', () => {
 const LIFE_COUNT = 25
 const KEY_COUNT = 400
 const MAX_ENTRIES = 100
-/** So many keys that were set last must be there. */
+/** How many of the keys set last must be there. */
 const LAST_COUNT = 25
 
-/** Opens, kills, closes and opens again a cache that is full by count and by size. */
+/** Opens, kills and closes a cache many times that is full by count and by size. */
 async function live(policy: CachePolicy, random: Random): Promise<void> {
   const options = { ...TEXT, policy, maxEntries: MAX_ENTRIES }
   let files = new FaultyFiles(random.below(2 ** 32))
   let cache = await openInMemory<string>(files, options)
   const before: PersistentCache<string>[] = []
-  // The last value of each key, from the one that was set, or came, longest ago on.
+  // The last value of each key; the key that was set, or added, longest ago comes first.
   const values = new Map<string, string>()
   const check = (when: string): void => {
     expect(cache.stats().entries, when).toBeLessThanOrEqual(MAX_ENTRIES)
@@ -174,7 +174,7 @@ async function live(policy: CachePolicy, random: Random): Promise<void> {
         continue
       }
       const value = `${step} ${'x'.repeat(random.below(random.pick([200, 16_000])))}`
-      // In the order of coming, what is there keeps its place.
+      // With fifo, a key that is there keeps its place.
       if (policy === 'lru' || !cache.has(key)) values.delete(key)
       cache.set(key, value)
       values.set(key, value)

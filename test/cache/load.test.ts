@@ -4,7 +4,7 @@ import type { CacheOptions, PersistentCache } from '../../src/cache/cache.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { Clock, openInMemory } from './support.ts'
 
-/** A loader whose loads the test ends. */
+/** A loader; the test settles its loads. */
 class Source {
   readonly signals: AbortSignal[] = []
   readonly #waiting: { resolve(value: string): void; reject(error: Error): void }[] = []
@@ -48,7 +48,7 @@ async function withCache(
 }
 
 describe('getOrSet', () => {
-  it('refuses what is no loader or no option', async () => {
+  it('refuses an invalid loader or option', async () => {
     await withCache(async (cache) => {
       await expect(cache.getOrSet('key', 1 as never)).rejects.toThrow('A loader must be a function')
       const wrong = cache.getOrSet('key', () => 'v', { tll: 1 } as never)
@@ -56,7 +56,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('loads once for all who ask meanwhile, and keeps the value', async () => {
+  it('loads once for all concurrent callers, and keeps the value', async () => {
     await withCache(async (cache, source) => {
       const asked = [1, 2, 3].map(() => cache.getOrSet('key', source.load))
       const other = cache.getOrSet('other', () => 'its own')
@@ -75,7 +75,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('listens once to a signal that many wait by, and not at all when none is left', async () => {
+  it('adds one listener to a signal of many callers, and removes it after the last', async () => {
     await withCache(async (cache, source) => {
       const controller = new AbortController()
       const { signal } = controller
@@ -100,7 +100,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('throws what the loader throws, to all, and tries again', async () => {
+  it('throws what the loader throws to all callers, and then tries again', async () => {
     await withCache(async (cache, source) => {
       const asked = [1, 2].map(() => cache.getOrSet('key', source.load))
       source.fail('no')
@@ -138,7 +138,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('serves what is stale at once, and loads it anew in the background, once', async () => {
+  it('returns a stale value at once, and reloads it in the background, once', async () => {
     await withCache(async (cache, source, clock) => {
       const options = { ttlMs: 100, staleMs: 50 }
       const first = cache.getOrSet('key', source.load, options)
@@ -157,7 +157,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('loads what is older than stale before it answers', async () => {
+  it('waits for the load if the value is past its staleMs', async () => {
     await withCache(async (cache, source, clock) => {
       cache.set('key', 'old', { ttlMs: 100, staleMs: 50 })
 
@@ -169,7 +169,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('goes on to serve what is stale when its load fails, and keeps no failure then', async () => {
+  it('goes on returning a stale value if its reload fails, and keeps no failure', async () => {
     await withCache(async (cache, source, clock) => {
       const options = { errorTtlMs: 1000 }
       cache.set('key', 'old', { ttlMs: 100, staleMs: 500 })
@@ -184,7 +184,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('keeps a failure in the place of what was stale and is invalidated meanwhile', async () => {
+  it('keeps a failure in place of a stale value that is invalidated meanwhile', async () => {
     await withCache(
       async (cache, source, clock) => {
         const options = { errorTtlMs: 1000 }
@@ -204,7 +204,7 @@ describe('getOrSet', () => {
     )
   })
 
-  it('aborts a load that nobody waits for any more, and no other', async () => {
+  it('aborts only a load that nobody waits for any longer', async () => {
     await withCache(async (cache, source) => {
       const [one, two] = [new AbortController(), new AbortController()]
       const asked = [one, two].map(({ signal }) => cache.getOrSet('key', source.load, { signal }))
@@ -225,7 +225,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('waits for a load without a signal to the end', async () => {
+  it('finishes a load that a caller without a signal waits for', async () => {
     await withCache(async (cache, source) => {
       const patient = cache.getOrSet('key', source.load)
       const controller = new AbortController()
@@ -240,7 +240,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('rejects at once where the signal has fired already', async () => {
+  it('rejects at once if the signal has already fired', async () => {
     await withCache(async (cache, source) => {
       const signal = AbortSignal.abort(new Error('before'))
 
@@ -252,7 +252,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('does not share a load that was aborted and has not ended yet', async () => {
+  it('does not share an aborted load that has not ended yet', async () => {
     await withCache(async (cache, source) => {
       const controller = new AbortController()
       const never = new Promise<string>(() => undefined)
@@ -273,7 +273,7 @@ describe('getOrSet', () => {
     ['deleted', (cache: PersistentCache<string>) => void cache.delete('key'), undefined],
     ['cleared', (cache: PersistentCache<string>) => cache.clear(), undefined],
     ['invalidated', (cache: PersistentCache<string>) => cache.invalidateTags('t'), undefined],
-  ])('does not keep what it loads where the key is %s meanwhile', async (_, change, left) => {
+  ])('does not keep what it loads if the key is %s meanwhile', async (_, change, left) => {
     await withCache(async (cache, source) => {
       const asked = cache.getOrSet('key', source.load, { tags: ['t'] })
 
@@ -285,7 +285,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('begins another load where the key was deleted while one was running', async () => {
+  it('begins another load if the key was deleted during the first', async () => {
     await withCache(async (cache, source) => {
       const before = cache.getOrSet('key', source.load)
       cache.delete('key')
@@ -299,7 +299,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('begins another load where a tag of it was invalidated while one was running', async () => {
+  it('begins another load if one of its tags was invalidated during the first', async () => {
     await withCache(async (cache, source) => {
       const options = { tags: ['a', 'b'] }
       const before = cache.getOrSet('key', source.load, options)
@@ -319,7 +319,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('shares a load also while there is no directory', async () => {
+  it('shares a load even without a directory', async () => {
     const files = new FaultyFiles(1)
     files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EACCES', lasting: true })
     const cache = await openInMemory<string>(files, { valueEncoding: 'utf8' })
@@ -333,7 +333,7 @@ describe('getOrSet', () => {
     await cache.close()
   })
 
-  it('gives undefined that was loaded, and does not keep it', async () => {
+  it('returns undefined if the loader does, and does not keep it', async () => {
     await withCache(async (cache) => {
       let count = 0
       const load = () => {
@@ -348,7 +348,7 @@ describe('getOrSet', () => {
     })
   })
 
-  it('loads early the likelier the nearer the end is, and serves what it has meanwhile', async () => {
+  it('reloads early, the likelier the nearer the end, and returns the old value', async () => {
     await withCache(
       async (cache, source, clock) => {
         const random = vi.spyOn(Math, 'random')
@@ -356,13 +356,13 @@ describe('getOrSet', () => {
         const time = vi.spyOn(performance, 'now').mockReturnValue(beganAt)
         const options = { ttlMs: 10_000 }
         const first = cache.getOrSet('key', source.load, options)
-        // The load took a second.
+        // The load takes a second.
         time.mockReturnValue(beganAt + 1000)
         source.give('old')
         await first
         time.mockRestore()
 
-        // 1000 ms times -ln(0.5) are 693 ms.
+        // 1000 ms times -ln(0.5) is 693 ms.
         random.mockReturnValue(0.5)
         clock.now += 9300
         expect(await cache.getOrSet('key', source.load, options)).toBe('old')
@@ -381,14 +381,14 @@ describe('getOrSet', () => {
 
   it('traces its loads', async () => {
     await withCache(async (cache) => {
-      const told: string[] = []
+      const messages: string[] = []
       const channel = tracingChannel<unknown, { key: string }>('firkin-cache:load')
       const subscribers = {
-        start: ({ key }: { key: string }) => void told.push(`start ${key}`),
+        start: ({ key }: { key: string }) => void messages.push(`start ${key}`),
         end: () => undefined,
         asyncStart: () => undefined,
-        asyncEnd: ({ key }: { key: string }) => void told.push(`end ${key}`),
-        error: ({ error }: { error: unknown }) => void told.push(String(error)),
+        asyncEnd: ({ key }: { key: string }) => void messages.push(`end ${key}`),
+        error: ({ error }: { error: unknown }) => void messages.push(String(error)),
       }
       channel.subscribe(subscribers)
 
@@ -397,13 +397,13 @@ describe('getOrSet', () => {
       channel.unsubscribe(subscribers)
       await cache.getOrSet('unheard', () => 'value')
 
-      expect(told).toEqual(['start good', 'end good', 'start bad', 'Error: no', 'end bad'])
+      expect(messages).toEqual(['start good', 'end good', 'start bad', 'Error: no', 'end bad'])
     })
   })
 })
 
 describe('memoize', () => {
-  it('remembers what a call answered, by the key of its arguments', async () => {
+  it('caches what a call returns, by the key of its arguments', async () => {
     await withCache(async (cache, _, clock) => {
       const calls: unknown[] = []
       const add = cache.memoize(
@@ -427,7 +427,7 @@ describe('memoize', () => {
     })
   })
 
-  it('refuses options that are none', async () => {
+  it('refuses invalid options', async () => {
     await withCache(async (cache) => {
       expect(() => cache.memoize(() => 'v', {} as never)).toThrow('Option key must be a function')
       expect(() => cache.memoize(() => 'v', { key: () => 'k', ttl: 1 } as never)).toThrow(

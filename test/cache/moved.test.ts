@@ -1,4 +1,4 @@
-/** A cache whose directory is moved, removed or replaced while it is open: what is there now is left alone. */
+/** A cache whose directory is moved, removed or replaced while open leaves the new one alone. */
 
 import { cpSync, existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,12 +8,12 @@ import { removeUnderneath, withDirectory } from '../support/directory.ts'
 
 const TEXT = { maxBytes: 2 ** 20, valueEncoding: 'utf8' } as const
 const VALUE = 'x'.repeat(1000)
-/** Created behind the segment before. */
+/** The next segment's file, which is created in advance. */
 const NEXT_FILE = expect.stringMatching(/\.segment\.\d+\.tmp$/)
 
 type TextCache = PersistentCache<string>
 
-/** Opens a cache with some entries, and tells what it tells. */
+/** Opens a cache with some entries, and collects its errors. */
 async function openFilled(directory: string): Promise<{ cache: TextCache; errors: Error[] }> {
   const cache = await openCache<string>(directory, TEXT)
   const errors: Error[] = []
@@ -27,7 +27,7 @@ function fill(cache: TextCache, prefix: string, count: number): void {
   for (let index = 0; index < count; index++) cache.set(`${prefix} ${index}`, VALUE)
 }
 
-/** The contents of the files in a directory, but for the lock. */
+/** Returns the contents of the files in a directory, except for the lock. */
 function contentsOf(directory: string): Record<string, string> {
   const names = readdirSync(directory).filter((name) => name !== 'LOCK')
   return Object.fromEntries(
@@ -35,7 +35,7 @@ function contentsOf(directory: string): Record<string, string> {
   )
 }
 
-/** What touches names in a cache's directory. */
+/** Operations that create or remove files in a cache's directory. */
 const OPERATIONS: readonly [name: string, (cache: TextCache) => void][] = [
   ['sets that begin a segment', (cache) => fill(cache, 'more', 200)],
   ['sets that clean', (cache) => fill(cache, 'more', 2000)],
@@ -43,7 +43,7 @@ const OPERATIONS: readonly [name: string, (cache: TextCache) => void][] = [
 ]
 
 describe('a cache whose directory was replaced', () => {
-  it.each(OPERATIONS)('changes nothing in that of a live one by %s', async (_, operate) => {
+  it.each(OPERATIONS)('changes nothing in that of a live cache by %s', async (_, operate) => {
     await withDirectory(async (above) => {
       const directory = join(above, 'cache')
       const { cache, errors } = await openFilled(directory)
@@ -64,7 +64,7 @@ describe('a cache whose directory was replaced', () => {
     })
   })
 
-  it('changes nothing there by its close', async () => {
+  it('changes nothing there when it is closed', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'cache')
       const { cache, errors } = await openFilled(directory)
@@ -86,7 +86,7 @@ describe('a cache whose directory was replaced', () => {
     })
   })
 
-  it('empties nothing there, and goes on with it once it is free', async () => {
+  it('does not empty the new one, and goes on with it once it is free', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'cache')
       const { cache, errors } = await openFilled(directory)
@@ -106,7 +106,7 @@ describe('a cache whose directory was replaced', () => {
 })
 
 describe('a cache whose directory was removed', () => {
-  it('makes it anew', async () => {
+  it('creates it again', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'cache')
       const { cache, errors } = await openFilled(directory)
@@ -123,7 +123,7 @@ describe('a cache whose directory was removed', () => {
 })
 
 describe('a cache with strict whose directory was replaced', () => {
-  it('throws from then on, and by its close', async () => {
+  it('throws from then on, and does not create it again when it is closed', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'cache')
       const cache = await openCache<string>(directory, { ...TEXT, strict: true })

@@ -4,10 +4,10 @@ import { QUEUE_PAGE_SIZE } from '../../src/cache/queue.ts'
 import { NO_ENTRY } from '../../src/keydir/keydir.ts'
 import { Random } from '../support/random.ts'
 
-/** Numbers of entries as the keydir gives them: at least five words apart. */
+/** Numbers of entries, at least five words apart as in a keydir. */
 const entryOf = (index: number): number => 8 + index * 5
 
-/** What each policy does, in the plainest words: a list from old to new. */
+/** Each policy in its simplest form: a list from old to new. */
 class Model {
   readonly #policy: CachePolicy
   #entries: number[] = []
@@ -48,7 +48,7 @@ class Model {
 }
 
 describe.each(['sieve', 'lru', 'fifo'] as const)('the order %s', (policy) => {
-  it('gives up what its model gives up, through random operations and restores', () => {
+  it('evicts what its model evicts, through random operations and restores', () => {
     const random = new Random(Number(process.env.SEED ?? 1))
     const model = new Model(policy)
     let order = new Order(policy)
@@ -68,7 +68,7 @@ describe.each(['sieve', 'lru', 'fifo'] as const)('the order %s', (policy) => {
     }
   })
 
-  it('has nothing to give up when it is empty', () => {
+  it('has nothing to evict when it is empty', () => {
     const order = new Order(policy)
     order.use(entryOf(1))
 
@@ -77,7 +77,7 @@ describe.each(['sieve', 'lru', 'fifo'] as const)('the order %s', (policy) => {
     expect(order.knows(entryOf(1))).toBe(false)
   })
 
-  it('begins anew where a page was lost, and ends', () => {
+  it('is cleared and can be filled again after a page was lost', () => {
     const order = new Order(policy)
     for (let index = 0; index < 20_000; index++) order.use(entryOf(index))
     const damaged = restored(order, 2)
@@ -91,7 +91,7 @@ describe.each(['sieve', 'lru', 'fifo'] as const)('the order %s', (policy) => {
   })
 })
 
-it('takes nine bytes a slot, and touches no page when it is restored', () => {
+it('takes nine bytes a slot, and reads no page when it is restored', () => {
   const order = new Order('sieve')
   order.use(entryOf(10_000))
   let asked = 0

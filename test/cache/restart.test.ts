@@ -6,7 +6,7 @@ import { Clock, DIRECTORY, openInMemory } from './support.ts'
 const TEXT = { valueEncoding: 'utf8' } as const
 
 describe('a cache that was closed', () => {
-  it.each(['sieve', 'lru'] as const)('goes on in the order that it had (%s)', async (policy) => {
+  it.each(['sieve', 'lru'] as const)('goes on with the order that it had (%s)', async (policy) => {
     const files = new FaultyFiles(1)
     const options: Partial<CacheOptions<string>> = { ...TEXT, policy, maxEntries: 100 }
     const first = await openInMemory<string>(files, options)
@@ -33,7 +33,7 @@ describe('a cache that was closed', () => {
     const second = await openInMemory<string>(files, TEXT)
 
     const opening = files.calls.slice(before)
-    // A file's header is read to see that it is the right one, and nothing else of it.
+    // Only the header of a file is read, to check that it is the right one.
     const reads = opening.filter(({ kind, path }) => kind === 'read' && path.endsWith('.segment'))
     const opens = opening.filter(({ kind, path }) => kind === 'open' && path.endsWith('.segment'))
     expect(opens.length).toBeGreaterThan(3)
@@ -42,7 +42,7 @@ describe('a cache that was closed', () => {
     await second.close()
   })
 
-  it('loses nothing but the order where its file is damaged', async () => {
+  it('loses only the order if its file is damaged', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, TEXT)
     for (let index = 0; index < 200; index++) first.set(`key ${index}`, `value ${index}`)
@@ -67,7 +67,7 @@ describe('a cache that was closed', () => {
     }
   })
 
-  it('fits a smaller budget when it is opened with one', async () => {
+  it('fits into a smaller budget if it is opened with one', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, { ...TEXT, maxBytes: 4 * 2 ** 20 })
     for (let index = 0; index < 3000; index++) first.set(`key ${index}`, 'x'.repeat(1000))
@@ -84,7 +84,7 @@ describe('a cache that was closed', () => {
 })
 
 describe('tags', () => {
-  it('invalidate what has them, whatever its number, and nothing that comes later', async () => {
+  it('invalidate the entries that have them, and none that is set later', async () => {
     const cache = await openInMemory<string>(undefined, TEXT)
     cache.set('both', '1', { tags: ['a', 'b'] })
     cache.set('b', '1', { tags: ['b'] })
@@ -101,7 +101,7 @@ describe('tags', () => {
     await cache.close()
   })
 
-  it.each(['close', 'kill'])('stay invalidated over a %s', async (end) => {
+  it.each(['close', 'kill'])('stay invalidated after a %s', async (end) => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, TEXT)
     first.set('before', '1', { tags: ['a'] })
@@ -117,7 +117,7 @@ describe('tags', () => {
     await second.close()
   })
 
-  it('have up to 65,534 bytes, and are refused where they have more', async () => {
+  it('have up to 65,534 bytes, and are refused if they have more', async () => {
     const cache = await openInMemory<string>(undefined, { ...TEXT, maxEntryBytes: 2 ** 17 })
     const longest = 'ü'.repeat(32_767)
 
@@ -133,7 +133,7 @@ describe('tags', () => {
     await cache.close()
   })
 
-  it('are forgotten once nothing is left that is as old', async () => {
+  it('are forgotten once no entry left is as old', async () => {
     const cache = await openInMemory<string>(undefined, TEXT)
     for (let index = 0; index < 500; index++) cache.invalidateTags(`tag ${index}`)
 
@@ -145,7 +145,7 @@ describe('tags', () => {
     await cache.close()
   })
 
-  it('are checked when an old entry is written again, so that it stays invalid', async () => {
+  it('are checked when an old entry is written again, so that it stays invalidated', async () => {
     const clock = new Clock()
     const cache = await openInMemory<string>(undefined, { ...TEXT, clock: clock.read })
     cache.set('tagged', 'old', { tags: ['a'] })

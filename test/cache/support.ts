@@ -4,13 +4,13 @@ import type { EventLoop } from '../../src/scheduling/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 
-/** Where the caches of tests in memory lie. */
+/** The directory of the caches in memory. */
 export const DIRECTORY = '/cache'
 
-/** The least that a cache may take. */
+/** The smallest budget of a cache. */
 export const MIB = 2 ** 20
 
-/** A clock that stands still until it is told. */
+/** A clock that stands still until a test moves it. */
 export class Clock {
   now = 1_000_000
   readonly read = (): number => this.now

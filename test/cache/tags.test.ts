@@ -8,7 +8,7 @@ import { MIB, openInMemory } from './support.ts'
 const TEXT = { valueEncoding: 'utf8' } as const
 
 describe('invalidating a tag', () => {
-  it('writes nothing where nothing is kept under it', async () => {
+  it('writes nothing if no entry has the tag', async () => {
     const cache = await openInMemory<string>(undefined, TEXT)
     cache.set('key', 'value', { tags: ['a', 'b'] })
     const { disk } = cache.stats().bytes
@@ -27,7 +27,7 @@ describe('invalidating a tag', () => {
     await cache.close()
   })
 
-  it('is remembered as long as an entry that was given up may be back after a kill', async () => {
+  it('is remembered while a kill may bring back an evicted entry', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, { ...TEXT, maxEntries: 1 })
     first.set('tagged', 'old', { tags: ['a'] })
@@ -44,7 +44,7 @@ describe('invalidating a tag', () => {
     await first.close()
   })
 
-  it.each(['close', 'kill'])('works for what was set before a %s', async (end) => {
+  it.each(['close', 'kill'])('works for entries that were set before a %s', async (end) => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, TEXT)
     for (let index = 0; index < 100; index++)
@@ -59,7 +59,7 @@ describe('invalidating a tag', () => {
     await second.close()
   })
 
-  it('is of that tag, whatever is moved to make room for it', async () => {
+  it('invalidates that tag, whatever is moved to make space for it', async () => {
     const cache = await openInMemory<string>(undefined, TEXT)
     for (let index = 0; index < 1000; index++) cache.set(`old ${index}`, 'x'.repeat(1000))
     let missed = 0
@@ -74,7 +74,7 @@ describe('invalidating a tag', () => {
     await cache.close()
   })
 
-  it('is counted no more once it was cleaned away', async () => {
+  it('is not counted any longer once it was cleaned away', async () => {
     const cache = await openInMemory<string>(undefined, { ...TEXT, policy: 'fifo' })
     for (let index = 0; index < 100; index++) {
       cache.set('key', 'value', { tags: [`tag ${index}`] })
@@ -90,7 +90,7 @@ describe('invalidating a tag', () => {
   })
 
   it.each(['new', 'closed', 'killed'])(
-    'takes no more than its share, and pushes nothing out, however many there are (%s)',
+    'takes no more than its share, and evicts nothing, however many there are (%s)',
     async (state) => {
       let files = new FaultyFiles(1)
       const options = { ...TEXT, maxBytes: 2 * MIB }
@@ -107,7 +107,7 @@ describe('invalidating a tag', () => {
 
       let most = 0
       for (let index = 0; index < 40_000; index++) {
-        // A tag that something was kept under, and many that nothing was.
+        // One tag that an entry has, and many that none has.
         if (index % 10 === 0) cache.set('one', 'value', { tags: [`one ${index}`] })
         cache.invalidateTags(`one ${index}`)
         if (index % 100 === 0) await Promise.resolve()
@@ -128,7 +128,7 @@ function countHot(cache: PersistentCache<string>): number {
 }
 
 describe('TagIndex', () => {
-  it('knows when each tag was last put, and forgets what the log has no more', () => {
+  it('knows when each tag was last put, and forgets what the log no longer holds', () => {
     const random = new Random(Number(process.env.SEED ?? 1))
     const model = new Map<string, number>()
     let oldest = 1

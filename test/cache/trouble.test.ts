@@ -9,7 +9,7 @@ import { DIRECTORY, MIB, openInMemory } from './support.ts'
 
 const TEXT = { maxBytes: MIB, valueEncoding: 'utf8' } as const
 
-/** Collects what a cache tells. */
+/** Collects the errors of a cache. */
 function listen(cache: PersistentCache<string>): Error[] {
   const errors: Error[] = []
   cache.on('error', (error) => errors.push(error))
@@ -18,7 +18,7 @@ function listen(cache: PersistentCache<string>): Error[] {
 
 describe('a cache whose directory is in trouble', () => {
   it.each(['MANIFEST', 'segment', 'CACHE'])(
-    'is emptied and goes on where its %s is damaged at open, and says so',
+    'is emptied and goes on if its %s is damaged at open, and emits an error',
     async (which) => {
       const files = new FaultyFiles(1)
       const first = await openInMemory<string>(files, TEXT)
@@ -39,7 +39,7 @@ describe('a cache whose directory is in trouble', () => {
     },
   )
 
-  it('is emptied where a record is found damaged while it is open', async () => {
+  it('is emptied if a damaged record is found while it is open', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, TEXT)
     for (let index = 0; index < 3000; index++) first.set(`key ${index}`, 'x'.repeat(100))
@@ -62,7 +62,7 @@ describe('a cache whose directory is in trouble', () => {
     await cache.close()
   })
 
-  it('is emptied where the disk is full, serves nothing old, and takes new entries', async () => {
+  it('is emptied if the disk is full, returns no old values, and takes new entries', async () => {
     const files = new FaultyFiles(1)
     const cache = await openInMemory<string>(files, TEXT)
     const errors = listen(cache)
@@ -82,7 +82,7 @@ describe('a cache whose directory is in trouble', () => {
     await cache.close()
   })
 
-  it('says once that what was set right before a close cannot be written', async () => {
+  it('emits one error if what was set right before a close cannot be written', async () => {
     const files = new FaultyFiles(1)
     const cache = await openInMemory<string>(files, TEXT)
     const errors = listen(cache)
@@ -95,7 +95,7 @@ describe('a cache whose directory is in trouble', () => {
     expect(errors).toMatchObject([{ code: 'FIRKIN_WRITE_FAILED' }])
   })
 
-  it('does without a directory that it cannot use, and loads all the same', async () => {
+  it('works without a directory that it cannot use, and still loads', async () => {
     const files = new FaultyFiles(1)
     files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EACCES', lasting: true })
 
@@ -114,7 +114,7 @@ describe('a cache whose directory is in trouble', () => {
   })
 
   it.each(['EMFILE', 'EACCES'] as const)(
-    'loses nothing where %s is in the way for a moment',
+    'loses nothing if %s is in the way for a moment',
     async (code) => {
       const files = new FaultyFiles(1)
       const first = await openInMemory<string>(files, TEXT)
@@ -133,7 +133,7 @@ describe('a cache whose directory is in trouble', () => {
     },
   )
 
-  it('never touches a store that is no cache', async () => {
+  it('never touches a store that is not a cache', async () => {
     await withDirectory(async (directory) => {
       const store = await open(directory, { valueEncoding: 'utf8' })
       await store.put('precious', 'data')
@@ -152,7 +152,7 @@ describe('a cache whose directory is in trouble', () => {
     })
   })
 
-  it('leaves files alone that are not its own, also when it is emptied', async () => {
+  it('leaves the files of others alone, even when it is emptied', async () => {
     await withDirectory(async (directory) => {
       await mkdir(join(directory, 'folder'))
       await writeFile(join(directory, 'notes.txt'), 'mine')
@@ -170,7 +170,7 @@ describe('a cache whose directory is in trouble', () => {
     })
   })
 
-  it('does without a directory that another has open, and leaves it whole', async () => {
+  it('works without a directory that another cache has open, and leaves it intact', async () => {
     await withDirectory(async (directory) => {
       const first = await openCache<string>(directory, TEXT)
       first.set('key', 'value')
@@ -187,7 +187,7 @@ describe('a cache whose directory is in trouble', () => {
     })
   })
 
-  it('is emptied where it was written with another valueEncoding', async () => {
+  it('is emptied if it was written with another valueEncoding', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, TEXT)
     first.set('key', 'no JSON')
@@ -202,7 +202,7 @@ describe('a cache whose directory is in trouble', () => {
     await cache.close()
   })
 
-  it('is emptied where it was written with another codec, by name or by its source', async () => {
+  it('is emptied if it was written with another codec, by name or by source text', async () => {
     const plain = { encode: (text: string) => text, decode: (bytes: Buffer) => bytes.toString() }
     const shouting = { ...plain, decode: (bytes: Buffer) => bytes.toString().toUpperCase() }
     const cases = [
@@ -245,7 +245,7 @@ describe('a cache whose directory is in trouble', () => {
     )
   })
 
-  it('warns of what nobody listens to, and does not crash', async () => {
+  it('emits a warning of the process if nobody listens, and does not crash', async () => {
     const warnings: Error[] = []
     const collect = (warning: Error): void => void warnings.push(warning)
     process.on('warning', collect)
@@ -264,7 +264,7 @@ describe('a strict cache', () => {
   it.each([
     ['a write fails', false],
     ['all writes fail from then on', true],
-  ])('says so, and not that it is damaged, where it moves entries and %s', async (_, lasting) => {
+  ])('reports a failed write, and no damage, if it moves entries and %s', async (_, lasting) => {
     const codes = new Set<string | undefined>()
     for (let nth = 103; nth < 121; nth++) {
       const files = new FaultyFiles(1)
@@ -288,7 +288,7 @@ describe('a strict cache', () => {
     expect([...codes]).toEqual(['FIRKIN_WRITE_FAILED'])
   })
 
-  it('throws at open what stands in the way, and leaves it as it is', async () => {
+  it('throws at open if a file is damaged, and leaves that as it is', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, TEXT)
     first.set('key', 'value')
@@ -302,7 +302,7 @@ describe('a strict cache', () => {
     expect(files.peek(join(DIRECTORY, 'MANIFEST'))).toEqual(damaged)
   })
 
-  it('throws from the operation that finds damage, and from every one behind it', async () => {
+  it('throws from the operation that fails to read, and from every later one', async () => {
     const files = new FaultyFiles(1)
     const cache = await openInMemory<string>(files, { ...TEXT, strict: true })
     const errors = listen(cache)

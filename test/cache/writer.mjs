@@ -1,4 +1,5 @@
-// Sets entries of mixed sizes, at four times the budget, without end; to be killed. Tells how many it has set.
+// Sets entries of mixed sizes until it is killed; all keys together take four times the budget.
+// Reports how many sets it has made.
 import { openCache } from '../../dist/src/cache/cache.js'
 
 const [directory, maxBytes, seed] = process.argv.slice(2)
