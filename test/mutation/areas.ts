@@ -88,7 +88,7 @@ export const AREAS: readonly Area[] = [
   },
   {
     name: 'cache',
-    sources: ['cache/shelf.ts'],
+    sources: ['cache/shelf.ts', 'cache/complete-order.ts', 'cache/tags.ts'],
     tests: [['cache/cache.test.ts', 'cache/deletion.test.ts', 'cache/crash.test.ts'], ['cache']],
   },
 ]
