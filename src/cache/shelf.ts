@@ -436,9 +436,9 @@ export class Shelf {
   #causeToLeave(entry: Entry, fields: RecordFields, page: Page): DepartureCause | undefined {
     const { expiresAtMs, size, valueAt } = fields
     if (expiresAtMs !== 0 && expiresAtMs <= this.#moment.nowMs) return 'expired'
-    this.head.read(page, valueAt)
-    if (this.head.tags.length > 0 && this.#tags.isInvalid(entry, this.head.tags))
-      return 'invalidated'
+    const { head } = this
+    head.read(page, valueAt)
+    if (head.tags.length > 0 && this.#tags.isInvalid(entry, head.tags)) return 'invalidated'
     return this.#budget.mayMove(size) ? undefined : 'size'
   }
 
