@@ -1,3 +1,5 @@
+/** What a merge copies, drops and writes, run in one process without a store. */
+
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
@@ -23,7 +25,7 @@ import {
 const DIRECTORY = '/disk/copy'
 const KIB = 1024
 
-/** A directory with segments of these records, from id 1 on. */
+/** Makes a directory with segments of these records, from id 1 on. */
 function filesWith(segments: readonly Buffer[][]): FaultyFiles {
   const files = new FaultyFiles(1)
   files.makeDirectory(DIRECTORY)
@@ -34,10 +36,12 @@ function filesWith(segments: readonly Buffer[][]): FaultyFiles {
   return files
 }
 
-/** A job of any directory. */
+/** A job for any directory. */
 type JobWithoutDirectory = Omit<CopyJob, 'directoryId'>
 
-/** A job that copies these segments; of each the records with these numbers are live. */
+/**
+ * Makes a job that copies these segments, in each of which the records with these numbers are live.
+ */
 function jobOf(
   segments: readonly Buffer[][],
   live: readonly (readonly number[])[],
@@ -63,7 +67,7 @@ function jobOf(
   }
 }
 
-/** Copies to the end, and answers what was told and what was written. */
+/** Copies to the end; returns the reported progress and the targets. */
 function copyAll(
   files: FaultyFiles,
   job: JobWithoutDirectory,
@@ -77,7 +81,7 @@ function copyAll(
   }
 }
 
-/** The records of a target, as text. */
+/** Reads the records of a target, as text. */
 function recordsOf(files: FaultyFiles, id: number): string[] {
   const file = files.open(join(DIRECTORY, segmentName(id)), 'read')
   const found: string[] = []
@@ -95,7 +99,7 @@ function recordsOf(files: FaultyFiles, id: number): string[] {
   return found
 }
 
-/** Copies segments into one target, and answers its records. */
+/** Copies segments into one target, and returns its records. */
 function copied(
   segments: readonly Buffer[][],
   live: readonly (readonly number[])[],
@@ -137,7 +141,7 @@ describe('a copy', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('makes no target where nothing is left', () => {
+  it('makes no target if nothing is left', () => {
     const segments = [[put('a', '1', 1)]]
 
     const files = filesWith(segments)
@@ -151,7 +155,7 @@ describe('a copy', () => {
       record({ key, value: 'of a batch', sequence, flags: IN_BATCH })
     const segments = [[member('a', 1), member('b', 2), batchEnd(2, 3)]]
 
-    // A member whose batch end is gone would be torn: `recordsOf` holds batches against their ends.
+    // A member without its batch end would be torn: `recordsOf` checks batches against their ends.
     expect(copied(segments, [[1]])).toEqual(['2 b=of a batch'])
   })
 
@@ -163,7 +167,7 @@ describe('a copy', () => {
     expect(copied(segments, [[]], { dropBelow: Number.POSITIVE_INFINITY })).toEqual([])
   })
 
-  it('keeps of each key only the newest tombstone, and none that a newer put makes needless', () => {
+  it('keeps only the newest tombstone of each key, and none that a newer put replaces', () => {
     const segments = [
       [tombstone('a', 1), tombstone('b', 2), tombstone('a', 3)],
       [put('b', 'again', 4), tombstone('c', 5)],
@@ -172,7 +176,7 @@ describe('a copy', () => {
     expect(copied(segments, [[], [0]])).toEqual(['4 b=again', '3 -a', '5 -c'])
   })
 
-  it('keeps a tombstone that is newer than the live put of its key, wherever each lies', () => {
+  it('keeps a tombstone that is newer than the live put of its key, whichever comes first', () => {
     const segments = [[put('a', 'moved', 1)], [tombstone('a', 7)]]
 
     expect(copied(segments, [[0], []])).toEqual(['1 a=moved', '7 -a'])
@@ -212,7 +216,7 @@ describe('a copy', () => {
     }
   })
 
-  it('gives each target a hint that names every record, and syncs both', () => {
+  it('gives each target a hint that lists every record, and syncs both', () => {
     const segments = [[put('a', '1', 1), put('b', '2', 2, 77), tombstone('c', 3)]]
     const files = filesWith(segments)
 
@@ -243,7 +247,7 @@ describe('a copy', () => {
     ])
   })
 
-  it('gives way about every mebibyte, and tells how far it has come', () => {
+  it('yields about every mebibyte, and reports its progress', () => {
     const records = Array.from({ length: 50 }, (_, index) =>
       put(`key ${index}`, 'x'.repeat(100 * KIB), index + 1),
     )
@@ -264,7 +268,7 @@ describe('a copy', () => {
     expect(steps.at(-1)?.bytesWritten).toBe(2 * (records[0]?.length ?? 0))
   })
 
-  it('names the place of a damaged record, and leaves no target', () => {
+  it('reports file and offset of a damaged record, and leaves no target', () => {
     const segments = [
       [put('a', '1', 1), put('b', '2', 2)],
       [put('c', '3', 3), put('d', '4', 4)],
@@ -286,7 +290,7 @@ describe('a copy', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('leaves no target where it is ended between two steps', () => {
+  it('leaves no target if it is ended between two steps', () => {
     const segments = [[put('a', 'x'.repeat(2048 * KIB), 1), put('b', '2', 2)]]
     const files = filesWith(segments)
     const copy = copySegments(files, {
@@ -303,7 +307,7 @@ describe('a copy', () => {
   })
 
   it.each(['EIO', 'ENOSPC', 'SHORT'] as FaultCode[])(
-    'fails whole, or works, wherever a file operation fails: %s',
+    'fails as a whole, or succeeds, whichever file operation fails: %s',
     (code) => {
       const value = 'x'.repeat(40 * KIB)
       const segments = [
@@ -320,7 +324,7 @@ describe('a copy', () => {
         try {
           targets = copyAll(files, job).targets
         } catch (error) {
-          // Of what a source refuses the merge is told that it was the source.
+          // If a source refuses an operation, the merge learns that it was the source.
           expect(error).toSatisfy(
             (failure) =>
               errorCode(failure) === code ||

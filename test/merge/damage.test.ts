@@ -1,3 +1,5 @@
+/** Merges of stores with segments that are damaged or cannot be read. */
+
 import { describe, expect, it, vi } from 'vitest'
 import { CorruptionError, type StoreError } from '../../src/errors.ts'
 import { segmentName } from '../../src/format/names.ts'
@@ -36,7 +38,10 @@ function damage(files: FaultyFiles, id: number, at = FIRST_VALUE): void {
   files.poke(pathOf(id), bytes)
 }
 
-/** An open store of which every sealed segment is half dead, the record at the beginning of each included. */
+/**
+ * Opens a store of which every sealed segment is half dead, including the record at the beginning
+ * of each.
+ */
 async function halfDead(
   options: TextOptions = {},
 ): Promise<{ files: FaultyFiles; store: TextStore; errors: Error[]; sealed: number[] }> {
@@ -62,14 +67,14 @@ async function halfDead(
   return { files, store, errors, sealed }
 }
 
-/** Reads of a segment's file, and of nothing else. */
+/** Counts the reads of a segment's file. */
 function readsOf(files: FaultyFiles, id: number, from: number): number {
   return files.calls.slice(from).filter(({ kind, path }) => kind === 'read' && path === pathOf(id))
     .length
 }
 
 describe('a merge of a store with a damaged segment', () => {
-  it('leaves that one out, names it, and gives back what the others have', async () => {
+  it('leaves that segment out, reports it, and reclaims the dead bytes of the others', async () => {
     const { files: ground, store: probe, sealed } = await halfDead()
     await probe.close()
     expect(sealed.length).toBeGreaterThan(1)
@@ -110,7 +115,7 @@ describe('a merge of a store with a damaged segment', () => {
     }
   })
 
-  it('goes on by itself, so that the store does not grow', async () => {
+  it('continues automatically, so that the store does not grow', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { merge: { automatic: true } })
     const errors: Error[] = []
@@ -128,7 +133,7 @@ describe('a merge of a store with a damaged segment', () => {
     }
 
     expect(errors).toEqual([withCode('FIRKIN_CORRUPT')])
-    // What is being written when the store is looked at takes a segment more or less.
+    // A segment may be in the middle of being written when its size is read.
     const most = Math.max(...sizes.slice(0, 5)) + 64 * KIB
     expect(Math.max(...sizes.slice(5))).toBeLessThanOrEqual(most)
     expect(store.stats().merge.leftOut.map(({ id }) => id)).toEqual([1])
@@ -138,7 +143,7 @@ describe('a merge of a store with a damaged segment', () => {
   })
 
   it.each([true, false])(
-    'deletes it unread once all of it is dead, automatic %s',
+    'deletes the segment unread once all of it is dead, with automatic %s',
     async (automatic) => {
       const { files, store, errors, sealed } = await halfDead({ merge: { automatic } })
       const [first = 0] = sealed
@@ -160,11 +165,12 @@ describe('a merge of a store with a damaged segment', () => {
     },
   )
 
-  it('keeps the tombstones of what it holds, so that nothing comes back', async () => {
+  it("keeps tombstones of the segment's records, so that no deleted key returns", async () => {
     const { files, store, sealed } = await halfDead()
     const [first = 0] = sealed
     damage(files, first)
-    // Of the first segment's keys some are live in it, and deleted now; the others were overwritten.
+    // Some of the first segment's keys were live in it and are deleted now; the others were
+    // overwritten.
     await store.delete(keys[6] ?? '')
     await store.delete(keys[0] ?? '')
     await store.merge()
@@ -173,14 +179,14 @@ describe('a merge of a store with a damaged segment', () => {
     expect(store.stats().segments.map(({ id }) => id)).toContain(first)
     await store.close()
 
-    // From hints, which still tell of the deleted puts.
+    // Open from hints, which still list the deleted puts.
     files.poke(`${DISK}/CHECKPOINT`, undefined)
     const reopened = await openOn(files)
     expect([...reopened.keys()]).toEqual(shown)
     await reopened.close()
   })
 
-  it('leaves out what the disk cannot read as well, and tries it again another hour', async () => {
+  it('also leaves out a segment that the disk cannot read, and retries after an hour', async () => {
     const { files, store, errors, sealed } = await halfDead()
     const [first = 0] = sealed
     let nowMs = performance.now()
@@ -207,7 +213,7 @@ describe('a merge of a store with a damaged segment', () => {
 
 describe('a merge that starts by itself', () => {
   it.each(['ENOSPC', 'EMFILE', 'EDQUOT'] as const)(
-    'is tried again within seconds of the end of what passes, and told of once: %s',
+    'is retried within seconds after a passing failure ends, which is reported once: %s',
     async (code) => {
       const { files, store, errors } = await halfDead({ merge: { automatic: true } })
       let nowMs = performance.now()

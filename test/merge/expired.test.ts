@@ -1,3 +1,5 @@
+/** Merges of records that have expired. */
+
 import { describe, expect, it } from 'vitest'
 import { open } from '../../src/index.ts'
 import { systemFiles } from '../../src/io/files.ts'
@@ -8,7 +10,7 @@ import { inProcessWork } from '../support/in-process-work.ts'
 const environment = { files: systemFiles, backgroundWork: inProcessWork(systemFiles) }
 
 describe('merge', () => {
-  it('gives back what has expired in a segment that is otherwise live, though nobody has read it', async () => {
+  it('reclaims expired records that nobody has read from an otherwise live segment', async () => {
     await withDirectory(async (directory) => {
       let nowMs = 1000
       const options = { clock: () => nowMs, expiryIntervalMs: 2 ** 31 - 1 }

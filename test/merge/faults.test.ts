@@ -1,10 +1,15 @@
+/** Merges in which a file operation fails. */
+
 import { describe, expect, it } from 'vitest'
 import { type FaultCode, FaultyFiles } from '../support/faulty-files.ts'
 import { idle, KIB, keysUpTo, openOn, type TextStore, withCode } from '../support/store.ts'
 
 const keys = keysUpTo(16)
 
-/** A closed store of four segments, with overwritten and deleted keys; and what it shows. */
+/**
+ * Makes a closed store of four segments, with overwritten and deleted keys; returns it with its
+ * entries.
+ */
 async function groundOf(
   seed: number,
 ): Promise<{ files: FaultyFiles; entries: [string, string][] }> {
@@ -20,7 +25,7 @@ async function groundOf(
   return { files, entries }
 }
 
-/** Merges, with a fault; answers whether the merge was done, or `undefined` where nothing failed. */
+/** Merges with a fault. Returns whether the merge was done, or `undefined` if nothing failed. */
 async function mergeWithFault(
   store: TextStore,
   files: FaultyFiles,
@@ -42,32 +47,35 @@ async function mergeWithFault(
 }
 
 describe('a merge in which a file operation fails', () => {
-  it.each(['EIO', 'SHORT'] as const)('shows and leaves what was there: %s', async (code) => {
-    const { files: ground, entries } = await groundOf(1)
-    const outcomes: (boolean | undefined)[] = []
-    for (let nth = 1; outcomes.at(-1) !== undefined || nth === 1; nth++) {
-      const files = ground.restart(1)
-      const store = await openOn(files)
-      store.on('error', () => undefined)
+  it.each(['EIO', 'SHORT'] as const)(
+    'keeps the same entries, in memory and on disk: %s',
+    async (code) => {
+      const { files: ground, entries } = await groundOf(1)
+      const outcomes: (boolean | undefined)[] = []
+      for (let nth = 1; outcomes.at(-1) !== undefined || nth === 1; nth++) {
+        const files = ground.restart(1)
+        const store = await openOn(files)
+        store.on('error', () => undefined)
 
-      outcomes.push(await mergeWithFault(store, files, nth, code))
-      expect([...store.entries()]).toEqual(entries)
-      await store.close().catch(() => undefined)
+        outcomes.push(await mergeWithFault(store, files, nth, code))
+        expect([...store.entries()]).toEqual(entries)
+        await store.close().catch(() => undefined)
 
-      const reopened = await openOn(files)
-      expect([...reopened.entries()]).toEqual(entries)
-      expect(reopened.count()).toBe(entries.length)
-      await reopened.merge()
-      expect([...reopened.entries()]).toEqual(entries)
-      await reopened.close()
-      expect(files.openPaths).toEqual([])
-    }
-    expect(outcomes.length).toBeGreaterThan(10)
-    expect(outcomes).toContain(true)
-    if (code !== 'SHORT') expect(outcomes).toContain(false)
-  })
+        const reopened = await openOn(files)
+        expect([...reopened.entries()]).toEqual(entries)
+        expect(reopened.count()).toBe(entries.length)
+        await reopened.merge()
+        expect([...reopened.entries()]).toEqual(entries)
+        await reopened.close()
+        expect(files.openPaths).toEqual([])
+      }
+      expect(outcomes.length).toBeGreaterThan(10)
+      expect(outcomes).toContain(true)
+      if (code !== 'SHORT') expect(outcomes).toContain(false)
+    },
+  )
 
-  it('gives back what is sealed where there is no room for a new segment', async () => {
+  it('merges the sealed segments if there is no space for a new segment', async () => {
     const { files: ground, entries } = await groundOf(1)
     const files = ground.restart(1)
     const store = await openOn(files)
@@ -82,7 +90,7 @@ describe('a merge in which a file operation fails', () => {
     await store.close()
   })
 
-  it('says so by its own code where not even a segment can be begun, and none is sealed', async () => {
+  it('rejects with FIRKIN_MERGE_FAILED if no segment can be begun and none is sealed', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const value of ['old', 'new']) await store.put('key', value)
@@ -98,7 +106,7 @@ describe('a merge in which a file operation fails', () => {
     await store.close()
   })
 
-  it('says so where the room has gone that there was when it began', async () => {
+  it('rejects if the disk fills up after the merge has begun', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     store.on('error', () => undefined)
@@ -121,11 +129,11 @@ describe('a merge in which a file operation fails', () => {
     await store.close()
   })
 
-  it('keeps both sets where it is not known which of them is durable', async () => {
+  it('keeps both sets of segments if it is not known which of them is durable', async () => {
     const { files, entries } = await groundOf(2)
     const store = await openOn(files)
     store.on('error', () => undefined)
-    // The first sync is for the names of the new files, the second for that of the manifest.
+    // The first sync is for the names of the new files, the second for the name of the manifest.
     await store.put('extra', '')
     await store.sync()
     store.once('merge', () => files.fail({ kinds: ['syncDirectory'], nth: 2, code: 'EIO' }))

@@ -1,3 +1,5 @@
+/** Merges of a store: what they give back, what they keep, when they start and how they end. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import type { MergeCallOptions, MergeEvent } from '../../src/index.ts'
@@ -24,7 +26,7 @@ async function fill(store: TextStore, text: string, of = keys): Promise<void> {
   for (const key of of) await store.put(key, `${text} ${key} `.padEnd(7 * KIB, '-'))
 }
 
-/** A store of which three segments have live and dead records, and tombstones. */
+/** Opens a store in which three segments have live and dead records, and tombstones. */
 async function halfDead(
   options: TextOptions = {},
 ): Promise<{ files: FaultyFiles; store: TextStore }> {
@@ -42,12 +44,12 @@ async function halfDead(
   return { files, store }
 }
 
-/** The names of segments and hints, which are all a store has of its own but manifest and checkpoint. */
+/** Lists the names of segments and hints: all files of a store except manifest and checkpoint. */
 function segmentFiles(files: FaultyFiles): string[] {
   return (files.list(DISK) ?? []).filter((name) => /^\d/.test(name)).sort()
 }
 
-/** What a store shows that is opened from its segments alone. */
+/** Returns the entries of the store when it is opened from its segments alone. */
 async function shownBySegments(files: FaultyFiles): Promise<[string, string][]> {
   const machine = files.restart(1)
   for (const name of machine.list(DISK) ?? []) {
@@ -76,7 +78,7 @@ describe('merge', () => {
     await store.close()
   })
 
-  it('gives the space back at once, and changes nothing that is shown', async () => {
+  it('frees the space at once, and changes no entry', async () => {
     const { files, store } = await halfDead()
     const before = [...store.entries()]
     const usedBefore = files.usedSize
@@ -100,7 +102,7 @@ describe('merge', () => {
     await store.close()
   })
 
-  it('reports the bytes that it read, wrote and gained, as they are on disk', async () => {
+  it('reports the bytes that it read, wrote and gained, as measured on disk', async () => {
     const { files, store } = await halfDead()
     const sizeOf = (id: number): number =>
       files.peek(`${DISK}/${String(id).padStart(10, '0')}.segment`)?.length ?? 0
@@ -119,7 +121,7 @@ describe('merge', () => {
     await store.close()
   })
 
-  it('does nothing where nothing is dead, and leaves the active segment', async () => {
+  it('does nothing if nothing is dead, and keeps the active segment', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await fill(store, 'once')
@@ -133,7 +135,7 @@ describe('merge', () => {
     expect(segmentFiles(files)).toEqual(before)
   })
 
-  it('waits for one that runs, and then does what that one has left', async () => {
+  it('waits for a running merge, and then merges what that has left', async () => {
     const { store } = await halfDead()
     const first = store.merge({ onProgress: () => void store.deleteSync('key 005') })
     const second = store.merge()
@@ -145,7 +147,7 @@ describe('merge', () => {
     await store.close()
   })
 
-  it('waits no longer than its signal says, or than the store is open', async () => {
+  it('stops waiting when its signal fires, or when the store is closed', async () => {
     const { store } = await halfDead()
     const first = store.merge()
     const abort = new AbortController()
@@ -164,14 +166,14 @@ describe('merge', () => {
     await closing
   })
 
-  it('rejects while another runs where it is asked to', async () => {
+  it("rejects while another merge runs if ifRunning is 'reject'", async () => {
     const { store } = await halfDead()
 
     const first = store.merge()
     await expect(store.merge({ ifRunning: 'reject' })).rejects.toThrow(
       withCode('FIRKIN_MERGE_RUNNING'),
     )
-    // A dry run changes nothing that could be in the way.
+    // A dry run changes nothing that could get in the way.
     expect((await store.merge({ dryRun: true })).dryRun).toBe(true)
 
     expect((await first).bytesGained).toBeGreaterThan(0)
@@ -179,7 +181,7 @@ describe('merge', () => {
     await store.close()
   })
 
-  it('goes by the policy where it is asked to', async () => {
+  it('chooses segments by the policy with byPolicy', async () => {
     const { store } = await halfDead({ merge: { automatic: false, triggerDeadRatio: 0.6 } })
     const dead = store.stats().segments.filter(({ bytes, deadBytes }) => deadBytes > 0.6 * bytes)
 
@@ -194,7 +196,7 @@ describe('merge', () => {
 })
 
 describe('a dry run', () => {
-  it('says for each segment why it goes and what is gained, and changes nothing', async () => {
+  it('reports for each segment the reason and the gain, and changes nothing', async () => {
     const { files, store } = await halfDead()
     const { digest } = files
     const { segments } = store.stats()
@@ -218,7 +220,7 @@ describe('a dry run', () => {
     await store.close()
   })
 
-  it('foretells what the merge then gains, but for the headers of new files', async () => {
+  it('predicts what the merge then gains, except for the headers of new files', async () => {
     const { store } = await halfDead()
 
     const planned = await store.merge({ dryRun: true })
@@ -231,8 +233,11 @@ describe('a dry run', () => {
   })
 })
 
-describe('a merge and what is written meanwhile', () => {
-  /** Merges a half dead store, and does something at the nth file operation of the merge; whether it came to that. */
+describe('a merge during writes', () => {
+  /**
+   * Merges a half-dead store, and acts at the nth file operation of the merge. Returns whether the
+   * merge got that far.
+   */
   async function mergeAndDo(
     nth: number,
     act: (store: TextStore) => void,
@@ -260,7 +265,7 @@ describe('a merge and what is written meanwhile', () => {
       (store) =>
         store.batch().put('key 005', 'meanwhile').delete('key 007').put('more', '1').commitSync(),
     ],
-  ])('keeps %s, at whichever of its steps it comes', async (_, act) => {
+  ])('keeps %s, at whichever step of the merge it comes', async (_, act) => {
     const plain = await halfDead()
     act(plain.store)
     const expected = [...plain.store.entries()]
@@ -285,7 +290,7 @@ describe('a merge and what is written meanwhile', () => {
     expect(steps).toBeGreaterThan(20)
   })
 
-  it('keeps a batch that is staged when it begins', async () => {
+  it('keeps a batch that is staged when the merge begins', async () => {
     const { files, store } = await halfDead()
 
     const batch = store.batch().put('key 005', 'staged').put('more', 'staged').commit()
@@ -296,7 +301,7 @@ describe('a merge and what is written meanwhile', () => {
     await store.close()
   })
 
-  it('counts what died meanwhile as dead', async () => {
+  it('counts records that died meanwhile as dead', async () => {
     const { store } = await halfDead()
 
     await store.merge({ onProgress: () => void store.deleteSync('key 005') })
@@ -310,8 +315,8 @@ describe('a merge and what is written meanwhile', () => {
   })
 })
 
-describe('a merge of what an unsynced write has superseded', () => {
-  it('makes that write durable before it drops what it has superseded', async () => {
+describe('a merge of records that an unsynced write has superseded', () => {
+  it('makes the write durable before it drops the records', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { sync: 'never', merge: { automatic: true } })
     await fill(store, 'old')
@@ -319,7 +324,7 @@ describe('a merge of what an unsynced write has superseded', () => {
     await idle(store)
     let overwritten = false
     files.onCall = ({ kind, path }) => {
-      // The manifest lists the segments of which half is dead by now: next they are merged.
+      // The manifest lists segments that are half dead by now. They are merged next.
       if (overwritten || kind !== 'rename' || !path.endsWith('MANIFEST')) return
       overwritten = true
       store.putSync('key 005', 'not synced')
@@ -342,8 +347,8 @@ describe('a merge of what an unsynced write has superseded', () => {
   })
 })
 
-describe('a merge and snapshots', () => {
-  it('keeps the old segments until no snapshot looks into them, and then deletes them', async () => {
+describe('a merge with open snapshots', () => {
+  it('keeps the old segments until no snapshot reads them, and then deletes them', async () => {
     const { files, store } = await halfDead()
     const early = store.snapshot()
     const shown = [...early.entries()]
@@ -370,8 +375,8 @@ describe('a merge and snapshots', () => {
   })
 })
 
-describe('a merge that is ended', () => {
-  it('does not begin where its signal has fired', async () => {
+describe('a merge that is ended early', () => {
+  it('does not begin if its signal has fired', async () => {
     const { files, store } = await halfDead()
     const { digest } = files
     const reason = new Error('before')
@@ -383,7 +388,7 @@ describe('a merge that is ended', () => {
     await store.close()
   })
 
-  it('leaves the store as it was, whenever its signal fires before its commit', async () => {
+  it('leaves the store as it was, whenever its signal fires before the commit', async () => {
     const reason = new Error('enough')
     let ended = 0
     for (let nth = 1; ; nth++) {
@@ -418,7 +423,7 @@ describe('a merge that is ended', () => {
     expect(ended).toBeGreaterThan(10)
   })
 
-  it('rejects with what its onProgress throws, and leaves the store as it was', async () => {
+  it('rejects with the error that onProgress throws, and leaves the store as it was', async () => {
     const { files, store } = await halfDead()
     const before = [...store.entries()]
     const reason = new Error('of the caller')
@@ -437,7 +442,7 @@ describe('a merge that is ended', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('is over when close is, at whichever of its steps that is called', async () => {
+  it('is over when close resolves, at whichever step that is called', async () => {
     let steps = 0
     for (let nth = 1; ; nth++) {
       const { files, store } = await halfDead()
@@ -473,7 +478,7 @@ describe('a merge that is ended', () => {
 })
 
 describe('close', () => {
-  it('waits until the thread of a merge has ended, and only then gives up the files', async () => {
+  it('waits until the merge thread has ended, and only then closes the files', async () => {
     const { files, store: filled } = await halfDead()
     await filled.close()
     let copying = false
@@ -523,7 +528,7 @@ describe('a merge that starts by itself', () => {
     await idle(store)
   }
 
-  it('does so when a segment has too much dead, and tells', async () => {
+  it('starts when too much of a segment is dead, and emits events', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files, { merge: automatic })
     const told: string[] = []
@@ -540,7 +545,7 @@ describe('a merge that starts by itself', () => {
     expect(dead).toEqual([])
   })
 
-  it('does not do so with automatic false, nor does close', async () => {
+  it('does not start with automatic false, not even at close', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { merge: { automatic: false } })
 
@@ -562,7 +567,7 @@ describe('a merge that starts by itself', () => {
     [[22, 4], 3, true],
     [[22, 4], 4, false],
     [[22, 4], 13, false],
-  ] as const)('keeps to its window: of %j at %d hours it %s', async (window, hour, merges) => {
+  ] as const)('starts only in its window: %j at %d hours, %s', async (window, hour, merges) => {
     const clock = (): number => new Date(2030, 0, 1, hour, 30).getTime()
     await using store = await openOn(new FaultyFiles(1), {
       clock,
@@ -572,12 +577,12 @@ describe('a merge that starts by itself', () => {
     await overwrite(store)
 
     expect(store.stats().merge.count > 0).toBe(merges)
-    // Who asks for a merge gets it at any time.
+    // A caller that asks for a merge gets it at any time.
     await store.merge()
     expect(store.stats().deadBytes).toBe(0)
   })
 
-  it('deletes a segment unread in which everything has expired', async () => {
+  it('deletes a segment unread if everything in it has expired', async () => {
     let nowMs = 1_000_000
     const files = new FaultyFiles(1)
     const options = {
@@ -606,7 +611,7 @@ describe('a merge that starts by itself', () => {
     expect(store.count()).toBe(10)
   })
 
-  it('rests after a failure, longer each time, and is told each time as an error', async () => {
+  it('rests after a failure, longer each time, and reports each failure as an error', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { merge: automatic })
     let nowMs = 0
@@ -615,7 +620,7 @@ describe('a merge that starts by itself', () => {
       const errors: Error[] = []
       store.on('error', (error) => errors.push(error))
       let starts = 0
-      // What is all dead by then is deleted unread before.
+      // Segments that are all dead by then are deleted unread first.
       store.on('merge', (event) => {
         if (event.phase === 'start' && event.plan.inputs.length > 0) starts++
       })
@@ -625,7 +630,7 @@ describe('a merge that starts by itself', () => {
         await store.sync()
         await idle(store)
       }
-      // Hints are opened under the same names; the merge's targets are created and synced.
+      // Hints are opened under the same names; the targets of the merge are created and synced.
       files.fail({ kinds: ['write'], path: /hint.*tmp$/, nth: 1, code: 'EIO', lasting: true })
       await overwrite(store)
       const mergeErrors = (): Error[] =>
@@ -645,7 +650,7 @@ describe('a merge that starts by itself', () => {
       }
       expect(mergeErrors()[0]).toMatchObject({ cause: { code: 'EIO' } })
 
-      // One that works ends the rests.
+      // A merge that succeeds ends the rests.
       files.heal()
       nowMs += 40_000
       await seal()
@@ -660,7 +665,7 @@ describe('a merge that starts by itself', () => {
 })
 
 describe('after a merge', () => {
-  it('deleted keys and overwritten values do not come back, whatever is opened from', async () => {
+  it('deleted keys and overwritten values do not return, however the store is opened', async () => {
     const { files, store } = await halfDead()
     const expected = [...store.entries()]
     for (let round = 0; round < 3; round++) {
@@ -671,7 +676,7 @@ describe('after a merge', () => {
     expect(await shownBySegments(files)).toEqual(expected)
   })
 
-  it('tombstones are left as long as an older record is, and not longer', async () => {
+  it('tombstones are kept as long as an older record is, and no longer', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { merge: { automatic: false, maxInputBytes: 64 * KIB } })
     await fill(store, 'old')
@@ -694,7 +699,7 @@ describe('after a merge', () => {
     await store.close()
   })
 
-  it('a checkpoint that cannot be removed is told, and does no harm', async () => {
+  it('a checkpoint that cannot be removed is reported, and does no harm', async () => {
     const { files, store } = await halfDead()
     await store.close()
     const reopened = await openOn(files)

@@ -1,3 +1,8 @@
+/**
+ * Writers that overwrite a store without pause, which merges have to keep up with. These tests run
+ * against the build.
+ */
+
 import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,7 +14,7 @@ const run = promisify(execFile)
 const BUILT = new URL('../../dist/src/index.js', import.meta.url).href
 const MIB = 2 ** 20
 
-/** How a writer overwrites its keys without pause: puts key after key, `n` counts them. */
+/** Ways to overwrite keys without pause. Each puts key after key, counted by `n`. */
 const WRITERS = {
   'putSync of small values': { size: 1000, body: 'store.putSync(key(n), value(n++))' },
   'putSync of large values': { size: 300_000, body: 'store.putSync(key(n), value(n++))' },
@@ -33,7 +38,7 @@ const WRITERS = {
 }
 
 interface Outcome {
-  /** The largest that the bytes of all segments were, and the target, then. */
+  /** The largest size of all segments in relation to the target, and the target at that moment. */
   readonly bytes: number
   readonly targetBytes: number
   readonly written: number
@@ -42,7 +47,9 @@ interface Outcome {
   readonly intact: boolean
 }
 
-/** Overwrites 8 MiB again and again, in a process of its own, and looks how far the store grows. */
+/**
+ * Overwrites 8 MiB again and again, in a process of its own, and watches how far the store grows.
+ */
 async function overwrite(
   { size, body }: { readonly size: number; readonly body: string },
   segmentBytes: number,
@@ -91,7 +98,7 @@ describe('a store that is overwritten without pause', () => {
         ? ([name, 'small', MIB, writer] as const)
         : ([name, 'large', 4 * MIB, writer] as const),
     ),
-  )('by %s stays under its target, with %s segments', { timeout: 120_000 }, async (...row) => {
+  )('by %s stays near its target, with %s segments', { timeout: 120_000 }, async (...row) => {
     const [, , segmentBytes, writer] = row
 
     const { bytes, targetBytes, written, merges, ok, intact } = await overwrite(
@@ -101,7 +108,8 @@ describe('a store that is overwritten without pause', () => {
 
     expect(written).toBeGreaterThan(75 * MIB)
     expect(merges).toBeGreaterThan(0)
-    // A machine that is busy with something else merges late. Without merges it would be three times as much.
+    // A machine that is busy with something else merges late. Without merges it would be three
+    // times as much.
     expect(bytes / targetBytes).toBeLessThan(1.5)
     expect({ ok, intact }).toEqual({ ok: true, intact: true })
   })

@@ -1,3 +1,5 @@
+/** Plans of merges: figures of segments in, choices out. */
+
 import { describe, expect, it } from 'vitest'
 import {
   type MergePlan,
@@ -10,7 +12,9 @@ import { type MergeOptions, resolveOptions } from '../../src/options.ts'
 const NOW_MS = 1_000_000
 const MIB = 1024 * 1024
 
-/** A sealed segment of 100 puts and 1 MiB, none of it dead; its sequences follow from its id. */
+/**
+ * Makes a sealed segment of 100 puts and 1 MiB, none of it dead. Its sequences follow from its id.
+ */
 function segment(id: number, differing: Partial<PlannedSegment> = {}): PlannedSegment {
   return {
     id,
@@ -35,24 +39,24 @@ function dead(id: number, share: number, differing: Partial<PlannedSegment> = {}
 }
 
 function automatic(segments: PlannedSegment[], merge: MergeOptions = {}): MergePlan {
-  // Of segments of up to 16 MiB those below 1 MiB are small.
+  // With segments of up to 16 MiB, those below 1 MiB are small.
   const policy = resolveOptions({ maxSegmentBytes: 16 * MIB, merge }).merge
   return planAutomatic(segments, policy, NOW_MS)
 }
 
-/** What is merged, and why, as text. */
+/** Returns the chosen segments with the reasons, as text. */
 function inputs(plan: MergePlan): string[] {
   return plan.inputs.map(({ id, reason }) => `${id} ${reason}`)
 }
 
 describe('an automatic plan', () => {
-  it('is empty where nothing is dead', () => {
+  it('is empty if nothing is dead', () => {
     const plan = automatic([segment(1), segment(2), segment(3, { sealed: false })])
 
     expect(plan).toMatchObject({ inputs: [], unread: [] })
   })
 
-  it('begins with a segment of which the share triggerDeadRatio is dead', () => {
+  it('chooses a segment once the share triggerDeadRatio of it is dead', () => {
     expect(inputs(automatic([dead(1, 0.49), segment(2)]))).toEqual([])
     expect(inputs(automatic([dead(1, 0.5), segment(2)]))).toEqual(['1 dead ratio'])
     const merge = { triggerDeadRatio: 0.9, thresholdDeadRatio: 0.9 }
@@ -60,7 +64,7 @@ describe('an automatic plan', () => {
     expect(inputs(automatic([dead(1, 0.9)], merge))).toEqual(['1 dead ratio'])
   })
 
-  it('begins where triggerDeadBytes are dead in all, whatever their share', () => {
+  it('is made once triggerDeadBytes are dead in all, whatever their share', () => {
     const segments = [dead(1, 0.3), dead(2, 0.3), dead(3, 0.1)]
 
     expect(inputs(automatic(segments))).toEqual([])
@@ -71,7 +75,7 @@ describe('an automatic plan', () => {
     ])
   })
 
-  it('takes along what is dead by the thresholds, once it begins', () => {
+  it('adds segments that are dead beyond the thresholds, once one is chosen', () => {
     const segments = [dead(1, 0.5), dead(2, 0.25), dead(3, 0.24), dead(4, 0.2, { size: 8 * MIB })]
 
     expect(inputs(automatic(segments))).toEqual(['1 dead ratio', '2 rides along'])
@@ -87,7 +91,7 @@ describe('an automatic plan', () => {
     ])
   })
 
-  it('folds eight small segments together, and fewer only where it begins anyway', () => {
+  it('folds eight small segments together, and fewer only along with another segment', () => {
     const small = (count: number) =>
       Array.from({ length: count }, (_, index) => segment(index + 1, { size: MIB - 1 }))
 
@@ -101,21 +105,21 @@ describe('an automatic plan', () => {
     ])
   })
 
-  it('does not rewrite a small segment by itself, for it stays small', () => {
+  it('does not rewrite a single small segment, since that stays small', () => {
     const small = Array.from({ length: 9 }, (_, index) => segment(index + 1, { size: 1000 }))
 
     expect(inputs(automatic(small, { maxInputBytes: 1000 }))).toEqual([])
     expect(inputs(automatic(small, { maxInputBytes: 2000 }))).toEqual(['1 small', '2 small'])
   })
 
-  it('never takes the active segment', () => {
+  it('never chooses the active segment', () => {
     const active = { sealed: false, lastExpiryMs: NOW_MS }
 
     expect(inputs(automatic([dead(1, 1, active)]))).toEqual([])
     expect(automatic([dead(1, 1, active)]).unread).toEqual([])
   })
 
-  it('reads at most maxInputBytes, of what gives back the largest share, but at least one segment', () => {
+  it('reads at most maxInputBytes, largest dead share first, but at least one segment', () => {
     const segments = [dead(1, 0.6), dead(2, 0.9), dead(3, 0.7), dead(4, 0.8)]
 
     expect(inputs(automatic(segments, { maxInputBytes: 2 * MIB }))).toEqual([
@@ -125,7 +129,7 @@ describe('an automatic plan', () => {
     expect(inputs(automatic(segments, { maxInputBytes: 0 }))).toEqual(['2 dead ratio'])
   })
 
-  it('passes over what is too large for the cap, and takes what still fits', () => {
+  it('skips a segment that is too large for the cap, and takes those that still fit', () => {
     const segments = [dead(1, 0.9), dead(2, 0.8, { size: 4 * MIB }), dead(3, 0.7)]
 
     expect(inputs(automatic(segments, { maxInputBytes: 2 * MIB }))).toEqual([
@@ -134,7 +138,7 @@ describe('an automatic plan', () => {
     ])
   })
 
-  it('gives the segments in the order of their sequences', () => {
+  it('lists the segments in the order of their sequences', () => {
     const merged = dead(9, 0.5, { minSequence: 1, maxSequence: 500 })
 
     expect(inputs(automatic([dead(1, 0.9), dead(2, 0.5), merged]))).toEqual([
@@ -144,7 +148,7 @@ describe('an automatic plan', () => {
     ])
   })
 
-  it('says for each segment what it gives back', () => {
+  it('reports for each segment what it gives back', () => {
     const plan = automatic([dead(1, 0.5, { tombstoneBytes: 100 }), dead(2, 0.25)])
 
     expect(plan.inputs).toEqual([
@@ -154,10 +158,10 @@ describe('an automatic plan', () => {
   })
 })
 
-describe('a plan and segments that have expired', () => {
+describe('a plan for segments that have expired', () => {
   const expired = { lastExpiryMs: NOW_MS, deadPutCount: 0 }
 
-  it('deletes them unread, once their last put has expired', () => {
+  it('deletes them unread once their last put has expired', () => {
     const segments = [segment(1, expired), segment(2, { lastExpiryMs: NOW_MS + 1 }), segment(3)]
 
     const plan = automatic(segments)
@@ -167,20 +171,20 @@ describe('a plan and segments that have expired', () => {
     expect(planAll(segments, NOW_MS).unread).toEqual(plan.unread)
   })
 
-  it('does not take an empty segment for one', () => {
+  it('does not count an empty segment as expired', () => {
     const empty = segment(1, { putCount: 0, minSequence: 0, maxSequence: 0 })
 
     expect(automatic([empty]).unread).toEqual([])
   })
 
-  it('reads them where an older dead put lies elsewhere, which they may hide', () => {
+  it('reads them if they may hide an older dead put elsewhere', () => {
     const blocker = dead(1, 0.1)
 
     expect(automatic([blocker, segment(2, expired)]).unread).toEqual([])
     expect(automatic([dead(3, 0.1), segment(2, expired)]).unread).toHaveLength(1)
   })
 
-  it('deletes two that block each other together, and neither where another blocks one', () => {
+  it('deletes two that block each other together, and neither if a third blocks one', () => {
     const first = segment(2, { ...expired, deadPutCount: 5 })
     const second = segment(3, { ...expired, deadPutCount: 5 })
 
@@ -188,17 +192,17 @@ describe('a plan and segments that have expired', () => {
     expect(automatic([dead(1, 0.1), first, second]).unread).toEqual([])
   })
 
-  it('rewrites them when asked to merge all, where they cannot be deleted unread', () => {
+  it('rewrites them in a merge of all if they cannot be deleted unread', () => {
     const segments = [dead(1, 0.1, { sealed: false }), segment(2, expired)]
 
     expect(inputs(planAll(segments, NOW_MS))).toEqual(['2 asked'])
   })
 })
 
-describe('a plan and segments without a live put', () => {
+describe('a plan for segments without a live put', () => {
   const allDead = { deadPutCount: 100, deadBytes: MIB }
 
-  it('deletes them unread, where nothing that stays needs what they hide', () => {
+  it('deletes them unread if they hide nothing that stays', () => {
     const segments = [segment(1, allDead), dead(3, 0.1), segment(4)]
     const unread = [{ id: 1, reason: 'all dead', bytes: MIB, bytesGained: MIB }]
 
@@ -206,22 +210,22 @@ describe('a plan and segments without a live put', () => {
     expect(planAll(segments, NOW_MS).unread).toEqual(unread)
   })
 
-  it('deletes unread what consists of tombstones that nobody needs', () => {
+  it('deletes a segment of tombstones unread if none is needed', () => {
     const tombstones = segment(2, { putCount: 0, tombstoneBytes: 1000 })
 
     expect(automatic([segment(1), tombstones]).unread.map(({ id }) => id)).toEqual([2])
     expect(automatic([dead(1, 0.1), tombstones]).unread).toEqual([])
   })
 
-  it('reads them where they may hide what an older segment holds', () => {
+  it('reads them if they may hide records of an older segment', () => {
     const plan = automatic([dead(1, 0.1), segment(2, allDead)])
 
     expect([inputs(plan), plan.unread]).toEqual([['2 dead ratio'], []])
   })
 })
 
-describe('a plan and segments that cannot be read whole', () => {
-  it('leaves them out, and says so', () => {
+describe('a plan for segments that cannot be read whole', () => {
+  it('leaves them out, and lists them', () => {
     const segments = [dead(1, 0.9, { leftOut: true }), dead(2, 0.9), segment(3)]
 
     for (const plan of [automatic(segments), planAll(segments, NOW_MS)]) {
@@ -229,7 +233,7 @@ describe('a plan and segments that cannot be read whole', () => {
     }
   })
 
-  it('keeps what hides their records', () => {
+  it('keeps the tombstones and segments that hide their records', () => {
     const left = dead(1, 0.9, { leftOut: true })
     const tombstones = segment(3, { putCount: 0, tombstoneBytes: 0.9 * MIB })
 
@@ -249,15 +253,15 @@ describe('a plan and segments that cannot be read whole', () => {
   })
 })
 
-describe('a plan and tombstones', () => {
-  it('drops those that no segment outside of the merge can need', () => {
+describe('a plan for tombstones', () => {
+  it('drops those that hide nothing in a segment outside the merge', () => {
     expect(automatic([dead(1, 0.5), segment(2)]).dropBelow).toBe(Number.POSITIVE_INFINITY)
     // Segment 2 has dead puts from sequence 2000 on, which newer tombstones may hide.
     expect(automatic([dead(1, 0.5), dead(2, 0.1)]).dropBelow).toBe(2000)
     expect(automatic([dead(1, 0.5), dead(2, 0.1, { sealed: false })]).dropBelow).toBe(2000)
   })
 
-  it('counts as gained only those that are dropped', () => {
+  it('counts only those that are dropped as gained', () => {
     const merged = dead(3, 0.5, { tombstoneBytes: 1000 })
 
     const [free] = automatic([merged]).inputs
@@ -267,7 +271,7 @@ describe('a plan and tombstones', () => {
     expect(blocked?.bytesGained).toBe(MIB / 2)
   })
 
-  it('merges what consists of tombstones with the segments that block them', () => {
+  it('merges segments of tombstones with the segments that block them', () => {
     const heavy = segment(3, { putCount: 0, tombstoneBytes: 0.5 * MIB })
 
     expect(inputs(automatic([dead(1, 0.2), segment(2), heavy]))).toEqual([
@@ -276,7 +280,7 @@ describe('a plan and tombstones', () => {
     ])
   })
 
-  it('leaves them where that gives back too little, reads too much, or is blocked by the active one', () => {
+  it('leaves them if that gains too little, reads too much, or the active segment blocks', () => {
     const heavy = segment(3, { putCount: 0, tombstoneBytes: 0.6 * MIB })
 
     expect(inputs(automatic([dead(1, 0.01, { size: 16 * MIB }), heavy]))).toEqual([])
@@ -285,7 +289,7 @@ describe('a plan and tombstones', () => {
   })
 })
 
-describe('a plan of all', () => {
+describe('a plan for all segments', () => {
   it('does not rewrite a segment for tombstones that are still needed', () => {
     const tombstones = segment(2, { tombstoneBytes: 1000 })
 
@@ -293,7 +297,7 @@ describe('a plan of all', () => {
     expect(inputs(planAll([dead(1, 0.1), tombstones], NOW_MS))).toEqual(['1 asked', '2 asked'])
   })
 
-  it('takes every sealed segment that has anything to give back, and no other', () => {
+  it('chooses every sealed segment that has anything to give back, and no other', () => {
     const segments = [
       dead(1, 0.001),
       segment(2),

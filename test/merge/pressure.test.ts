@@ -1,4 +1,4 @@
-/** How far merging is behind, and what writers are made to wait for it. */
+/** How far merging is behind, and how much writers are slowed because of it. */
 
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
@@ -15,7 +15,10 @@ import { DISK, KIB } from '../support/store.ts'
 
 const MIB = KIB * KIB
 
-/** So many full segments of 1 MiB, of which this share is dead, and one that is written. */
+/**
+ * Makes `count` full segments of 1 MiB, each with this share of it dead, and one that is being
+ * written.
+ */
 function segments(count: number, deadRatio: number): PlannedSegment[] {
   return Array.from({ length: count + 1 }, (_, index) => ({
     id: index + 1,
@@ -35,7 +38,7 @@ function segments(count: number, deadRatio: number): PlannedSegment[] {
 const policyOf = (merge: MergeOptions = {}) => resolveOptions({ merge, maxSegmentBytes: MIB }).merge
 
 describe('the pressure on writers', () => {
-  it('begins two segments below a small target, a quarter below a large one, grows in proportion up to the target, and fourfold beyond it', () => {
+  it('begins below the target, grows in proportion up to it, and fourfold beyond it', () => {
     // Nothing is live: the target is 4 segments.
     const delays = [1, 2, 3, 4, 5, 100].map(
       (count) => pressureOf(segments(count, 1), policyOf(), MIB, undefined, 0).delayMsPerMib,
@@ -50,7 +53,7 @@ describe('the pressure on writers', () => {
     expect(large.map((delay) => Math.round(delay))).toEqual([0, 8, 15, 40])
   })
 
-  it('says whether writers are slowed, and whether the target is missed', () => {
+  it('reports whether writers are slowed, and whether the target is missed', () => {
     const states = [2, 3, 5].map(
       (count) => pressureOf(segments(count, 1), policyOf(), MIB, undefined, 0).state,
     )
@@ -58,7 +61,7 @@ describe('the pressure on writers', () => {
     expect(states).toEqual(['none', 'slowed', 'missed'])
   })
 
-  it('allows three times what is live, and 4 segments', () => {
+  it('allows three times the live bytes, and 4 segments', () => {
     const few = pressureOf(segments(30, 0.5), policyOf(), MIB, undefined, 0)
     const many = pressureOf(segments(30, 0.9), policyOf(), MIB, undefined, 0)
 
@@ -69,7 +72,7 @@ describe('the pressure on writers', () => {
   })
 
   it.each(['off', 'window', 'failure', 'rate limit'] as const)(
-    'slows nobody where no merge may run: %s',
+    'slows nobody if no merge may run: %s',
     (hindrance) => {
       const pressure = pressureOf(segments(100, 1), policyOf(), MIB, hindrance, 0)
 
@@ -77,7 +80,7 @@ describe('the pressure on writers', () => {
     },
   )
 
-  it('slows nobody for what the policy does not merge', () => {
+  it('slows nobody for bytes that the policy does not merge', () => {
     const high = policyOf({ triggerDeadRatio: 1, maxSpaceAmplification: 1 })
     expect(pressureOf(segments(100, 0.9), high, MIB, undefined, 0).delayMsPerMib).toBe(0)
     const tombstones = segments(100, 0).map((segment) => ({
@@ -85,7 +88,7 @@ describe('the pressure on writers', () => {
       deadPutCount: 1,
       tombstoneBytes: segment.size - 44,
     }))
-    // Each is needed while a segment has a dead put that is older.
+    // Each is needed while a segment has an older dead put.
     const blocked = pressureOf(
       tombstones.map((segment, index) => ({ ...segment, sealed: index > 0 && segment.sealed })),
       policyOf(),
@@ -96,7 +99,7 @@ describe('the pressure on writers', () => {
     expect(blocked).toMatchObject({ state: 'missed', reclaimableBytes: 0, delayMsPerMib: 0 })
   })
 
-  it('takes no less than what a merge lets be dead', () => {
+  it('never lowers the target below what merges leave dead', () => {
     expect(policyOf({ triggerDeadRatio: 0.8, maxSpaceAmplification: 2 })).toMatchObject({
       maxSpaceAmplification: expect.closeTo(5),
     })
@@ -116,7 +119,7 @@ describe('the pressure on writers', () => {
 })
 
 describe('a writer that outruns the merges', () => {
-  /** Overwrites four keys, and answers how long the last of many writes was held, in the loop's milliseconds. */
+  /** Overwrites four keys. Returns how long writes were held in all, in the loop's milliseconds. */
   async function overwrite(
     merge: MergeOptions,
     backgroundWork: (files: FaultyFiles) => BackgroundWork,
@@ -134,7 +137,7 @@ describe('a writer that outruns the merges', () => {
     let written = 0
     for (let round = 0; round < 60; round++) {
       let settled = false
-      // What stays live has to be copied by a merge.
+      // A merge has to copy what stays live.
       const live = store.put(`live ${round}`, 'x'.repeat(KIB))
       const put = store.put(`key ${round % 4}`, `${round} `.padEnd(40 * KIB, '-')).then(() => {
         settled = true
@@ -155,7 +158,7 @@ describe('a writer that outruns the merges', () => {
     return { heldMs, pressures, written }
   }
 
-  /** Never comes to an end before the store is closed. */
+  /** Makes copies that do not end before the store is closed. */
   const endless = (files: FaultyFiles): BackgroundWork => ({
     ...inProcessWork(files),
     copy: (_job, _onProgress, signal) =>
@@ -166,7 +169,7 @@ describe('a writer that outruns the merges', () => {
       ),
   })
 
-  it('is slowed the more the further it gets, by at most 250 ms a mebibyte, told so, and refused nothing', async () => {
+  it('is slowed more the further it gets, up to 250 ms a mebibyte, and never refused', async () => {
     const { heldMs, pressures, written } = await overwrite({}, endless)
 
     const mib = (60 * 42) / 1024
@@ -180,13 +183,13 @@ describe('a writer that outruns the merges', () => {
     ['is off', { automatic: false }],
     ['is limited', { maxBytesPerSecond: 1 }],
     ['may take any space', { maxSpaceAmplification: Number.POSITIVE_INFINITY }],
-  ])('is not slowed where merging %s', async (_, merge) => {
+  ])('is not slowed if merging %s', async (_, merge) => {
     const { heldMs, written } = await overwrite(merge, endless)
 
     expect({ heldMs, written }).toEqual({ heldMs: 0, written: 60 })
   })
 
-  it('is not slowed for good where merges fail', async () => {
+  it('is not slowed for good if merges fail', async () => {
     const failing = (files: FaultyFiles): BackgroundWork => ({
       ...inProcessWork(files),
       copy: () => copyingBy(Promise.reject(new Error('of the backgroundWork'))),

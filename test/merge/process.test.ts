@@ -1,3 +1,5 @@
+/** Processes that end, or go on, while a merge runs. These tests run against the build. */
+
 import { execFile } from 'node:child_process'
 import { readdir } from 'node:fs/promises'
 import { promisify } from 'node:util'
@@ -8,7 +10,7 @@ import { openStore } from '../support/store.ts'
 const run = promisify(execFile)
 const built = new URL('../../dist/src/index.js', import.meta.url).href
 
-/** A program that fills a store so that merges are worth it, and then does what is left of it. */
+/** Runs a program that fills a store so that merges are worth it, and then runs `rest`. */
 async function runProgram(directory: string, merge: object, rest: string): Promise<string> {
   const code = `
     import { once } from 'node:events'
@@ -24,7 +26,7 @@ async function runProgram(directory: string, merge: object, rest: string): Promi
     await store.sync()
     ${rest}
   `
-  // Where it does not end by itself it fails, long before this test does.
+  // A program that does not end by itself fails long before this test does.
   const options = { timeout: 30_000 }
   const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code], options)
   return stdout.trim()
@@ -34,7 +36,10 @@ async function runProgram(directory: string, merge: object, rest: string): Promi
 const ENDLESS = { automatic: true, maxBytesPerSecond: 1 }
 const NONE = { automatic: false }
 
-/** Goes on when the merge has begun: what a store has of timers and threads does not keep a process alive, this does. */
+/**
+ * Waits until the merge has begun. The timer keeps the process alive; a store's own timers and
+ * threads do not.
+ */
 const BEGUN = `
   const waiting = setInterval(() => {}, 1000)
   await merging
@@ -51,7 +56,7 @@ async function expectWhole(directory: string): Promise<void> {
 }
 
 describe('a process', () => {
-  it('that has nothing else to do ends in the middle of a merge, and leaves a whole store', async () => {
+  it('with nothing else to do ends in the middle of a merge, leaving a whole store', async () => {
     await withDirectory(async (directory) => {
       const rest = `${BEGUN} console.log('begun')`
 
@@ -67,7 +72,7 @@ describe('a process', () => {
     ['close, which ends a merge', ENDLESS, `${BEGUN} await store.close()`, 3],
     ['close, which makes hints', NONE, 'await store.close()', 4],
     ['merge', NONE, 'await store.merge()', 1],
-  ])('goes on for as long as it waits for %s', async (_, merge, rest, hintCount) => {
+  ])('stays alive as long as it waits for %s', async (_, merge, rest, hintCount) => {
     await withDirectory(async (directory) => {
       expect(await runProgram(directory, merge, `${rest}; console.log('done')`)).toBe('done')
 

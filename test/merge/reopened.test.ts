@@ -1,3 +1,5 @@
+/** Merges of a store that is never open for long. */
+
 import { describe, expect, it } from 'vitest'
 import { open } from '../../src/index.ts'
 import { withDirectory } from '../support/directory.ts'
@@ -6,7 +8,7 @@ import { KIB, keysUpTo } from '../support/store.ts'
 const ROUNDS = 20
 const OPTIONS = { valueEncoding: 'utf8', maxSegmentBytes: 64 * KIB, reserveBytes: 0 } as const
 
-/** What the store takes after it was opened, written and closed again and again. */
+/** Opens, writes and closes a store again and again; returns its size at the last opening. */
 async function bytesAfter(directory: string): Promise<number> {
   let bytes = 0
   for (let round = 0; round < ROUNDS; round++) {
@@ -18,7 +20,7 @@ async function bytesAfter(directory: string): Promise<number> {
 }
 
 describe('a store that is never open for long', () => {
-  it('does not grow where it is closed at once', async () => {
+  it('does not grow if it is closed at once', async () => {
     await withDirectory(async (directory) => {
       expect(await bytesAfter(directory)).toBeLessThan(4 * 200 * KIB)
     })

@@ -1,24 +1,24 @@
-/** What a merge does in the thread that the store is used in, which others wait for. */
+/** The work of a merge on the store's own thread, which others wait for. */
 
 import { describe, expect, it, vi } from 'vitest'
 import { open } from '../../src/index.ts'
 import { withDirectory } from '../support/directory.ts'
 
 const COUNT = 40_000
-/** What a slice of a millisecond may sort in one call. */
+/** The most entries that one call may sort within a slice of a millisecond. */
 const MOST_AT_ONCE = 8192
 
 const typedArray = Object.getPrototypeOf(Uint32Array.prototype) as Uint32Array
 
 describe('a merge of many small records', () => {
-  it('sorts no list that grows with them on the thread of the store', async () => {
+  it("sorts no list that grows with their number on the store's thread", async () => {
     await withDirectory(async (directory) => {
       const store = await open(directory, {
         sync: 'never',
         merge: { automatic: false },
         maxSegmentBytes: 1024 ** 2,
       })
-      // In an order that is not that of the keys, so that offsets have to be sorted.
+      // In another order than that of the keys, so that offsets have to be sorted.
       for (let i = 0; i < COUNT; i++) void store.put(`key ${(i * 7919) % COUNT}`, 'x')
       await store.sync()
       for (let i = 0; i < COUNT; i += 2) void store.delete(`key ${i}`)

@@ -1,4 +1,7 @@
-/** The merge thread. On Node 20 a thread cannot load TypeScript: these tests run against the build. */
+/**
+ * The merge thread. On Node 20 a thread cannot load TypeScript, so these tests run against the
+ * build.
+ */
 
 import { execFile } from 'node:child_process'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
@@ -19,7 +22,7 @@ const KIB = 1024
 const { signal: never } = new AbortController()
 const BUILT = new URL('../../dist/src/index.js', import.meta.url).href
 
-/** Writes a segment with id 1, and answers the job that copies it; every put is live. */
+/** Writes a segment with id 1, and returns the job that copies it; every put is live. */
 async function jobIn(
   directory: string,
   puts: readonly Buffer[],
@@ -44,7 +47,7 @@ async function jobIn(
   }
 }
 
-/** Puts of 100 KiB. */
+/** Makes puts of 100 KiB. */
 function large(count: number): Buffer[] {
   return Array.from({ length: count }, (_, index) =>
     put(`key ${index}`, 'x'.repeat(100 * KIB), index + 1),
@@ -52,7 +55,7 @@ function large(count: number): Buffer[] {
 }
 
 describe('the merge thread', () => {
-  it('copies, tells how far it has come, and answers what it wrote', async () => {
+  it('copies, and reports its progress and what it wrote', async () => {
     await withDirectory(async (directory) => {
       const job = await jobIn(directory, large(30), [tombstone('gone', 99)])
       const told: CopyProgress[] = []
@@ -73,7 +76,7 @@ describe('the merge thread', () => {
     })
   })
 
-  it('reads no faster than it may', async () => {
+  it('reads no faster than maxBytesPerSecond', async () => {
     await withDirectory(async (directory) => {
       const job = await jobIn(directory, large(30))
       const beganAt = performance.now()
@@ -102,7 +105,7 @@ describe('the merge thread', () => {
     })
   })
 
-  it('does not begin where its signal has fired', async () => {
+  it('does not begin if its signal has fired', async () => {
     await withDirectory(async (directory) => {
       const job = await jobIn(directory, large(1))
 
@@ -113,7 +116,7 @@ describe('the merge thread', () => {
     })
   })
 
-  it('names the place of a damaged record, as on the main thread', async () => {
+  it('reports file and offset of a damaged record, as on the main thread', async () => {
     await withDirectory(async (directory) => {
       const job = await jobIn(directory, large(3))
       const path = join(directory, segmentName(1))
@@ -149,8 +152,8 @@ describe('the merge thread', () => {
   })
 })
 
-describe('what keeps the process alive', () => {
-  it('is a timer that is not too long for one', async () => {
+describe('keepAlive', () => {
+  it('uses a timer within the longest delay that timers allow', async () => {
     const warned = vi.spyOn(process, 'emitWarning').mockReturnValue()
 
     const answer = await keepAlive(Promise.resolve('answer'))
@@ -161,14 +164,14 @@ describe('what keeps the process alive', () => {
   })
 })
 
-/** What becomes of the thread when it writes for the third time. */
+/** Ways in which the thread dies when it writes for the third time. */
 const DEATHS = {
   'ends by itself': 'process.exit(7)',
   'runs out of memory': 'for (const kept = []; ; ) kept.push(new Array(100_000).fill(0.5))',
   'throws what nobody catches': "throw new RangeError('out of the blue')",
 } as const
 
-/** Loaded into the process and its threads before anything else. */
+/** Is loaded into the process and its threads before anything else. */
 const preload = (death: string): string => `
   const fs = require('node:fs')
   const { isMainThread, workerData } = require('node:worker_threads')
@@ -184,7 +187,7 @@ const preload = (death: string): string => `
   }
 `
 
-/** A merge of which the thread dies; then the store is used and merged once more. */
+/** A merge whose thread dies; then the store is used and merged once more. */
 const PROGRAM = `
   import { readdirSync } from 'node:fs'
   const { open } = await import(${JSON.stringify(BUILT)})
@@ -215,9 +218,9 @@ const PROGRAM = `
   await reopened.close()
 `
 
-describe('a merge of which the thread dies', () => {
+describe('a merge whose thread dies', () => {
   it.each(Object.entries(DEATHS))(
-    'fails, and leaves the store as it was: the thread %s',
+    'fails, and leaves the store as it was, if the thread %s',
     { timeout: 60_000 },
     async (name, death) => {
       await withDirectory(async (directory) => {
@@ -276,8 +279,8 @@ const CLOSING = `
   await reopened.close()
 `
 
-describe('the hints of which the thread ends with its process', () => {
-  it('are missing, which is told to nobody', { timeout: 60_000 }, async () => {
+describe('hints whose thread ends with the process', () => {
+  it('are missing, and nothing is reported', { timeout: 60_000 }, async () => {
     await withDirectory(async (directory) => {
       await writeFile(join(directory, 'preload.cjs'), ENDING_HINTS)
       await writeFile(join(directory, 'program.mjs'), CLOSING)
