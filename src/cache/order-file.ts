@@ -16,15 +16,10 @@ import { join } from 'node:path'
 import type { Engine } from '../engine/engine.ts'
 import { checksum } from '../format/checksum.ts'
 import { CACHE_ORDER_NAME } from '../format/names.ts'
-import {
-  errorCode,
-  type FileDescriptor,
-  readFully,
-  removeIfThere,
-  writeFully,
-} from '../io/files.ts'
+import { errorCode, type FileDescriptor, readFully, removeIfThere } from '../io/files.ts'
+import { writePieces } from '../io/new-file.ts'
 import { fileChecksum } from '../io/vouched.ts'
-import type { RecoveryReport } from '../recovery/recovery.ts'
+import type { RecoveryReport } from '../recovery/report.ts'
 import type { SegmentContext } from '../segment/file.ts'
 import { type CachePolicy, Order, type OrderMeta } from './order.ts'
 import { type PageSource, QUEUE_PAGE_SIZE } from './queue.ts'
@@ -75,11 +70,7 @@ export function writeOrder(engine: Engine, { order, tagCount, tagBytes }: KnownO
   const path = join(directory, CACHE_ORDER_NAME)
   const file = files.open(path, 'create')
   try {
-    let position = 0
-    for (const piece of [prefix, json, ...order.pages()]) {
-      writeFully(files, file, piece, piece.length, position)
-      position += piece.length
-    }
+    writePieces(files, file, [prefix, json, ...order.pages()])
   } finally {
     files.close(file)
   }

@@ -1,9 +1,9 @@
 /**
  * The checkpoint file: an image of the keydir that `close` writes and the next open reads.
  *
- * It fits where every segment that it points into is still there. What was written after it is replayed: the
- * rest of the segment that was active then, and all segments that were appended since. After a merge has
- * retired one of its segments it is stale, and ignored.
+ * It fits if every segment that it points into is still there. What was written after it is
+ * replayed: the rest of the segment that was active then, and the segments appended since. Once a
+ * merge has retired one of its segments it is stale, and ignored.
  */
 
 import { join } from 'node:path'
@@ -23,17 +23,15 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import type { KeydirKind } from '../format/keydir-kind.ts'
 import { CHECKPOINT_NAME, temporaryName } from '../format/names.ts'
 import {
-  createOrReplace,
-  discard,
   errorCode,
   type FileDescriptor,
   type Files,
   readFully,
   removeIfThere,
   withFile,
-  writeFully,
 } from '../io/files.ts'
 import { allocateBytes, NoMemory } from '../io/memory.ts'
+import { installNewFile, writeNewFileLater } from '../io/new-file.ts'
 import { HUGE_PAGE_SIZE, makeHuge, takePage } from '../io/pages.ts'
 import { fileChecksum, readVouched } from '../io/vouched.ts'
 import { CHUNK_SIZE } from '../keydir/arena.ts'
@@ -44,22 +42,23 @@ import { readFileHeader, type SegmentContext } from '../segment/file.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { Segments } from '../segment/segments.ts'
 
-/** A keydir as of a position in the tail. */
+/** A keydir up to a position in the tail. */
 export interface Checkpoint {
   readonly keydir: Keydir
-  /** Where the keydir gets what it has not been asked for yet. */
+  /** The source of the chunks that the keydir has not read yet. */
   readonly chunks: ChunkReader
-  /** The image reaches to this size of this segment; all older segments are in it. */
+  /** The image covers this segment up to this size, and all older segments. */
   readonly position: { readonly tailId: number; readonly tailSize: number }
   readonly nextSequence: number
 }
 
 /**
- * Thrown where a checkpoint turns out to be damaged, or cannot be read, by a restored keydir when it touches a chunk:
- * it is of no use any more, and has to be loaded anew. Whoever catches it tells {@link told}.
+ * Thrown if a checkpoint turns out to be damaged or cannot be read. A restored keydir throws it
+ * when it touches a chunk: the keydir is then unusable and must be loaded again. The catcher
+ * reports {@link told}.
  */
 export class DamagedCheckpoint extends Error {
-  /** What callers are told: where the damage is, or why the file cannot be read. */
+  /** The error for callers: the place of the damage, or the reason why the file cannot be read. */
   readonly told: StoreError
 
   constructor(told: StoreError) {
@@ -67,12 +66,12 @@ export class DamagedCheckpoint extends Error {
     this.told = told
   }
 
-  /** Bytes are not what was written. */
+  /** Returns the error for bytes that are not those that were written. */
   static at(path: string, offset: number): DamagedCheckpoint {
     return new DamagedCheckpoint(new CorruptionError('The checkpoint is damaged', path, offset))
   }
 
-  /** The operating system refuses to read. */
+  /** Returns the error for a file that the operating system refuses to read. */
   static unreadable(path: string, cause: unknown): DamagedCheckpoint {
     const reason = cause instanceof Error ? cause.message : String(cause)
     const message = `The checkpoint ${path} cannot be read: ${reason}`
@@ -80,7 +79,7 @@ export class DamagedCheckpoint extends Error {
   }
 }
 
-/** Writes the checkpoint of a store that is about to be closed; all is written and synced. */
+/** Writes the checkpoint of a store that is being closed, whose records are all synced. */
 export async function writeCheckpoint(
   segments: Segments,
   keydir: Keydir,
@@ -104,23 +103,8 @@ export async function writeCheckpoint(
   const head = encodeCheckpointHead(storeId, generation, summary, chunks)
   const path = join(directory, CHECKPOINT_NAME)
   const temporary = join(directory, temporaryName(CHECKPOINT_NAME, generation))
-  try {
-    const file = createOrReplace(files, temporary)
-    try {
-      let position = 0
-      for (const piece of [head, ...chunks]) {
-        writeFully(files, file, piece, piece.length, position)
-        position += piece.length
-      }
-      await files.syncLater(file)
-    } finally {
-      files.close(file)
-    }
-    files.rename(temporary, path)
-  } catch (error) {
-    discard(files, temporary)
-    throw error
-  }
+  await writeNewFileLater(files, temporary, [head, ...chunks])
+  installNewFile(files, temporary, path)
 }
 
 /** Removes a checkpoint that a merge has made stale. */
@@ -129,11 +113,13 @@ export function removeCheckpoint(segments: Segments): void {
 }
 
 /**
- * Loads the checkpoint, and what it knows of its segments' usage; `undefined` where there is none that fits.
+ * Loads the checkpoint and the usage of its segments. Returns `undefined` if there is none that
+ * fits.
  *
- * The keydir throws {@link DamagedCheckpoint} from whichever operation first touches a damaged chunk.
+ * Any operation of the keydir throws {@link DamagedCheckpoint} if it is the first to touch a
+ * damaged chunk.
  *
- * @throws {@link DamagedCheckpoint} where what stands before the chunks is damaged already; nothing has changed then
+ * @throws {@link DamagedCheckpoint} if the bytes before the chunks are damaged; nothing has changed
  */
 export function loadCheckpoint(
   segments: Segments,
@@ -191,7 +177,7 @@ function isOfAnother(error: unknown): boolean {
   )
 }
 
-/** What was found while a checkpoint was read, as damage of it; what is neither that nor a failed read stays as it is. */
+/** Returns damage, or a failed read, as a `DamagedCheckpoint`, and any other error as it is. */
 function asDamage(error: unknown, path: string): unknown {
   if (error instanceof CorruptionError) return new DamagedCheckpoint(error)
   return errorCode(error) === undefined || error instanceof StoreError
@@ -199,13 +185,13 @@ function asDamage(error: unknown, path: string): unknown {
     : DamagedCheckpoint.unreadable(path, error)
 }
 
-/** A checkpoint by itself, whatever has become of the segments that it points into. */
+/** A checkpoint that was read without regard to the segments that it points into. */
 export interface KnownCheckpoint {
   readonly keydir: Keydir
   readonly summary: CheckpointSummary
 }
 
-/** Reads a whole checkpoint; `undefined` where there is none that is sound, or that this machine can read. */
+/** Reads a whole checkpoint; `undefined` if there is none that is sound and readable here. */
 export function readCheckpoint(
   files: Files,
   path: string,
@@ -240,9 +226,9 @@ export function readCheckpoint(
 }
 
 /**
- * Reads a whole checkpoint, where there is one: a writer may remove it at any time.
+ * Reads a whole checkpoint, if there is one: a writer may remove it at any time.
  *
- * @throws {@link CorruptionError} where it is damaged
+ * @throws {@link CorruptionError} if it is damaged
  */
 export function verifyCheckpoint(files: Files, path: string, storeId: Uint8Array): void {
   withFile(files, path, (file) => {
@@ -254,7 +240,7 @@ export function verifyCheckpoint(files: Files, path: string, storeId: Uint8Array
   })
 }
 
-/** Reads a chunk; `undefined` where it is damaged. */
+/** Reads a chunk; `undefined` if it is damaged. */
 function readChunk(
   files: Files,
   file: FileDescriptor,
@@ -266,7 +252,7 @@ function readChunk(
   return checksum(bytes, 0, size, storeSeed(storeId)) === crc ? bytes : undefined
 }
 
-/** Which of all chunks is the first one of each arena. */
+/** Returns the index of the first chunk of each arena. */
 function firstChunks(counts: readonly number[]): number[] {
   let first = 0
   return counts.map((count) => {
@@ -276,9 +262,9 @@ function firstChunks(counts: readonly number[]): number[] {
 }
 
 /**
- * Reads what stands before the chunks.
+ * Reads the head: the bytes before the chunks.
  *
- * @throws {@link CorruptionError} where it is damaged
+ * @throws {@link CorruptionError} if it is damaged
  * @throws {@link StoreError} FIRKIN_VERSION
  */
 function readHead(
@@ -317,7 +303,7 @@ function readHead(
   return decoded
 }
 
-/** Whether each arena has the chunks that it would have here: all of them full but the last. */
+/** Whether the chunks are cut as they are here: all of an arena are full except the last. */
 function hasWholeChunks({
   summary,
   chunks,
@@ -336,7 +322,7 @@ function hasWholeChunks({
   return first === chunks.length
 }
 
-/** Whether every segment that the checkpoint points into is there, and no other older one. */
+/** Whether every segment that the checkpoint points into is there, and no other older one is. */
 function fits(summary: CheckpointSummary, segments: Segments, tail: readonly Segment[]): boolean {
   const known = new Map(summary.segments.map((usage) => [usage.id, usage]))
   for (const { id, size } of known.values()) {
@@ -351,14 +337,15 @@ function fits(summary: CheckpointSummary, segments: Segments, tail: readonly Seg
   )
 }
 
-/** How long chunks are read in one go that nobody has asked for, in milliseconds. */
+/** The milliseconds for which chunks are read ahead in one go. */
 const STEP_MS = 4
 
 /**
- * Reads and verifies chunks as they are asked for; closes the file with the last one, or with the store.
+ * Reads and verifies chunks when they are asked for. Closes the file after the last one, or with
+ * the store.
  *
- * Invariant: once one was found to be damaged, or could not be read, each further one is refused for the same reason:
- * a keydir that missed one is of no use, should it be tried again.
+ * Invariant: after one chunk was damaged or could not be read, every further one is refused for the
+ * same reason, because a keydir that lacks a chunk is unusable.
  */
 export class ChunkReader {
   readonly #segments: Segments
@@ -366,9 +353,9 @@ export class ChunkReader {
   readonly #path: string
   readonly #firstOfArena: readonly number[]
   readonly #chunks: readonly ChunkPlace[]
-  /** Which chunks were read; they are read once. */
+  /** Whether each chunk was read: it is read once. */
   readonly #isRead: boolean[]
-  /** Those of them that were not asked for yet. */
+  /** The chunks that were read and not asked for yet. */
   readonly #ready = new Map<number, Uint8Array>()
   #unread: number
   #closed = false
@@ -392,7 +379,7 @@ export class ChunkReader {
     else segments.closeWith(this)
   }
 
-  /** Whether every chunk was read, so that no touch of the keydir can find damage any more. */
+  /** Whether every chunk was read, so that the keydir can find no more damage. */
   get isDone(): boolean {
     return this.#unread === 0
   }
@@ -403,7 +390,7 @@ export class ChunkReader {
     this.#segments.context.files.close(this.#file)
   }
 
-  /** The bytes of a chunk. @throws {@link DamagedCheckpoint} */
+  /** Returns the bytes of a chunk. @throws {@link DamagedCheckpoint} */
   read(arena: number, chunk: number): Uint8Array {
     const index = (this.#firstOfArena[arena] ?? 0) + chunk
     const bytes = this.#ready.get(index) ?? this.#read(index)
@@ -411,7 +398,7 @@ export class ChunkReader {
     return bytes
   }
 
-  /** Reads what was not asked for yet, for some milliseconds. @throws {@link DamagedCheckpoint} */
+  /** Reads chunks ahead, for some milliseconds. @throws {@link DamagedCheckpoint} */
   readMore(): void {
     const endsAt = monotonicMs() + STEP_MS
     for (const [index, isRead] of this.#isRead.entries()) {
@@ -444,7 +431,7 @@ export class ChunkReader {
   }
 }
 
-/** Memory for a chunk: a full one fills a huge page. */
+/** Returns memory for a chunk: a huge page for a full one. */
 function memoryFor(size: number): Uint8Array {
   const page = size === HUGE_PAGE_SIZE ? takePage() : undefined
   if (page === undefined) return allocateBytes(size)

@@ -6,10 +6,10 @@ import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { HINT_HEAD_SIZE, HintEncoder, isHintSize } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
 import { BATCH_END, keyOffset } from '../format/record.ts'
-import { discard, type Files, readFully, withFile } from '../io/files.ts'
+import { type Files, readFully, withFile } from '../io/files.ts'
 import { type DirectoryId, HeldFiles } from '../io/held-files.ts'
 import { allocateBuffer } from '../io/memory.ts'
-import { writeNewFile } from '../io/new-file.ts'
+import { installNewFile, writeNewFile } from '../io/new-file.ts'
 import { scanSegment } from './scan.ts'
 
 /** A sealed segment that needs a hint; plain data, so that it can be sent to another thread. */
@@ -82,10 +82,5 @@ export function readHintFile(files: Files, path: string, segmentSize: number): B
 export function writeHintFile(files: Files, directory: string, id: number, hint: Uint8Array): void {
   const temporary = join(directory, temporaryName(hintName(id), 0))
   writeNewFile(files, temporary, hint)
-  try {
-    files.rename(temporary, join(directory, hintName(id)))
-  } catch (error) {
-    discard(files, temporary)
-    throw error
-  }
+  installNewFile(files, temporary, join(directory, hintName(id)))
 }

@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import { MANIFEST_NAME, temporaryName } from '../format/names.ts'
 import { discard } from '../io/files.ts'
-import { writeNewFile, writeNewFileLater } from '../io/new-file.ts'
+import { installNewFile, writeNewFile, writeNewFileLater } from '../io/new-file.ts'
 import { either, over, Task, type Wait, type Work } from '../scheduling/task.ts'
 import type { HeldSegmentContext } from './segment.ts'
 
@@ -130,13 +130,11 @@ export class ManifestCommits {
     const { files, directory } = this.#context
     const manifest = this.#edited(edit)
     for (let isInstalled = false; !isInstalled; ) {
-      let path: string | undefined
       try {
-        path = yield* over(this.#writing(manifest))
-        files.rename(path, join(directory, MANIFEST_NAME))
+        const path = yield* over(this.#writing(manifest))
+        installNewFile(files, path, join(directory, MANIFEST_NAME))
         isInstalled = true
       } catch (error) {
-        if (path !== undefined) discard(files, path)
         if (!this.#owner.freeSpaceFor(error)) throw error
       }
     }
@@ -179,7 +177,7 @@ export class ManifestCommits {
 
   async #write(manifest: Manifest): Promise<string> {
     const path = this.#temporaryPath()
-    await writeNewFileLater(this.#context.files, path, encodeManifest(manifest))
+    await writeNewFileLater(this.#context.files, path, [encodeManifest(manifest)])
     return path
   }
 

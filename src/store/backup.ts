@@ -14,7 +14,8 @@ import type { Engine } from '../engine/engine.ts'
 import { StoreError } from '../errors.ts'
 import type { Manifest } from '../format/manifest.ts'
 import { CACHE_MARKER_NAME, hintName, MANIFEST_NAME, segmentName } from '../format/names.ts'
-import { discard, errorCode, type Files, readFully, writeFully } from '../io/files.ts'
+import { copySlices } from '../io/copy.ts'
+import { discard, errorCode, type Files, writeFully } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
 import { checkNames, checkObject } from '../options.ts'
 import { nextTurn } from '../scheduling/time.ts'
@@ -47,8 +48,6 @@ export interface BackupReport {
   readonly bytesLinked: number
   readonly bytesCopied: number
 }
-
-const COPY_SIZE = 1024 * 1024
 
 /**
  * Backs up a store into a directory that is empty or does not exist. If that fails, nothing is left
@@ -219,21 +218,19 @@ class Backup {
   /** Copies the beginning of a segment's file, by descriptor: a merge may have removed its name. */
   async #copy(segment: Segment, size: number): Promise<void> {
     const files = this.#files
-    const buffer = Buffer.allocUnsafeSlow(Math.min(COPY_SIZE, size))
     const path = join(this.#directory, segmentName(segment.id))
     const target = files.open(path, 'create')
     this.#made.push(path)
     try {
-      for (let at = 0; at < size; ) {
-        const read = readFully(files, segment.file, buffer, Math.min(buffer.length, size - at), at)
-        if (read === 0) {
-          throw new StoreError('FIRKIN_READ_FAILED', `${segment.path} ends before ${size}`)
-        }
-        writeFully(files, target, buffer, read, at)
-        at += read
-        this.#bytesCopied += read
+      let copied = 0
+      for (const bytes of copySlices(files, segment.file, 0, target, size)) {
+        copied += bytes
+        this.#bytesCopied += bytes
         this.#reportProgress()
         await nextTurn()
+      }
+      if (copied < size) {
+        throw new StoreError('FIRKIN_READ_FAILED', `${segment.path} ends before ${size}`)
       }
       await files.syncLater(target)
     } finally {
