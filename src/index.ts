@@ -25,9 +25,13 @@ export type {
   ValueEncodingOf,
   ValueInput,
 } from './options.ts'
-export type { RecoveryReport, TornTail } from './recovery/recovery.ts'
-export type { LostKey } from './salvage/losses.ts'
-export type { DamagedRange, LossReport } from './salvage/salvage.ts'
+export type {
+  DamagedRange,
+  LossReport,
+  LostKey,
+  RecoveryReport,
+  TornTail,
+} from './recovery/report.ts'
 export type { BackupOptions, BackupProgress, BackupReport } from './store/backup.ts'
 export type { BatchOperation, WriteBatch } from './store/batch.ts'
 export type { MergeEvent, StoreEvents } from './store/events.ts'

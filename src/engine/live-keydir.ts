@@ -18,14 +18,15 @@ import { NoMemory } from '../io/memory.ts'
 import { type Entry, type Keydir, type KnownKeydir, NO_ENTRY } from '../keydir/keydir.ts'
 import { isSparse, repacked } from '../keydir/repack.ts'
 import { type ChunkReader, DamagedCheckpoint } from '../recovery/checkpoint-file.ts'
-import { type Recovered, reloadKeydir } from '../recovery/recovery.ts'
+import { reloadKeydir } from '../recovery/load-keydir.ts'
+import type { Recovered } from '../recovery/recovery.ts'
 import type { Segments } from '../segment/segments.ts'
 import { KeydirLost, LostKeydir } from './lost-keydir.ts'
 import type { ResolvedRange } from './range.ts'
 import { type LookAhead, ViewCursor } from './view-cursor.ts'
 import { type FoundEntry, type View, Views } from './views.ts'
 
-/** What a live keydir asks of its engine. */
+/** The parts of the engine that a live keydir depends on. */
 export interface KeydirOwner {
   /** The records that are staged and not in a segment yet: `page` up to `stagedSize`. */
   staged(): { readonly page: Page; readonly stagedSize: number }

@@ -3,7 +3,8 @@
  *
  * 1. Make the directory ready, if a store may be created there.
  * 2. Hold it: open it and, if that is wanted, lock it.
- * 3. Recover the segments and the keydir from its files.
+ * 3. If that is wanted, salvage what is damaged.
+ * 4. Recover the segments and the keydir from its files.
  *
  * Closing leaves the directory in good order (close-engine.ts), and releases it.
  */
@@ -14,7 +15,9 @@ import { holdsStore, namesOfOthers } from '../format/names.ts'
 import { accessCode, errorCode, type Files } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
 import type { ResolvedOptions } from '../options.ts'
-import { type Recovered, type RecoveryReport, recover } from '../recovery/recovery.ts'
+import { type Recovered, recover } from '../recovery/recovery.ts'
+import type { LossReport, RecoveryReport } from '../recovery/report.ts'
+import { salvageIfDamaged } from '../salvage/salvage.ts'
 import type { EventLoop } from '../scheduling/event-loop.ts'
 import { inLaterTurn } from '../scheduling/time.ts'
 import { assertNoCache } from '../segment/kind.ts'
@@ -253,7 +256,9 @@ async function holdAndRecover(
 ): Promise<{ held: HeldFiles; recovered: Recovered }> {
   const held = prepare(files, directory, options)
   try {
-    return { held, recovered: await recoverWithRetry(held, options) }
+    const isSalvage = options.recovery === 'salvage'
+    const lost = isSalvage ? await salvageIfDamaged(held, options) : undefined
+    return { held, recovered: await recoverWithRetry(held, options, lost) }
   } catch (error) {
     held.release()
     throw asStoreError(error, `Cannot open the store in ${directory}`)
@@ -264,10 +269,11 @@ async function holdAndRecover(
 async function recoverWithRetry(
   files: HeldFiles,
   options: ResolvedOptions<unknown>,
+  lost: LossReport | undefined,
 ): Promise<Recovered> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await recover(files, options)
+      return await recover(files, options, lost)
     } catch (error) {
       const mayPass = options.readOnly && error instanceof CorruptionError
       if (!mayPass || attempt === MAX_ATTEMPTS) throw error

@@ -1,6 +1,6 @@
 /** The figures of an open store that a survey needs: a part of what `store.stats()` returns. */
 
-import type { RecoveryReport } from '../recovery/recovery.ts'
+import type { RecoveryReport } from '../recovery/report.ts'
 
 /** The figures of one segment. */
 export interface SegmentFigures {

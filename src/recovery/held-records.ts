@@ -1,5 +1,5 @@
 /**
- * Records that are held, without their values, until they are applied to a keydir. In words:
+ * Records without their values, held until they are applied to a keydir. In words:
  *
  *     0   rank
  *     1   kind (2 bits); bit 2: keeps an absence; bit 3: expires
@@ -9,9 +9,9 @@
  *     5   sequence, low 32 bits
  *     6   sequence, high 16 bits; key size << 16
  *     7…  the key, padded with zeros to a word
- *     …   where it expires: when, low 32 bits, then high 32 bits
+ *     …   if it expires: the expiry, low 32 bits, then high 32 bits
  *
- * They lie one behind the other in blocks; none straddles two.
+ * They follow each other in blocks. No record spans two blocks.
  */
 
 import {
@@ -26,7 +26,7 @@ import { givePage, HUGE_PAGE_SIZE, makeHuge, takePage } from '../io/pages.ts'
 import type { KeyVisitor } from '../keydir/key-ranks.ts'
 import { LITTLE_ENDIAN } from '../keydir/key-words.ts'
 
-/** Blocks have so many words; a record that is larger has one to itself. */
+/** The number of words in a block, as a power of two. A larger record has a block of its own. */
 const BLOCK_BITS = 13
 const BLOCK_WORDS = 1 << BLOCK_BITS
 const IN_BLOCK = BLOCK_WORDS - 1
@@ -48,16 +48,16 @@ const KEY_SIZE_SHIFT = 16
 const SEQUENCE_HIGH_MASK = 0xffff
 const WORD_RANGE = 2 ** 32
 
-/** The record that was read last; one object serves all of them. */
+/** The record that was read last. One object serves all of them. */
 export class HeldRecord {
   kind: RecordKind = PUT
   keySize = 0
-  /** The number of its segment. */
+  /** The id of its segment. */
   segment = 0
   offset = 0
   size = 0
   sequence = 0
-  /** 0 where the record does not expire. */
+  /** 0 if the record does not expire. */
   expiresAtMs = 0
   keepAbsence = false
   /** The key as words, padded with zeros. */
@@ -66,23 +66,23 @@ export class HeldRecord {
   readonly key = new Uint8Array(this.words.buffer)
 }
 
-/** Some words that hold records. */
+/** Memory that holds records. */
 interface Block {
   readonly words: Uint32Array
   /** The same memory as bytes. */
   readonly bytes: Uint8Array
-  /** Where the last record in it ends. */
+  /** The end of its last record, in words. */
   end: number
 }
 
-/** The memory for all records that are held; it is cut into blocks out of huge pages. */
+/** The memory for all held records: huge pages, cut into blocks. */
 export class HeldMemory {
-  /** How many bytes are in use. */
+  /** The number of bytes in use. */
   used = 0
   readonly #pages: Uint8Array[] = []
   #spare: Block[] = []
 
-  /** Gives a block with room for a record of `wordCount` words. */
+  /** Returns a block with space for a record of `wordCount` words. */
   take(wordCount: number): Block {
     const size = Math.max(wordCount, BLOCK_WORDS)
     if (size === BLOCK_WORDS && this.#spare.length === 0) this.#addPage()
@@ -100,7 +100,7 @@ export class HeldMemory {
     }
   }
 
-  /** Gives all back to the system; nothing may be in use. */
+  /** Gives all memory back to the system. None may be in use. */
   release(): void {
     for (const page of this.#pages) givePage(page)
     this.#pages.length = 0
@@ -108,7 +108,7 @@ export class HeldMemory {
   }
 
   #addPage(): void {
-    // The first one is small, for where there is little to hold.
+    // The first page is small, in case there is little to hold.
     const own = this.#pages.length === 0 ? undefined : takePage()
     if (own !== undefined) makeHuge(own, false)
     const page = own ?? allocateBytes(this.#pages.length === 0 ? BLOCK_SIZE : HUGE_PAGE_SIZE)
@@ -122,7 +122,7 @@ export class HeldMemory {
 
 /** Holds records. */
 export class HeldRecords {
-  /** How many there are. */
+  /** The number of records. */
   count = 0
   readonly #memory: HeldMemory
   #blocks: Block[] = []
@@ -162,7 +162,7 @@ export class HeldRecords {
     this.count++
   }
 
-  /** Moves the record that lies at `place` of others here, with a rank. */
+  /** Copies the record at `place` of others here, with a rank. */
   take(rank: number, from: HeldRecords, place: number): void {
     const source = from.#blocks[place >>> BLOCK_BITS] as Block
     const start = place & IN_BLOCK
@@ -174,7 +174,7 @@ export class HeldRecords {
     this.count++
   }
 
-  /** Writes the rank and the place of each record to `pairs`, in turns, in the order in which they were added. */
+  /** Writes ranks and places to `pairs`, in turns, in the order in which the records were added. */
   list(pairs: Uint32Array): void {
     let at = 0
     for (let number = 0; number < this.#blocks.length; number++) {
@@ -187,7 +187,7 @@ export class HeldRecords {
     }
   }
 
-  /** Shows the key of the record at a place to `visit`, without a copy. */
+  /** Calls `visit` with the key of the record at a place, without copying it. */
   showKey(place: number, visit: KeyVisitor): void {
     const { words, bytes } = this.#blocks[place >>> BLOCK_BITS] as Block
     const at = place & IN_BLOCK
@@ -218,7 +218,7 @@ export class HeldRecords {
         : (source[from + 1] as number) * WORD_RANGE + (source[from] as number)
   }
 
-  /** Forgets all records, and gives their memory back. */
+  /** Removes all records, and gives their memory back. */
   clear(): void {
     this.#memory.give(this.#blocks)
     this.#blocks = []
@@ -242,14 +242,14 @@ function blockOf(words: Uint32Array): Block {
   return { words, bytes, end: 0 }
 }
 
-/** How many words the record at `at` takes. */
+/** Returns the number of words that the record at `at` takes. */
 function wordsOf(words: Uint32Array, at: number): number {
   const keySize = (words[at + SEQUENCE_HIGH] as number) >>> KEY_SIZE_SHIFT
   const expiryWords = ((words[at + FLAGS] as number) & EXPIRES) === 0 ? 0 : EXPIRY_WORDS
   return KEY + ((keySize + 3) >>> 2) + expiryWords
 }
 
-/** Copies bytes to whole words, the last one padded with zeros. */
+/** Copies bytes into whole words, and pads the last one with zeros. */
 function copyToWords(
   { bytes, view }: Page,
   from: number,

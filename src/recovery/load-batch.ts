@@ -1,21 +1,22 @@
 /**
- * Records on their way into a keydir: collected, and given back in an order that suits it.
+ * A batch of records on their way into a keydir. It collects them, and returns them in an order
+ * that suits the keydir.
  *
- * Records that follow each other in a segment have keys that have nothing to do with each other, so that each of them
- * sends a large keydir to another place in memory, and waits for it there. In a large batch many go to every place
- * (measured, bench `open-raw`).
+ * Consecutive records of a segment have unrelated keys. Applied in that order, each record touches
+ * another place of a large keydir and waits for memory there. In the order of a large batch, many
+ * records touch the same place (measured, bench `open-raw`).
  *
- * 1. Add. What the keydir needs of a record is copied; its value is not. By the first ones it is found out how to rank
- *    records: to give each a number, which sorts as the places in the keydir do. From then on each goes to the bucket
- *    that the highest bits of its rank name.
- * 2. Take. Bucket by bucket, as much as the processor's cache holds, they are sorted by their ranks and given back. A few
- *    records are never ranked, and come back as they were added.
+ * 1. Add. The parts of a record that the keydir needs are copied; the value is not. The first
+ *    records show how to rank the others: a rank is a number that sorts like the places in the
+ *    keydir. After that each record goes to the bucket for the highest bits of its rank.
+ * 2. Take. One bucket at a time, which fits into the processor's cache, records are sorted by rank
+ *    and returned. A few records are never ranked, and come back in the order in which they were
+ *    added.
  *
  * Invariants
- * - Records of one key come back in the order in which they were added: equal keys have equal ranks, and both the
- *   buckets and the sort keep the order of equals.
- * - However much there is to be loaded, a batch takes some 66 MiB at most, which is 1.3 million records with keys of 16
- *   bytes.
+ * - Records of one key come back in the order in which they were added: equal keys have equal
+ *   ranks, and both the buckets and the sort keep the order of equals.
+ * - A batch takes at most some 66 MiB, which is 1.3 million records with keys of 16 bytes.
  */
 
 import { copyBytes } from '../format/bytes.ts'
@@ -29,16 +30,16 @@ import { RankSort } from './rank-sort.ts'
 const BUCKET_BITS = 8
 const BUCKET_COUNT = 2 ** BUCKET_BITS
 const BUCKET_SHIFT = RANK_BITS - BUCKET_BITS
-/** So many records are looked at before any is ranked. */
+/** The number of records that are collected before any is ranked. */
 const SAMPLE_COUNT = 4096
-/** The bytes that the records of a batch may take. */
+/** The most bytes that the records of a batch may take. */
 const MAX_BYTES = 64 * 1024 * 1024
 
-/** Collects records, and gives them back; see the top of this file. */
+/** Collects records and returns them; see the top of this file. */
 export class LoadBatch {
-  /** How many records there are. */
+  /** The number of records in it. */
   count = 0
-  /** What the records are for; none between two loads. */
+  /** The keydir that the records are for; none between two loads. */
   #keydir: Keydir | undefined
   readonly #memory = new HeldMemory()
   readonly #record = new HeldRecord()
@@ -46,16 +47,17 @@ export class LoadBatch {
   readonly #sample = new HeldRecords(this.#memory)
   readonly #buckets: readonly HeldRecords[]
   #isRanked = false
-  /** How keys are ranked, where the keydir does not rank them. */
+  /** Ranks keys if the keydir does not. */
   #ranks: KeyRanks | undefined
   readonly #sort = new RankSort()
-  /** What is being taken: the number of the bucket, its records, where the next stands in their order, where that ends. */
+  /** The number of the bucket that is being taken, and its records. */
   #bucket = -1
   #taken: HeldRecords = this.#sample
+  /** The position of the next record in their order, and the end of that. */
   #at = 0
   #end = 0
 
-  /** Gives a batch for a keydir; `release` ends its use. */
+  /** Returns a batch for a keydir, to be given back by `release`. */
   static obtain(keydir: Keydir): LoadBatch {
     const batch = spare ?? new LoadBatch()
     spare = undefined
@@ -67,12 +69,12 @@ export class LoadBatch {
     this.#buckets = Array.from({ length: BUCKET_COUNT }, () => new HeldRecords(this.#memory))
   }
 
-  /** Whether all must be taken before more is added. */
+  /** Whether all records must be taken before more are added. */
   get isFull(): boolean {
     return this.#memory.used > MAX_BYTES
   }
 
-  /** Adds a record of a segment, whose fields were just read from `page`. */
+  /** Adds a record of a segment whose fields were just read from `page`. */
   add(
     fields: RecordFields,
     page: Page,
@@ -91,7 +93,10 @@ export class LoadBatch {
     }
   }
 
-  /** Takes the next record out; `undefined` when none is left. What is answered is valid until the next call. */
+  /**
+   * Takes out the next record; `undefined` if none is left. The result is valid until the next
+   * call.
+   */
   take(): HeldRecord | undefined {
     while (this.#at === this.#end) if (!this.#nextBucket()) return undefined
     const place = this.#sort.pairs[this.#at + 1] as number
@@ -101,8 +106,9 @@ export class LoadBatch {
   }
 
   /**
-   * Ends the use of this batch, all of which must have been taken, and gives its memory back. One batch is kept for the
-   * next load: the code that was compiled for it would go with the last one (measured, bench `open-hints`).
+   * Gives back this batch, all of which must have been taken, and its memory. One batch is kept for
+   * the next load, because the code compiled for it would go with the last batch (measured, bench
+   * `open-hints`).
    */
   release(): void {
     this.#keydir = undefined
@@ -111,7 +117,7 @@ export class LoadBatch {
     spare = this
   }
 
-  /** Goes on with the next bucket; false where there is none, and the batch begins anew. */
+  /** Begins the next bucket. Returns false if there is none; the batch is then empty again. */
   #nextBucket(): boolean {
     if (this.#bucket >= 0) this.#taken.clear()
     this.#bucket++
@@ -133,7 +139,7 @@ export class LoadBatch {
     return true
   }
 
-  /** Finds out how to rank keys by the first ones, and puts these into their buckets, of which none is being taken. */
+  /** Finds out from the first records how to rank keys, and puts these records into buckets. */
   #rankSample(): void {
     const sample = this.#sample
     const record = this.#record

@@ -1,3 +1,5 @@
+/** Sorts records by their ranks. */
+
 import { allocateWords } from '../io/memory.ts'
 
 const DIGIT_BITS = 8
@@ -5,18 +7,18 @@ const DIGIT_COUNT = 1 << DIGIT_BITS
 const DIGIT_MASK = DIGIT_COUNT - 1
 
 /**
- * Sorts pairs of a rank and a number by their ranks; those of the same rank stay as they come.
+ * Sorts pairs of a rank and a number by their ranks. Pairs of the same rank keep their order.
  *
- * A radix sort: digit by digit, from the lowest one, all are dealt out to places that counting has found. It keeps its
- * memory from one sort to the next, until `release`.
+ * It is a radix sort: digit by digit, beginning with the lowest, it moves all pairs to places that
+ * it finds by counting. It keeps its memory from one sort to the next, until `release`.
  */
 export class RankSort {
-  /** A rank and a number in turns: to be filled in after `begin`, and sorted after `sort`. */
+  /** Ranks and numbers in turns. Filled in by the caller after `begin`, and sorted by `sort`. */
   pairs = new Uint32Array(0)
   #spare = new Uint32Array(0)
   readonly #places = new Uint32Array(DIGIT_COUNT)
 
-  /** Makes room for `count` pairs. */
+  /** Makes space for `count` pairs. */
   begin(count: number): void {
     if (count * 2 <= this.pairs.length) return
     const pairs = allocateWords(count * 2)
@@ -30,7 +32,9 @@ export class RankSort {
     this.#spare = new Uint32Array(0)
   }
 
-  /** Sorts the first `count` pairs by the lowest `bits` bits of their ranks; all others are the same. */
+  /**
+   * Sorts the first `count` pairs by the lowest `bits` bits of their ranks; the others are equal.
+   */
   sort(count: number, bits: number): void {
     const places = this.#places
     for (let shift = 0; shift < bits; shift += DIGIT_BITS) {
@@ -50,7 +54,7 @@ export class RankSort {
     }
   }
 
-  /** Finds where the pairs of each digit begin once they are sorted by it. */
+  /** Finds where the pairs of each digit will begin once they are sorted by it. */
   #findPlaces(count: number, shift: number): void {
     const { pairs } = this
     const places = this.#places.fill(0)

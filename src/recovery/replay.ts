@@ -1,12 +1,14 @@
 /**
- * Filling a keydir from records: the only place that decides which of two records of a key is newer.
+ * Replay: fills a keydir from records. Only this file decides which of two records of a key is
+ * newer.
  *
  * Invariants
- * - A record replaces another of its key only by a higher sequence; with the same sequence it is the same
- *   record, moved by a merge.
- * - A tombstone stays in the keydir, as an absence, while a segment that is still to be read may hold an older
- *   record of its key; `finish` ends that.
- * - Records are not applied one by one but in batches, in another order (load-batch.ts); those of one key keep theirs.
+ * - A record replaces another one of its key only if its sequence is higher. If the sequences are
+ *   equal it is the same record, moved by a merge.
+ * - A tombstone stays in the keydir, as an absence, while a segment that is still to be read may
+ *   hold an older record of its key. `finish` removes absences.
+ * - Records are applied in batches and in another order (load-batch.ts), except that the records of
+ *   one key keep their order.
  * - Every put that is not in the keydir afterwards is counted as dead in its segment.
  */
 
@@ -25,41 +27,40 @@ import type { Segments } from '../segment/segments.ts'
 import type { HeldRecord } from './held-records.ts'
 import { LoadBatch } from './load-batch.ts'
 
-/** From so many records on, a keydir that takes them in is given memory in large pieces. */
+/** The number of records from which on a keydir that takes them is given memory in large pieces. */
 const MANY = 2 ** 16
 
-/** Asked after each record whether that is enough for now; once it answers true it goes on doing so. */
+/** Returns whether the records so far are enough for now. Once it returns true it always does. */
 export type Enough = () => boolean
 
 const NEVER: Enough = () => false
 
-/** Told of a change of the keydir before it is made. */
-export type ChangeListener = (entry: Entry, key: Uint8Array, keySize: number) => void
+/** Called before each change of the keydir, with the key's entry, or none. */
+type ChangeListener = (entry: Entry, key: Uint8Array, keySize: number) => void
 
 /** Fills a keydir. */
 export class Replay {
   readonly keydir: Keydir
-  /** How many records were added. */
+  /** The number of records added. */
   recordCount = 0
   /**
-   * Every record up to this sequence has been applied before: what comes again was moved by a merge, and counts
-   * only where it is still the newest of its key.
+   * Every record up to this sequence has been applied before. One that comes again was moved by a
+   * merge, and counts only if it is still the newest of its key.
    */
   knownUpTo = 0
   readonly #segments: Segments
   readonly #beforeChange: ChangeListener
-  /** What was added and is not applied yet. */
+  /** The records that were added and are not applied yet. */
   #batch: LoadBatch | undefined
   #mayHaveAbsences = false
 
-  /** @param beforeChange told of each change before it is made; the entry is the key's, or none */
   constructor(keydir: Keydir, segments: Segments, beforeChange: ChangeListener = () => {}) {
     this.keydir = keydir
     this.#segments = segments
     this.#beforeChange = beforeChange
   }
 
-  /** Applies a record; one of its key that was added before has been applied before. */
+  /** Applies a record. Records of its key that were added before it have been applied already. */
   #apply(record: HeldRecord): void {
     const { keydir } = this
     const { entries } = keydir
@@ -93,17 +94,18 @@ export class Replay {
   }
 
   /**
-   * Loads sealed segments, from their hints where these are sound. Answers those without a sound hint.
+   * Loads sealed segments, from their hints if these are sound. Returns the segments without a
+   * sound hint.
    *
    * @param keepAbsences whether older records of a tombstone's key may come from elsewhere
-   * @throws {@link CorruptionError} where a segment without a hint is damaged
+   * @throws {@link CorruptionError} if a segment without a hint is damaged
    */
   loadSealed(sealed: readonly Segment[], keepAbsences = false): Segment[] {
     const oldestFirst = [...sealed].sort((a, b) => a.usage.minSequence - b.usage.minSequence)
     const unhinted: Segment[] = []
     for (const [index, segment] of oldestFirst.entries()) {
       const following = oldestFirst[index + 1]?.usage.minSequence ?? Number.POSITIVE_INFINITY
-      // In a merged segment an older record may stand behind a newer one.
+      // In a merged segment an older record may follow a newer one.
       const own = segment.origin === 'merged' ? segment.usage.minSequence : Number.POSITIVE_INFINITY
       const olderFrom = keepAbsences ? 0 : Math.min(following, own)
       if (this.#loadHint(segment, olderFrom)) continue
@@ -114,8 +116,9 @@ export class Replay {
   }
 
   /**
-   * Loads what sealed segments hold beyond a position of the tail as it was: the rest of the segment that was
-   * active then, and the ones after it. Answers those without a sound hint.
+   * Loads the records of sealed segments that are after a position in the former tail: the rest of
+   * the segment that was active then, and the segments after it. Returns the segments without a
+   * sound hint.
    *
    * @throws {@link CorruptionError}
    */
@@ -128,11 +131,11 @@ export class Replay {
   }
 
   /**
-   * Applies what an appended segment holds from `from` on, and counts it in the segment's usage.
-   * Nothing is behind it that could be older.
+   * Applies the records of an appended segment from `from` on, and counts them in its usage. No
+   * older record may come afterwards.
    *
-   * @param known how much of the file is known to be whole: behind it there may be room
-   * @param isEnough ends the scan behind a record or a batch
+   * @param known the size that is known to be whole; preallocated space may follow it
+   * @param isEnough ends the scan after a record or a batch
    */
   replay(
     segment: Segment,
@@ -153,8 +156,8 @@ export class Replay {
   }
 
   /**
-   * Applies some of an appended segment that is sealed, from `from` on: nothing is to come that is older. Answers where
-   * the rest begins.
+   * Applies some records of a sealed segment that was appended, from `from` on. No older record may
+   * come afterwards. Returns where the rest begins.
    *
    * @throws {@link CorruptionError}
    */
@@ -165,15 +168,16 @@ export class Replay {
   }
 
   /**
-   * Where in an appended segment the next record begins, at a fault or behind it; `undefined` where there is none. One
-   * that is whole may be the fault itself: it comes in the middle of a batch, say.
+   * Returns the offset of the next record of an appended segment, at a fault or after it;
+   * `undefined` if there is none. The fault itself may be a whole record, for example one in the
+   * middle of a batch.
    */
   findFrom(segment: Segment, faultAt: number, to: number): number | undefined {
     const options = this.#scanOptions(segment, faultAt, to)
     return findRecord(options, segment.usage.maxSequence)
   }
 
-  /** Applies what is staged behind a segment, and counts it. */
+  /** Applies the records that are staged after those of a segment, and counts them. */
   replayStage(segment: Segment, stage: Page, size: number): void {
     const fields = new RecordFields()
     for (let at = 0; at < size; at += fields.size) {
@@ -202,7 +206,7 @@ export class Replay {
     if (this.#batch.isFull) this.#applyAll(this.#batch)
   }
 
-  /** Applies all that was added. */
+  /** Applies all records that were added. */
   #applyAll(batch: LoadBatch): void {
     const apply = (): void => {
       for (let record = batch.take(); record !== undefined; record = batch.take()) {
@@ -213,7 +217,7 @@ export class Replay {
     else growEagerly(apply)
   }
 
-  /** Applies what is still held back, and forgets what is known of keys that are not there. */
+  /** Applies the records that are still held back, and removes absences. */
   finish(): void {
     if (this.#batch !== undefined) {
       this.#applyAll(this.#batch)
@@ -237,7 +241,7 @@ export class Replay {
     this.#mayHaveAbsences = false
   }
 
-  /** @returns whether the hint was sound; where not, nothing was applied */
+  /** Loads a segment from its hint. Returns whether that is sound; if not, nothing was applied. */
   #loadHint(segment: Segment, olderFrom: number): boolean {
     const { files, storeId } = this.#segments.context
     const { usage } = segment
@@ -257,19 +261,19 @@ export class Replay {
         if (fields.kind === PUT) putBytes += fields.size
         this.#add(fields, page, segment, decoder.offset, fields.sequence > olderFrom)
       }
-      // What is neither put nor tombstone is a batch end.
+      // The rest of the bytes are batch ends.
       usage.deadBytes += usage.size - FILE_HEADER_SIZE - usage.tombstoneBytes - putBytes
       return true
     } catch (error) {
       // Some of it may have been applied.
       if (error instanceof StoreError && error.code === 'FIRKIN_NO_MEMORY') throw error
-      // A hint is a shortcut: whatever is wrong with it, the segment itself tells the same.
+      // A hint is a shortcut: whatever is wrong with it, the segment holds the same records.
       if (error instanceof StoreError || errorCode(error) !== undefined) return false
       throw error
     }
   }
 
-  /** Loads a sealed segment from its records from `from` on; its figures are known. Answers how far it came. */
+  /** Loads the records of a sealed segment from `from` on. Returns the offset of the rest. */
   #loadByScan(segment: Segment, from: number, olderFrom: number, isEnough = NEVER): number {
     const { usage } = segment
     const options = this.#scanOptions(segment, from, usage.size)
@@ -294,7 +298,7 @@ export class Replay {
   }
 }
 
-/** How a segment's records are scanned for the keydir's sake. */
+/** Returns the options for a scan of a segment's records whose values are not needed. */
 export function scanOptionsOf(
   { files, storeId }: SegmentContext,
   segment: Segment,

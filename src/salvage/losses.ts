@@ -1,13 +1,14 @@
 /**
- * What a damaged store has lost: the keys that show nothing any more, or something else than before.
+ * The losses of a damaged store: the keys whose value is gone or has changed.
  *
- * What was there is told by hints, which know every record of their segment, and by the checkpoint, which knows the
- * newest record of every key as of the last close. What is there is told by the records that are sound.
+ * The sound records show what is there. What was there is taken from hints, which list every record
+ * of their segment, and from the checkpoint, which lists the newest record of every key as of the
+ * last close.
  *
  * Invariants
- * - A key is named only where what it shows has changed: a lost tombstone of which nothing comes back, or a lost
+ * - A key is named only if its value has changed. A lost tombstone that hid nothing, or a lost
  *   record that had expired, changes nothing.
- * - Bytes of which neither a hint nor the checkpoint tells the records are counted as unknown.
+ * - Bytes whose records neither a hint nor the checkpoint lists are counted as unknown.
  */
 
 import { decodeFileHeader, FILE_HEADER_SIZE } from '../format/file-header.ts'
@@ -17,45 +18,38 @@ import type { Files } from '../io/files.ts'
 import { createKeydir } from '../keydir/create.ts'
 import { type Entry, type Keydir, NO_ENTRY } from '../keydir/keydir.ts'
 import { type KnownCheckpoint, readCheckpoint } from '../recovery/checkpoint-file.ts'
+import type { LostKey } from '../recovery/report.ts'
 import { readHintFile } from '../segment/hint-file.ts'
 import { type Expiry, hasExpired } from '../segment/sweeps.ts'
 
-/** A key that shows something else than before the damage. */
-export interface LostKey {
-  readonly key: Buffer
-  /** The sequence of the record that is gone; `undefined` for a tombstone of which only its effect is known. */
-  readonly sequence: number | undefined
-  /** The sequence of the older record that the key shows now; `undefined` where it shows none. */
-  readonly rolledBackTo: number | undefined
-}
-
-/** A run of bytes of a segment that are no record. */
-export interface LostRange {
+/** A range of bytes of a segment that are not records. */
+interface LostRange {
   readonly offset: number
   readonly bytes: number
 }
 
-/** So many entries of a keydir are looked at in one go. */
+/** The number of entries of a keydir that are walked at a time. */
 const STRETCH = 4096
 
-/** Keeps account of what is sound and what is lost, and compares. */
+/** Collects the sound and the lost records of a store, and compares them. */
 export class Losses {
-  /** The records that are known to be lost. */
+  /** The number of records known to be lost. */
   recordsLost = 0
-  /** The bytes of which nobody knows what was in them. */
+  /** The lost bytes whose records are not known. */
   bytesUnknown = 0
-  /** Higher than every sequence that is known to have been used. */
+  /** Higher than every sequence known to have been used. */
   nextSequence = 1
   readonly #files: Files
   readonly #storeId: Uint8Array
   readonly #expiry: Expiry
   /** The newest sound record of each key; a tombstone has size 0. */
   readonly #sound = createKeydir('hash')
-  /** The newest lost record of each key, likewise. */
+  /** The newest lost record of each key; a tombstone has size 0. */
   readonly #lost = createKeydir('hash')
+  /** The lost ranges of segments without a hint, by id. */
   readonly #unhinted = new Map<number, readonly LostRange[]>()
 
-  /** @param expiry what counts as gone without being lost */
+  /** @param expiry the records that count as gone without being lost */
   constructor(files: Files, storeId: Uint8Array, expiry: Expiry) {
     this.#files = files
     this.#storeId = storeId
@@ -67,7 +61,10 @@ export class Losses {
     note(this.#sound, fields, page)
   }
 
-  /** Notes what a segment of `size` bytes has lost, as its hint knows it; without a hint the checkpoint may. */
+  /**
+   * Notes the lost records of a segment of `size` bytes that its hint lists. Without a hint they
+   * may be in the checkpoint.
+   */
   noteLost(id: number, hintPath: string, size: number, ranges: readonly LostRange[]): void {
     const hint = this.#openHint(id, hintPath, size)
     if (hint === undefined) {
@@ -83,7 +80,10 @@ export class Losses {
     }
   }
 
-  /** Notes what of the segments without a hint the checkpoint knows, if there is a sound one. Once, at the end. */
+  /**
+   * Notes the lost records of segments without a hint that the checkpoint lists, if there is a
+   * sound one. Returns the checkpoint. To be called once, after everything else is noted.
+   */
   noteCheckpoint(path: string): KnownCheckpoint | undefined {
     const checkpoint = readCheckpoint(this.#files, path, this.#storeId)
     this.nextSequence = Math.max(this.nextSequence, checkpoint?.summary.nextSequence ?? 1)
@@ -92,7 +92,7 @@ export class Losses {
       const reach = checkpoint?.summary.segments.find((segment) => segment.id === id)?.size ?? 0
       const isKnown = ({ offset, bytes }: LostRange): boolean => offset + bytes <= reach
       known.set(id, ranges.filter(isKnown))
-      for (const range of ranges) if (!isKnown(range)) this.bytesUnknown += behindHeader(range)
+      for (const range of ranges) if (!isKnown(range)) this.bytesUnknown += afterHeader(range)
     }
     if (checkpoint === undefined || [...known.values()].every((ranges) => ranges.length === 0)) {
       return checkpoint
@@ -105,7 +105,7 @@ export class Losses {
     return checkpoint
   }
 
-  /** The keys that show something else than before. */
+  /** Returns the keys whose value has changed. */
   keys(): LostKey[] {
     const keys: LostKey[] = []
     walk(this.#lost, (entry) => {
@@ -117,7 +117,7 @@ export class Losses {
       if (left >= sequence) return
       const isShown = sound !== NO_ENTRY && this.#shows(this.#sound, sound)
       if (!isShown && !this.#shows(this.#lost, entry)) return
-      // A tombstone that only its effect tells of was noted with the sequence behind what it had hidden.
+      // A tombstone known only by its effect was noted with the sequence after the record it hid.
       const isGuess = entries.segmentOf(entry) === GUESSED
       keys.push({
         key,
@@ -128,7 +128,7 @@ export class Losses {
     return keys
   }
 
-  /** Notes an entry of the checkpoint whose record lies in what is lost. */
+  /** Notes an entry of the checkpoint if its record is in a lost range. */
   #noteEntry(keydir: Keydir, entry: Entry, known: ReadonlyMap<number, readonly LostRange[]>): void {
     const { entries } = keydir
     const size = entries.sizeOf(entry)
@@ -140,8 +140,8 @@ export class Losses {
   }
 
   /**
-   * Notes the lost tombstone of a key that the checkpoint knows as deleted, though its newest record that is known,
-   * sound or lost, is a value.
+   * Notes the lost tombstone of a key. The checkpoint does not list the key, so it was deleted, but
+   * its newest known record, sound or lost, is a value.
    */
   #noteDeleted(keydir: Keydir, from: Keydir, entry: Entry, nextSequence: number): void {
     const { entries } = from
@@ -160,7 +160,7 @@ export class Losses {
     return entry === NO_ENTRY ? 0 : keydir.entries.sequenceOf(entry)
   }
 
-  /** Whether a key with this newest record has a value. */
+  /** Whether a key whose newest record this is has a value. */
   #shows({ entries }: Keydir, entry: Entry): boolean {
     return entries.sizeOf(entry) > 0 && !hasExpired(entries, entry, this.#expiry)
   }
@@ -174,7 +174,9 @@ export class Losses {
   }
 }
 
-/** Where a record lay does not matter here: in the place of its segment stands whether its sequence is known. */
+// The segment of a record does not matter here. In its place the keydirs keep whether the sequence
+// of the record is known.
+
 const KNOWN = 1
 const GUESSED = 2
 
@@ -184,7 +186,7 @@ function note(keydir: Keydir, fields: RecordFields, { bytes }: Page): void {
   raise(keydir, key, KNOWN, kind === PUT ? size : 0, sequence, kind === PUT ? expiresAtMs : 0)
 }
 
-/** Keeps a record where it is the newest of its key. */
+/** Keeps a record if it is the newest of its key. */
 function raise(
   keydir: Keydir,
   key: Uint8Array,
@@ -205,7 +207,7 @@ function walk(keydir: Keydir, visit: (entry: Entry) => void): void {
   for (let place = 0; place !== -1; ) place = keydir.entries.walk(place, STRETCH, visit)
 }
 
-/** Whether a record lies in any of the ranges, which are in the order of their offsets. */
+/** Whether a record overlaps any of the ranges, which are sorted by offset. */
 function touches(ranges: readonly LostRange[], at: number, size: number): boolean {
   let low = 0
   let high = ranges.length
@@ -218,7 +220,7 @@ function touches(ranges: readonly LostRange[], at: number, size: number): boolea
   return last !== undefined && at < last.offset + last.bytes
 }
 
-/** How many bytes of a range could hold records. */
-function behindHeader({ offset, bytes }: LostRange): number {
+/** Returns the number of bytes of a range that could hold records. */
+function afterHeader({ offset, bytes }: LostRange): number {
   return Math.max(0, offset + bytes - Math.max(offset, FILE_HEADER_SIZE))
 }

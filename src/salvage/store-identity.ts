@@ -1,4 +1,4 @@
-/** Which store a damaged directory is of, and what it says of its segments, as far as that can still be told. */
+/** Finds out which store a damaged directory holds, and whether its manifest is sound. */
 
 import { join } from 'node:path'
 import { CorruptionError } from '../errors.ts'
@@ -8,7 +8,7 @@ import { parseName } from '../format/names.ts'
 import { type Files, readFully } from '../io/files.ts'
 import { readManifest } from '../segment/manifest-file.ts'
 
-/** The manifest, where it is sound and of the store that the segments are of. */
+/** Returns the manifest if it is sound and belongs to the same store as the segments. */
 export function findManifest(
   files: Files,
   directory: string,
@@ -27,7 +27,7 @@ export function findManifest(
   }
 }
 
-/** The store that most files say they are of. @throws {@link CorruptionError} where none says so */
+/** Returns the store id in most files. @throws {@link CorruptionError} if no file has one */
 export function findStoreId(files: Files, directory: string, names: readonly string[]): Uint8Array {
   const [winner] = [...storeIdsOf(files, directory, names)].sort(([, a], [, b]) => b - a)
   if (winner === undefined) {
@@ -36,7 +36,7 @@ export function findStoreId(files: Files, directory: string, names: readonly str
   return Buffer.from(winner[0], 'hex')
 }
 
-/** Which stores files say that they are of, and how many say so. */
+/** Returns the store ids in the files' headers, with the number of files for each. */
 function storeIdsOf(
   files: Files,
   directory: string,

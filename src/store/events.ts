@@ -9,7 +9,7 @@ import { EventEmitter } from 'node:events'
 import type { MergeProgress, MergeReport } from '../merge/options.ts'
 import type { MergePlan } from '../merge/plan.ts'
 import type { Pressure } from '../merge/pressure.ts'
-import type { RecoveryReport } from '../recovery/recovery.ts'
+import type { RecoveryReport } from '../recovery/report.ts'
 import { afterThis } from '../scheduling/time.ts'
 
 /** The events of a store, each with what its listeners get. */

@@ -6,7 +6,7 @@ import type { KeydirKind } from '../format/keydir-kind.ts'
 import { mappingAvailable } from '../io/mapping.ts'
 import type { LeftOutSegment } from '../merge/options.ts'
 import type { Pressure } from '../merge/pressure.ts'
-import type { RecoveryReport } from '../recovery/recovery.ts'
+import type { RecoveryReport } from '../recovery/report.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { Background } from './background.ts'
 
