@@ -1,6 +1,8 @@
+/** Removes the byte order mark from input. */
+
 const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 
-/** Leaves out the mark that some programs begin UTF-8 with. */
+/** Yields the source without the mark with which some programs begin UTF-8. */
 export async function* withoutByteOrderMark(
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {

@@ -1,3 +1,5 @@
+/** Entries as CSV. */
+
 import { isUtf8 } from 'node:buffer'
 import { pipeline } from 'node:stream'
 import { CsvError, parse } from 'csv-parse'
@@ -5,20 +7,20 @@ import { stringify } from 'csv-stringify/sync'
 import { decodeBase64, type Entry, type EntryFormat, MAX_ENTRY_SIZE } from './entry.ts'
 import { showText } from './text.ts'
 
-/** Which columns hold what. */
+/** The columns of entries. */
 export interface CsvColumns {
   readonly key: string
   readonly value: string
-  /** Need not be there. */
+  /** This column may be missing. */
   readonly expiry: string
   /** Whether keys and values are base64. */
   readonly base64?: boolean
 }
 
-/** What the parser gives. */
+/** A row as the parser returns it. */
 interface CsvRow {
   readonly record: readonly Buffer[]
-  /** How many lines have been read with it. */
+  /** The number of lines read, including this row. */
   readonly info: { readonly lines: number }
 }
 
@@ -29,20 +31,20 @@ const PARSING = {
   skip_empty_lines: true,
 } as const
 
-/** CSV with a header; other columns than those three are not read. */
+/** Returns the format for CSV with a header. Other columns than these three are not read. */
 export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): EntryFormat {
   const header = [key, value, expiry]
   return {
     head: stringify([header]),
     encode: (entries) =>
-      // A carriage return would be taken for the end of a line by many a reader.
+      // Many readers take a carriage return for the end of a line.
       stringify(
         entries.map((entry) => encodeRow(entry, base64)),
         { quoted_match: /\r/ },
       ),
     show: (text) => text.split('\n').map(showText).join('\n'),
     async *decode(source) {
-      // Whatever fails in the pipeline is thrown by the iteration over its end.
+      // If anything fails in the pipeline, the iteration over its last stream throws it.
       const rows = pipeline(source, parse(PARSING), () => undefined)
       let columns: readonly number[] | undefined
       try {
@@ -57,7 +59,7 @@ export function csvFormat({ key, value, expiry, base64 = false }: CsvColumns): E
   }
 }
 
-/** A message of the parser's, without the bytes that it shows as numbers. */
+/** Removes the bytes that the parser prints as numbers from its message. */
 function withoutBytes(error: unknown): unknown {
   if (!(error instanceof CsvError)) return error
   return new Error(error.message.replace(/, (value is|got) \{.*/s, ''), { cause: error })
@@ -75,7 +77,7 @@ function encodeRow({ key, value, expiresAt }: Entry, base64: boolean): string[] 
   ]
 }
 
-/** Where key, value and expiry stand; -1 where there is no expiry. */
+/** Returns the indexes of the columns of key, value and expiry; -1 if there is no expiry. */
 function findColumns(row: readonly Buffer[], [key, value, expiry]: readonly string[]): number[] {
   const names = row.map(String)
   for (const wanted of [key, value]) {

@@ -1,10 +1,12 @@
+/** The options of commands that read or write entries as text. */
+
 import { type Command, Option } from 'commander'
 import { csvFormat } from './csv.ts'
 import type { EntryFormat } from './entry.ts'
 import { UsageError } from './failure.ts'
 import { ndjsonFormat } from './ndjson.ts'
 
-/** The options by which a command takes a format. */
+/** The options of a format. */
 export interface FormatOptions {
   readonly format?: 'ndjson' | 'csv'
   readonly key: string
@@ -14,7 +16,7 @@ export interface FormatOptions {
   readonly gzip?: boolean
 }
 
-/** Gives a command the options of a format. */
+/** Adds the options of a format to a command. */
 export function withFormat(command: Command): Command {
   return command
     .addOption(
@@ -40,7 +42,7 @@ export interface ChosenFormat {
   readonly gzip: boolean
 }
 
-/** The format that options ask for, or else the file's name. @throws UsageError */
+/** Returns the format for options and, without them, for a file name. @throws UsageError */
 export function chooseFormat(options: FormatOptions, file: string | undefined): ChosenFormat {
   const [, inner = '', compressed] = /^(.*?)(\.gz)?$/.exec(file ?? '') ?? []
   const name = options.format ?? (inner.endsWith('.csv') ? 'csv' : 'ndjson')

@@ -1,54 +1,56 @@
 /**
- * An entry as JSON: one object, `{ "key", "value", "expiresAt" }`. Text is a string where the bytes are UTF-8, and
- * `{ "base64": ... }` where they are not; `expiresAt`, milliseconds since 1970, is missing where it never expires.
+ * An entry as JSON: one object, `{ "key", "value", "expiresAt" }`. Bytes that are UTF-8 are
+ * strings, others are `{ "base64": ... }`. `expiresAt`, in milliseconds since 1970, is missing if
+ * the entry never expires.
  */
 
 import { constants, isUtf8 } from 'node:buffer'
 
-/** A key with its value. */
+/** A key and its value. */
 export interface Entry {
   readonly key: Buffer
   readonly value: Buffer
-  /** In milliseconds since 1970; `Infinity` is never. */
+  /** In milliseconds since 1970; `Infinity` for never. */
   readonly expiresAt: number
 }
 
-/** How entries are written to files, and read from them. */
+/** A format in which entries are written to files and read from them. */
 export interface EntryFormat {
-  /** What stands before the first entry. */
+  /** The text before the first entry. */
   readonly head: string
-  /** Entries as text. @throws Error where the format cannot hold one */
+  /** Returns entries as text. @throws Error if the format cannot hold one */
   encode(entries: readonly Entry[]): string
-  /** What was encoded, without what would act on a terminal. */
+  /** Returns encoded text without characters that would act on a terminal. */
   show(text: string): string
-  /** Reads entries. @throws Error with the place of what is none */
+  /** Reads entries. @throws Error with the place of text that is not an entry */
   decode(source: AsyncIterable<Uint8Array>): AsyncIterable<Entry>
 }
 
-/** Bytes as JSON holds them. */
+/** Bytes in JSON. */
 export type JsonBytes = string | { readonly base64: string }
 
-/** An entry as JSON holds it. */
+/** An entry in JSON. */
 export interface JsonEntry {
   readonly key: JsonBytes
   readonly value: JsonBytes
   readonly expiresAt?: number
 }
 
-/** What an entry may take as text: the most that a string may hold. */
+/** The most characters of an entry as text: as many as a string may have. */
 export const MAX_ENTRY_SIZE = constants.MAX_STRING_LENGTH
 
-/** What an entry may take in JSON; what is larger does not fit into a string. */
+/** The largest value in JSON: a larger one does not fit into a string. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024
 
+/** Returns bytes for JSON. */
 export function toJsonBytes(bytes: Buffer): JsonBytes {
   return isUtf8(bytes) ? bytes.toString('utf8') : { base64: bytes.toString('base64') }
 }
 
-/** @throws Error where it is neither text nor base64 */
+/** Returns the bytes for a value of JSON. @throws Error if it is neither text nor base64 */
 export function fromJsonBytes(json: unknown, name: string): Buffer {
   if (typeof json === 'string') {
-    // Two that differ would become the same.
+    // Two strings that differ would become the same bytes.
     if (!json.isWellFormed()) throw new Error(`${name} has a lone surrogate`)
     return Buffer.from(json)
   }
@@ -59,13 +61,13 @@ export function fromJsonBytes(json: unknown, name: string): Buffer {
   throw new Error(`${name} is neither a string nor an object with base64`)
 }
 
-/** The bytes of base64; `undefined` where it is not that. */
+/** Returns the bytes of base64; `undefined` if the text is not base64. */
 export function decodeBase64(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64')
   return bytes.toString('base64') === text ? bytes : undefined
 }
 
-/** @throws Error where the value is too large for JSON */
+/** Returns an entry for JSON. @throws Error if the value is too large */
 export function toJson({ key, value, expiresAt }: Entry): JsonEntry {
   if (value.length > MAX_JSON_BYTES) {
     throw new Error(
@@ -76,7 +78,7 @@ export function toJson({ key, value, expiresAt }: Entry): JsonEntry {
   return expiresAt === Number.POSITIVE_INFINITY ? entry : { ...entry, expiresAt }
 }
 
-/** @throws Error where it is no entry */
+/** Returns the entry for a value of JSON. @throws Error if it is not an entry */
 export function fromJson(json: unknown): Entry {
   if (typeof json !== 'object' || json === null) throw new Error('It is not an object')
   const { key, value, expiresAt } = json as Partial<Record<string, unknown>>

@@ -1,44 +1,47 @@
-/** What can go wrong, in one line for people, and as an exit status for scripts. */
+/** Describes failures in one line for people, and by an exit status for scripts. */
 
 import { CommanderError } from 'commander'
 import { type ErrorCode, StoreError } from '../src/errors.ts'
 import { errorCode } from '../src/io/files.ts'
 
 /**
- * How the tool ends: all is well; damage was found, or something failed; it was called in a wrong way; there is no
- * such key; the person who called has ended it.
+ * The exit status: success; damage was found or something failed; wrong usage; there is no such
+ * key; the user has interrupted it.
  */
 export const STATUS = { fine: 0, failed: 1, usage: 2, noKey: 3, interrupted: 130 } as const
+/** An exit status. */
 export type Status = (typeof STATUS)[keyof typeof STATUS]
 
-/** The tool was called in a wrong way. */
+/** Thrown if the tool is called in a wrong way. */
 export class UsageError extends Error {}
 
-/** The person who called has ended it. */
+/** Thrown if the user has interrupted the tool. */
 export class Interrupted extends Error {}
 
-/** Whoever read the output has gone. */
+/** Thrown if nobody reads the output any more. */
 export class OutputClosed extends Error {}
 
-/** What is said of an error, and the status that it ends with; nothing is said where the message is empty. */
+/** The message for an error, and the exit status. Nothing is printed if the message is empty. */
 export interface Failure {
   readonly message: string
   readonly status: Status
 }
 
-/** So many characters of a message are shown. */
+/** The most characters of a message that are shown. */
 const MAX_MESSAGE_LENGTH = 2000
 
+/** Text before a message, by code. */
 const BEFORE: Partial<Record<ErrorCode, string>> = {
   FIRKIN_LOCKED: 'In use',
   FIRKIN_CORRUPT: 'Damaged',
 }
 
-const BEHIND: Partial<Record<ErrorCode, string>> = {
+/** Text after a message, by code. */
+const AFTER: Partial<Record<ErrorCode, string>> = {
   FIRKIN_CORRUPT: 'see `firkin verify` and `firkin repair`',
 }
 
-/** The operating system's reasons, in words. */
+/** The errors of the operating system, in words. */
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EBUSY: 'it is in use',
@@ -70,7 +73,7 @@ export function describeFailure(error: unknown): Failure {
   return { message: oneLine(describe(cause)), status: STATUS.failed }
 }
 
-/** The error as it happened, not what then went wrong in clearing up behind it. */
+/** Returns the first error, not one that happened while resources were disposed of after it. */
 function withoutCleanup(error: unknown): unknown {
   return error instanceof Error && error.name === 'SuppressedError' && 'suppressed' in error
     ? withoutCleanup(error.suppressed)
@@ -87,16 +90,16 @@ function describe(error: unknown): string {
   const message = withReason(error.message, system, reason)
   if (!(error instanceof StoreError)) return message
   const parts = [BEFORE[error.code], message].filter((part) => part !== undefined)
-  return error.code in BEHIND ? `${parts.join(': ')}; ${BEHIND[error.code]}` : parts.join(': ')
+  return error.code in AFTER ? `${parts.join(': ')}; ${AFTER[error.code]}` : parts.join(': ')
 }
 
-/** What the operating system says: in words where there are some here, in its own where there are none. */
+/** Returns an error of the operating system in the words above, or else in its own. */
 function reasonOf(system: Error): string {
   const [, own] = /^E[A-Z0-9]+: (.+?), \w+/.exec(system.message) ?? []
   return REASONS[errorCode(system) ?? ''] ?? own ?? system.message
 }
 
-/** A message with the operating system's reason in words, in place of its own where that is part of it. */
+/** Adds a reason to a message, or puts it in place of the operating system's own message. */
 function withReason(
   message: string,
   system: Error | undefined,
@@ -108,16 +111,16 @@ function withReason(
     : `${message}: ${reason}`
 }
 
-/** The operating system's error at the bottom of an error's causes, or the error itself. */
+/** Returns the operating system's error among an error and its causes. */
 function systemError(error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined
   const code = error instanceof StoreError ? undefined : errorCode(error)
-  // Parsers have codes too; what they say of the input is said already.
+  // Parsers have codes too; their messages already describe the input.
   const isSystem = code !== undefined && /^(E[A-Z]|Z_)/.test(code)
   return isSystem ? error : systemError(error.cause)
 }
 
-/** A message as one line, however much of the input it names. */
+/** Returns a message as one line, however much of the input it quotes. */
 function oneLine(message: string): string {
   const shown =
     message.length > MAX_MESSAGE_LENGTH ? `${message.slice(0, MAX_MESSAGE_LENGTH)}…` : message

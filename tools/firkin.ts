@@ -1,9 +1,11 @@
 #!/usr/bin/env node
+/** The executable `firkin`: runs the tool with the streams and the signals of the process. */
+
 import { Interrupted } from './failure.ts'
 import { main } from './program.ts'
 
 const interrupt = new AbortController()
-// The second time the process ends at once: a store survives that.
+// A second signal ends the process at once; a store survives that.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => interrupt.abort(new Interrupted()))
 }

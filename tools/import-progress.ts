@@ -1,23 +1,25 @@
+/** Remembers the position of an import that has not ended. */
+
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorCode } from '../src/io/files.ts'
 
-/** How far an import has come. */
+/** The position of an import. */
 export interface ImportPosition {
-  /** Records of the input that are in the store. */
+  /** The number of records of the input that are in the store. */
   readonly records: number
-  /** A checksum of those records, so that an import goes on with no other input. */
+  /** A checksum of those records, so that an import does not go on with another input. */
   readonly digest: number
 }
 
-/** The beginning. */
+/** The position at which an import begins. */
 export const IMPORT_START: ImportPosition = { records: 0, digest: 0 }
 
 const FILE_NAME = 'import.json'
 
 /**
- * The file in a store's directory that says how far an import has come, while it has not come to its end. It is
- * written after each batch is durable, so that it may lag behind by a batch, which is then put once more.
+ * The file in a store's directory that holds the position of an import until it has ended. It is
+ * written after each batch is durable, so it may lag behind by one batch, which is then put again.
  */
 export class ImportProgress {
   readonly #path: string
@@ -26,7 +28,7 @@ export class ImportProgress {
     this.#path = join(directory, FILE_NAME)
   }
 
-  /** Where an import that was not ended goes on; `undefined` where there is none. */
+  /** Returns the position of an import that has not ended; `undefined` if there is none. */
   read(): ImportPosition | undefined {
     try {
       const { records, digest } = JSON.parse(readFileSync(this.#path, 'utf8'))
@@ -34,7 +36,7 @@ export class ImportProgress {
         ? { records, digest }
         : undefined
     } catch (error) {
-      // A file that a power loss has cut says nothing: then the import begins anew, and puts the same again.
+      // If a power loss has cut the file, the import begins again and puts the same records.
       if (error instanceof SyntaxError || errorCode(error) === 'ENOENT') return undefined
       throw error
     }

@@ -1,10 +1,12 @@
+/** Reads the input of the tool. */
+
 import type { Readable } from 'node:stream'
 import type { Terminal } from './terminal.ts'
 
 /**
- * What comes from a stream, until it ends or the person who called wants an end: then it throws the reason.
+ * Yields the chunks of a stream.
  *
- * @throws Interrupted
+ * @throws Interrupted if the user interrupts the tool
  */
 export async function* readInput(
   stream: Readable,

@@ -1,9 +1,11 @@
+/** The options of commands that take a range of keys. */
+
 import type { Command } from 'commander'
 import type { RangeOptions } from '../src/engine/range.ts'
 import { UsageError } from './failure.ts'
 import { encodeText, parseCount, parseHex } from './text.ts'
 
-/** The options by which a command takes a range of keys. */
+/** The options of a range of keys. */
 export interface KeyRangeOptions {
   readonly hex?: boolean
   readonly prefix?: string
@@ -15,7 +17,7 @@ export interface KeyRangeOptions {
   readonly limit?: string
 }
 
-/** Gives a command the options of a range. */
+/** Adds the options of a range to a command. */
 export function withRange(command: Command): Command {
   return command
     .option('--prefix <key>', 'only keys that begin with this')
@@ -26,7 +28,7 @@ export function withRange(command: Command): Command {
     .option('--limit <count>', 'at most this many')
 }
 
-/** The range that options ask for. @throws UsageError */
+/** Returns the range for options. @throws UsageError */
 export function rangeOf(options: KeyRangeOptions): RangeOptions {
   const bounds = (['prefix', 'gt', 'gte', 'lt', 'lte'] as const).flatMap((name) => {
     const key = options[name]
@@ -41,7 +43,7 @@ export function rangeOf(options: KeyRangeOptions): RangeOptions {
   }
 }
 
-/** The key that an argument names. @throws UsageError */
+/** Returns the key for an argument. @throws UsageError */
 export function keyOf(text: string, { hex }: { readonly hex?: boolean }): Buffer {
   const key = hex === true ? parseHex(text) : encodeText(text, 'key')
   if (key.length === 0) throw new UsageError('The key is empty; the least is 1 byte')

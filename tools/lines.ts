@@ -1,8 +1,10 @@
+/** Splits input into lines. */
+
 import { MAX_ENTRY_SIZE } from './entry.ts'
 
 const NEWLINE = 0x0a
 
-/** The lines of text, as bytes; only a line feed ends one, for text may hold every other separator. */
+/** Yields lines as bytes. Only a line feed ends a line: text may contain any other separator. */
 export async function* linesOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   let begun: Buffer[] = []
   let begunSize = 0

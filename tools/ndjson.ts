@@ -1,9 +1,11 @@
+/** Entries as newline-delimited JSON. */
+
 import { isUtf8 } from 'node:buffer'
 import { type Entry, type EntryFormat, fromJson, toJson } from './entry.ts'
 import { linesOf } from './lines.ts'
 import { showJson } from './text.ts'
 
-/** Newline-delimited JSON: an entry a line. */
+/** The format for newline-delimited JSON: one entry per line. */
 export const ndjsonFormat: EntryFormat = {
   head: '',
   encode: (entries) => entries.map((entry) => `${JSON.stringify(toJson(entry))}\n`).join(''),

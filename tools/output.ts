@@ -1,6 +1,6 @@
 /**
- * All that the tool prints. Standard output takes what was asked for; standard error takes notes, progress and
- * errors, so that a pipe never carries them.
+ * Everything that the tool prints. Standard output takes the requested data. Standard error takes
+ * notes, progress and errors, so that a pipe never carries them.
  */
 
 import { setImmediate } from 'node:timers/promises'
@@ -12,28 +12,28 @@ import { type Column, layOut, wrap } from './table.ts'
 import { mayColor, type Sink, type Terminal, widthOf } from './terminal.ts'
 import { formatSize, showJson, showText } from './text.ts'
 
-/** How the person who called wants it printed. */
+/** The options for printing. */
 export interface OutputOptions {
-  /** JSON in place of text: one object, or for streams one a line. */
+  /** JSON instead of text: one object, or one per line for streams. */
   readonly json?: boolean
   /** No notes and no progress. */
   readonly quiet?: boolean
   readonly color?: boolean
-  /** Sizes as bare numbers of bytes. */
+  /** Sizes as exact numbers of bytes. */
   readonly bytes?: boolean
-  /** Stacks of errors. */
+  /** The stacks of errors. */
   readonly debug?: boolean
 }
 
-/** Text is gathered up to this size before it is written. */
+/** The size up to which text is collected before it is written. */
 const CHUNK_SIZE = 64 * 1024
 
-/** A value is not wrapped narrower than this. */
+/** The least width to which a value is wrapped. */
 const MIN_VALUE_WIDTH = 20
 
-/** Prints. */
+/** Prints data, notes and errors. */
 export class Output {
-  /** Whether JSON is wanted. */
+  /** Whether JSON is printed instead of text. */
   readonly isJson: boolean
   readonly #terminal: Terminal
   readonly #options: OutputOptions
@@ -51,16 +51,16 @@ export class Output {
     this.#errorColors = pc.createColors(wanted && mayColor(error, environment))
   }
 
-  /** Whether a person reads standard output as it comes. */
+  /** Whether standard output is a terminal. */
   get isTerminal(): boolean {
     return this.#terminal.output.isTTY === true
   }
 
   /**
-   * Adds to standard output. What was added is written when there is enough of it, and other work gets its turn
-   * then; `flush` writes the rest.
+   * Adds to standard output. The text is written when there is enough of it, and other work gets
+   * its turn then; `flush` writes the rest.
    *
-   * @throws OutputClosed where nobody reads any more
+   * @throws OutputClosed if nobody reads any more
    */
   async write(piece: string | Uint8Array): Promise<void> {
     if (typeof piece === 'string') {
@@ -83,24 +83,26 @@ export class Output {
     await this.line(this.isTerminal ? showJson(json) : json)
   }
 
-  /** Adds a table to standard output, as wide as the terminal at most. */
+  /** Adds a table to standard output, no wider than the terminal. */
   async table(columns: readonly Column[], rows: readonly (readonly string[])[]): Promise<void> {
     const lines = layOut(columns, rows, this.#width, this.#outColors.bold)
     for (const line of lines) await this.line(line)
   }
 
-  /** Adds names with their values to standard output, one a line where the terminal is wide enough. */
+  /**
+   * Adds names and their values to standard output, one per line if the terminal is wide enough.
+   */
   async list(entries: readonly (readonly [name: string, value: string])[]): Promise<void> {
     const indent = Math.max(...entries.map(([name]) => name.length)) + 2
-    const room = Math.max(MIN_VALUE_WIDTH, this.#width - indent)
+    const width = Math.max(MIN_VALUE_WIDTH, this.#width - indent)
     for (const [name, value] of entries) {
-      const [first = '', ...more] = wrap(value, room)
+      const [first = '', ...more] = wrap(value, width)
       await this.line(this.#outColors.bold(name.padEnd(indent)) + first)
       for (const line of more) await this.line(' '.repeat(indent) + line)
     }
   }
 
-  /** Writes what was added to standard output. */
+  /** Writes all text that was added to standard output. */
   async flush(): Promise<void> {
     const text = this.#text
     this.#text = ''
@@ -108,17 +110,17 @@ export class Output {
     await setImmediate()
   }
 
-  /** Says something on standard error, unless that is not wanted. */
+  /** Prints a note on standard error, unless `quiet`. */
   note(text: string): void {
     if (this.#options.quiet !== true) this.#say(showText(text))
   }
 
-  /** Says on standard error what is wrong, without ending. */
+  /** Prints a warning on standard error. */
   warn(text: string): void {
     this.#say(`${this.#errorColors.yellow('warning:')} ${showText(text)}`)
   }
 
-  /** Says on standard error why the tool ends, and answers the status that it ends with. */
+  /** Prints on standard error why the tool ends. Returns the exit status. */
   fail(error: unknown): Status {
     const { message, status } = describeFailure(error)
     if (message === '') return status
@@ -129,12 +131,12 @@ export class Output {
     return status
   }
 
-  /** A size, as it is wanted. */
+  /** Formats a size. */
   size(bytes: number): string {
     return formatSize(bytes, this.#options.bytes === true)
   }
 
-  /** Shows on standard error how far something has come, where that is a terminal. */
+  /** Shows the progress of work on standard error, if that is a terminal. */
   progress(label: string, unit: 'bytes' | 'records'): Progress {
     const { error } = this.#terminal
     const shown = error.isTTY === true && this.#options.quiet !== true && !this.isJson
@@ -143,12 +145,12 @@ export class Output {
     )
   }
 
-  /** Words in green where all is well, in red where it is not. */
+  /** Colours words green if all is well, and red if not. */
   verdict(fine: boolean, words: string): string {
     return (fine ? this.#outColors.green : this.#outColors.red)(showText(words))
   }
 
-  /** How many characters a line may have. */
+  /** The most characters of a line. */
   get #width(): number {
     return widthOf(this.#terminal.output)
   }
@@ -177,7 +179,7 @@ function stackOf(error: unknown): string {
   return (error.stack ?? error.message) + cause
 }
 
-/** An error is what it says. */
+/** Replaces an error by its message. */
 function errorsAsText(_: string, value: unknown): unknown {
   return value instanceof Error ? value.message : value
 }

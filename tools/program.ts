@@ -1,3 +1,5 @@
+/** The program: all commands, and their common options. */
+
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import pc from 'picocolors'
@@ -22,7 +24,7 @@ import { Session } from './session.ts'
 import { mayColor, type Terminal, USUAL_COLUMNS, widthOf } from './terminal.ts'
 import { showText } from './text.ts'
 
-/** Makes a command that ends in a session. */
+/** Makes a command that runs in a session. */
 export type MakeCommand = (session: Session) => Command
 
 const GROUPS: readonly (readonly [title: string, commands: readonly MakeCommand[]])[] = [
@@ -38,12 +40,12 @@ const GROUPS: readonly (readonly [title: string, commands: readonly MakeCommand[
 /**
  * Runs the tool.
  *
- * @param argv the arguments behind the tool's name
+ * @param argv the arguments after the name of the tool
  * @returns the exit status, one of `STATUS`
  */
 export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
   const session = new Session(terminal)
-  // A reader that has gone is told of by the write that it missed.
+  // If nobody reads any more, the next write reports it.
   for (const sink of [terminal.output, terminal.error]) sink.on('error', () => undefined)
   try {
     await makeProgram(session).parseAsync(argv, { from: 'user' })

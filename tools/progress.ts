@@ -1,12 +1,16 @@
+/** A progress bar. */
+
 import { Presets, SingleBar } from 'cli-progress'
 import { type Sink, widthOf } from './terminal.ts'
 import { formatDuration } from './text.ts'
 
-/** Below this width there is no room for a bar beside the figures. */
+/** Below this width there is no space for a bar beside the figures. */
 const MIN_BAR_COLUMNS = 80
 const BAR_SIZE = 24
 
-/** How far something has come: a bar with the rate and the time left, or nothing where nobody sees it. */
+/**
+ * Shows the progress of work: a bar with the rate and the time left, or nothing without a terminal.
+ */
 export class Progress {
   readonly #sink: Sink | undefined
   readonly #label: string
@@ -21,16 +25,16 @@ export class Progress {
     this.#format = format
   }
 
-  /** Whether anybody sees it. */
+  /** Whether it is shown. */
   get isShown(): boolean {
     return this.#sink !== undefined
   }
 
   /**
-   * Tells how far it has come.
+   * Updates the progress.
    *
-   * @param total 0 where it is not known
-   * @param more said behind the figures
+   * @param total 0 if it is not known
+   * @param more text after the figures
    */
   update(done: number, total: number, more = ''): void {
     if (this.#sink === undefined) return
@@ -45,7 +49,7 @@ export class Progress {
     }
   }
 
-  /** Takes the bar away; idempotent. */
+  /** Removes the bar; idempotent. */
   end(): void {
     this.#bar?.stop()
     this.#bar = undefined

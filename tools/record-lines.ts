@@ -1,11 +1,11 @@
-/** Records as lines, for `dump` and `tail`. */
+/** Prints records as lines, for `dump` and `tail`. */
 
 import type { PlacedRecord } from '../src/inspection/placed-record.ts'
 import { type JsonBytes, toJsonBytes } from './entry.ts'
 import type { Output } from './output.ts'
 import { escapePieces, formatMoment, hexPieces } from './text.ts'
 
-/** A record as JSON holds it. */
+/** A record in JSON. */
 interface JsonRecord {
   readonly segment: number
   readonly offset: number
@@ -20,10 +20,10 @@ interface JsonRecord {
 }
 
 /**
- * Prints a record as one line: segment, offset, sequence, kind, key size, value size, expiry, key and value, with
- * tabs between them.
+ * Prints a record as one line: segment, offset, sequence, kind, key size, value size, expiry, key
+ * and value, separated by tabs.
  *
- * @param raw keys and values as hexadecimal digits, in place of quoted text
+ * @param raw whether keys and values are hexadecimal digits instead of quoted text
  */
 export async function printRecord(
   output: Output,

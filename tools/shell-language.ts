@@ -1,3 +1,5 @@
+/** The language of the shell. */
+
 import { toJson } from './entry.ts'
 import { UsageError } from './failure.ts'
 import type { Output } from './output.ts'
@@ -13,22 +15,24 @@ import {
   unescapeBytes,
 } from './text.ts'
 
+/** A command of the shell. */
 interface Verb {
   readonly usage: string
   readonly meaning: string
-  /** The least and the most words behind the verb. */
+  /** The least and the most words after the verb. */
   readonly words: readonly [least: number, most: number]
   run(words: readonly Buffer[]): Promise<void>
 }
 
+/** The number of entries that `scan` prints by default. */
 const SCAN_LIMIT = 20
-/** A word is not printed bare that is longer. */
+/** The most bytes of a word that is printed without quotes. */
 const MAX_BARE_SIZE = 64 * 1024
 const NOTHING = Buffer.alloc(0)
 
-/** What can be said at the prompt. */
+/** Runs lines of the shell on a store. */
 export class ShellLanguage {
-  /** Whether `quit` was said, or Ctrl-C pressed: what is being done ends, too. */
+  /** Whether `quit` was entered or Ctrl-C pressed. A command that is running ends too. */
   ended = false
   readonly #store: ByteStore
   readonly #output: Output
@@ -93,13 +97,13 @@ export class ShellLanguage {
     ])
   }
 
-  /** What a line may go on with: the verbs that begin with it. */
+  /** Returns completions of a line: the verbs that begin with it. */
   complete(line: string): [completions: string[], of: string] {
     const verbs = [...this.#verbs.keys()].filter((verb) => verb.startsWith(line))
     return [verbs.map((verb) => `${verb} `), line]
   }
 
-  /** Does what a line says. @throws UsageError */
+  /** Runs a line. @throws UsageError */
   async run(line: string): Promise<void> {
     const [first, ...words] = splitWords(line)
     if (first === undefined) return
@@ -148,7 +152,7 @@ export class ShellLanguage {
     }
   }
 
-  /** Prints a line of words that can be given back here. */
+  /** Prints a line of words that can be pasted back as input. */
   async #words(...words: readonly Buffer[]): Promise<void> {
     for (const [index, word] of words.entries()) {
       if (index > 0) await this.#output.write('\t')
@@ -179,7 +183,9 @@ export class ShellLanguage {
   }
 }
 
-/** Bytes as a word of a line: as they are, or between quotes where they would be read otherwise. */
+/**
+ * Yields bytes as a word of a line: in quotes if they would otherwise be read as something else.
+ */
 function* wordPieces(bytes: Buffer): Generator<string> {
   const isShort = bytes.length <= MAX_BARE_SIZE
   const escaped = isShort ? escapeBytes(bytes) : undefined
@@ -192,7 +198,7 @@ function* wordPieces(bytes: Buffer): Generator<string> {
   yield '"'
 }
 
-/** The words of a line. @throws UsageError where a quote is not closed, or an escape is none */
+/** Splits a line into words. @throws UsageError for an unclosed quote or an unknown escape */
 function splitWords(line: string): Buffer[] {
   const words: Buffer[] = []
   const pattern = /\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"]\S*))(?=\s|$)/y

@@ -1,3 +1,5 @@
+/** Copies a store, for `backup` and `restore`. */
+
 import { resolve } from 'node:path'
 import { StoreError } from '../src/errors.ts'
 import { requireManifest } from '../src/inspection/directory.ts'
@@ -10,7 +12,7 @@ import { countOf, showText } from './text.ts'
 import { verifyStore } from './verification.ts'
 
 /**
- * Copies a store, as of now, into a directory that is empty or does not exist, and verifies both.
+ * Copies a store to a directory that is empty or does not exist, and verifies both.
  *
  * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_NOT_FOUND, FIRKIN_CORRUPT, FIRKIN_WRITE_FAILED
  */

@@ -1,4 +1,4 @@
-/** How the tool opens stores. */
+/** Opens stores for the commands. */
 
 import { resolve } from 'node:path'
 import { StoreError } from '../src/errors.ts'
@@ -14,12 +14,13 @@ import type { Output } from './output.ts'
 export type ByteStore = Store<Buffer, 'buffer'>
 
 /**
- * Opens a store beside its writer, should it have one; nothing is changed.
+ * Opens a store for reading, beside its writer if it has one. Nothing is changed.
  *
- * @param output warned of a shortcut that could not be used; without it, whoever calls tells of that
+ * @param output for warnings of shortcuts that could not be used; without it the caller reports
+ * them
  */
 export async function openToRead(directory: string, output?: Output): Promise<ByteStore> {
-  // With the kind that was used last its checkpoint fits.
+  // The checkpoint fits only the kind of keydir that was used last.
   const { keydirKind: keydir } = requireManifest(systemFiles, resolve(directory))
   if (readCacheMark(systemFiles, resolve(directory)) !== undefined) {
     output?.note(
@@ -31,24 +32,25 @@ export async function openToRead(directory: string, output?: Output): Promise<By
     allowCache: true,
     keyEncoding: 'buffer',
     keydir,
-    // What is mapped would count as memory; each value is read once anyway.
+    // Mapped bytes would count as memory, and each value is read only once.
     mapping: false,
   })
   store.on('error', (error) => output?.warn(describeFailure(error).message))
   return store
 }
 
-/** What is to be done where there is no store. */
+/** Options of opening a store for writing. */
 export interface WriteOptions {
+  /** Whether a store is created if there is none. */
   readonly create: boolean
   /** Whether the command has an option `--create`. */
   readonly offersCreate?: boolean
-  /** Whether a write settles only when it survives a power loss. */
+  /** Whether a write settles only once it survives a power loss. */
   readonly durable?: boolean
 }
 
 /**
- * Opens a store to write, and says what recovery did. Merging is left to the command of that name.
+ * Opens a store for writing, and prints what recovery cut. Only the command `merge` merges.
  *
  * @throws {@link StoreError} as {@link open}, and FIRKIN_OTHER_KIND for a cache's directory
  */
@@ -74,7 +76,7 @@ export async function openToWrite(
   return store
 }
 
-/** The kind of keydir that the store was used with last. @throws {@link StoreError} FIRKIN_NOT_FOUND */
+/** Returns the kind of keydir that was used last. @throws {@link StoreError} FIRKIN_NOT_FOUND */
 function keydirOf(directory: string, offersCreate: boolean): KeydirKind {
   try {
     return requireManifest(systemFiles, resolve(directory)).keydirKind

@@ -1,3 +1,5 @@
+/** Lays out tables and wraps text. */
+
 import CliTable from 'cli-table3'
 
 /** A column of a table. */
@@ -5,7 +7,7 @@ export interface Column {
   readonly title: string
   /** @defaultValue 'left' */
   readonly align?: 'left' | 'right'
-  /** Whether it may be cut where the table is too wide. @defaultValue false */
+  /** Whether it may be cut if the table is too wide. @defaultValue false */
   readonly flexible?: boolean
 }
 
@@ -28,17 +30,19 @@ const NO_BORDERS = Object.fromEntries(
     'middle',
   ].map((name) => [name, '']),
 )
-/** What stands between two columns. */
+/** The number of spaces between two columns. */
 const GAP = 2
-/** A column is not cut below this. */
+/** The least width to which a column is cut. */
 const MIN_WIDTH = 8
 
 /**
- * Lays out a table without borders, in lines of at most `width` characters. Flexible columns are cut where it
- * is too wide; where that is not enough it becomes several tables, one below the other, each with the first
- * column; and where not even two columns fit, each row becomes a block of `title value` lines.
+ * Lays out a table without borders, in lines of at most `width` characters.
  *
- * @param emphasise puts colour on a title
+ * If it is too wide, flexible columns are cut. If that is not enough, it becomes several tables,
+ * one below the other, each with the first column. If not even two columns fit, each row becomes a
+ * block of `title value` lines.
+ *
+ * @param emphasise colours a title
  */
 export function layOut(
   columns: readonly Column[],
@@ -50,7 +54,7 @@ export function layOut(
     rows.reduce((most, row) => Math.max(most, row[index]?.length ?? 0), title.length),
   )
   const fitted = shrink(columns, wanted, width)
-  // Where one table is too wide anyway, a column is cut only to what a table has room for.
+  // If one table is too wide anyway, a column is cut only as much as one table requires.
   const widths =
     spanOf(fitted) <= width
       ? fitted
@@ -63,7 +67,7 @@ export function layOut(
   ])
 }
 
-/** Takes from flexible columns what a table of all has too much. */
+/** Cuts flexible columns until a table of all columns fits. */
 function shrink(columns: readonly Column[], widths: readonly number[], width: number): number[] {
   let excess = spanOf(widths) - width
   return columns.map(({ flexible }, index) => {
@@ -75,21 +79,25 @@ function shrink(columns: readonly Column[], widths: readonly number[], width: nu
   })
 }
 
-/** Cuts each flexible column to `room` beside the first. */
-function shrinkEach(columns: readonly Column[], widths: readonly number[], room: number): number[] {
+/** Cuts each flexible column to fit beside the first one, which leaves `space`. */
+function shrinkEach(
+  columns: readonly Column[],
+  widths: readonly number[],
+  space: number,
+): number[] {
   return columns.map(({ flexible }, index) => {
     const wanted = widths[index] ?? 0
     if (index === 0 || flexible !== true) return wanted
-    return Math.min(wanted, Math.max(MIN_WIDTH, room - GAP))
+    return Math.min(wanted, Math.max(MIN_WIDTH, space - GAP))
   })
 }
 
-/** How wide columns are side by side. */
+/** Returns the width of columns side by side. */
 function spanOf(widths: readonly number[]): number {
   return widths.reduce((sum, each) => sum + each + GAP, -GAP)
 }
 
-/** Which columns go into which table, the first one into each; `undefined` where there is one that does not fit. */
+/** Groups columns into tables, the first one into each; `undefined` if one of them does not fit. */
 function groupColumns(widths: readonly number[], width: number): number[][] | undefined {
   const [first = 0, ...others] = widths
   if (others.some((each) => spanOf([first, each]) > width)) return undefined
@@ -103,7 +111,7 @@ function groupColumns(widths: readonly number[], width: number): number[][] | un
   return groups
 }
 
-/** One table, of some of the columns. */
+/** Draws one table of some of the columns. */
 function draw(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
@@ -125,7 +133,7 @@ function draw(
     .map((line) => line.trimEnd())
 }
 
-/** Cuts text into lines of at most `width` characters, between words where that can be. */
+/** Splits text into lines of at most `width` characters, between words if possible. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = []
   let rest = text
@@ -138,6 +146,7 @@ export function wrap(text: string, width: number): string[] {
   return [...lines, rest]
 }
 
+/** Lays out a row as a block of lines. */
 function block(
   columns: readonly Column[],
   row: readonly string[],
@@ -146,9 +155,9 @@ function block(
 ): string[] {
   const titleWidth = Math.max(...columns.map(({ title }) => title.length))
   const lines = columns.map(({ title }, index) => {
-    const room = Math.max(1, width - titleWidth - GAP)
+    const space = Math.max(1, width - titleWidth - GAP)
     const value = row[index] ?? ''
-    const shown = value.length > room ? `${value.slice(0, room - 1)}…` : value
+    const shown = value.length > space ? `${value.slice(0, space - 1)}…` : value
     return `${emphasise(title.padEnd(titleWidth))}  ${shown}`
   })
   return [...lines, '']

@@ -1,13 +1,13 @@
-/** Bytes, sizes, times and numbers as people read and write them. */
+/** Converts bytes, sizes, times and numbers from and to text for people. */
 
 import { isUtf8 } from 'node:buffer'
 import { UsageError } from './failure.ts'
 
-/** What does not show, or would act on the terminal. */
+/** Characters that are invisible, or would act on the terminal. */
 const UNSHOWN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu
-/** What stands in text for bytes that were none. */
+/** The character in text that replaces bytes that are not text. */
 const REPLACEMENT = '\ufffd'
-/** As {@link UNSHOWN}, what may be taken for bytes that are no text, and what the escapes themselves are made of. */
+/** The {@link UNSHOWN} characters, the replacement, and the characters that escapes are made of. */
 const AMBIGUOUS = new RegExp(`${UNSHOWN.source}|[\\\\"${REPLACEMENT}]`, 'gu')
 const NAMED: Readonly<Record<string, string>> = {
   '\n': '\\n',
@@ -16,20 +16,20 @@ const NAMED: Readonly<Record<string, string>> = {
   '\\': '\\\\',
   '"': '\\"',
 }
-/** What a backslash begins: a name, a byte or a code point, and else nothing. */
+/** An escape: a name, a byte or a code point after a backslash, or an unknown one. */
 const ESCAPE = /\\(?:(?<named>[nrt\\"])|x(?<byte>[0-9a-f]{2})|u\{(?<point>[0-9a-f]{1,6})\}|.|$)/giu
 const MAX_CODE_POINT = 0x10ffff
-/** So many bytes are made text at once. */
+/** The number of bytes that are converted at once. */
 const PIECE_SIZE = 64 * 1024
 /** The size of the longest character in UTF-8. */
 const MAX_CHARACTER_SIZE = 4
 
-/** Bytes as text that shows every one of them: UTF-8 as it is, anything else as `\x` and two digits. */
+/** Returns bytes as text that shows each of them: UTF-8 as it is, others as `\x` and two digits. */
 export function escapeBytes(bytes: Buffer): string {
   return isUtf8(bytes) ? escapeText(bytes.toString('utf8')) : escapeMixed(bytes)
 }
 
-/** The bytes that {@link escapeBytes} has made text. @throws UsageError where a backslash begins no escape */
+/** Returns the bytes for text of {@link escapeBytes}. @throws UsageError for an unknown escape */
 export function unescapeBytes(text: string): Buffer {
   const parts: Buffer[] = []
   let at = 0
@@ -40,7 +40,7 @@ export function unescapeBytes(text: string): Buffer {
   return Buffer.concat([...parts, encodeText(text.slice(at), 'line')])
 }
 
-/** As {@link escapeBytes}, in pieces, for values that are too large for one string. */
+/** Like {@link escapeBytes}, in pieces, for values that are too large for one string. */
 export function* escapePieces(bytes: Buffer): Generator<string> {
   for (let from = 0; from < bytes.length; ) {
     const to = characterEnd(bytes, from + PIECE_SIZE)
@@ -49,26 +49,30 @@ export function* escapePieces(bytes: Buffer): Generator<string> {
   }
 }
 
-/** Bytes as hexadecimal digits, in pieces. */
+/** Yields bytes as hexadecimal digits, in pieces. */
 export function* hexPieces(bytes: Buffer): Generator<string> {
   for (let from = 0; from < bytes.length; from += PIECE_SIZE) {
     yield bytes.toString('hex', from, Math.min(from + PIECE_SIZE, bytes.length))
   }
 }
 
-/** Text's bytes. @throws UsageError where it was made of bytes that are no text, so that others would be meant */
+/**
+ * Returns the bytes of text.
+ *
+ * @throws UsageError if it was made from bytes that are not text, and stands for other bytes
+ */
 export function encodeText(text: string, name: 'key' | 'value' | 'line'): Buffer {
   if (text.isWellFormed() && !text.includes(REPLACEMENT)) return Buffer.from(text)
   const way = name === 'line' ? 'a byte is written "\\xff"' : '--hex takes any bytes'
   throw new UsageError(`The ${name} is not UTF-8; ${way}`)
 }
 
-/** A message, path or name of anybody's, without what would act on the terminal. */
+/** Escapes the characters of a message, path or name that would act on the terminal. */
 export function showText(text: string): string {
   return text.replace(UNSHOWN, escapeCharacter)
 }
 
-/** JSON that says the same, without what would act on the terminal; lines stay. */
+/** Escapes the characters of JSON that would act on the terminal, except line feeds. */
 export function showJson(json: string): string {
   return json.replace(UNSHOWN, (character) => {
     if (character === '\n') return character
@@ -77,7 +81,7 @@ export function showJson(json: string): string {
   })
 }
 
-/** A size for people, `1.5 MiB`; or as a bare number of bytes. */
+/** Formats a size: `1.5 MiB`, or the exact number of bytes. */
 export function formatSize(bytes: number, exact: boolean): string {
   if (exact) return String(bytes)
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
@@ -91,17 +95,17 @@ export function formatSize(bytes: number, exact: boolean): string {
   return `${size.toFixed(digits)} ${units[unit]}`
 }
 
-/** A number with its thousands set apart. */
+/** Formats a number with separators between thousands. */
 export function formatCount(count: number): string {
   return count.toLocaleString('en-GB')
 }
 
-/** A count and what is counted. */
+/** Formats a count with the noun that is counted. */
 export function countOf(count: number, one: string, many = `${one}s`): string {
   return `${formatCount(count)} ${count === 1 ? one : many}`
 }
 
-/** A time that something takes. */
+/** Formats a duration. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 1) return `${Math.round(milliseconds * 1000)} us`
   if (milliseconds < 1000) return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`
@@ -112,11 +116,11 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }
 
-/** A moment, in UTC; `-` where there is none. */
+/** Formats a time in UTC; `-` if there is none. */
 export function formatMoment(momentMs: number): string {
   if (momentMs === 0 || momentMs === Number.POSITIVE_INFINITY) return '-'
   const date = new Date(momentMs)
-  // What no calendar reaches is shown as the number that it is.
+  // A time outside the calendar is shown as a number.
   return Number.isNaN(date.getTime()) ? String(momentMs) : date.toISOString()
 }
 
@@ -128,7 +132,7 @@ const DURATION_UNITS: Readonly<Record<string, number>> = {
   d: 86_400_000,
 }
 
-/** Milliseconds from `250ms`, `10s`, `5m`, `2h`, `7d`. @throws UsageError */
+/** Returns the milliseconds of `250ms`, `10s`, `5m`, `2h`, `7d`. @throws UsageError */
 export function parseDuration(text: string): number {
   const [, count, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
   const milliseconds = Number(count) * (DURATION_UNITS[unit ?? ''] ?? Number.NaN)
@@ -138,7 +142,7 @@ export function parseDuration(text: string): number {
   return milliseconds
 }
 
-/** A whole number from `low` on. @throws UsageError */
+/** Returns a whole number of at least `low`. @throws UsageError */
 export function parseCount(text: string, low = 0): number {
   const count = /^\d+$/.test(text) ? Number(text) : Number.NaN
   if (!Number.isSafeInteger(count) || count < low) {
@@ -147,7 +151,7 @@ export function parseCount(text: string, low = 0): number {
   return count
 }
 
-/** Bytes from pairs of hexadecimal digits. @throws UsageError */
+/** Returns the bytes of pairs of hexadecimal digits. @throws UsageError */
 export function parseHex(text: string): Buffer {
   if (!/^([0-9a-f]{2})*$/i.test(text)) {
     throw new UsageError(`${text} does not consist of pairs of hexadecimal digits`)
@@ -196,14 +200,14 @@ function escapeByte(byte: number): string {
   return `\\x${byte.toString(16).padStart(2, '0')}`
 }
 
-/** The size of the character at `at`; 0 where there is none. */
+/** Returns the size of the character at `at`; 0 if there is none. */
 function characterSize(bytes: Buffer, at: number): number {
   const lead = bytes[at] ?? 0
   const size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4
   return at + size <= bytes.length && isUtf8(bytes.subarray(at, at + size)) ? size : 0
 }
 
-/** Where a character ends, at `wanted` or a few bytes before. */
+/** Returns the end of a character at `wanted` or a few bytes before. */
 function characterEnd(bytes: Buffer, wanted: number): number {
   if (wanted >= bytes.length) return bytes.length
   for (let end = wanted; end > wanted - MAX_CHARACTER_SIZE; end--) {

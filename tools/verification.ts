@@ -1,3 +1,5 @@
+/** Verifies a store and shows the progress. */
+
 import { resolve } from 'node:path'
 import { verifySteadily } from '../src/inspection/steady.ts'
 import type { VerifyProgress } from '../src/inspection/verification.ts'

@@ -1,9 +1,11 @@
+/** The command `firkin backup`: makes a consistent copy of a store. */
+
 import { Command } from 'commander'
 import { withExamples } from '../examples.ts'
 import type { Session } from '../session.ts'
 import { copyStore } from '../store-copy.ts'
 
-/** `firkin backup`: a consistent copy of a store. */
+/** Makes the command `backup`. */
 export function backupCommand(session: Session): Command {
   const command = new Command('backup')
     .description('copy a store, while it is written or not; verified at both ends')

@@ -1,3 +1,5 @@
+/** The command `firkin bench`: measures this machine. */
+
 import { mkdtemp, rm } from 'node:fs/promises'
 import { cpus, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -15,21 +17,21 @@ interface BenchOptions {
   readonly valueSize: string
 }
 
-/** What one kind of operation took. */
+/** The time that one kind of operation took. */
 interface Measurement {
   readonly name: string
   readonly count: number
   readonly milliseconds: number
 }
 
-/** A durable put waits for the disk: these are enough to tell. */
+/** The number of durable puts: each waits for the disk, and these are enough for a figure. */
 const MAX_DURABLE_PUTS = 500
-/** Primes: what is a multiple of all of them is more than there are keys. */
+/** Primes whose least common multiple is larger than the number of keys. */
 const STRIDES = [7919, 7907, 7901]
-/** So many operations are made between two looks at the interrupt. */
+/** The number of operations after which an interrupt is looked for. */
 const STRETCH = 10_000
 
-/** `firkin bench`: what this machine does. */
+/** Makes the command `bench`. */
 export function benchCommand(session: Session): Command {
   const command = new Command('bench')
     .description('measure this machine: put, get, range, durable put, open, merge')
@@ -104,7 +106,7 @@ class Bench {
     }
     {
       await using store = await this.#opening(() => open(this.#directory, { merge }))
-      // Half of all is overwritten, so that half of the first half is dead.
+      // Every second key is overwritten, so that half of the first segments is dead.
       for (let index = 0; index < this.#keyCount; index += 2) {
         await store.put(keyOf(index), this.#value)
       }
@@ -194,7 +196,7 @@ class Bench {
   }
 }
 
-/** Steps so wide, round and round, come to each of `count` indexes once, in another order. */
+/** Returns a step that, modulo `count`, visits each of `count` indexes once in another order. */
 export function strideOver(count: number): number {
   const isCoprime = (prime: number): boolean => count % prime !== 0
   return STRIDES.find(isCoprime) ?? 1

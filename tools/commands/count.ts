@@ -1,10 +1,12 @@
+/** The command `firkin count`: counts the keys of a range. */
+
 import { Command } from 'commander'
 import { withExamples } from '../examples.ts'
 import { type KeyRangeOptions, rangeOf, withRange } from '../key-range.ts'
 import type { Session } from '../session.ts'
 import { openToRead } from '../store.ts'
 
-/** `firkin count`: how many keys a range has. */
+/** Makes the command `count`. */
 export function countCommand(session: Session): Command {
   const command = withRange(
     new Command('count')

@@ -1,3 +1,5 @@
+/** The command `firkin delete`: deletes keys in one batch. */
+
 import { Command } from 'commander'
 import { withExamples } from '../examples.ts'
 import { keyOf } from '../key-range.ts'
@@ -8,7 +10,7 @@ interface DeleteOptions {
   readonly hex?: boolean
 }
 
-/** `firkin delete`: keys, all of them in one batch. */
+/** Makes the command `delete`. */
 export function deleteCommand(session: Session): Command {
   const command = new Command('delete')
     .description('delete keys, all or none; prints how many existed')

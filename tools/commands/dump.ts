@@ -1,3 +1,5 @@
+/** The command `firkin dump`: prints every record in file order. */
+
 import { join, resolve } from 'node:path'
 import { Command } from 'commander'
 import { CorruptionError, StoreError } from '../../src/errors.ts'
@@ -19,7 +21,7 @@ interface DumpOptions {
   readonly raw?: boolean
 }
 
-/** `firkin dump`: every record, as it lies in the files. */
+/** Makes the command `dump`. */
 export function dumpCommand(session: Session): Command {
   const command = new Command('dump')
     .description('print every record in file order, one a line, past damage where there is any')

@@ -1,3 +1,5 @@
+/** The command `firkin export`: writes the entries of a range as text. */
+
 import { createWriteStream, existsSync, realpathSync, renameSync, statSync } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -20,13 +22,13 @@ interface ExportOptions extends FormatOptions, KeyRangeOptions {
   readonly force?: boolean
 }
 
-/** About so many bytes of entries are encoded at once, and at most so many entries. */
+/** The size, and the most entries, of a block that is encoded at once. */
 const BLOCK_SIZE = 64 * 1024
 const BLOCK_ENTRIES = 1000
-/** What the file is called until it is whole. */
+/** The suffix of the file until it is whole. */
 const PARTIAL_SUFFIX = '.part'
 
-/** `firkin export`: all entries, or those of a range, as text. */
+/** Makes the command `export`. */
 export function exportCommand(session: Session): Command {
   const command = withFormat(
     withRange(
@@ -84,14 +86,14 @@ async function exportEntries(call: Call<ExportOptions>, directory: string): Prom
 
 /** The entries of a range as blocks of text. */
 class EntrySource {
-  /** How many entries have been given. */
+  /** The number of entries handed over so far. */
   count = 0
   readonly #call: Call
   readonly #store: ByteStore
   readonly #format: EntryFormat
   readonly #forPerson: boolean
 
-  /** @param forPerson whether it is read on a terminal */
+  /** @param forPerson whether the text goes to a terminal */
   constructor(call: Call, store: ByteStore, format: EntryFormat, forPerson: boolean) {
     this.#call = call
     this.#store = store
@@ -145,17 +147,17 @@ async function write(
   else await pipeline(source, target, { end, signal })
 }
 
-/** Where an export goes. */
+/** The file that an export writes. */
 interface Target {
-  /** As it was given. */
+  /** The path as the user gave it. */
   readonly name: string
-  /** Where it leads. */
+  /** The path without symbolic links. */
   readonly path: string
-  /** Whether it is a device or a pipe, to be written to and not to be replaced. */
+  /** Whether it is a device or a pipe, which is written to and not replaced. */
   readonly isDevice: boolean
 }
 
-/** Finds out what is at a path. @throws Error where that must not be replaced */
+/** Finds out what is at a path. @throws Error if it must not be replaced */
 function findTarget(name: string, force: boolean): Target {
   if (!existsSync(name)) return { name, path: name, isDevice: false }
   const path = realpathSync(name)
@@ -165,7 +167,7 @@ function findTarget(name: string, force: boolean): Target {
   return { name, path, isDevice: !stats.isFile() }
 }
 
-/** Writes a file that is there once it is whole; where that fails nothing of it is left. */
+/** Writes a file that appears once it is whole. If that fails, nothing is left of it. */
 async function writeFile(
   { name, path, isDevice }: Target,
   blocks: AsyncIterable<string>,
@@ -179,7 +181,7 @@ async function writeFile(
     if (!isDevice) renameSync(partial, path)
   } catch (error) {
     if (!isDevice) discard(systemFiles, partial)
-    // What the store or an entry stands in the way with says so itself.
+    // Errors of the store or of an entry have a message of their own.
     if (error instanceof StoreError || errorCode(error) === undefined) throw error
     throw new Error(`Cannot write ${name}`, { cause: error })
   }

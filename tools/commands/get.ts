@@ -1,3 +1,5 @@
+/** The command `firkin get`: prints the value of a key. */
+
 import { Command } from 'commander'
 import { toJson } from '../entry.ts'
 import { withExamples } from '../examples.ts'
@@ -11,7 +13,7 @@ interface GetOptions {
   readonly hex?: boolean
 }
 
-/** `firkin get`: the value of a key. */
+/** Makes the command `get`. */
 export function getCommand(session: Session): Command {
   const command = new Command('get')
     .description('print the value of a key, byte for byte; a terminal gets it escaped')

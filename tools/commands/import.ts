@@ -1,3 +1,5 @@
+/** The command `firkin import`: puts entries that are read as text. */
+
 import { createReadStream, statSync } from 'node:fs'
 import { pipeline, type Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
@@ -19,10 +21,10 @@ interface ImportOptions extends FormatOptions {
   readonly resume?: boolean
 }
 
-/** A batch is committed at this size, however few records it has. */
+/** The size at which a batch is committed, however few records it has. */
 const MAX_BATCH_SIZE = 8 * 1024 * 1024
 
-/** `firkin import`: entries from text. */
+/** Makes the command `import`. */
 export function importCommand(session: Session): Command {
   const command = withFormat(
     new Command('import')
@@ -71,10 +73,10 @@ async function importEntries(
   else output.note(`Imported ${countOf(records - loader.skipped, 'record')}`)
 }
 
-/** Where the entries come from. */
+/** The file or stream that entries are read from. */
 class Input {
   bytesRead = 0
-  /** The size of the file; 0 where it is not known. */
+  /** The size of the file; 0 if it is not known. */
   readonly size: number
   readonly #stream: Readable
   readonly #interrupt: AbortSignal
@@ -87,7 +89,7 @@ class Input {
     if (stats?.isDirectory() === true) throw new Error(`${file}: it is a directory`)
     this.size = stats?.isFile() === true ? stats.size : 0
     this.#stream = file === undefined ? terminal.input : createReadStream(file)
-    // It may fail while nobody reads yet; whoever reads then is told.
+    // If it fails before anybody reads, the first read reports it.
     this.#stream.on('error', () => undefined)
     this.#interrupt = terminal.interrupt
     if (this.#interrupt.aborted) this.#stop()
@@ -100,7 +102,7 @@ class Input {
       yield* counted
       return
     }
-    // Whatever fails in the pipeline is thrown by the iteration over its end.
+    // If anything fails in the pipeline, the iteration over its last stream throws it.
     const unpacked = pipeline(counted, createGunzip(), () => undefined)
     try {
       for await (const chunk of unpacked) yield chunk
@@ -124,11 +126,11 @@ class Input {
   }
 }
 
-/** Puts records in batches, and keeps account of them. */
+/** Puts records in batches and counts them. */
 class Loader {
-  /** What is durable. */
+  /** The position up to which records are durable. */
   position: ImportPosition
-  /** How many records an import before this one had put. */
+  /** The number of records that an earlier import had put. */
   readonly skipped: number
   readonly #store: ByteStore
   readonly #batchCount: number
@@ -147,7 +149,7 @@ class Loader {
     this.#batch = store.batch()
   }
 
-  /** What has been done so far. */
+  /** Says what has been done so far. */
   get summary(): string {
     const { records } = this.position
     return records === 0

@@ -1,3 +1,5 @@
+/** The command `firkin inspect`: shows a store at a glance. */
+
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { type SegmentSurvey, type StoreSurvey, surveyStore } from '../../src/inspection/survey.ts'
@@ -23,7 +25,7 @@ const COLUMNS: readonly Column[] = [
   { title: 'hint' },
 ]
 
-/** `firkin inspect`: a store at a glance. */
+/** Makes the command `inspect`. */
 export function inspectCommand(session: Session): Command {
   const command = new Command('inspect')
     .description('show a store at a glance: its keys, its segments, what a merge would gain')

@@ -1,3 +1,5 @@
+/** The command `firkin merge`: rewrites segments to give space back. */
+
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { previewMerge } from '../../src/inspection/merge-preview.ts'
@@ -23,7 +25,7 @@ const COLUMNS: readonly Column[] = [
   { title: 'why' },
 ]
 
-/** `firkin merge`: gives space back. */
+/** Makes the command `merge`. */
 export function mergeCommand(session: Session): Command {
   const command = new Command('merge')
     .description('rewrite segments without what is dead in them, to give space back')
@@ -45,7 +47,7 @@ async function merge(call: Call<MergeOptions>, directory: string): Promise<Statu
   return report.leftOut.length === 0 ? STATUS.fine : STATUS.failed
 }
 
-/** Finds out what would be done; the store is not touched. */
+/** Finds out what would be done. The store is not changed. */
 async function dryRun({ output }: Call, directory: string, all: boolean): Promise<MergeReport> {
   await using store = await openToRead(directory, output)
   const preview = previewMerge(systemFiles, resolve(directory), store.stats(), all)

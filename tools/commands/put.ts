@@ -1,3 +1,5 @@
+/** The command `firkin put`: puts a value under a key. */
+
 import { Command } from 'commander'
 import { MAX_VALUE_SIZE } from '../../src/format/record.ts'
 import { withExamples } from '../examples.ts'
@@ -15,7 +17,7 @@ interface PutOptions {
   readonly create?: boolean
 }
 
-/** `firkin put`: a value under a key. */
+/** Makes the command `put`. */
 export function putCommand(session: Session): Command {
   const command = new Command('put')
     .description('put a value under a key; durable once the command has ended')

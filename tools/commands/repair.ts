@@ -1,3 +1,5 @@
+/** The command `firkin repair`: makes a damaged store open again. */
+
 import { closeSync, existsSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
@@ -22,10 +24,10 @@ interface RepairOptions {
   readonly report?: string
 }
 
-/** So many lost keys are named on the terminal; a report names them all. */
+/** The most lost keys that are named on the terminal; a report names all. */
 const MAX_SHOWN_KEYS = 20
 
-/** `firkin repair`: from a damaged directory to a store that opens. */
+/** Makes the command `repair`. */
 export function repairCommand(session: Session): Command {
   const command = new Command('repair')
     .description('make a damaged store whole again, and say exactly what is missing')
@@ -81,7 +83,7 @@ async function run(call: Call<RepairOptions>, source: string): Promise<RepairRep
   let at: { step: string; done: number; progress: Progress } | undefined
   const watch: RepairWatch = (step, done, total) => {
     if (interrupt.aborted) throw new Interrupted()
-    // A step may come again.
+    // A step may be repeated.
     const goesOn = at?.step === step && at.done <= done
     if (!goesOn) at?.progress.end()
     const progress = goesOn && at ? at.progress : output.progress(step, 'bytes')
@@ -97,7 +99,10 @@ async function run(call: Call<RepairOptions>, source: string): Promise<RepairRep
   }
 }
 
-/** Finds out before anything is repaired whether a report can be written; answers whether the file is new. */
+/**
+ * Makes sure that a report can be written, before anything is repaired. Returns whether the file is
+ * new.
+ */
 function assertWritable(file: string): boolean {
   const isNew = !existsSync(file)
   try {
@@ -153,7 +158,7 @@ function summary(output: Output, report: RepairReport): string {
   return `${loss}. ${showText(directory)} ${output.verdict(verified, verified ? 'is sound' : 'is still damaged')}`
 }
 
-/** Why a repair ended early, in words. */
+/** Returns the reason for which a repair ended early, in words. */
 function reasonOf(error: unknown): string {
   return error instanceof Interrupted ? 'it was interrupted' : describeFailure(error).message
 }

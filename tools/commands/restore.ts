@@ -1,9 +1,11 @@
+/** The command `firkin restore`: makes a store from a backup. */
+
 import { Command } from 'commander'
 import { withExamples } from '../examples.ts'
 import type { Session } from '../session.ts'
 import { copyStore } from '../store-copy.ts'
 
-/** `firkin restore`: a store from its backup. */
+/** Makes the command `restore`. */
 export function restoreCommand(session: Session): Command {
   const command = new Command('restore')
     .description('make a store of a backup; verified at both ends, and never over another store')

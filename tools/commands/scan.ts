@@ -1,3 +1,5 @@
+/** The command `firkin scan`: prints the entries of a range. */
+
 import { Command } from 'commander'
 import { toJson, toJsonBytes } from '../entry.ts'
 import { withExamples } from '../examples.ts'
@@ -13,7 +15,7 @@ interface ScanOptions extends KeyRangeOptions {
   readonly values?: boolean
 }
 
-/** `firkin scan`: the entries of a range. */
+/** Makes the command `scan`. */
 export function scanCommand(session: Session): Command {
   const command = withRange(
     new Command('scan')

@@ -1,3 +1,5 @@
+/** The command `firkin shell`: runs lines from a prompt or a pipe. */
+
 import { createInterface } from 'node:readline/promises'
 import { Command } from 'commander'
 import { withoutByteOrderMark } from '../byte-order-mark.ts'
@@ -15,7 +17,7 @@ interface ShellOptions {
   readonly create?: boolean
 }
 
-/** `firkin shell`: a store by hand. */
+/** Makes the command `shell`. */
 export function shellCommand(session: Session): Command {
   const command = new Command('shell')
     .description('set, get, delete and scan at a prompt, or from standard input')
@@ -52,7 +54,7 @@ async function shell(call: Call<ShellOptions>, directory: string): Promise<Statu
   return status
 }
 
-/** Does what a person says, line by line. */
+/** Runs lines from a prompt. */
 async function converse(
   language: ShellLanguage,
   { output, terminal, interrupt }: Call,
@@ -68,7 +70,7 @@ async function converse(
     language.ended = true
     lines.close()
   }
-  // At a prompt the terminal does not send the signal; this is it.
+  // At a prompt Ctrl-C raises this event instead of the signal.
   lines.on('SIGINT', end)
   interrupt.addEventListener('abort', end, { once: true })
   output.note('`help` tells what can be said here, `quit` ends.')
@@ -81,14 +83,14 @@ async function converse(
   lines.close()
 }
 
-/** Does what a line says; whether that could be done. */
+/** Runs a line. Returns whether that succeeded. */
 async function obey(language: ShellLanguage, line: string, output: Output): Promise<boolean> {
   try {
     await language.run(line)
     await output.flush()
     return true
   } catch (error) {
-    // Nobody reads any more; any other failure is one command's alone.
+    // If nobody reads any more the shell ends; any other failure ends only the line.
     if (error instanceof OutputClosed) throw error
     output.warn(describeFailure(error).message)
     await output.flush()

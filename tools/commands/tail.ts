@@ -1,3 +1,5 @@
+/** The command `firkin tail`: prints the newest records. */
+
 import { resolve } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { Command } from 'commander'
@@ -17,7 +19,7 @@ interface TailOptions {
   readonly raw?: boolean
 }
 
-/** `firkin tail`: the newest records. */
+/** Makes the command `tail`. */
 export function tailCommand(session: Session): Command {
   const command = new Command('tail')
     .description(
@@ -49,7 +51,7 @@ async function tail(call: Call<TailOptions>, directory: string): Promise<Status>
     for (const record of records) await printRecord(output, record, raw)
     await output.flush()
     if (records.length > 0) continue
-    // Ctrl-C is how this ends.
+    // Ctrl-C ends the wait.
     await setTimeout(intervalMs, undefined, { signal: interrupt }).catch(() => undefined)
   }
   return STATUS.fine

@@ -1,3 +1,5 @@
+/** The command `firkin verify`: reads every byte of every file. */
+
 import { Command } from 'commander'
 import type { VerifyReport } from '../../src/inspection/verify.ts'
 import { withExamples } from '../examples.ts'
@@ -7,7 +9,7 @@ import type { Session } from '../session.ts'
 import { countOf, showText } from '../text.ts'
 import { verifyStore } from '../verification.ts'
 
-/** `firkin verify`: every byte of every file. */
+/** Makes the command `verify`. */
 export function verifyCommand(session: Session): Command {
   const command = new Command('verify')
     .description('read every byte of every file and print what is wrong, one finding a line')
@@ -34,17 +36,17 @@ export function verifyCommand(session: Session): Command {
   return withExamples(command, 'firkin verify ./data', 'firkin verify --json ./data')
 }
 
-/** The status that a verification ends with. */
+/** Returns the exit status for a report. */
 export function statusOf({ ok }: VerifyReport): Status {
   return ok ? STATUS.fine : STATUS.failed
 }
 
-/** What is said of a store that has lost nothing. */
+/** Returns the verdict on a store that has lost nothing. */
 function verdictOf(noticeCount: number): string {
   return noticeCount === 0 ? 'No damage' : `No data lost, ${countOf(noticeCount, 'notice')}`
 }
 
-/** Prints findings, and how much was read. */
+/** Prints the findings, and how much was read. */
 async function printReport(output: Output, report: VerifyReport): Promise<void> {
   const { findings, segments, records, bytes, ok } = report
   for (const { file, offset, severity, message } of findings) {
