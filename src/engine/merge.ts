@@ -307,7 +307,7 @@ export class Merger {
     if (isNews) this.#listener.pressed(pressure)
   }
 
-  /** How far merging is behind; takes time in proportion to the number of segments. */
+  /** The backlog of merging; takes time in proportion to the number of segments. */
   get pressure(): Pressure {
     return this.#planner.pressure(this.#hindrance())
   }

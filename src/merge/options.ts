@@ -19,7 +19,7 @@ export interface MergeCallOptions {
    */
   readonly byPolicy?: boolean
   /**
-   * What to do while another merge runs: `'wait'` waits for its end, and then merges what is left;
+   * The action while another merge runs: `'wait'` waits for its end, and then merges what is left;
    * `'reject'` rejects with FIRKIN_MERGE_RUNNING.
    * @defaultValue 'wait'
    */

@@ -24,7 +24,7 @@ import { type PlannedSegment, planAutomatic } from './plan.ts'
 /** The reason why no merge starts by itself. */
 export type MergeHindrance = 'off' | 'window' | 'failure' | 'rate limit'
 
-/** The state of merging: how far it is behind. */
+/** The state of merging, and its backlog. */
 export interface Pressure {
   /**
    * `'none'`; `'slowed'` if writers are slowed; `'missed'` if there are more bytes than the target
@@ -37,7 +37,7 @@ export interface Pressure {
   readonly targetBytes: number
   /** The bytes that the merges that are due give back. */
   readonly reclaimableBytes: number
-  /** How much later writes settle, in milliseconds per mebibyte. */
+  /** The time by which writes settle later, in milliseconds per mebibyte. */
   readonly delayMsPerMib: number
   /** The reason why no merge that may slow a writer runs; `undefined` if one may run. */
   readonly hindrance: MergeHindrance | undefined

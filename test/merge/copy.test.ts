@@ -1,4 +1,4 @@
-/** What a merge copies, drops and writes, run in one process without a store. */
+/** Copies of a merge: what they take, drop and write. They run in this process, without a store. */
 
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'

@@ -1,4 +1,4 @@
-/** How far merging is behind, and how much writers are slowed because of it. */
+/** The pressure on writers: its size, and how much it slows them. */
 
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
