@@ -15,13 +15,21 @@
 
 import { isMoved, passingCode } from '../errors.ts'
 import { removeCheckpoint, writeCheckpoint } from '../recovery/checkpoint-file.ts'
+import type { RecoveryReport } from '../recovery/report.ts'
 import { monotonicMs, nextTurn } from '../scheduling/time.ts'
 import type { Engine } from './engine.ts'
-import type { OpenEngine } from './open-engine.ts'
 import type { Sealer } from './sealer.ts'
 
 /** The longest that the main thread is held at once, in milliseconds. */
 const STEP_MS = 4
+
+/** An open engine, as far as closing needs it. */
+interface Closable {
+  readonly engine: Engine
+  readonly recovery: RecoveryReport
+  readonly isCheckpointDamaged: boolean
+  reportFailure(message: string, cause: unknown): void
+}
 
 /** How a directory is left. */
 export interface ClosingOptions {
@@ -34,7 +42,7 @@ export interface ClosingOptions {
 }
 
 /** Leaves the directory in good order. Nothing else may write to it any more. */
-export async function closeCleanly(open: OpenEngine, options: ClosingOptions): Promise<void> {
+export async function closeCleanly(open: Closable, options: ClosingOptions): Promise<void> {
   const { segments, durability, commits } = open.engine
   const { files } = segments.context
   // What cannot be written is reported to its own callers.
@@ -63,7 +71,7 @@ export async function closeCleanly(open: OpenEngine, options: ClosingOptions): P
 }
 
 /** Seals, and writes the checkpoint and the manifest. */
-async function prepareNextOpen(open: OpenEngine, options: ClosingOptions): Promise<void> {
+async function prepareNextOpen(open: Closable, options: ClosingOptions): Promise<void> {
   const { engine } = open
   const { sealer, checkpoint } = options
   const { segments } = engine
@@ -82,7 +90,7 @@ async function prepareNextOpen(open: OpenEngine, options: ClosingOptions): Promi
 }
 
 /** Whether the directory already holds everything that closing would write. */
-function isAsOpened(open: OpenEngine, { checkpoint }: ClosingOptions): boolean {
+function isAsOpened(open: Closable, { checkpoint }: ClosingOptions): boolean {
   const { engine, recovery, isCheckpointDamaged } = open
   const { segments } = engine
   const { manifest, active } = segments
@@ -99,7 +107,7 @@ function isAsOpened(open: OpenEngine, { checkpoint }: ClosingOptions): boolean {
 
 /** Writes a checkpoint. If that fails the next open takes longer, and nothing is lost. */
 async function leaveCheckpoint(
-  open: OpenEngine,
+  open: Closable,
   { keepsNumbers = false }: ClosingOptions,
 ): Promise<void> {
   const { engine } = open
