@@ -206,7 +206,7 @@ describe('the checks of the sources', () => {
     '// It waits, for it is busy.',
     '// The bytes behind the header.',
     '/** What is left. */',
-    '/** How many there are. */',
+    '/** How it works. */\nexport class A {}',
     '/** Whether it is read. */\nexport interface A {}',
     "it('has room for it', () => {})",
     `describe.each([1])(\`is no \${thing}\`, () => {})`,
@@ -223,6 +223,7 @@ describe('the checks of the sources', () => {
     '// Both its answers are right.',
     '// It is not for reading, but for writing.'.replace('but for', 'but meant for'),
     '/** Whether it is read. */\nreadonly a: boolean',
+    '/** How long it is kept. */\nreadonly b: number',
   ])('find nothing wrong in: %s', (text) => {
     expect(bannedWords(source(`\n${text}\n`))).toEqual([])
   })

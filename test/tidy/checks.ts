@@ -125,7 +125,7 @@ const BANNED_WORDS: readonly Ban[] = [
   [/\broom\b/i, 'space'],
   [/\bhas to itself\b/i, 'holds'],
   [
-    /(?<!\bthere )\b(?:is|are) no (?!(?:longer|more|less|fewer|earlier|later|older|newer|larger|smaller|better|worse)\b)\S/i,
+    /(?<!\bthere )\b(?:is|are) no (?!(?:longer|more|less|fewer|earlier|later|older|newer|larger|smaller|better|worse)\b)\S+/i,
     'is not a',
   ],
   [/^Answers\b|(?:\band|[,;]) answers (?:an?|the) /, 'returns'],
@@ -136,14 +136,14 @@ const BANNED_WORDS: readonly Ban[] = [
     'because',
   ],
   [
-    /(?<!\b(?:leav|left|fall|fell|lag|stay|clock|merg|follow)\w*(?: \S+){0,3} )\bbehind\b(?! (?:a symbolic link|(?:\S+ )?back)\b)/i,
+    /(?<!\b(?:leav|left|fall|fell|lag|far|stay|clock|merg|follow)\w*(?: \S+){0,3} )\bbehind\b(?! (?:a symbolic link|(?:\S+ )?back)\b)/i,
     'after',
   ],
 ]
 /** First words of a docstring. */
-const BANNED_BEGINNINGS: readonly Ban[] = [[/^(?:What|How) /, 'a verb or a noun']]
+const BANNED_BEGINNINGS: readonly Ban[] = [[/^What /, 'a verb or a noun']]
 /** First words of the docstring of a file, a class or an interface. */
-const BANNED_HEADINGS: readonly Ban[] = [[/^Whether /, 'a verb or a noun']]
+const BANNED_HEADINGS: readonly Ban[] = [[/^(?:How|Whether) /, 'a verb or a noun']]
 
 /** Finds words and phrases that plain English does without, in comments and test titles. */
 export function bannedWords(source: SourceText): string[] {
