@@ -74,7 +74,12 @@ export const AREAS: readonly Area[] = [
   },
   {
     name: 'recovery',
-    sources: ['recovery/recovery.ts', 'recovery/replay.ts'],
+    sources: [
+      'recovery/load-keydir.ts',
+      'recovery/recovery.ts',
+      'recovery/replay.ts',
+      'recovery/tail.ts',
+    ],
     tests: [
       [
         'recovery/replay.test.ts',

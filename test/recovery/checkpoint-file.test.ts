@@ -1,4 +1,4 @@
-/** What becomes of a store whose checkpoint turns out to be damaged, wherever that is first touched, or does not fit. */
+/** Stores whose checkpoint is damaged, whichever operation first touches it, or does not fit. */
 
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
@@ -12,7 +12,7 @@ const PATH = `${DISK}/CHECKPOINT`
 const SEGMENT = `${DISK}/0000000001.segment`
 const NOW_MS = 1_000_000
 
-/** A closed store with a checkpoint, some keys deleted, overwritten, expired; and what it shows. */
+/** Makes a closed store with a checkpoint and with deleted, overwritten and expired keys. */
 async function closedStore(
   keydir: KeydirKind,
 ): Promise<{ files: FaultyFiles; entries: [string, string][] }> {
@@ -28,7 +28,7 @@ async function closedStore(
   return { files, entries }
 }
 
-/** The same machine once for each chunk of the checkpoint, with that chunk damaged. */
+/** Yields the same machine for each chunk of the checkpoint, with that chunk damaged. */
 function* withDamagedChunks(files: FaultyFiles): Generator<FaultyFiles> {
   const bytes = files.peek(PATH) ?? Buffer.alloc(0)
   const storeId = readManifest(files, DISK)?.storeId ?? Buffer.alloc(16)
@@ -45,7 +45,7 @@ function* withDamagedChunks(files: FaultyFiles): Generator<FaultyFiles> {
   }
 }
 
-/** What is done first to the store, and what the entries are afterwards. */
+/** Operations on the store, each with the change that it makes to the entries. */
 const operations: [
   string,
   (store: TextStore) => unknown,
@@ -116,7 +116,7 @@ const operations: [
 describe.each<KeydirKind>(['btree', 'hash', 'skiplist'])(
   'a store on %s whose checkpoint is damaged',
   (keydir) => {
-    it.each(operations)('is right all the same, touched first by %s', async (_, act, change) => {
+    it.each(operations)('has the right entries if %s touches it first', async (_, act, change) => {
       const { files, entries } = await closedStore(keydir)
       const expected = new Map(entries)
       change(expected)
@@ -135,11 +135,11 @@ describe.each<KeydirKind>(['btree', 'hash', 'skiplist'])(
         const { liveBytes, deadBytes } = store.stats()
         await store.close()
         await setImmediate()
-        // Whatever was touched: it was told once, or not at all where the chunk is never asked for.
+        // The damage is reported once, or not at all if the chunk is never read.
         expect(told.length).toBeLessThanOrEqual(1)
         for (const error of told) expect(error).toEqual(withCode('FIRKIN_CORRUPT'))
         expect(machine.openPaths).toEqual([])
-        // What was found to be damaged is replaced, though nothing was written.
+        // A checkpoint that was found to be damaged is replaced, even if nothing was written.
         await using reopened = await openOn(machine, options)
         const toldAgain: Error[] = []
         reopened.on('error', (error) => toldAgain.push(error))
@@ -154,7 +154,7 @@ describe.each<KeydirKind>(['btree', 'hash', 'skiplist'])(
 
 describe('a checkpoint that does not fit its segments', () => {
   const letters = [...'abcdefghi']
-  /** It gets a segment to itself, and so ends the one before. */
+  /** A value that has a segment of its own, and so ends the segment before it. */
   const LARGE = 'x'.repeat(257 * KIB)
 
   /** Fills a segment. */
@@ -163,13 +163,13 @@ describe('a checkpoint that does not fit its segments', () => {
     await store.put(`${prefix} end`, LARGE)
   }
 
-  /** What a store shows, and what its keydir was loaded from. */
+  /** Returns the entries of a store, and the source of its keydir. */
   async function opened(files: FaultyFiles): Promise<[shown: [string, string][], source: string]> {
     await using store = await openOn(files)
     return [[...store.entries()], store.stats().recovery.source]
   }
 
-  /** Opens a store with a checkpoint of before, or of another one. */
+  /** Opens a store with an earlier checkpoint, or with that of another store. */
   async function expectIgnored(
     files: FaultyFiles,
     checkpoint: Buffer | undefined,
@@ -182,7 +182,7 @@ describe('a checkpoint that does not fit its segments', () => {
     expect(source).not.toBe('checkpoint')
   }
 
-  it('is ignored where one of them has gone: what was deleted stays so', async () => {
+  it('is ignored if one of them is gone, and deleted keys stay deleted', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await fill(store, 'old ')
@@ -197,7 +197,7 @@ describe('a checkpoint that does not fit its segments', () => {
     await expectIgnored(files, checkpoint, [['old  end', LARGE]])
   })
 
-  it('is ignored where a merge has made one that it does not know', async () => {
+  it('is ignored if a merge has written one that it does not list', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await fill(store, 'old ')
@@ -207,7 +207,7 @@ describe('a checkpoint that does not fit its segments', () => {
     await fill(reopened, 'new ')
     await reopened.delete('new a')
     const { segments, created } = await reopened.merge()
-    // Those that it knows are as they were.
+    // The segments that it lists are as they were.
     expect(segments.map(({ id }) => id)).toEqual([3, 5])
     expect(created).toHaveLength(1)
     const entries = [...reopened.entries()]
@@ -216,7 +216,7 @@ describe('a checkpoint that does not fit its segments', () => {
     await expectIgnored(files, checkpoint, entries)
   })
 
-  it('is ignored where it reaches beyond the end of the one that was written last', async () => {
+  it('is ignored if it reaches beyond the end of the newest one', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await store.put('first', '1')
@@ -229,7 +229,7 @@ describe('a checkpoint that does not fit its segments', () => {
     await expectIgnored(killed, files.peek(PATH), [['first', '1']])
   })
 
-  it('is ignored where one of them has another size: it is of another history', async () => {
+  it('is ignored if one of them has another size, since it is of another history', async () => {
     const files = new FaultyFiles(1)
     await (await openOn(files)).close()
     const [here, there] = [files.restart(1), files.restart(1)]
@@ -248,8 +248,8 @@ describe('a checkpoint that does not fit its segments', () => {
   })
 })
 
-describe('a store that is loaded anew', () => {
-  it('takes zeros in the place of its last record for damage, and not for room', async () => {
+describe('a store that is loaded again', () => {
+  it('takes zeros in place of its last record for damage, not for preallocated space', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const key of keysUpTo(10)) await store.put(key, key)

@@ -1,9 +1,11 @@
 /**
- * A crash at every call that changes anything, while everything that writes is done; after it
+ * Crashes at every call that changes anything, while the workload does everything that writes.
+ * Three kinds of states follow each crash:
  *
  * - the state that a killed process leaves,
  * - the states that a power loss may leave: see `LOSSES`,
- * - the state that a killed process leaves, which another one opens and writes to before the power fails.
+ * - the state that a killed process leaves, after another process has opened and written it and the
+ *   power has failed.
  *
  * Each must keep the contract: see `assertSurvives`.
  */
@@ -15,7 +17,7 @@ import { Survivals, shownBy } from './inspection.ts'
 import { type BackedUp, Trial, type TrialOptions } from './trial.ts'
 import { workload } from './workload.ts'
 
-/** The kinds of calls behind which the disk is another. */
+/** The kinds of calls that change the disk. */
 const CHANGING: ReadonlySet<CallKind> = new Set([
   'open',
   'write',
@@ -40,21 +42,21 @@ const LOSSES: readonly PowerLoss[] = [
   ANYTHING,
 ]
 
-/** What is swept over. */
+/** The parameters of a sweep. */
 export interface CrashSweep {
   readonly seed: number
   readonly options: TrialOptions
-  /** Whether writes are left to a thread. */
+  /** Whether a thread makes the writes. */
   readonly slow: boolean
-  /** Of so many calls in a row one is tried, by the seed; 1 is each. */
+  /** Of this number of calls in a row the seed chooses one; 1 for each call. */
   readonly stride: number
 }
 
-/** What a sweep has tried. */
+/** The counts of a sweep. */
 export interface SweepCounts {
-  /** At how many calls there was a crash, or a failure. */
+  /** The number of calls at which there was a crash or a failure. */
   readonly calls: number
-  /** How many states of a disk were opened; none twice. */
+  /** The number of different states of a disk that were opened. */
   readonly states: number
 }
 
@@ -66,7 +68,7 @@ interface Crash {
   readonly backedUp: BackedUp | undefined
 }
 
-/** Runs the workload once, and tries out what a crash at each call would have left. */
+/** Runs the workload once, and tries the states that a crash at each call would have left. */
 export async function sweepCrashes({
   seed,
   options,
@@ -97,7 +99,7 @@ export async function sweepCrashes({
   return { calls, states: aftermath.stateCount }
 }
 
-/** What comes after crashes. */
+/** Tries the states after crashes. */
 class Aftermath {
   readonly #seed: number
   readonly #options: TrialOptions

@@ -1,10 +1,13 @@
 /**
- * A failure of every call, while everything that writes is done. The step that meets it goes on behind what failed.
- * Then
+ * Lets every call fail, while the workload does everything that writes. The step that meets the
+ * failure goes on after it. Then
  *
- * - only what was asked for and hit has failed, by an error with a code; the store shows everything else,
- * - once calls succeed again writes do, unless a sync has failed: then the store refuses them, and reads,
- * - after a kill, and after a close, the store opens to what it showed; after a power loss, to what was promised.
+ * - only the operations that the failure hit have failed, with an error that has a code; the store
+ *   shows everything else,
+ * - once calls succeed again, writes do too, unless a sync has failed: then the store reads and
+ *   refuses writes,
+ * - after a kill or a close the store opens with what it showed, and after a power loss with what
+ *   was promised.
  */
 
 import { StoreError } from '../../src/errors.ts'
@@ -15,19 +18,21 @@ import { assertFigures, Survivals, shownBy } from './inspection.ts'
 import { Trial } from './trial.ts'
 import { type Step, workload } from './workload.ts'
 
-/** How calls fail. */
+/** The ways in which calls fail. */
 export type FaultMode =
   /** The call fails. */
   | 'once'
-  /** The call and all later ones of its kind fail, until they are let go. */
+  /** The call and all later ones of its kind fail, until failing is ended. */
   | 'lasting'
-  /** The call and all later ones of any kind fail, until they are let go; a write takes a part first. */
+  /**
+   * The call and all later ones of any kind fail, until failing is ended; a write writes a part.
+   */
   | 'gone'
   /** The call fails, and so does one of the three after it. */
   | 'twice'
-  /** A read or write takes less than it was given. */
+  /** A read or write transfers only a part. */
   | 'short'
-  /** The disk is full from a write on, which may find a little room, until there is room again. */
+  /** The disk is full, or almost full, from a write on, until there is space again. */
   | 'full'
 
 const CODES: readonly FaultCode[] = ['EIO', 'ENOSPC', 'EMFILE', 'EACCES']
@@ -40,7 +45,7 @@ const LOSSES: readonly PowerLoss[] = [
   { files: ['dropped', 'kept', 'cut'], entries: 'scattered' },
 ]
 
-/** What is swept over. */
+/** The parameters of a sweep. */
 export interface FaultSweep extends CrashSweep {
   readonly mode: FaultMode
 }
@@ -71,7 +76,7 @@ export async function sweepFaults(sweep: FaultSweep): Promise<SweepCounts> {
 
 /** One step in which one call fails. */
 class Attempt {
-  /** The call that fails, or would if it could. */
+  /** The call that fails, or would fail if it could. */
   hit: Call | undefined
   readonly #trial: Trial
   readonly #step: Step
@@ -111,11 +116,11 @@ class Attempt {
     }
   }
 
-  /** Lets the call at hand fail. */
+  /** Lets a call fail. */
   #plan({ kind, number }: Call): void {
     const { files } = this.#trial
     const { mode, seed } = this.#sweep
-    // So many seeds as there are codes fail each call by each code.
+    // With as many seeds as there are codes, each call fails with each code.
     const code = CODES[(number + seed) % CODES.length] ?? 'EIO'
     switch (mode) {
       case 'once':
@@ -141,7 +146,7 @@ class Attempt {
     }
   }
 
-  /** Opens the store, as often as that takes, and does the step. */
+  /** Opens the store and does the step. */
   async #runStep(): Promise<void> {
     const trial = this.#trial
     trial.tolerant = true
@@ -150,7 +155,7 @@ class Attempt {
       await this.#step.run(trial)
       await trial.idle()
     } catch (error) {
-      // Without an open store there is nothing to go on with.
+      // Without an open store the step cannot go on.
       if (trial.isOpen || !(error instanceof StoreError)) throw error
     }
   }
@@ -175,7 +180,7 @@ class Attempt {
     await this.#assertSurvival()
   }
 
-  /** Whether nothing can be read before calls succeed again. */
+  /** Whether nothing can be read until calls succeed again. */
   #readsFail(): boolean {
     const { mode } = this.#sweep
     const { hit } = this
@@ -193,7 +198,7 @@ class Attempt {
     if (failure === undefined && poisoned) throw new Error('A poisoned store was written')
   }
 
-  /** A backup that is done is whole, whatever failed; of one that has failed nothing is left. */
+  /** Asserts that a finished backup is whole, and that nothing is left of a failed one. */
   async #assertBackup(): Promise<void> {
     const { files, backedUp, nowMs } = this.#trial
     if (backedUp?.isDone === true) {
@@ -205,12 +210,13 @@ class Attempt {
     }
   }
 
-  /** What a kill leaves now, and what a power loss leaves. */
+  /** Asserts what a kill leaves now, and what a power loss leaves. */
   async #assertSurvival(): Promise<void> {
     const trial = this.#trial
     const { seed } = this.#sweep
     await this.#survivals.assert(fork(trial, seed), 'settled')
-    // Where a sync has failed and the power then does, what was written behind what is lost may leave a hole before it.
+    // If the power fails after a sync has failed, bytes written after the lost ones may follow a
+    // hole.
     const losses = trial.poisoned ? LOSSES.slice(0, 1) : LOSSES
     for (const [index, loss] of losses.entries()) {
       const { files, options, history, nowMs } = trial
@@ -224,7 +230,7 @@ function assertShows({ store, history, nowMs }: Trial): void {
   history.copy().settleOn(shownBy(store, history.keys), nowMs, 'settled')
 }
 
-/** What a kill leaves of a trial. */
+/** Returns what a kill leaves of a trial. */
 function fork({ files, options, history, nowMs }: Trial, seed: number): Trial {
   return new Trial(files.restart(seed), options, history.copy(), nowMs)
 }

@@ -27,7 +27,7 @@ describe('a failure of any call', { concurrent: !inline }, () => {
         const { calls, states } = await run(name, seed)
 
         expect(calls).toBeGreaterThan((mode === 'full' ? 100 : 900) / stride)
-        // A short write is gone on with, and changes nothing.
+        // A short write is continued, and changes nothing.
         expect(states).toBeGreaterThan((mode === 'short' ? 50 : 300) / stride)
       })
     }

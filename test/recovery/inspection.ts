@@ -5,7 +5,7 @@ import { readManifest } from '../../src/segment/manifest-file.ts'
 import type { FaultyFiles } from '../support/faulty-files.ts'
 import { Trial, type TrialStore } from './trial.ts'
 
-/** All that a store shows; each way of asking must show the same. */
+/** Returns everything that a store shows. Each way of asking must show the same. */
 export function shownBy(store: TrialStore, keys: Iterable<string>): Map<string, string> {
   const shown = new Map(store.entries())
   const listed = [...shown.keys()]
@@ -20,7 +20,7 @@ export function shownBy(store: TrialStore, keys: Iterable<string>): Map<string, 
   return shown
 }
 
-/** Holds the figures of a store's segments against its keys. */
+/** Checks the figures of a store's segments against its keys. */
 export function assertFigures(store: TrialStore): void {
   const { keys, segments } = store.stats()
   const live = segments.reduce((sum, { livePuts }) => sum + livePuts, 0)
@@ -31,13 +31,13 @@ export function assertFigures(store: TrialStore): void {
   }
 }
 
-/** Fails where verification has anything to say. */
+/** Fails if verification finds anything. */
 async function assertSilent(verify: () => Promise<VerifyReport>): Promise<void> {
   const { findings } = await verify()
   if (findings.length > 0) throw new Error(`Verification found ${JSON.stringify(findings)}`)
 }
 
-/** Fails where a closed store's directory holds anything but what the store needs. */
+/** Fails if the directory of a closed store holds anything that the store does not need. */
 export function assertTidy({ files, directory }: Trial): void {
   const manifest = readManifest(files, directory)
   const names = new Set(files.list(directory))
@@ -52,27 +52,27 @@ export function assertTidy({ files, directory }: Trial): void {
   if (files.openPaths.length > 0) throw new Error(`Left open: ${files.openPaths.join(', ')}`)
 }
 
-/** Tries out what crashes leave; a state that was tried before is not tried again. */
+/** Tries the states that crashes leave, each of them once. */
 export class Survivals {
   readonly #tried = new Set<string>()
 
-  /** How many states were tried. */
+  /** The number of states that were tried. */
   get count(): number {
     return this.#tried.size
   }
 
   /**
-   * Opens what a crash has left, and holds it against the history: a state that keeps every promise, sound and
-   * tidy, which can be written and reopened twice more.
+   * Opens the state that a crash has left and checks it against the history: it keeps every
+   * promise, is sound and tidy, and can be written and reopened twice.
    */
   async assert(trial: Trial, promise: 'settled' | 'durable'): Promise<void> {
     if (this.isNew(trial, promise)) await assertSurvives(trial, promise)
   }
 
   /**
-   * Opens a backup: one that is done, or whose manifest is there already.
+   * Opens a backup that is finished, or whose manifest is already there.
    *
-   * @param files as they are left; they stay as they are
+   * @param files the files as they were left; they are not changed
    */
   async assertBackup(files: FaultyFiles, made: Pick<Trial, 'backedUp' | 'nowMs'>): Promise<void> {
     if (made.backedUp === undefined) return
@@ -82,7 +82,7 @@ export class Survivals {
     await this.assert(new Trial(copy, {}, history.copy(), made.nowMs, directory), 'durable')
   }
 
-  /** Takes note of what is to be tried; whether it was not tried before. */
+  /** Notes a state that is to be tried. Returns whether it was not tried before. */
   isNew({ files, directory, history, nowMs, options }: Trial, promise: string): boolean {
     const digest = files.digestOf(directory)
     const state = [digest, history.digest, nowMs, promise, options.keydir].join(' ')
@@ -91,7 +91,7 @@ export class Survivals {
   }
 }
 
-/** As {@link Survivals}, whether or not it was tried before. */
+/** Like {@link Survivals}, whether or not the state was tried before. */
 export async function assertSurvives(trial: Trial, promise: 'settled' | 'durable'): Promise<void> {
   const { files, directory, history } = trial
   const keys = history.keys

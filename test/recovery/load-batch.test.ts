@@ -7,7 +7,7 @@ import { LoadBatch } from '../../src/recovery/load-batch.ts'
 import { Random } from '../keydir/model.ts'
 import { type RecordInput, record, SEED } from '../support/records.ts'
 
-/** Adds a record, and answers what is to come back of it. */
+/** Adds a record. Returns what should come back of it. */
 function add(batch: LoadBatch, input: RecordInput, segment: number, keepAbsence = false) {
   const page = pageOf(record(input))
   const fields = new RecordFields()
@@ -33,7 +33,7 @@ const bySequence = (a: { sequence: number }, b: { sequence: number }) => a.seque
 const KINDS: readonly KeydirKind[] = ['btree', 'hash']
 
 describe.each(KINDS)('a batch for the keydir %s', (kind) => {
-  it.each([0, 1, 4095, 4096, 6000])('gives back all of %i records, each once', (count) => {
+  it.each([0, 1, 4095, 4096, 6000])('returns each of %i records once', (count) => {
     const batch = LoadBatch.obtain(createKeydir(kind))
     const random = new Random(1)
 
@@ -56,7 +56,7 @@ describe.each(KINDS)('a batch for the keydir %s', (kind) => {
     batch.release()
   })
 
-  it('gives records of one key back in the order in which they were added', () => {
+  it('returns records of one key in the order in which they were added', () => {
     const batch = LoadBatch.obtain(createKeydir(kind))
     const random = new Random(1)
     const orders = new Map<string, number[]>()
@@ -76,7 +76,7 @@ describe.each(KINDS)('a batch for the keydir %s', (kind) => {
     batch.release()
   })
 
-  it('takes no memory beyond the first block for a few records, which come as they were added', () => {
+  it('holds a few records in its first block and returns them as they were added', () => {
     const batch = LoadBatch.obtain(createKeydir(kind))
     const sizes: number[] = []
     watchAllocations((size) => sizes.push(size))
@@ -95,7 +95,7 @@ describe.each(KINDS)('a batch for the keydir %s', (kind) => {
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(64 * 1024)
   })
 
-  it('can be filled once more after all was taken', () => {
+  it('can be filled again after everything was taken', () => {
     const batch = LoadBatch.obtain(createKeydir(kind))
 
     for (const letter of ['a', 'b', 'c']) {
@@ -107,7 +107,7 @@ describe.each(KINDS)('a batch for the keydir %s', (kind) => {
     batch.release()
   })
 
-  it('gives records back in an order that suits the keydir', () => {
+  it('returns records in an order that suits the keydir', () => {
     const keydir = createKeydir(kind)
     const batch = LoadBatch.obtain(keydir)
     const random = new Random(1)
@@ -123,7 +123,7 @@ describe.each(KINDS)('a batch for the keydir %s', (kind) => {
         ? Buffer.compare(before, key) > 0
         : keydir.rank(before, 16) > keydir.rank(key, 16)
     })
-    // A rank of 24 bits cannot tell quite all of them apart.
+    // Ranks of 24 bits cannot distinguish quite all of them.
     expect(falls.length).toBeLessThan(30)
     batch.release()
   })
@@ -151,7 +151,7 @@ describe('a batch', () => {
     batch.release()
   })
 
-  it('is used again once it was released, and not before', () => {
+  it('is used again after it was released, and not before', () => {
     const first = LoadBatch.obtain(createKeydir('btree'))
     const second = LoadBatch.obtain(createKeydir('btree'))
     second.release()

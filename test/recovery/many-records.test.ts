@@ -11,7 +11,7 @@ function changes(size: number | undefined, step: number): BatchChange[] {
 }
 
 describe('many records', () => {
-  it('of one batch survive a kill, all of them', async () => {
+  it('of one batch all survive a kill', async () => {
     const trial = new Trial(new FaultyFiles(1), {})
     await trial.open()
     await trial.batch(changes(20, 1))
@@ -21,7 +21,7 @@ describe('many records', () => {
     await trial.close()
   })
 
-  it('of one segment survive a merge, those that are live', async () => {
+  it('of one segment survive a merge if they are live', async () => {
     const trial = new Trial(new FaultyFiles(1), { merge: { automatic: false } })
     await trial.open()
     await trial.batch(changes(20, 1))

@@ -1,10 +1,12 @@
 /**
- * A refusal of each allocation, while everything that writes is done, and while the store is opened. The step that
- * meets it goes on behind what failed. Then
+ * Refuses each allocation, while the workload does everything that writes and while the store is
+ * opened. The step that meets the refusal goes on after it. Then
  *
- * - only what was asked for and hit has failed, by an error with a code; the store shows everything else,
- * - once there is memory again writes succeed, unless the store is poisoned: then it refuses them, and reads,
- * - after a kill, and after a close, the store opens to what it showed.
+ * - only the operations that the refusal hit have failed, with an error that has a code; the store
+ *   shows everything else,
+ * - once there is memory again writes succeed, unless the store is poisoned: then it reads and
+ *   refuses writes,
+ * - after a kill or a close the store opens with what it showed.
  */
 
 import { StoreError } from '../../src/errors.ts'
@@ -15,14 +17,14 @@ import { assertFigures, Survivals, shownBy } from './inspection.ts'
 import { Trial } from './trial.ts'
 import { type Step, workload } from './workload.ts'
 
-/** How memory is refused. */
+/** The ways in which memory is refused. */
 export type MemoryMode =
   /** One allocation is refused. */
   | 'no memory once'
-  /** The allocation and all later ones are refused, until they are let go. */
+  /** The allocation and all later ones are refused, until refusing is ended. */
   | 'no memory'
 
-/** What is swept over. */
+/** The parameters of a sweep. */
 export interface MemorySweep extends CrashSweep {
   readonly mode: MemoryMode
 }
@@ -57,7 +59,7 @@ export async function sweepMemory(sweep: MemorySweep): Promise<SweepCounts> {
   return { calls, states: survivals.count }
 }
 
-/** Opens the store and does a step, of which some allocation is refused; whether there was one. */
+/** Opens the store and does a step with one allocation refused. Returns whether there was one. */
 async function refuseOne(
   trial: Trial,
   step: Step,
@@ -70,7 +72,7 @@ async function refuseOne(
     await step.run(trial)
     await trial.idle()
   } catch (error) {
-    // Without an open store there is nothing to go on with.
+    // Without an open store the step cannot go on.
     if (trial.isOpen || !(error instanceof StoreError)) throw error
   }
   return memory.refused > 0
@@ -100,7 +102,7 @@ function assertShows({ store, history, nowMs }: Trial): void {
   history.copy().settleOn(shownBy(store, history.keys), nowMs, 'settled')
 }
 
-/** What a kill leaves of a trial. */
+/** Returns what a kill leaves of a trial. */
 function fork({ files, options, history, nowMs }: Trial, seed: number): Trial {
   return new Trial(files.restart(seed), options, history.copy(), nowMs)
 }

@@ -1,4 +1,4 @@
-/** Room that was made for records, when the process or the power fails. */
+/** Preallocated space when the process or the power fails. */
 
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -13,8 +13,8 @@ import { DIRECTORY, Trial } from './trial.ts'
 const PATH = join(DIRECTORY, segmentName(1))
 const SEEDS = [1, 2, 3, 4]
 
-/** A store with room behind its last record. */
-async function openRoomy(): Promise<Trial> {
+/** Opens a store with preallocated space after its last record. */
+async function openPreallocated(): Promise<Trial> {
   const trial = new Trial(new FaultyFiles(1), { sync: 'always' })
   await trial.open()
   for (let index = 0; index < 6; index++) await trial.put(`key ${index}`, 100)
@@ -25,16 +25,16 @@ function sizeOf({ files }: { files: FaultyFiles }): number {
   return files.peek(PATH)?.length ?? 0
 }
 
-/** The trial as the next process finds it. */
+/** Returns the trial as the next process finds it. */
 function killed({ files, history, nowMs }: Trial, edit = (_: FaultyFiles) => {}): Trial {
   const left = files.restart(1)
   edit(left)
   return new Trial(left, { sync: 'always' }, history.copy(), nowMs)
 }
 
-describe('room that a killed process has left', () => {
-  it('is cut off, and no tear', async () => {
-    const trial = await openRoomy()
+describe('preallocated space that a killed process has left', () => {
+  it('is cut off, and is not a tear', async () => {
+    const trial = await openPreallocated()
     const next = killed(trial)
     const before = sizeOf(next)
 
@@ -48,8 +48,8 @@ describe('room that a killed process has left', () => {
     await trial.abandon()
   })
 
-  it('is silence to verification, to a reader and to one that follows', async () => {
-    const trial = await openRoomy()
+  it('is not reported by verification, a reader or a follower', async () => {
+    const trial = await openPreallocated()
     const follower = new Trial(trial.files, {}, trial.history, trial.nowMs)
     const store = await follower.open({ readOnly: true })
     await trial.put('more', 10)
@@ -65,8 +65,8 @@ describe('room that a killed process has left', () => {
     await trial.close()
   })
 
-  it('is nothing that salvage has to report, whether there is a manifest or not', async () => {
-    const trial = await openRoomy()
+  it('is not reported by salvage, with a manifest or without', async () => {
+    const trial = await openPreallocated()
     const lost = killed(trial, (files) => files.poke(join(DIRECTORY, MANIFEST_NAME), undefined))
 
     const sound = await killed(trial).open({ recovery: 'salvage' })
@@ -79,8 +79,8 @@ describe('room that a killed process has left', () => {
     await trial.abandon()
   })
 
-  it('is nothing that salvage has lost, where records before it are damaged', async () => {
-    const trial = await openRoomy()
+  it('does not count as lost if records before it are damaged', async () => {
+    const trial = await openPreallocated()
     const end = killed(trial).files.peek(PATH)?.indexOf(Buffer.alloc(1024)) ?? 0
     const damaged = killed(trial, (files) => {
       const bytes = files.peek(PATH) as Buffer
@@ -96,8 +96,8 @@ describe('room that a killed process has left', () => {
     await trial.abandon()
   })
 
-  it('is not there where the store was closed', async () => {
-    const trial = await openRoomy()
+  it('is not there after a close', async () => {
+    const trial = await openPreallocated()
     const [segment] = trial.store.stats().segments
 
     await trial.close()
@@ -105,8 +105,8 @@ describe('room that a killed process has left', () => {
     expect(sizeOf(trial)).toBe(segment?.bytes)
   })
 
-  it('hides no damage in what is known to be whole', async () => {
-    const trial = await openRoomy()
+  it('hides no damage in bytes that are known to be whole', async () => {
+    const trial = await openPreallocated()
     await trial.close()
     const damaged = killed(trial, (files) => {
       const bytes = files.peek(PATH) as Buffer
@@ -121,7 +121,7 @@ describe('room that a killed process has left', () => {
 })
 
 describe('a power loss at any call', () => {
-  it('leaves what was promised of records that came alone, whichever sectors it leaves of the last one', async () => {
+  it('leaves single records that were promised, whichever sectors it leaves of the last one', async () => {
     const trial = new Trial(new FaultyFiles(1), { sync: 'always' })
     const crashes: { files: FaultyFiles; history: History }[] = []
     await trial.open()

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { RankSort } from '../../src/recovery/rank-sort.ts'
 import { Random } from '../keydir/model.ts'
 
-/** What the sort makes of these ranks, whose numbers are their places. */
+/** Sorts ranks whose numbers are their places. */
 function sorted(sort: RankSort, ranks: readonly number[], bits: number): [number, number][] {
   sort.begin(ranks.length)
   ranks.forEach((rank, place) => {
@@ -37,7 +37,7 @@ describe('RankSort', () => {
     }
   })
 
-  it('leaves higher bits as they are, which are the same for all', () => {
+  it('keeps higher bits, which are equal in all ranks', () => {
     const high = 0xab0000
 
     expect(sorted(new RankSort(), [high + 500, high + 3, high + 255, high + 256], 16)).toEqual([

@@ -1,4 +1,6 @@
-/** Defects that the sweeps of this directory have found, each as the shortest case that shows it. */
+/**
+ * Defects that the sweeps in this directory have found, each as the shortest case that shows it.
+ */
 
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -16,7 +18,7 @@ const SEEDS = Array.from({ length: 12 }, (_, index) => index + 1)
 const KIB = 1024
 const SEVEN_KIB = 7 * KIB
 
-/** Opens what a power loss leaves of a trial's disk, and holds it against what was promised. */
+/** Opens what a power loss leaves of a trial's disk, and checks it against what was promised. */
 async function losePower(trial: Trial, loss: PowerLoss, seed: number): Promise<void> {
   const { files, history, nowMs } = trial
   await assertSurvives(
@@ -25,13 +27,13 @@ async function losePower(trial: Trial, loss: PowerLoss, seed: number): Promise<v
   )
 }
 
-/** Fills `count` segments; before a turn of the event loop is over nothing of it is synced, unless that was asked for. */
+/** Fills `count` segments. Within one turn of the event loop nothing is synced unless asked for. */
 async function fill(trial: Trial, count: number): Promise<void> {
   const keys = Array.from({ length: 9 * count - 1 }, (_, index) => `key ${index}`)
   await Promise.all(keys.map((key) => trial.put(key, SEVEN_KIB)))
 }
 
-/** Files of which the store's own are not synced in the background before they are let go. */
+/** Files in which syncs in the background of the store's own files wait until they are released. */
 class WaitingFiles extends FaultyFiles {
   readonly #descriptors = new Set<FileDescriptor>()
   #released: Promise<void> = Promise.resolve()
@@ -63,7 +65,7 @@ async function openTrial(options: TrialOptions, seed = 1): Promise<Trial> {
 }
 
 describe('the id of a segment', () => {
-  it('is never used again, though its segment was merged away before the store was opened anew', async () => {
+  it('is never used again, even if its segment was merged away before the store was reopened', async () => {
     fakeOwnTimers('setInterval')
     const trial = await openTrial({})
     const created: number[] = []
@@ -104,7 +106,7 @@ describe('a commit of nothing', () => {
 })
 
 describe('close', () => {
-  it('leaves no file open, whatever was read of the checkpoint', async () => {
+  it('leaves no file open, however much of the checkpoint was read', async () => {
     const trial = await openTrial({})
     await trial.put('key', 100)
     await trial.close()
@@ -117,7 +119,7 @@ describe('close', () => {
 })
 
 describe('a poisoned store', () => {
-  it('refuses every sync, and the close, and waits for nothing', async () => {
+  it('refuses every sync and the close, and waits for nothing', async () => {
     const trial = await openTrial({ sync: 'always' })
     trial.files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
     const poisoned = { code: 'FIRKIN_POISONED' }
@@ -130,7 +132,7 @@ describe('a poisoned store', () => {
 })
 
 describe('a backup', () => {
-  it('is done no sooner than what it links is durable', async () => {
+  it('is finished only once the files that it links are durable', async () => {
     const files = new WaitingFiles(1)
     const trial = new Trial(files, { sync: 'never' })
     await trial.open()
@@ -153,7 +155,7 @@ describe('a backup', () => {
 })
 
 describe('a manifest that cannot be put in place', () => {
-  it('is written again, though what was left of it could not be removed', async () => {
+  it('is written again, even if its remains could not be removed', async () => {
     const trial = await openTrial({})
     trial.tolerant = true
     const { files } = trial
@@ -178,7 +180,7 @@ describe('a manifest that cannot be put in place', () => {
 })
 
 describe('a sync on return, while one in the background fails', () => {
-  it('fails as well, and promises nothing', async () => {
+  it('fails too, and promises nothing', async () => {
     const trial = await openTrial({ sync: 'always' })
     const { files, store } = trial
     const poisoned = { code: 'FIRKIN_POISONED' }
@@ -193,7 +195,7 @@ describe('a sync on return, while one in the background fails', () => {
     await trial.abandon()
   })
 
-  it('makes the background wait for nothing where a second descriptor is not to be had', async () => {
+  it('does not make the background wait if there is no second descriptor', async () => {
     const trial = await openTrial({ sync: 'always' })
     const { files } = trial
     await trial.put('before', 7 * KIB)
@@ -210,7 +212,7 @@ describe('a sync on return, while one in the background fails', () => {
 
 describe('a failed write that cannot be undone', () => {
   for (const kind of ['truncate', 'sync'] as const) {
-    it(`poisons the store, where the ${kind} fails`, async () => {
+    it(`poisons the store if the ${kind} fails`, async () => {
       const trial = await openTrial({ sync: 'never' })
       const { files, store } = trial
       const poisoned = { code: 'FIRKIN_POISONED' }
@@ -228,7 +230,7 @@ describe('a failed write that cannot be undone', () => {
     })
   }
 
-  it('is undone where it had left nothing', async () => {
+  it('is undone if it had left nothing', async () => {
     const trial = await openTrial({ sync: 'never' })
     const { files, store } = trial
     await trial.put('before', 10)
@@ -244,7 +246,7 @@ describe('a failed write that cannot be undone', () => {
 })
 
 describe('a store that is opened again after a sync has failed', () => {
-  it('keeps what it promises from then on, though the bytes before were lost', async () => {
+  it('keeps what it promises from then on, although earlier bytes were lost', async () => {
     for (const seed of SEEDS) {
       const trial = await openTrial({ sync: 'always' }, seed)
       trial.tolerant = true
@@ -262,8 +264,8 @@ describe('a store that is opened again after a sync has failed', () => {
   })
 })
 
-describe('a keydir that cannot be read, nor loaded anew', () => {
-  it('poisons the store, which reads once files can be read again', async () => {
+describe('a keydir that can neither be read nor loaded again', () => {
+  it('poisons the store, which reads again once files can be read', async () => {
     const trial = await openTrial({ sync: 'always' })
     await trial.put('key', 100)
     await trial.close()
@@ -278,8 +280,8 @@ describe('a keydir that cannot be read, nor loaded anew', () => {
   })
 })
 
-describe('a keydir that is found damaged by an iterator', () => {
-  it('is loaded anew, and the iterator gives every key', async () => {
+describe('a keydir that an iterator finds damaged', () => {
+  it('is loaded again, and the iterator returns every key', async () => {
     const trial = await openTrial({})
     for (const key of ['a', 'b', 'c']) await trial.put(key, 10)
     await trial.close()
@@ -296,8 +298,8 @@ describe('a keydir that is found damaged by an iterator', () => {
   })
 })
 
-describe('a directory that was made and could not be synced', () => {
-  it('is synced by the open that begins the store, though it finds it made', async () => {
+describe('a directory that was created and could not be synced', () => {
+  it('is synced by the open that creates the store, although it exists by then', async () => {
     const files = new FaultyFiles(1)
     files.fail({ kinds: ['makeDirectory'], nth: 1, code: 'EIO' })
     const trial = new Trial(files, { sync: 'always' })
@@ -329,7 +331,7 @@ describe('a directory that was made and could not be synced', () => {
 })
 
 describe('a kill', () => {
-  it('leaves what was put into a store that had been closed without a segment', async () => {
+  it('keeps what was put into a store that had been closed without a segment', async () => {
     const trial = await openTrial({})
     await trial.close()
     await trial.open()
@@ -342,7 +344,7 @@ describe('a kill', () => {
 })
 
 describe('a power loss', () => {
-  it('does not bring back a write that had failed half-way', async () => {
+  it('does not bring back a write that had failed halfway', async () => {
     const trial = await openTrial({ sync: 'always' })
     trial.tolerant = true
     await trial.put('before', 10)
@@ -354,7 +356,7 @@ describe('a power loss', () => {
     await trial.abandon()
   })
 
-  it('that takes an older segment takes the newer ones as well', async () => {
+  it('that takes an older segment takes the newer ones too', async () => {
     const trial = await openTrial({ sync: 'never' })
     await fill(trial, 3)
 
@@ -363,7 +365,7 @@ describe('a power loss', () => {
     await trial.abandon()
   })
 
-  it('that cuts an older segment between two records takes the newer ones as well', async () => {
+  it('that cuts an older segment between two records takes the newer ones too', async () => {
     const trial = await openTrial({ sync: 'never' })
     await fill(trial, 3)
 
@@ -372,7 +374,7 @@ describe('a power loss', () => {
     await trial.abandon()
   })
 
-  it('does not bring back a segment that was removed with a torn tail, though there is room before it', async () => {
+  it('does not bring back a segment that was removed with a torn tail', async () => {
     for (const seed of SEEDS) {
       const lost = await openTrial({ sync: 'never' }, seed)
       await fill(lost, 2)
@@ -382,7 +384,7 @@ describe('a power loss', () => {
       const { history, nowMs } = trial
       await trial.open()
       history.settleOn(new Map(trial.store.entries()), nowMs, 'durable')
-      // Up to where the segment that was removed began, and not beyond: a new segment would have the directory synced.
+      // Not beyond the beginning of the removed segment: a new segment would sync the directory.
       for (let count = trial.store.count(); count < 9; count++) {
         await trial.put(`key ${count}`, SEVEN_KIB)
       }
@@ -392,7 +394,7 @@ describe('a power loss', () => {
     }
   })
 
-  it('or a kill at any call of an opening leaves what another one finds', async () => {
+  it('or a kill at any call of an open leaves what another open finds', async () => {
     for (const seed of SEEDS.slice(0, 3)) {
       const lost = await openTrial({ sync: 'never' }, seed)
       await fill(lost, 3)
@@ -416,7 +418,7 @@ describe('a power loss', () => {
     }
   })
 
-  it('that empties a file of a merge leaves the segments that were begun after it', async () => {
+  it('that empties a file of a merge leaves the segments begun after it', async () => {
     const trial = await openTrial({ sync: 'always' })
     await fill(trial, 1)
     await trial.put('key 1', 10)
@@ -442,7 +444,7 @@ describe('a power loss', () => {
     await trial.abandon()
   })
 
-  it('leaves what was put while the directory was being synced', async () => {
+  it('keeps what was put while the directory was being synced', async () => {
     for (const seed of SEEDS) {
       const trial = await openTrial({ sync: 'always' }, seed)
       await fill(trial, 1)

@@ -19,7 +19,7 @@ interface Part {
   >
 }
 
-/** A store of sealed segments, with ids from 1 on. */
+/** Makes a store of sealed segments with ids from 1 on. */
 function storeOf(parts: readonly Part[]): FaultyFiles {
   const files = new FaultyFiles(1)
   files.makeDirectory(DISK)
@@ -50,7 +50,7 @@ function storeOf(parts: readonly Part[]): FaultyFiles {
 const deleted = tombstone('deleted', 5)
 const TOMBSTONE = { tombstoneCount: 1, tombstoneBytes: deleted.length, maxSequence: 5 }
 
-/** A store of one merged segment, in which an older put stands behind its key's tombstone. */
+/** Makes a store of one merged segment, in which an older put follows its key's tombstone. */
 function mergedStore(): FaultyFiles {
   return storeOf([
     {
@@ -90,7 +90,7 @@ describe('a tombstone', () => {
 
 describe('a merged segment', () => {
   it.each(['hints', 'segments'])(
-    'hides an older put that stands behind the tombstone, read from %s',
+    'hides an older put that follows the tombstone, read from %s',
     async (source) => {
       const files = mergedStore()
       const { length: size } = files.peek(join(DISK, segmentName(1))) ?? { length: 0 }
@@ -121,13 +121,13 @@ function figures({ keys, segments }: StoreStats): object {
 }
 
 describe('a load that takes several batches', () => {
-  it('makes what was there before, dead bytes and all', async () => {
+  it('restores everything, including the counts of dead bytes', async () => {
     const files = new FaultyFiles(1)
     const options = { checkpoint: false, maxSegmentBytes: 16 * 1024 * 1024 } as const
     const key = (index: number) => `${index} `.padEnd(60_000, 'k')
     const store = await openOn(files, options)
     for (let index = 0; index < 1250; index++) {
-      // Most keys come again in the other batch; some are deleted, and some of these for good.
+      // Most keys come again in the second batch. Some are deleted, and some of these for good.
       void store.put(key(index % 700), String(index))
       if (index % 5 === 0) void store.delete(key((index * 3) % 700))
       if (index % 100 === 0) await store.sync()

@@ -1,8 +1,9 @@
 /**
- * One sweep, as a program: `node dist/test/recovery/sweep.js NAME [SEED [STRIDE]]`, with a name of `SWEEPS`. Prints
- * what was tried, as JSON, or what went wrong. The same seed does the same; with a stride it tries one of so many calls.
+ * Runs one sweep: `node dist/test/recovery/sweep.js NAME [SEED [STRIDE]]`, with a name of `SWEEPS`.
+ * Prints the counts as JSON, or the error. The same seed does the same. With a stride, one of that
+ * number of calls is tried.
  *
- * Built and by itself a sweep takes a third of the time that it takes among the tests, which load from source.
+ * A built sweep takes a third of the time that it takes among the tests, which load from source.
  */
 
 import { timers } from '../../src/scheduling/time.ts'
@@ -10,7 +11,7 @@ import { runSweep } from './sweeps.ts'
 
 const [name = '', seed = '1', stride = '1'] = process.argv.slice(2)
 
-// Timers stand still: what they would do is asked for, and so each run is the same.
+// Timers stand still, so that each run is the same: the workload asks for what they would do.
 const standing = { ref: () => standing, unref: () => standing }
 Object.assign(timers, {
   setTimeout: () => standing,

@@ -6,13 +6,13 @@ import { type MemoryMode, sweepMemory } from './memory-sweep.ts'
 type Sync = NonNullable<StoreOptions['sync']>
 type Keydir = NonNullable<StoreOptions['keydir']>
 
-/** A sweep by its name. */
+/** A sweep that has a name. */
 export interface Sweep {
   readonly name: string
   readonly mode: 'crash' | FaultMode | MemoryMode
   readonly sync: Sync
   readonly keydir: Keydir
-  /** Whether writes hold up the process, so that they are left to a thread. */
+  /** Whether writes hold up the process, so that a thread makes them. */
   readonly slow: boolean
 }
 
@@ -30,7 +30,7 @@ const MODES = [
 const SYNCS: readonly Sync[] = ['always', 'interval', 'never', { everyWrites: 3 }]
 const KEYDIRS: readonly Keydir[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
-/** Every way of crashing and failing, with every mode of `sync` and every keydir. */
+/** Sweeps of every way of crashing and failing, with every mode of `sync` and every keydir. */
 export const SWEEPS: readonly Sweep[] = MODES.flatMap((mode) =>
   SYNCS.flatMap((sync) =>
     KEYDIRS.flatMap((keydir) =>
@@ -42,7 +42,7 @@ export const SWEEPS: readonly Sweep[] = MODES.flatMap((mode) =>
   ),
 )
 
-/** Those that every run of the tests makes; between them, each value is there. */
+/** The sweeps that every run of the tests makes. Together they have each value. */
 export const DEFAULT_SWEEPS: readonly string[] = [
   'crash/always/btree',
   'crash/interval/hash',
@@ -62,7 +62,7 @@ export const DEFAULT_SWEEPS: readonly string[] = [
   'no memory/interval/hash/slow',
 ]
 
-/** Runs the sweep of a name, at one of `stride` calls in a row. */
+/** Runs the sweep with a name, at one of `stride` calls in a row. */
 export async function runSweep(name: string, seed: number, stride: number): Promise<SweepCounts> {
   const sweep = SWEEPS.find((candidate) => candidate.name === name)
   if (sweep === undefined) throw new Error(`There is no sweep ${name}`)

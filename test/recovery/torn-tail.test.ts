@@ -6,7 +6,7 @@ import { DISK, openOn, type TextStore } from '../support/store.ts'
 
 const PATH = `${DISK}/0000000001.segment`
 
-/** A machine whose process was killed after `write`, and the size of the segment before that. */
+/** Returns a machine whose process was killed after `write`, and the size of the segment before. */
 async function killedAfter(
   write: (store: TextStore) => Promise<unknown>,
 ): Promise<{ files: FaultyFiles; before: number }> {
@@ -44,7 +44,7 @@ describe('a torn tail', () => {
   ]
 
   it.each(writes)(
-    'of %s is cut off at once, at any byte: what is appended then is not behind it',
+    'of %s is cut off at any byte before anything is appended',
     async (_, write, after) => {
       const { files, before } = await killedAfter(write)
       const bytes = files.peek(PATH) ?? Buffer.alloc(0)
@@ -66,7 +66,7 @@ describe('a torn tail', () => {
         const { torn } = first.stats().recovery
         expect([...first.entries()]).toEqual(found)
         expect(torn).toEqual(isTorn ? [{ file: PATH, offset: before, bytes: size - before }] : [])
-        // Smaller than what was torn: where that is left, its end lies behind this.
+        // Smaller than the torn record: if that were left, its end would follow this one.
         await first.put('z', '')
         const killed = machine.restart(1)
         await first.close()
@@ -85,7 +85,7 @@ describe('a torn tail', () => {
     ['a put', (store: TextStore) => store.put('later', 'settled')],
     ['a batch', (store: TextStore) => store.batch().put('later', 'settled').delete('a').commit()],
   ])('that is a batch without its end', (name, writeLater) => {
-    it(`is none where ${name} follows at once: that may have settled`, async () => {
+    it(`is damage if ${name} follows it, which may have settled`, async () => {
       let end = 0
       const { files, before } = await killedAfter(async (store) => {
         await store.batch().put('b', '3').put('c', '4').commit()
@@ -110,7 +110,7 @@ describe('a torn tail', () => {
     })
   })
 
-  it.each(['EIO', 'SHORT'] as const)('is not what a read shows that fails: %s', async (code) => {
+  it.each(['EIO', 'SHORT'] as const)('is not assumed after a read that fails: %s', async (code) => {
     const { files } = await killedAfter((store) => store.put('k', 'x'.repeat(500)))
     const bytes = files.peek(PATH)
 

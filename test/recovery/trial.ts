@@ -10,7 +10,7 @@ import { inProcessWork } from '../support/in-process-work.ts'
 /** The store's directory on the faulty files. */
 export const DIRECTORY = '/disk/store'
 
-/** How many turns of the event loop without a call mean that nothing is going on. */
+/** The number of turns of the event loop without a call after which nothing is going on. */
 const QUIET_TURNS = 8
 
 /** A put or delete of a batch. */
@@ -19,29 +19,29 @@ export type BatchChange = readonly [key: string, size: number | undefined, ttlMs
 export type TrialStore = Store<string, 'utf8'>
 export type TrialOptions = StoreOptions<string, 'utf8'>
 
-/** A backup, and what it holds once it is done: all that was told before it was begun. */
+/** A backup, and what it must hold once it is finished: all that was settled before it began. */
 export interface BackedUp {
   readonly directory: string
   readonly history: History
   readonly isDone: boolean
 }
 
-/** A store on faulty files, with a history of what it was told. */
+/** A store on faulty files, with a history of the writes that it was given. */
 export class Trial {
   readonly files: FaultyFiles
   readonly directory: string
   readonly history: History
   readonly options: TrialOptions
-  /** What the store told without being asked. */
+  /** The errors that the store reported by events. */
   readonly errors: Error[] = []
-  /** What was asked for and failed; only where the trial is tolerant. */
+  /** The errors of operations, if the trial is tolerant. */
   readonly failures: StoreError[] = []
   nowMs: number
-  /** Whether the store has said that a sync failed, since it was opened. */
+  /** Whether the store has reported a failed sync since it was opened. */
   poisoned = false
-  /** What the backup that was begun last must hold, and whether it is done. */
+  /** The backup that was begun last. */
   backedUp: BackedUp | undefined
-  /** Whether what fails is taken note of, and not thrown. */
+  /** Whether failures are noted instead of thrown. */
   tolerant = false
   backgroundWork: BackgroundWork
   #store: TrialStore | undefined
@@ -81,7 +81,7 @@ export class Trial {
         mapping: false,
         reserveBytes: 0,
         clock: () => this.nowMs,
-        // Where timers stand still, whoever is slowed waits for ever.
+        // While timers stand still, a writer that is slowed would wait for ever.
         merge: { maxSpaceAmplification: Number.POSITIVE_INFINITY },
         ...this.options,
         ...options,
@@ -99,7 +99,7 @@ export class Trial {
     return store
   }
 
-  /** Closes the store; everything is promised then. */
+  /** Closes the store, after which everything is promised. */
   async close(): Promise<void> {
     const { store } = this
     this.#store = undefined
@@ -111,7 +111,7 @@ export class Trial {
     await this.#assertQuiet()
   }
 
-  /** Stops the timers of a store that is of no more use. */
+  /** Stops the timers of a store that is no longer needed. */
   async abandon(): Promise<void> {
     const store = this.#store
     this.#store = undefined
@@ -155,13 +155,13 @@ export class Trial {
       const keys = [...this.store.keys({ prefix })]
       const commit = this.#begin(keys.map((key) => [key, undefined]))
       await this.#settle(commit, () => this.store.clear({ prefix }))
-      // It goes in batches, of which the first ones may have been made.
+      // A clear consists of batches, the first of which may have been made.
       if (commit.fate === 'failed') await this.#noteGone(keys)
       else if (commit.fate === 'refused') this.#noteCutShort(commit, keys)
     })
   }
 
-  /** Takes note of which keys are not there any more. */
+  /** Notes the keys that are no longer there. */
   async #noteGone(keys: readonly string[]): Promise<void> {
     const gone = keys.filter((key) => !this.store.has(key))
     if (gone.length === 0) return
@@ -169,7 +169,9 @@ export class Trial {
     await this.#settle(commit, () => undefined)
   }
 
-  /** Takes a clear that a poisoned store cut short for deletes one by one: any number of the first may survive. */
+  /**
+   * Notes single deletes for a clear that was cut short: any number of the first ones may survive.
+   */
   #noteCutShort(commit: Commit, keys: readonly string[]): void {
     commit.fate = 'failed'
     for (const key of keys) {
@@ -177,7 +179,7 @@ export class Trial {
     }
   }
 
-  /** Makes everything durable; everything is promised then. */
+  /** Makes everything durable, after which everything is promised. */
   async sync(): Promise<void> {
     const durable = this.#promiseLater()
     await this.#attempt(async () => {
@@ -186,7 +188,7 @@ export class Trial {
     })
   }
 
-  /** Merges all that has anything to give back. */
+  /** Merges every segment that has anything to give back. */
   async merge(): Promise<void> {
     await this.#attempt(() => this.store.merge())
   }
@@ -205,12 +207,12 @@ export class Trial {
     })
   }
 
-  /** Reads a key, whatever it holds. */
+  /** Reads a key, whatever its value. */
   async get(key: string): Promise<void> {
     await this.#attempt(() => this.store.get(key))
   }
 
-  /** Does something under a snapshot, which must show of these keys what it showed before. */
+  /** Does work under a snapshot, which must show the same values of these keys afterwards. */
   async underSnapshot(keys: readonly string[], work: () => Promise<void>): Promise<void> {
     using snapshot = this.store.snapshot()
     let before: unknown[] | undefined
@@ -225,7 +227,7 @@ export class Trial {
     })
   }
 
-  /** Resolves when nothing goes on in the background any more. */
+  /** Resolves once nothing goes on in the background. */
   async idle(): Promise<void> {
     for (let quiet = 0, calls = 0; quiet < QUIET_TURNS; quiet++) {
       await setImmediate()
@@ -235,7 +237,7 @@ export class Trial {
     }
   }
 
-  /** Fails where anything goes on behind a store that was closed: another process may have the directory by now. */
+  /** Fails if a closed store still makes calls: another process may hold the directory by now. */
   async #assertQuiet(): Promise<void> {
     const { calls } = this.files
     const { length } = calls
@@ -245,8 +247,8 @@ export class Trial {
   }
 
   /**
-   * Forgets the writes that are not there of those that a poisoned store has refused, before others come behind them.
-   * Those that are there are still not promised.
+   * Forgets refused writes of a poisoned store that are not there, before others follow them. Those
+   * that are there are still not promised.
    */
   #forgetRefused(): void {
     const { history } = this
@@ -289,7 +291,7 @@ export class Trial {
     await this.#attempt(async () => {
       try {
         const answer = await write()
-        // What removed nothing was no commit, and waited for nothing.
+        // A delete that removed nothing was not a commit, and waited for nothing.
         if (answer === false || answer === 0) commit.fate = 'failed'
         else commit.fate = this.options.sync === 'always' ? 'durable' : 'settled'
         this.#promiseByCount()
@@ -301,7 +303,7 @@ export class Trial {
     })
   }
 
-  /** Does something that may fail, and takes note of it where the trial is tolerant. */
+  /** Does work that may fail, and notes the failure if the trial is tolerant. */
   async #attempt(work: () => unknown): Promise<void> {
     try {
       await work()
@@ -312,7 +314,7 @@ export class Trial {
     }
   }
 
-  /** Of what has settled, `everyWrites` promises all but the last ones, also while a sync is running. */
+  /** With `everyWrites`, all settled writes except the most recent ones are promised. */
   #promiseByCount(): void {
     const { sync } = this.options
     if (typeof sync !== 'object' || sync.everyWrites === undefined) return
@@ -324,7 +326,7 @@ export class Trial {
     }
   }
 
-  /** What makes all commits so far durable, if they have not failed and nothing has crashed. */
+  /** Returns a function that marks all commits so far as durable, except those that failed. */
   #promiseLater(): () => void {
     const { commits } = this.history
     const count = commits.length
@@ -343,7 +345,7 @@ export function isPoisoned(error: unknown): boolean {
 
 const EMPTY: Change = { key: '', value: undefined, expiresAtMs: 0 }
 
-/** A value that says where it is from. */
+/** Returns a value that says which commit it is from. */
 function makeValue(number: number, key: string, size: number): string {
   return `${number}:${key}:`.padEnd(size, 'firkin-')
 }

@@ -9,12 +9,12 @@ export interface Step {
 
 const KIB = 1024
 
-/** Where the workload backs its store up to. */
+/** The directory of the backup. */
 export const BACKUP_DIRECTORY = '/disk/backup'
 
 /**
- * Everything that writes: it opens a store, and leaves it closed. Segments are of 64 KiB, so that nine values of
- * 7 KiB fill one.
+ * A workload of everything that writes. It opens a store and leaves it closed. Segments have 64
+ * KiB, so that nine values of 7 KiB fill one.
  */
 export const workload: readonly Step[] = [
   {
@@ -62,7 +62,7 @@ export const workload: readonly Step[] = [
     name: 'large writes',
     async run(trial) {
       await trial.put('large', 257 * KIB)
-      // Written in steps, one of which comes before the turn is over.
+      // Written in steps, one of them before the turn is over.
       const beside = setImmediate().then(() => trial.put('beside', 20))
       await Promise.all([trial.put('larger', 1100 * KIB), beside])
       await trial.delete('larger')
@@ -150,7 +150,7 @@ export const workload: readonly Step[] = [
     async run(trial) {
       await trial.put('backed up', 100)
       const staged = trial.put('backed up as well', 30 * KIB)
-      // The segment before is not synced yet.
+      // The previous segment is not synced yet.
       const rotating = trial.putSync('rotating', 60 * KIB)
       const backup = trial.backup(BACKUP_DIRECTORY)
       const behind = trial.putSync('not backed up', 100)
@@ -193,7 +193,7 @@ export const workload: readonly Step[] = [
   },
 ]
 
-/** Puts one key after the other, for which a store that syncs each makes room ahead. */
+/** Puts one key after the other; a store that syncs each of them preallocates space. */
 async function putAlone(trial: Trial): Promise<void> {
   for (const index of range(5)) await trial.put('alone', 300 + index)
 }
