@@ -1,3 +1,5 @@
+/** Backups: what they hold, what they share with the store, and how they fail. */
+
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -9,14 +11,14 @@ import { DISK, idle, openOn, openStore, type TextStore, withCode } from '../supp
 
 const TARGET = '/disk/copy'
 
-/** Opens a store of text in another directory than most. */
+/** Opens a store of text in a directory other than the usual one. */
 async function openAt(files: FaultyFiles, directory: string): Promise<TextStore> {
   const options = { lock: false, mapping: false, merge: { automatic: false } } as const
   const environment = { files, backgroundWork: inProcessWork(files) }
   return await Store.open(directory, { ...options, valueEncoding: 'utf8' }, environment)
 }
 
-/** What the store in a directory shows. */
+/** Returns the entries of the store in a directory, which must verify. */
 async function shownIn(files: FaultyFiles, directory: string): Promise<[string, string][]> {
   await using store = await openAt(files.restart(1), directory)
   expect((await store.verify()).ok).toBe(true)
@@ -39,7 +41,7 @@ describe('backup', () => {
     })
   })
 
-  it('copies beside a writer what a reader has seen, though a merge has removed the files', async () => {
+  it('copies what a reader has seen, even if the writer has merged those files away', async () => {
     await withDirectory(async (directory) => {
       const source = join(directory, 'store')
       const target = join(directory, 'copy')
@@ -61,7 +63,7 @@ describe('backup', () => {
     })
   })
 
-  it('is the store as of its call, while writes and a merge go on', async () => {
+  it('holds the store as it was at the call, while writes and a merge go on', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const text of ['old', 'new']) await fill(store, 600, text)
@@ -80,15 +82,15 @@ describe('backup', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('is whole, at whichever step of a merge or of sealing it is called', async () => {
+  it('is complete whichever step of a merge or of sealing it is called at', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     const backups: Promise<unknown>[] = []
     let isCalling = false
     files.onCall = ({ kind, path }) => {
-      // Not for the calls of a backup, nor in the middle of a write.
+      // Not during a backup's own calls, nor in the middle of a write.
       if (isCalling || path.startsWith(TARGET) || /segment(\.\d+\.tmp)?$/.test(path)) return
-      // A look whether the directory is the one that was opened comes before each call, those of a backup included.
+      // The directory is identified before each call, including those of a backup.
       if (kind === 'identify') return
       isCalling = true
       const target = `${TARGET}/${backups.length}`
@@ -109,7 +111,7 @@ describe('backup', () => {
     await store.close()
   })
 
-  it('gives sealed segments and their hints a second name, and copies the active one', async () => {
+  it('links sealed segments and their hints, and copies the active segment', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await fill(store, 600, 'value')
@@ -133,7 +135,7 @@ describe('backup', () => {
     await store.close()
   })
 
-  it('copies everything where the file system has no links, or the target is on another', async () => {
+  it('copies everything if the file system does not allow links', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await fill(store, 600, 'value')
@@ -162,7 +164,7 @@ describe('backup', () => {
     },
   )
 
-  it('shares nothing that changes with the store it is of', async () => {
+  it('shares no file that changes with the store', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await fill(store, 600, 'old')
@@ -196,7 +198,7 @@ describe('backup', () => {
     await store.close()
   })
 
-  it('refuses a target that another backup is filling, and leaves it to that', async () => {
+  it('refuses a target that another backup is filling, which goes on undisturbed', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await fill(store, 10, 'value')
@@ -210,7 +212,7 @@ describe('backup', () => {
     await store.close()
   })
 
-  it('leaves nothing where a file operation fails, and the store as it was', async () => {
+  it('leaves nothing behind, and the store unchanged, if a file operation fails', async () => {
     let failures = 0
     for (let nth = 1; ; nth++) {
       const files = new FaultyFiles(1)
@@ -243,7 +245,7 @@ describe('backup', () => {
     expect(failures).toBeGreaterThan(8)
   })
 
-  it('rejects with what its onProgress throws, and leaves nothing', async () => {
+  it('rejects with what onProgress throws, and leaves nothing behind', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await fill(store, 600, 'value')
@@ -259,7 +261,7 @@ describe('backup', () => {
     expect(files.list(TARGET)).toEqual([])
   })
 
-  it('leaves nothing where it is ended', async () => {
+  it('leaves nothing behind if its signal ends it', async () => {
     await withDirectory(async (directory) => {
       const target = join(directory, 'copy')
       await using store = await openStore(join(directory, 'store'))

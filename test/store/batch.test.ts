@@ -1,3 +1,5 @@
+/** Batches: all of their changes are made, or none. */
+
 import { describe, expect, it } from 'vitest'
 import { MAX_VALUE_SIZE } from '../../src/format/record.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -18,7 +20,7 @@ describe('batch', () => {
     expect(store.count()).toBe(0)
   })
 
-  it('is as it was before an operation that it refuses', async () => {
+  it('is not changed by an operation that it refuses', async () => {
     await using store = await openOn(new FaultyFiles(1))
     const batch = store.batch().put('a', '1')
     const { length, byteSize } = batch
@@ -32,7 +34,7 @@ describe('batch', () => {
     expect([...store.keys()]).toEqual(['a'])
   })
 
-  it('refuses more than it can hold', async () => {
+  it('refuses to grow beyond its limit', async () => {
     await using store = await openAny(DISK, { lock: false }, new FaultyFiles(1))
     const batch = store.batch()
 
@@ -55,7 +57,7 @@ describe('batch', () => {
     expect(batch.length).toBe(2)
   })
 
-  it.each(['commit', 'commitSync'] as const)('shows all of its changes by %s', async (commit) => {
+  it.each(['commit', 'commitSync'] as const)('shows all its changes after %s', async (commit) => {
     await using store = await openOn(new FaultyFiles(1))
     await store.put('a', '1')
     const batch = store.batch([
@@ -95,7 +97,7 @@ describe('batch', () => {
     expect([...reopened.entries()]).toEqual(expected)
   })
 
-  it('looks at what is there when it is committed, not when it is filled', async () => {
+  it('looks up keys when it is committed, not when it is filled', async () => {
     await using store = await openOn(new FaultyFiles(1))
     const batch = store.batch().delete('a')
     await store.put('a', '1')
@@ -105,7 +107,7 @@ describe('batch', () => {
     expect(store.has('a')).toBe(false)
   })
 
-  it('can be committed once', async () => {
+  it('can be committed only once', async () => {
     await using store = await openOn(new FaultyFiles(1))
     const batch = store.batch().put('a', '1')
     await batch.commit()
@@ -118,7 +120,7 @@ describe('batch', () => {
     expect(() => batch.clear()).toThrow(used)
   })
 
-  it('forgets its changes when it is cleared', async () => {
+  it('has no changes after it is cleared', async () => {
     await using store = await openOn(new FaultyFiles(1))
 
     const batch = store.batch().put('a', '1').clear()
@@ -128,7 +130,7 @@ describe('batch', () => {
     expect([...store.keys()]).toEqual(['b'])
   })
 
-  it('commits nothing at all', async () => {
+  it('writes nothing if it is empty', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     const { digest } = files
@@ -140,9 +142,9 @@ describe('batch', () => {
   })
 
   it.each([
-    ['what fits the stage', 40, 100],
-    ['more than the stage, and than a segment', 40, 10 * KIB],
-  ])('is all there or not at all wherever it is cut: %s', async (_, count, size) => {
+    ['fits the stage', 40, 100],
+    ['exceeds the stage and a segment', 40, 10 * KIB],
+  ])('that %s is there whole or not at all, wherever it is cut', async (_, count, size) => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await store.batch().put('old', '1').put('replaced', 'old').commit()
@@ -152,7 +154,7 @@ describe('batch', () => {
     const batch = store.batch().delete('old').put('replaced', 'new')
     for (const key of keysUpTo(count)) batch.put(key, 'x'.repeat(size))
     batch.commitSync()
-    // Before a sync has made it known how far the file reaches.
+    // Restart before a sync records how far the file reaches.
     const crashed = files.restart(1)
 
     const added = crashed.list(DISK)?.find((name) => !before.has(name))
@@ -180,7 +182,7 @@ describe('batch', () => {
     ['one that is written in steps', 40 * KIB],
   ]
   it.each(sizes)(
-    'leaves nothing where %s cannot be written, and can be committed again',
+    'has no effect if %s cannot be written, and can be committed again',
     async (_, size) => {
       const files = new FaultyFiles(1)
       await using store = await openOn(files)
@@ -188,7 +190,7 @@ describe('batch', () => {
       const batch = store.batch().delete('old')
       for (const key of keysUpTo(40)) batch.put(key, 'x'.repeat(size))
 
-      // A large one begins another segment, which stays for the next try.
+      // A large batch begins another segment, which stays for the next attempt.
       let nth = size > KIB ? 2 : 1
       for (const commit of [() => batch.commit(), async () => batch.commitSync()]) {
         files.fail({ kinds: ['write'], nth, code: 'ENOSPC' })

@@ -1,3 +1,5 @@
+/** Clearing ranges: which keys go, and what happens meanwhile. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -5,9 +7,9 @@ import { keysUpTo, openOn, withCode } from '../support/store.ts'
 
 const kinds = ['btree', 'hash', 'skiplist', 'bplustree'] as const
 
-// Wrong ranges are refused as everywhere: see range.test.ts.
+// Wrong ranges are refused as elsewhere: see range.test.ts.
 describe('clear', () => {
-  it.each(kinds)('removes every key of a range, and answers how many, of a %s', async (keydir) => {
+  it.each(kinds)('removes the keys of a range in a %s, and returns how many', async (keydir) => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { keydir })
     await Promise.all(keysUpTo(100).map((key) => store.put(key, key)))
@@ -26,7 +28,7 @@ describe('clear', () => {
     expect(reopened.count()).toBe(0)
   })
 
-  it('removes the keys of the moment of the call, and not those that come meanwhile', async () => {
+  it('removes the keys that are there at the call, not those put meanwhile', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await Promise.all(keysUpTo(20).map((key) => store.put(key, '')))
 
@@ -38,7 +40,7 @@ describe('clear', () => {
     expect([...store.keys()]).toEqual(['key 001', 'key 020'])
   })
 
-  it.each(kinds)('keeps what is put while it goes on, in a %s', async (keydir) => {
+  it.each(kinds)('keeps what is put meanwhile, in a %s', async (keydir) => {
     await using store = await openOn(new FaultyFiles(1), { keydir })
     const keys = keysUpTo(20_000)
     const batch = store.batch()
@@ -64,7 +66,7 @@ describe('clear', () => {
     expect(store.stats().openViews).toBe(0)
   })
 
-  it('lets the event loop turn while it goes on', async () => {
+  it('lets the event loop turn', async () => {
     await using store = await openOn(new FaultyFiles(1))
     const batch = store.batch()
     for (const key of keysUpTo(100_000)) batch.put(key, '')
@@ -78,7 +80,7 @@ describe('clear', () => {
     expect(turns).toBeGreaterThan(10)
   })
 
-  it('rejects where the store is closed while it goes on', async () => {
+  it('rejects if the store is closed meanwhile', async () => {
     const store = await openOn(new FaultyFiles(1))
     const batch = store.batch()
     for (const key of keysUpTo(50_000)) batch.put(key, '')
@@ -91,7 +93,7 @@ describe('clear', () => {
     await closed
   })
 
-  it('goes in batches where there is much', async () => {
+  it('deletes many bytes of keys in several batches', async () => {
     await using store = await openOn(new FaultyFiles(1))
     const long = 'x'.repeat(60_000)
     for (let index = 0; index < 12; index++) await store.put(`${index} ${long}`, '')
@@ -101,7 +103,7 @@ describe('clear', () => {
     expect(store.stats().openViews).toBe(0)
   })
 
-  it('rejects where a batch cannot be written, and lets go of the store', async () => {
+  it('rejects if a batch cannot be written, and leaves no view open', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await Promise.all(keysUpTo(20).map((key) => store.put(key, '')))

@@ -1,3 +1,5 @@
+/** Closing: what it ends, writes, waits for and reports. */
+
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -58,7 +60,7 @@ describe('close', () => {
     expect(iterator.return()).toEqual({ done: true, value: undefined })
   })
 
-  it('is idempotent: every call gets the same promise', async () => {
+  it('is idempotent: every call returns the same promise', async () => {
     const store = await openOn(new FaultyFiles(1))
     expect(store.closed).toBe(false)
 
@@ -71,7 +73,7 @@ describe('close', () => {
     expect(store.close()).toBe(first)
   })
 
-  it('happens at the end of a block that uses the store', async () => {
+  it('is called at the end of a block with await using', async () => {
     const files = new FaultyFiles(1)
     let store: Awaited<ReturnType<typeof openOn>> | undefined
     {
@@ -84,7 +86,7 @@ describe('close', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('settles what is staged, and keeps it', async () => {
+  it('writes what is staged, and settles it', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
 
@@ -101,7 +103,7 @@ describe('close', () => {
   })
 
   it.each(['never', 'interval', 'always'] as const)(
-    'makes everything durable, with sync %s',
+    'makes everything durable with sync %s',
     async (sync) => {
       const files = new FaultyFiles(1)
       const store = await openOn(files, { sync })
@@ -116,7 +118,7 @@ describe('close', () => {
     },
   )
 
-  it('writes nothing where nothing was written', async () => {
+  it('writes nothing if nothing was written since the open', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await Promise.all(keysUpTo(50).map((key) => store.put(key, 'x'.repeat(3 * KIB))))
@@ -132,7 +134,7 @@ describe('close', () => {
     expect(files.calls.slice(before).filter(({ kind }) => writing.includes(kind))).toEqual([])
   })
 
-  it('leaves no file that is no part of the store, though snapshots were open', async () => {
+  it('leaves only files of the store, even if snapshots were open', async () => {
     await withDirectory(async (directory) => {
       const store = await openStore(directory)
       for (const round of [1, 2]) {
@@ -158,7 +160,7 @@ describe('close', () => {
     })
   })
 
-  it('ends a merge that runs, and tells no error', async () => {
+  it('ends a running merge, and reports no error', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { merge: { automatic: true } })
     const errors: Error[] = []
@@ -180,7 +182,7 @@ describe('close', () => {
     expect(files.list(DISK)?.filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 
-  it('rejects a merge that was asked for', async () => {
+  it('rejects a merge that a caller has started', async () => {
     const store = await openOn(new FaultyFiles(1))
     for (const round of ['a', 'b']) {
       for (const key of keysUpTo(20)) await store.put(key, round.repeat(7 * KIB))
@@ -194,7 +196,7 @@ describe('close', () => {
   })
 
   it.each([true, false])(
-    'ends a backup before its files are closed, readOnly %s',
+    'ends a backup before the files are closed, with readOnly %s',
     async (readOnly) => {
       await withDirectory(async (directory) => {
         const path = join(directory, 'store')
@@ -215,10 +217,10 @@ describe('close', () => {
     },
   )
 
-  it('leaves a hint beside every sealed segment, however many wait for theirs', async () => {
+  it('makes the hint of every sealed segment, however many are missing', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
-    // Without a turn of the event loop nothing is sealed before the store is closed.
+    // Without a turn of the event loop, nothing is sealed before the close.
     for (const key of keysUpTo(60)) store.putSync(key, 'x'.repeat(5 * KIB))
     const { segments } = store.stats()
     expect(segments.length).toBeGreaterThan(4)
@@ -231,7 +233,7 @@ describe('close', () => {
     expect([...reopened.keys()]).toEqual(keysUpTo(60))
   })
 
-  it('leaves a hint beside a segment that a merge has sealed and had no reason to take', async () => {
+  it('makes the hint of a segment that a merge has sealed but not rewritten', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const round of ['a', 'b']) {
@@ -246,11 +248,11 @@ describe('close', () => {
     expect(reopened.stats().recovery).toMatchObject({ source: 'hints', unhinted: [] })
   })
 
-  it('tells of a hint that cannot be made, and closes in good order', async () => {
+  it('reports a hint that cannot be made, and closes in good order', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
-    const told: Error[] = []
-    store.on('error', (error) => told.push(error))
+    const errors: Error[] = []
+    store.on('error', (error) => errors.push(error))
     for (const key of keysUpTo(30)) store.putSync(key, 'x'.repeat(5 * KIB))
     files.fail({ kinds: ['write'], path: /01\.hint/, nth: 1, code: 'ENOSPC', lasting: true })
 
@@ -258,14 +260,14 @@ describe('close', () => {
     await setImmediate()
 
     files.heal()
-    expect(told).toEqual([withCode('FIRKIN_IO_FAILED')])
+    expect(errors).toEqual([withCode('FIRKIN_IO_FAILED')])
     await using reopened = await openOn(files)
     expect(reopened.stats().recovery).toMatchObject({ closed: true, unhinted: [1] })
     await idle(reopened)
     expect(files.peek(`${DISK}/0000000001.hint`)).toBeDefined()
   })
 
-  it('gives nothing up while a manifest is on its way, though it fails itself', async () => {
+  it('waits for a manifest that is being written, even if the close fails', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     store.on('error', () => undefined)
@@ -289,7 +291,7 @@ describe('close', () => {
     expect(files.calls.slice(calls)).toEqual([])
   })
 
-  it('waits for a sync that is under way, though it fails itself', async () => {
+  it('waits for a running sync, even if the close fails', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await store.put('a', '1')
@@ -298,7 +300,7 @@ describe('close', () => {
     const put = store.put('b', '2').catch((error: unknown) => error)
     files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'SHORT' })
     files.fail({ kinds: ['write'], path: /segment$/, nth: 2, code: 'EIO' })
-    // What the write has left cannot be cut off.
+    // The bytes that the failed write has left cannot be cut off.
     files.fail({ kinds: ['truncate'], nth: 1, code: 'EIO', lasting: true })
     const closed = store.close()
 
@@ -310,7 +312,7 @@ describe('close', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('ends a verification before its lock is given up', async () => {
+  it('ends a verification before the lock is released', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const key of keysUpTo(60)) await store.put(key, 'x'.repeat(6 * KIB))
@@ -322,7 +324,7 @@ describe('close', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('closes every file even where it fails, and says why', async () => {
+  it('closes every file even if it fails, and rejects with the reason', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     await store.put('a', '1')

@@ -1,8 +1,10 @@
+/** Operations that run at the same time never wait for each other forever. */
+
 import { describe, expect, it } from 'vitest'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { keysUpTo, openOn, type TextStore } from '../support/store.ts'
 
-/** Whatever takes its time, each waiting for what others may hold. */
+/** The operations that take time, and may wait for what another holds. */
 const operations: Record<string, (store: TextStore) => Promise<unknown>> = {
   put: (store) => store.put('key 000', 'put'),
   batch: (store) => store.batch().put('key 001', 'batch').delete('key 002').commit(),
@@ -15,11 +17,11 @@ const operations: Record<string, (store: TextStore) => Promise<unknown>> = {
   close: (store) => store.close(),
 }
 const names = Object.keys(operations)
-/** Why one may refuse what another is doing. */
+/** The codes with which one operation may refuse another. */
 const REASONS = ['FIRKIN_CLOSED', 'FIRKIN_MERGE_RUNNING', 'FIRKIN_EXISTS']
 
-describe('operations that are begun together', () => {
-  it.each(names)('all end, in whichever order: %s and two others', async (first) => {
+describe('operations that are started together', () => {
+  it.each(names)('all end: %s and two others', async (first) => {
     for (const second of names) {
       for (const third of ['put', 'merge', 'close']) {
         const store = await openOn(new FaultyFiles(1), { sync: 'always' })

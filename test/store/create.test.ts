@@ -1,4 +1,4 @@
-/** Where a store is created, and where not. */
+/** Where a store may be created, and where not. */
 
 import {
   existsSync,
@@ -14,8 +14,8 @@ import { openCache } from '../../src/cache/cache.ts'
 import { withDirectory } from '../support/directory.ts'
 import { openStore, withCode } from '../support/store.ts'
 
-describe('a directory with files of others', () => {
-  it('gets no store, and is left as it is; the error names some of them', async () => {
+describe('a directory with other files', () => {
+  it('gets no store, and is not changed; the error names some of the files', async () => {
     await withDirectory(async (directory) => {
       const names = ['a.txt', 'b.txt', 'c.txt', 'd.txt', 'e.txt', 'f.txt', 'g.txt']
       for (const name of names) writeFileSync(join(directory, name), name)
@@ -31,7 +31,7 @@ describe('a directory with files of others', () => {
     })
   })
 
-  it('gets one where that is allowed', async () => {
+  it('gets a store with allowNonEmpty', async () => {
     await withDirectory(async (directory) => {
       writeFileSync(join(directory, 'notes.txt'), 'mine')
 
@@ -42,7 +42,7 @@ describe('a directory with files of others', () => {
     })
   })
 
-  it.each(['.gitkeep', 'lost+found'])('is as good as empty with %s alone', async (name) => {
+  it.each(['.gitkeep', 'lost+found'])('counts as empty with only %s', async (name) => {
     await withDirectory(async (directory) => {
       mkdirSync(join(directory, name))
 
@@ -52,7 +52,7 @@ describe('a directory with files of others', () => {
     })
   })
 
-  it('is none where a kill has left a lock, and a manifest that was not whole', async () => {
+  it('gets a store if they are the lock and part of a manifest after a kill', async () => {
     await withDirectory(async (directory) => {
       writeFileSync(join(directory, 'LOCK'), 'process 7 on elsewhere since\n')
       writeFileSync(join(directory, 'MANIFEST.1.tmp'), 'part')
@@ -61,7 +61,7 @@ describe('a directory with files of others', () => {
     })
   })
 
-  it('is opened where a store is there, whatever else is', async () => {
+  it('is opened if it holds a store, whatever else it holds', async () => {
     await withDirectory(async (directory) => {
       await (await openStore(directory)).close()
       writeFileSync(join(directory, 'notes.txt'), 'mine')
@@ -73,7 +73,7 @@ describe('a directory with files of others', () => {
     })
   })
 
-  it('keeps a file of the name LOCK, also where opening fails for another reason', async () => {
+  it('keeps a file named LOCK that is not a lock', async () => {
     await withDirectory(async (directory) => {
       writeFileSync(join(directory, 'LOCK'), 'of another program')
 
@@ -88,7 +88,7 @@ describe('a directory with files of others', () => {
     })
   })
 
-  it('keeps what a link of the name LOCK leads to', async () => {
+  it('keeps the target of a link named LOCK', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
       await (await openStore(directory)).close()
@@ -103,7 +103,7 @@ describe('a directory with files of others', () => {
     })
   })
 
-  it('is a LevelDB: it gets no store and no cache, and is left as it is', async () => {
+  it('gets no store and no cache if it holds a LevelDB, and is not changed', async () => {
     await withDirectory(async (directory) => {
       const names = ['000003.log', 'CURRENT', 'LOCK', 'LOG', 'MANIFEST-000002']
       for (const name of names) writeFileSync(join(directory, name), '')

@@ -1,3 +1,5 @@
+/** Deletes: which keys they accept, what they return, and that they last. */
+
 import { describe, expect, it } from 'vitest'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { openOn } from '../support/store.ts'
@@ -17,7 +19,7 @@ describe('delete', () => {
     }
   })
 
-  it('answers whether the key was there', async () => {
+  it('resolves to, or returns, whether the key was there', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await store.put('a', '1')
     await store.put('b', '2')
@@ -29,7 +31,7 @@ describe('delete', () => {
     expect(store.count()).toBe(0)
   })
 
-  it('is visible at once, before it is settled', async () => {
+  it('is visible at once, before it settles', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await store.put('a', '1')
 
@@ -40,7 +42,7 @@ describe('delete', () => {
     expect(await deleted).toBe(true)
   })
 
-  it('writes nothing where the key is not there', async () => {
+  it('writes nothing if the key is not there', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await store.put('a', '1')
@@ -52,7 +54,7 @@ describe('delete', () => {
     expect(files.digest).toBe(digest)
   })
 
-  it('stays deleted after a kill and after a close', async () => {
+  it('lasts through a kill and a close', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const key of ['a', 'b', 'c']) await store.put(key, key)

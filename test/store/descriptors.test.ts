@@ -1,4 +1,4 @@
-/** A process that has as many files open as it may: for a moment, or all the time. */
+/** Processes that have run out of file descriptors, for a moment or all the time. */
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
@@ -7,7 +7,7 @@ import { withDirectory } from '../support/directory.ts'
 
 const built = (name: string): string => new URL(`../../dist/src/${name}.js`, import.meta.url).href
 
-/** Opens files until there are no descriptors left, and closes them again. */
+/** A program's functions that open files until no descriptor is left, and close them again. */
 const PRELUDE = `
 import { closeSync, openSync } from 'node:fs'
 const [directory] = process.argv.slice(1)
@@ -24,7 +24,8 @@ const release = () => taken.splice(0).forEach((file) => closeSync(file))
 
 const STORE = `${PRELUDE}
 import { open } from ${JSON.stringify(built('index'))}
-const store = await open(directory, { maxSegmentBytes: 65536, merge: { automatic: false }, mapping: false })
+const options = { maxSegmentBytes: 65536, merge: { automatic: false }, mapping: false }
+const store = await open(directory, options)
 const errors = []
 store.on('error', ({ code }) => errors.push(code))
 await store.put('first', 'begins a segment')
@@ -32,45 +33,56 @@ exhaust()
 await store.sync()
 await store.put('second', Buffer.alloc(65000))
 await store.sync()
-const code = await store.put('third', Buffer.alloc(65000)).then(() => store.sync()).catch(({ code }) => code)
+const third = store.put('third', Buffer.alloc(65000)).then(() => store.sync())
+const code = await third.catch(({ code }) => code)
 release()
 await store.put('third', Buffer.alloc(65000))
 await store.merge()
 await store.close()
 const again = await open(directory)
 const { ok } = await again.verify()
-console.log(JSON.stringify({ keys: [...again.keys()], ok, code, poisoned: errors.includes('FIRKIN_POISONED') }))
+const poisoned = errors.includes('FIRKIN_POISONED')
+console.log(JSON.stringify({ keys: [...again.keys()], ok, code, poisoned }))
 `
 
 const CACHE = `${PRELUDE}
 import { openCache } from ${JSON.stringify(built('cache/cache'))}
-const cache = await openCache(directory, { maxBytes: 4 * 2 ** 20, valueEncoding: 'utf8', mapping: false })
+const options = { maxBytes: 4 * 2 ** 20, valueEncoding: 'utf8', mapping: false }
+const cache = await openCache(directory, options)
 cache.on('error', () => {})
 const value = 'x'.repeat(1000)
 for (let index = 0; index < 100; index++) cache.set('key ' + index, value)
 await Promise.resolve()
 exhaust()
 for (let index = 100; index < 150; index++) cache.set('key ' + index, value)
-// Its timer has had its turn.
+// The cache's timer fires meanwhile.
 await new Promise((resolve) => setTimeout(resolve, 1100))
 release()
 cache.set('last', value)
-const missing = Array.from({ length: 150 }, (_, index) => 'key ' + index).filter((key) => cache.get(key) !== value)
+const keys = Array.from({ length: 150 }, (_, index) => 'key ' + index)
+const missing = keys.filter((key) => cache.get(key) !== value)
 const { emptied } = cache.stats()
 await cache.close()
 console.log(JSON.stringify({ missing, emptied }))
 `
 
-/** Fills far more segments than there may be files, opens them, reads them all, and merges them. */
+/** A program that fills far more segments than it may open files, reads and merges them. */
 const MANY = (mapping: boolean): string => `
 import { open } from ${JSON.stringify(built('index'))}
 const directory = process.argv[1]
-const options = { maxSegmentBytes: 65536, valueEncoding: 'utf8', merge: { automatic: false }, maxOpenFiles: 8, mapping: ${mapping} }
+const options = {
+  maxSegmentBytes: 65536,
+  valueEncoding: 'utf8',
+  merge: { automatic: false },
+  maxOpenFiles: 8,
+  mapping: ${mapping},
+}
 const value = (index, round) => (index + '/' + round).padEnd(20_000, '-')
 const store = await open(directory, options)
 for (let round = 0; round < 2; round++)
   for (let index = 0; index < 240; index++) await store.put('key ' + index, value(index, round))
-const holds = (from) => Array.from({ length: 240 }, (_, index) => from.get('key ' + index) === value(index, 1)).every(Boolean)
+const indexes = Array.from({ length: 240 }, (_, index) => index)
+const holds = (from) => indexes.every((index) => from.get('key ' + index) === value(index, 1))
 const filled = store.stats().segments.length
 const before = holds(store)
 await store.close()
@@ -90,7 +102,10 @@ await again.close()
 console.log(JSON.stringify({ many: filled > 150, before, opened, old, merged, ok }))
 `
 
-/** Runs a program that may have few files open, of which loading its modules takes some at a time, and answers what it says. */
+/**
+ * Runs a program with a limit on its open files, some of which loading its modules takes; returns
+ * what it prints.
+ */
 async function run(code: string, directory: string, limit = 128): Promise<unknown> {
   const { stdout } = await promisify(execFile)('sh', [
     '-c',
@@ -102,8 +117,8 @@ async function run(code: string, directory: string, limit = 128): Promise<unknow
   return JSON.parse(stdout)
 }
 
-describe.skipIf(process.platform === 'win32')('for want of descriptors', () => {
-  it('a store syncs and begins a segment all the same where that is for a moment, and is never poisoned', async () => {
+describe.skipIf(process.platform === 'win32')('without free descriptors', () => {
+  it('a store still syncs and begins a segment, and is not poisoned', async () => {
     await withDirectory(async (directory) => {
       expect(await run(STORE, directory)).toEqual({
         keys: ['first', 'second', 'third'],
@@ -115,10 +130,10 @@ describe.skipIf(process.platform === 'win32')('for want of descriptors', () => {
   })
 
   it.each([true, false])(
-    'a store of more segments than that opens, and is merged, mapped %s',
+    'a store of more segments than that can be opened and merged, with mapping %s',
     async (mapping) => {
       await withDirectory(async (directory) => {
-        // A thread needs some for its modules.
+        // A thread needs some descriptors for its modules.
         expect(await run(MANY(mapping), directory, 128)).toEqual({
           many: true,
           before: true,
@@ -131,7 +146,7 @@ describe.skipIf(process.platform === 'win32')('for want of descriptors', () => {
     },
   )
 
-  it('a cache drops nothing where that is for a moment', async () => {
+  it('a cache drops nothing if the shortage is brief', async () => {
     await withDirectory(async (directory) => {
       expect(await run(CACHE, directory)).toEqual({ missing: [], emptied: 0 })
     })

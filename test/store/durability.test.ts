@@ -1,3 +1,5 @@
+/** When writes are synced, and which of them survive a power loss. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import type { SyncOption } from '../../src/index.ts'
@@ -17,7 +19,7 @@ import { fakeOwnTimers } from '../support/timers.ts'
 
 const SYNCS: readonly CallKind[] = ['sync', 'syncDirectory']
 
-/** A store with a segment that is begun and durable, and what was asked of its files since. */
+/** Opens a store with a durable active segment; `callsSince` returns the file calls made since. */
 async function openSettled(options: TextOptions): Promise<{
   files: FaultyFiles
   store: TextStore
@@ -37,7 +39,7 @@ async function openSettled(options: TextOptions): Promise<{
   }
 }
 
-/** Whether a key is there after all that is not durable is gone. */
+/** Whether a key is there after a power loss that drops everything that is not durable. */
 async function survives(files: FaultyFiles, key: string): Promise<boolean> {
   await using store = await openOn(
     files.afterPowerLoss({ files: ['dropped'], entries: 'dropped' }, 1),
@@ -62,7 +64,7 @@ describe("sync 'always'", () => {
     await store.close()
   })
 
-  it('makes one sync serve all that was written before it began', async () => {
+  it('makes one sync for everything written before it began', async () => {
     const { store, callsSince } = await openSettled({ sync: 'always' })
 
     await Promise.all(keysUpTo(100).map((key) => store.put(key, '')))
@@ -80,7 +82,7 @@ describe("sync 'always'", () => {
     ['putSync', (store) => store.putSync('a', '1')],
     ['deleteSync', (store) => store.deleteSync('first')],
     ['commitSync', (store) => store.batch().put('a', '1').delete('first').commitSync()],
-  ])('is durable when %s returns', async (_, write) => {
+  ])('makes %s durable before it returns', async (_, write) => {
     const { files, store, callsSince } = await openSettled({ sync: 'always' })
 
     write(store)
@@ -105,7 +107,7 @@ describe("sync 'always'", () => {
         await batch.commit()
       },
     ],
-  ])('is durable when the promise of %s settles', async (_, write) => {
+  ])('makes %s durable before its promise settles', async (_, write) => {
     const { files, store } = await openSettled({ sync: 'always' })
 
     await write(store)
@@ -115,7 +117,7 @@ describe("sync 'always'", () => {
     await store.close()
   })
 
-  it('makes the directory durable with a segment that was begun', async () => {
+  it('syncs the directory when a segment is begun', async () => {
     const { files, store } = await openSettled({ sync: 'always' })
 
     for (const key of keysUpTo(12)) {
@@ -132,7 +134,7 @@ describe("sync 'always'", () => {
 })
 
 describe("sync 'never'", () => {
-  it('settles a write once the operating system has it, and syncs nothing', async () => {
+  it('settles a write once the operating system has it, and makes no sync', async () => {
     const { files, store, callsSince } = await openSettled({ sync: 'never' })
 
     await store.put('a', '1')
@@ -162,7 +164,7 @@ describe("sync 'interval'", () => {
     await store.close()
   })
 
-  it('syncs nothing where nothing was written', async () => {
+  it('makes no sync if nothing was written', async () => {
     const { store, callsSince } = await openSettled({ sync: 'interval', syncIntervalMs: 1 })
     const endsAt = performance.now() + 30
 
@@ -174,7 +176,7 @@ describe("sync 'interval'", () => {
 })
 
 describe('sync with bounds', () => {
-  it('syncs once so many writes are not synced', async () => {
+  it('syncs once everyWrites writes are not synced', async () => {
     const { store, callsSince } = await openSettled({ sync: { everyWrites: 3 } })
 
     await store.put('a', '')
@@ -189,7 +191,7 @@ describe('sync with bounds', () => {
     await store.close()
   })
 
-  it('syncs once so many bytes are not synced', async () => {
+  it('syncs once everyBytes bytes are not synced', async () => {
     const { store, callsSince } = await openSettled({ sync: { everyBytes: 1000 } })
 
     await store.put('a', 'x'.repeat(500))
@@ -199,7 +201,7 @@ describe('sync with bounds', () => {
     await store.close()
   })
 
-  it('syncs once a write was not synced for so long, whichever bound comes first', async () => {
+  it('syncs once a write is not synced for everyMs, whichever bound is reached first', async () => {
     const { store, callsSince } = await openSettled({ sync: { everyWrites: 2, everyMs: 5 } })
 
     await store.put('a', '')
@@ -211,8 +213,8 @@ describe('sync with bounds', () => {
   })
 })
 
-describe('what is written while a sync is under way', () => {
-  /** A store whose sync in the background has begun and is not over. */
+describe('a write during a sync', () => {
+  /** Opens a store with a running background sync. */
   async function openSyncing(sync: SyncOption) {
     const opened = await openSettled({ sync })
     opened.store.putSync('before', 'x'.repeat(200))
@@ -222,7 +224,7 @@ describe('what is written while a sync is under way', () => {
     return { ...opened, syncing }
   }
 
-  it('is synced in its own time', async () => {
+  it('is synced once its own time is due', async () => {
     const { files, store, callsSince, syncing } = await openSyncing({ everyMs: 200 })
 
     store.putSync('meanwhile', '')
@@ -236,7 +238,7 @@ describe('what is written while a sync is under way', () => {
     await store.close()
   })
 
-  it('counts for the next one', async () => {
+  it('counts towards the next sync', async () => {
     const writes = await openSyncing({ everyWrites: 3 })
     writes.store.putSync('meanwhile', '')
     await writes.syncing
@@ -244,7 +246,7 @@ describe('what is written while a sync is under way', () => {
     expect(writes.callsSince(SYNCS)).toEqual(['sync'])
     writes.store.putSync('b', '')
     expect(writes.callsSince(SYNCS)).toEqual(['sync', 'sync'])
-    // A sync in a call counts anew as well.
+    // After a sync in a call, the count begins at 0 as well.
     writes.store.putSync('c', '')
     writes.store.putSync('d', '')
     expect(writes.callsSince(SYNCS)).toEqual(['sync', 'sync'])
@@ -260,9 +262,9 @@ describe('what is written while a sync is under way', () => {
   })
 })
 
-describe('a write in a call', () => {
+describe('a synchronous write', () => {
   it.each(['always', 'interval', 'never'] as const)(
-    'settles what was put before it, with sync %s',
+    'settles earlier puts with sync %s',
     async (sync) => {
       const { store, callsSince } = await openSettled({ sync })
 
@@ -278,7 +280,7 @@ describe('a write in a call', () => {
 })
 
 describe('store.sync', () => {
-  it('resolves once all that was written before is durable', async () => {
+  it('resolves once everything written before the call is durable', async () => {
     const { files, store, callsSince } = await openSettled({ sync: 'never' })
 
     const put = store.put('a', '1')
@@ -290,7 +292,7 @@ describe('store.sync', () => {
     await store.close()
   })
 
-  it('takes what is written while a sync is under way to the next one', async () => {
+  it('makes another sync for what is written during one', async () => {
     const { files, store } = await openSettled({ sync: 'never' })
 
     store.putSync('a', '')
@@ -305,8 +307,8 @@ describe('store.sync', () => {
   })
 })
 
-describe('a store that was poisoned while a sync was due', () => {
-  it('leaves no timer behind once it is closed', async () => {
+describe('a store that is poisoned while a sync is due', () => {
+  it('has no timer left once it is closed', async () => {
     const { files, store } = await openSettled({ sync: { everyMs: 60_000 } })
     store.on('error', () => undefined)
     await store.sync()
@@ -325,7 +327,7 @@ describe('a store that was poisoned while a sync was due', () => {
 })
 
 describe('a sync that fails', () => {
-  it('poisons the store: it reads, and refuses to write until it is opened again', async () => {
+  it('poisons the store, which reads, and refuses writes until it is reopened', async () => {
     const { files, store } = await openSettled({ sync: 'always' })
     const errors: Error[] = []
     store.on('error', (error) => errors.push(error))
@@ -355,7 +357,7 @@ describe('a sync that fails', () => {
   })
 
   it.each(['syncDirectory', 'sync'] as const)(
-    'poisons it by %s too, at a rotation',
+    'poisons the store if %s fails at a rotation',
     async (kind) => {
       const { files, store } = await openSettled({ sync: 'never' })
       store.on('error', () => undefined)
@@ -372,7 +374,7 @@ describe('a sync that fails', () => {
     },
   )
 
-  it('settles every write that waits, none of them as done', async () => {
+  it('rejects every write that waits for it', async () => {
     const { files, store } = await openSettled({ sync: 'always' })
     store.on('error', () => undefined)
     files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })

@@ -1,3 +1,5 @@
+/** Encodings of keys and values. */
+
 import { describe, expect, it } from 'vitest'
 import { openCache } from '../../src/cache/cache.ts'
 import type { Store } from '../../src/index.ts'
@@ -8,7 +10,7 @@ import { DISK, openAny } from '../support/store.ts'
 const onDisk = { lock: false, mapping: false } as const
 
 describe('the encoding buffer', () => {
-  it('takes bytes of any kind and text, and gives bytes', async () => {
+  it('accepts bytes of any kind and text, and returns bytes', async () => {
     await using store = await openAny(DISK, onDisk, new FaultyFiles(1))
     const part = new Uint8Array([9, 1, 2, 3, 9]).subarray(1, 4)
 
@@ -29,7 +31,7 @@ describe('the encoding buffer', () => {
 
 describe('the encoding utf8', () => {
   it.each(['', 'plain', 'é', '日本語', '😀', '\0', 'a'.repeat(300), 'é'.repeat(300)])(
-    'gives %j back',
+    'returns %j unchanged',
     async (value) => {
       await using store = await openAny<string>(
         DISK,
@@ -47,7 +49,7 @@ describe('the encoding utf8', () => {
 
 describe('the encoding json', () => {
   it.each([[null], [0], [''], [false], [{ a: [1, 'two', null] }], [[]], ['\ud800']])(
-    'gives %j back',
+    'returns %j unchanged',
     async (value) => {
       await using store = await openAny<unknown>(
         DISK,
@@ -69,7 +71,7 @@ describe('a codec', () => {
     decode: (bytes: Buffer) => new Date(2000, 0, bytes[0]),
   }
 
-  it('turns values into bytes or text, and back', async () => {
+  it('converts values to bytes or text, and back', async () => {
     await using store = await openAny<Date>(
       DISK,
       { ...onDisk, valueEncoding: dates },
@@ -113,7 +115,7 @@ describe('a codec', () => {
     await store.close()
   })
 
-  it('is refused where it answers anything else, and changes nothing', async () => {
+  it('is refused if it returns anything else, and nothing changes', async () => {
     await using store = await openAny<number>(
       DISK,
       {
@@ -128,7 +130,7 @@ describe('a codec', () => {
     expect(store.has('key')).toBe(false)
   })
 
-  it('lets its own errors through', async () => {
+  it('passes on its own errors', async () => {
     const fail = (): never => {
       throw new Error('no codec')
     }
@@ -147,7 +149,7 @@ describe('a codec', () => {
     expect([...store.keys()]).toEqual(['key'])
   })
 
-  it('is given bytes that it may keep and change', async () => {
+  it('gets bytes that it may keep and change', async () => {
     const kept: Buffer[] = []
     await using store = await openAny<Buffer>(
       DISK,
@@ -179,7 +181,7 @@ describe('text with a lone surrogate', () => {
   const encodings = {
     buffer: 'buffer',
     utf8: 'utf8',
-    'a codec that answers text': { encode: (value: string) => value, decode: String },
+    'a codec that returns text': { encode: (value: string) => value, decode: String },
   } as const
 
   it.each(Object.entries(encodings))('is refused as a value by %s', async (_, valueEncoding) => {
@@ -228,7 +230,7 @@ describe('text with a lone surrogate', () => {
     },
   )
 
-  it('is no concern where its surrogates are pairs', async () => {
+  it('is accepted if each surrogate is part of a pair', async () => {
     await using store = await openAny<string>(
       DISK,
       { ...onDisk, valueEncoding: 'utf8' },
@@ -244,7 +246,7 @@ describe('text with a lone surrogate', () => {
 describe('the key encoding', () => {
   const bytes = Buffer.from([0xff, 0x00, 0x80])
 
-  it('buffer gives keys as bytes that the caller owns', async () => {
+  it('buffer returns keys as bytes that the caller owns', async () => {
     await using store = await openAny(
       DISK,
       { ...onDisk, keyEncoding: 'buffer' },
@@ -262,7 +264,7 @@ describe('the key encoding', () => {
     ])
   })
 
-  it('utf8 gives them as text, whatever they are', async () => {
+  it('utf8 returns keys as text, even if they are not UTF-8', async () => {
     await using store = await openAny(DISK, onDisk, new FaultyFiles(1))
     await store.put(bytes, '1')
     await store.put('é', '2')

@@ -1,4 +1,4 @@
-/** Loops of writes, and what is due by time meanwhile. */
+/** Loops of writes: they let the event loop turn, and do the work that is due by time. */
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
@@ -23,7 +23,7 @@ import {
 } from '../support/store.ts'
 import { fakeOwnTimers } from '../support/timers.ts'
 
-/** Whether a promise has settled once all that can go on without the event loop has. */
+/** Whether a promise settles without a turn of the event loop. */
 async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
   let settled = false
   void promise.then(() => {
@@ -33,7 +33,7 @@ async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
   return settled
 }
 
-/** A group that is released, and whether it settles before the loop turns. */
+/** Releases a group; returns its promise, and whether it settles before the loop turns. */
 async function release(
   pace: Pace,
   isInRun = false,
@@ -56,7 +56,7 @@ describe('the pace of writes', () => {
     }
   })
 
-  it('holds a group once the loop has not turned for 4 ms, and all behind it, until it has', async () => {
+  it('holds groups until the loop turns, once it has not turned for 4 ms', async () => {
     const loop = new FakeLoop()
     const pace = new Pace(loop)
     expect((await release(pace)).settled).toBe(true)
@@ -74,7 +74,7 @@ describe('the pace of writes', () => {
     expect((await release(pace)).settled).toBe(true)
   })
 
-  it('settles at once what a caller writes in a turn without awaiting it, but for the last group of it', async () => {
+  it('settles at once all but the last group that a caller writes without awaiting', async () => {
     const loop = new FakeLoop()
     const pace = new Pace(loop)
     await release(pace)
@@ -105,7 +105,7 @@ describe('the pace of writes', () => {
     expect(settled.at(-1)).toBe(false)
   })
 
-  it('settles what is held when it is asked to', async () => {
+  it('settles held groups on request', async () => {
     const loop = new FakeLoop()
     const pace = new Pace(loop)
     await release(pace)
@@ -117,7 +117,7 @@ describe('the pace of writes', () => {
     expect([held.settled, await hasSettled(held.promise)]).toEqual([false, true])
   })
 
-  it('says once for each look that the loop is stalled, once it has not turned for 20 ms, and what was written', () => {
+  it('reports a stall once per look, with the bytes written, after 20 ms without a turn', () => {
     const loop = new FakeLoop()
     const pace = new Pace(loop)
     pace.count(3)
@@ -135,7 +135,7 @@ describe('the pace of writes', () => {
     expect(pace.takeStall()).toBe(undefined)
   })
 
-  it('lets calls that wait for nothing pay where writers are slowed, once that is worth a pause', () => {
+  it('charges calls that await nothing if writers are slowed, once that is worth a pause', () => {
     const loop = new FakeLoop()
     const pace = new Pace(loop)
     pace.slow(4)
@@ -150,7 +150,7 @@ describe('the pace of writes', () => {
 })
 
 describe('chores', () => {
-  it('are caught up with when they are due, one time each, and tell what they throw', () => {
+  it('are done once each when they are due, and what they throw is reported', () => {
     const loop = new FakeLoop()
     const errors: unknown[] = []
     const chores = new Chores(loop, (error) => errors.push(error))
@@ -177,7 +177,7 @@ describe('chores', () => {
     expect(done).toEqual(['first'])
   })
 
-  it('are done sooner where they say so, by a timer as by a writer', () => {
+  it('are done sooner if they return a shorter delay, by a timer and by a writer', () => {
     fakeOwnTimers('setInterval', 'clearInterval', 'setTimeout', 'clearTimeout')
     const loop = new FakeLoop()
     const pass = (ms: number): void => {
@@ -185,9 +185,9 @@ describe('chores', () => {
       vi.advanceTimersByTime(ms)
     }
     const chores = new Chores(loop, () => {})
-    const answers = [20, 1000, 5, 1000, 30, 1000]
+    const delays = [20, 1000, 5, 1000, 30, 1000]
     let done = 0
-    chores.atLeastEvery(1000, () => answers[done++] ?? 1000)
+    chores.atLeastEvery(1000, () => delays[done++] ?? 1000)
 
     pass(1000)
     expect(done).toBe(1)
@@ -211,7 +211,7 @@ describe('chores', () => {
   })
 })
 
-/** What a loop may wait for, round by round; each would never let the event loop turn by itself. */
+/** Work that a loop may await round by round; none of it lets the event loop turn by itself. */
 const AWAITED: readonly [string, (store: TextStore, round: number) => Promise<unknown>][] = [
   ['puts', (store, round) => store.put(`key ${round % 100}`, 'x'.repeat(100))],
   ['large puts', (store, round) => store.put(`key ${round % 2}`, 'x'.repeat(300 * KIB))],
@@ -270,13 +270,13 @@ describe('a loop of awaited', () => {
   })
 
   it.each<[string, (directory: string, store: TextStore) => Promise<unknown>]>([
-    ['opens and closes of what nobody writes', (directory) => reopen(`${directory} other`)],
-    ['opens and closes for reading', (directory) => reopen(directory, { readOnly: true })],
-    ['opens that are refused', (directory) => openStore(directory).catch(() => {})],
-    ['opens of nothing', (directory) => reopen(`${directory}/none`, NONE).catch(() => {})],
-    ['merges of nothing', (_, store) => store.merge()],
+    ['opens and closes without writes', (directory) => reopen(`${directory} other`)],
+    ['opens and closes of a read-only store', (directory) => reopen(directory, { readOnly: true })],
+    ['refused opens', (directory) => openStore(directory).catch(() => {})],
+    ['opens of missing stores', (directory) => reopen(`${directory}/none`, NONE).catch(() => {})],
+    ['merges without dead bytes', (_, store) => store.merge()],
     ['verifications', (_, store) => store.verify()],
-    ['backups that are refused', (directory, store) => store.backup(directory).catch(() => {})],
+    ['refused backups', (directory, store) => store.backup(directory).catch(() => {})],
     ['caches', openAndCloseCache],
   ])('%s lets timers fire', async (_, work) => {
     await withDirectory(async (directory) => {
@@ -296,7 +296,7 @@ describe('a loop of awaited', () => {
     })
   })
 
-  it('puts of which the group was written while others were begun lets timers fire', async () => {
+  it('puts whose group is written while others are started lets timers fire', async () => {
     await withDirectory(async (directory) => {
       const store = await openStore(directory, { maxSegmentBytes: 256 * KIB * KIB })
       const writeMany = async (): Promise<void> => {
@@ -304,14 +304,14 @@ describe('a loop of awaited', () => {
         for (let count = 0; count < 300; count++) void store.put(`key ${count}`, 'x'.repeat(1000))
         await first
       }
-      // The first run of all counts as one that follows another.
+      // The first run counts as one that follows another.
       for (let round = 0; round < 10; round++) await writeMany()
       await new Promise((resolve) => setTimeout(resolve, 5))
       let isOver = false
       setTimeout(() => {
         isOver = true
       }, 10)
-      // Beyond some hundreds of mebibytes writers wait for something else.
+      // Beyond some hundreds of mebibytes, writers wait for another reason.
       for (let round = 0; !isOver && round < 300; round++) await writeMany()
 
       expect(isOver).toBe(true)
@@ -361,7 +361,7 @@ interface Stalled {
   readonly syncsSince: (from: number) => number
 }
 
-/** A store whose event loop is ours, and does not turn. */
+/** Opens a store on a fake event loop, which does not turn. */
 async function openStalled(options: TextOptions): Promise<Stalled> {
   const files = new FaultyFiles(1)
   const loop = new FakeLoop()
@@ -372,7 +372,7 @@ async function openStalled(options: TextOptions): Promise<Stalled> {
       lock: false,
       mapping: false,
       maxSegmentBytes: 64 * KIB,
-      // No timer is to fire before the test is over.
+      // No timer may fire before the test is over.
       syncIntervalMs: 1_000_000,
       expiryIntervalMs: 1_000_000,
       ...options,
@@ -392,8 +392,8 @@ const WRITES: readonly [string, (store: TextStore, key: string) => unknown][] = 
   ['puts that nobody awaits', (store, key) => void store.put(key, 'x'.repeat(300 * KIB))],
 ]
 
-describe('a loop that the event loop waits for', () => {
-  it.each(WRITES)('of %s makes the sync that is overdue', async (_, write) => {
+describe('a loop during which the event loop does not turn', () => {
+  it.each(WRITES)('of %s makes an overdue sync', async (_, write) => {
     const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
     const before = files.calls.length
 
@@ -412,7 +412,7 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
-  it('makes none for what was synced in the background before', async () => {
+  it('makes no sync of what was synced in the background before', async () => {
     const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
     await store.sync()
     const before = files.calls.length
@@ -429,7 +429,7 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
-  it('makes one, and no other, where a sync in the background has begun in time and gets no further', async () => {
+  it('makes one sync if a background sync has begun in time and is stuck', async () => {
     const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
     loop.now = 1_000_000
     const syncing = store.sync()
@@ -451,7 +451,7 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
-  it('makes none before it is overdue', async () => {
+  it('makes no sync before one is overdue', async () => {
     const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
     const before = files.calls.length
 
@@ -478,7 +478,7 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
-  it('makes the sync that is overdue once the event loop has not turned for 20 ms', async () => {
+  it('makes an overdue sync once the event loop has not turned for 20 ms', async () => {
     const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
     const before = files.calls.length
     loop.now = 1_000_020
@@ -493,7 +493,7 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
-  it('leaves the sync to one in the background while that may get on', async () => {
+  it('makes no sync while a background sync may still finish', async () => {
     const { files, loop, store, syncsSince } = await openStalled({ sync: 'interval' })
     const syncing = store.sync()
     await Promise.resolve()
@@ -509,7 +509,7 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
-  it('is told of a sync in its calls that fails by the next one', async () => {
+  it('gets the failure of a sync in one of its calls from the next call', async () => {
     const { files, loop, store } = await openStalled({ sync: 'interval' })
     const errors: Error[] = []
     store.on('error', (error) => errors.push(error))
@@ -531,7 +531,7 @@ describe('a loop that the event loop waits for', () => {
     expect(errors).toHaveLength(1)
   })
 
-  it('sweeps what has expired', async () => {
+  it('sweeps expired keys', async () => {
     let nowMs = 1_000_000
     const { loop, store } = await openStalled({ clock: () => nowMs })
     store.putSync('gone', '', { ttlMs: 10 })
@@ -545,7 +545,7 @@ describe('a loop that the event loop waits for', () => {
     await store.close()
   })
 
-  it('tidies a cache that is set', async () => {
+  it('sweeps the cache that it writes to', async () => {
     const files = new FaultyFiles(1)
     const loop = new FakeLoop()
     let nowMs = 1_000_000
@@ -564,7 +564,7 @@ describe('a loop that the event loop waits for', () => {
       cache.set(key, 'x'.repeat(20 * KIB))
     }
 
-    // Told once the last call is over, in which it was forgotten.
+    // The event comes after the call that has swept the key.
     await Promise.resolve()
     expect(expired).toEqual(['gone'])
     loop.letGo()
@@ -574,7 +574,10 @@ describe('a loop that the event loop waits for', () => {
 
 const built = (file: string): string => new URL(`../../dist/src/${file}`, import.meta.url).href
 
-/** Writes without pause for so long, in a process of its own; answers when it has synced, in milliseconds from its start. */
+/**
+ * Writes without pause in a process of its own; returns when it has synced, in milliseconds from
+ * its start.
+ */
 async function syncsOf(directory: string, write: string, forMs: number): Promise<number[]> {
   const code = `
     import { Store } from ${JSON.stringify(built('store/store.js'))}
@@ -588,7 +591,8 @@ async function syncsOf(directory: string, write: string, forMs: number): Promise
       async syncLater(file, size) { await systemFiles.syncLater(file, size); note() },
     }
     const options = { syncIntervalMs: 300 }
-    const store = await Store.open(${JSON.stringify(directory)}, options, { files, backgroundWork: threadWork })
+    const environment = { files, backgroundWork: threadWork }
+    const store = await Store.open(${JSON.stringify(directory)}, options, environment)
     syncs.length = 0
     const startedAt = performance.now()
     for (let round = 0; performance.now() - startedAt < ${forMs}; round++) {
@@ -603,7 +607,7 @@ async function syncsOf(directory: string, write: string, forMs: number): Promise
   return JSON.parse(stdout)
 }
 
-describe("sync 'interval' in a process that does nothing but write", () => {
+describe("sync 'interval' in a process that only writes", () => {
   it.each([
     ['puts', "await store.put(key, 'value')"],
     ['batches', "await store.batch().put(key, 'value').commit()"],
@@ -614,7 +618,7 @@ describe("sync 'interval' in a process that does nothing but write", () => {
 
       const gaps = [...syncs, 3000].map((at, index) => at - (syncs[index - 1] ?? 0))
       expect(syncs.length).toBeGreaterThanOrEqual(3)
-      // An interval, one sync, and what a busy machine takes.
+      // This allows for an interval, one sync, and a busy machine.
       expect(Math.max(...gaps)).toBeLessThan(1500)
     })
   })

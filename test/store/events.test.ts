@@ -1,3 +1,5 @@
+/** The events of a store: when they are emitted, and with what. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import type { MergeEvent, RecoveryReport } from '../../src/index.ts'
@@ -9,21 +11,21 @@ async function fill(store: TextStore, text: string): Promise<void> {
 }
 
 describe('an event', () => {
-  it('is told to every listener until it is taken off', async () => {
+  it('reaches every listener until it is removed', async () => {
     await using store = await openOn(new FaultyFiles(1))
-    const told: string[] = []
-    const every = (): number => told.push('every')
+    const heard: string[] = []
+    const every = (): number => heard.push('every')
 
-    expect(store.on('rotate', every).once('rotate', () => told.push('once'))).toBe(store)
+    expect(store.on('rotate', every).once('rotate', () => heard.push('once'))).toBe(store)
     await fill(store, 'a')
-    expect(told).toEqual(['every', 'once', 'every'])
+    expect(heard).toEqual(['every', 'once', 'every'])
 
     expect(store.off('rotate', every)).toBe(store)
     await fill(store, 'b')
-    expect(told).toHaveLength(3)
+    expect(heard).toHaveLength(3)
   })
 
-  it('lets its listener call any method, in the middle of which it may have come', async () => {
+  it('allows its listener to call any method, whatever operation caused it', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     store.on('rotate', ({ segment }) => {
@@ -45,7 +47,7 @@ describe('an event', () => {
 })
 
 describe('the event rotate', () => {
-  it('names each segment that was begun', async () => {
+  it('names each segment that is begun', async () => {
     await using store = await openOn(new FaultyFiles(1))
     const begun: number[] = []
     store.on('rotate', ({ segment }) => begun.push(segment))
@@ -58,9 +60,9 @@ describe('the event rotate', () => {
 })
 
 describe('the event merge', () => {
-  it('tells the plan, how far it has come, and the report', async () => {
+  it('reports the plan, the progress, and the report', async () => {
     await using store = await openOn(new FaultyFiles(1))
-    // Something lives in each segment: one that is all dead is deleted unread.
+    // Each segment holds something live, because one without is deleted unread.
     await store.put('before', 'lives')
     await fill(store, 'a')
     await store.put('between', 'lives')
@@ -86,7 +88,7 @@ describe('the event merge', () => {
 })
 
 describe('the event recover', () => {
-  it('is told after open, with what was found', async () => {
+  it('is emitted after open, with what was found', async () => {
     const files = new FaultyFiles(1)
     const first = await openOn(files)
     await fill(first, 'a')
@@ -112,19 +114,19 @@ describe('the event recover', () => {
 })
 
 describe('the event error', () => {
-  it('tells what no caller waits for', async () => {
+  it('reports a failure that no caller waits for', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { sync: 'interval', syncIntervalMs: 1 })
-    const told = new Promise<Error>((resolve) => store.on('error', resolve))
+    const error = new Promise<Error>((resolve) => store.on('error', resolve))
     files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
 
     await store.put('a', '1')
 
-    expect(await told).toMatchObject({ code: 'FIRKIN_POISONED', cause: { code: 'EIO' } })
+    expect(await error).toMatchObject({ code: 'FIRKIN_POISONED', cause: { code: 'EIO' } })
     await store.close().catch(() => undefined)
   })
 
-  it('is a warning of the process where nobody listens', async () => {
+  it('is a process warning if nobody listens', async () => {
     const emitWarning = vi.spyOn(process, 'emitWarning').mockReturnValue()
     const files = new FaultyFiles(1)
     const store = await openOn(files)

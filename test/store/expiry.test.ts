@@ -1,8 +1,10 @@
+/** Expiry: keys whose time has come are not there, and the sweep removes them. */
+
 import { describe, expect, it } from 'vitest'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { KIB, keysUpTo, openOn, type TextOptions, type TextStore, until } from '../support/store.ts'
 
-/** A clock that goes when it is told. */
+/** A clock that a test sets. */
 class Clock {
   nowMs = 1_000_000
   readonly read = (): number => this.nowMs
@@ -13,7 +15,7 @@ async function openTimed(
 ): Promise<{ files: FaultyFiles; clock: Clock; store: TextStore }> {
   const files = new FaultyFiles(1)
   const clock = new Clock()
-  // Nothing is swept but where a test says so.
+  // Nothing is swept unless a test sets a shorter interval.
   const store = await openOn(files, {
     clock: clock.read,
     expiryIntervalMs: 2 ** 31 - 1,
@@ -23,7 +25,7 @@ async function openTimed(
 }
 
 describe('a put that expires', () => {
-  it('is there until its moment, and not at it', async () => {
+  it('is there before its time, and not at it', async () => {
     const { clock, store } = await openTimed()
     await store.put('a', '1', { ttlMs: 10 })
 
@@ -43,7 +45,7 @@ describe('a put that expires', () => {
     await store.close()
   })
 
-  it('counts for the limit of a range only while it is there', async () => {
+  it('counts towards the limit of a range only while it is there', async () => {
     const { clock, store } = await openTimed()
     const keys = keysUpTo(300)
     const lasts = (index: number) => index % 3 === 0
@@ -60,16 +62,16 @@ describe('a put that expires', () => {
   })
 
   it.each<[string, object, number]>([
-    ['a moment', { expiresAt: 1_000_500 }, 1_000_500],
+    ['a time', { expiresAt: 1_000_500 }, 1_000_500],
     ['a date', { expiresAt: new Date(1_000_500) }, 1_000_500],
-    ['a fraction of a moment', { expiresAt: 1_000_500.9 }, 1_000_500],
+    ['a fractional time', { expiresAt: 1_000_500.9 }, 1_000_500],
     ['a time to live', { ttlMs: 500 }, 1_000_500],
-    ['a fraction of a time to live', { ttlMs: 499.1 }, 1_000_500],
-    ['for ever', { ttlMs: Number.POSITIVE_INFINITY }, Number.POSITIVE_INFINITY],
-    ['until no end', { expiresAt: Number.POSITIVE_INFINITY }, Number.POSITIVE_INFINITY],
+    ['a fractional time to live', { ttlMs: 499.1 }, 1_000_500],
+    ['an infinite time to live', { ttlMs: Number.POSITIVE_INFINITY }, Number.POSITIVE_INFINITY],
+    ['an infinite time', { expiresAt: Number.POSITIVE_INFINITY }, Number.POSITIVE_INFINITY],
     ['undefined', { ttlMs: undefined, expiresAt: undefined }, Number.POSITIVE_INFINITY],
-    ['the last moment there is', { expiresAt: 2 ** 48 - 1 }, 2 ** 48 - 1],
-  ])('takes %s', async (_, options, expected) => {
+    ['the last time of the format', { expiresAt: 2 ** 48 - 1 }, 2 ** 48 - 1],
+  ])('accepts %s', async (_, options, expected) => {
     const { files, store } = await openTimed()
 
     await store.put('a', '1', options)
@@ -81,7 +83,7 @@ describe('a put that expires', () => {
     expect(reopened.get('a')).toBe('1')
   })
 
-  it.each([0, -1, 1_000_000, new Date(0)])('is not there where %o is past', async (expiresAt) => {
+  it.each([0, -1, 1_000_000, new Date(0)])('is not there if %o is past', async (expiresAt) => {
     const { store } = await openTimed()
     await store.put('a', 'before')
 
@@ -92,7 +94,7 @@ describe('a put that expires', () => {
     await store.close()
   })
 
-  it('lives as long as the store says where it does not say itself', async () => {
+  it('lives for the ttlMs of the store if it has none', async () => {
     const { clock, store } = await openTimed({ ttlMs: 10 })
     await store.put('a', '1')
     await store.batch().put('b', '2').put('c', '3', { ttlMs: 20 }).commit()
@@ -104,7 +106,7 @@ describe('a put that expires', () => {
     await store.close()
   })
 
-  it('lives on where it is put again without an end, and no longer where with one', async () => {
+  it('expires, or does not, as the last put of its key says', async () => {
     const { files, clock, store } = await openTimed()
     await store.put('a', '1', { ttlMs: 10 })
     await store.put('a', '2')
@@ -122,7 +124,7 @@ describe('a put that expires', () => {
     }
   })
 
-  it('is there again where the clock is set back, until it is swept', async () => {
+  it('is there again if the clock is set back before it is swept', async () => {
     const { clock, store } = await openTimed()
     await store.put('a', '1', { ttlMs: 10 })
 
@@ -134,7 +136,7 @@ describe('a put that expires', () => {
     await store.close()
   })
 
-  it('does not let an older value through', async () => {
+  it('does not bring back an older value', async () => {
     const { files, clock, store } = await openTimed()
     for (const key of keysUpTo(12)) await store.put(key, 'old '.repeat(2 * KIB))
     await store.put('key 003', 'young', { ttlMs: 10 })
@@ -151,7 +153,7 @@ describe('a put that expires', () => {
     }
   })
 
-  it('expires within a batch as alone', async () => {
+  it('expires in a batch as it does alone', async () => {
     const { clock, store } = await openTimed()
     await store
       .batch([
@@ -171,13 +173,13 @@ describe('a put that expires', () => {
 
 describe('the sweep', () => {
   it.each(['btree', 'hash', 'skiplist', 'bplustree'] as const)(
-    'forgets what has expired without anyone reading it, of a %s',
+    'removes expired keys of a %s that nobody reads',
     async (keydir) => {
       const { clock, store } = await openTimed({ expiryIntervalMs: 1, keydir })
       await Promise.all([
         ...keysUpTo(500).map((key) => store.put(key, '', { ttlMs: 10 })),
         ...keysUpTo(500).map((key) => store.put(`${key} stays`, '', { ttlMs: 1000 })),
-        store.put('for ever', ''),
+        store.put('forever', ''),
       ])
       const before = store.stats()
 
@@ -192,9 +194,9 @@ describe('the sweep', () => {
     },
   )
 
-  it('comes round again, to what had not expired when it was looked at', async () => {
+  it('comes back to keys that had not expired at its last visit', async () => {
     const { clock, store } = await openTimed({ expiryIntervalMs: 1 })
-    // More than are walked in one go.
+    // These are more than one slice visits.
     await Promise.all(keysUpTo(3000).map((key) => store.put(key, '', { ttlMs: 1000 })))
     await store.put('last', '', { ttlMs: 10 })
     clock.nowMs += 10
@@ -220,7 +222,7 @@ describe('the sweep', () => {
     await store.close()
   })
 
-  it('leaves what was put again meanwhile', async () => {
+  it('leaves keys that were put again', async () => {
     const { clock, store } = await openTimed({ expiryIntervalMs: 1 })
     await store.put('a', '1', { ttlMs: 10 })
     await store.put('b', '1', { ttlMs: 10 })
@@ -233,7 +235,7 @@ describe('the sweep', () => {
     await store.close()
   })
 
-  it('gives the space back with a merge that reads nothing', async () => {
+  it('lets a merge free the space without reading', async () => {
     const { clock, store } = await openTimed()
     for (const key of keysUpTo(20)) await store.put(key, 'x'.repeat(6 * KIB), { ttlMs: 10 })
     clock.nowMs += 10

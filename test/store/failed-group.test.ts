@@ -1,3 +1,5 @@
+/** Views that are opened while a group is staged that then fails. */
+
 import { describe, expect, it } from 'vitest'
 import type { KeydirKind } from '../../src/index.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -7,7 +9,7 @@ const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
 describe.each(KINDS)('a view of a %s that is opened while a group is staged', (keydir) => {
   it.each([true, false])(
-    'shows nothing of what could not be written, verifyReads: %s',
+    'shows nothing that could not be written, with verifyReads %s',
     async (verifyReads) => {
       const files = new FaultyFiles(1)
       await using store = await openOn(files, { keydir, verifyReads })
@@ -36,7 +38,7 @@ describe.each(KINDS)('a view of a %s that is opened while a group is staged', (k
     },
   )
 
-  it('gives every key that is there, though its delete was taken back', async () => {
+  it('shows a key whose delete was undone', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files, { keydir })
     for (const key of ['a', 'b', 'c', 'd']) await store.put(key, key)
@@ -52,7 +54,7 @@ describe.each(KINDS)('a view of a %s that is opened while a group is staged', (k
     expect([...store.keys()]).toEqual(['a', 'b', 'c', 'd'])
   })
 
-  it('shows all that was staged, where it could be written', async () => {
+  it('shows everything staged that could be written', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files, { keydir })
 
@@ -65,7 +67,7 @@ describe.each(KINDS)('a view of a %s that is opened while a group is staged', (k
     expect([...snapshot.keys()]).toEqual(['a', 'b'])
   })
 
-  it('counts nothing of what could not be written', async () => {
+  it('counts nothing that could not be written', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files, { keydir })
     await store.put('a', '1')

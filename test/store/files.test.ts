@@ -1,3 +1,5 @@
+/** Which files a store touches, and how. */
+
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -5,7 +7,7 @@ import { parseName } from '../../src/format/names.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, idle, KIB, keysUpTo, openOn } from '../support/store.ts'
 
-/** What is asked of the operating system by a store that does all there is to do, twice. */
+/** Returns the file calls of a store that does everything twice. */
 async function callsOfAll(): Promise<FaultyFiles['calls']> {
   const files = new FaultyFiles(1)
   for (let round = 0; round < 2; round++) {
@@ -23,7 +25,7 @@ async function callsOfAll(): Promise<FaultyFiles['calls']> {
 }
 
 describe('the files of a store', () => {
-  it('lie in its directory, and nothing else is asked for: no other disk, nothing above', async () => {
+  it('lie in its directory, and the store touches nothing outside it', async () => {
     const calls = await callsOfAll()
 
     const above = calls.filter(({ path }) => path !== DISK && !path.startsWith(`${DISK}/`))
@@ -31,7 +33,7 @@ describe('the files of a store', () => {
     expect(calls.filter(({ kind }) => kind === 'rename').length).toBeGreaterThan(5)
   })
 
-  it('are replaced as a whole: none but a segment is ever written or cut under its own name', async () => {
+  it('are replaced as a whole, except segments, which are written and cut in place', async () => {
     const calls = await callsOfAll()
 
     const written = new Set(
@@ -45,7 +47,7 @@ describe('the files of a store', () => {
     )
   })
 
-  it('are reached through io alone', () => {
+  it('are reached only through src/io', () => {
     const source = join(import.meta.dirname, '../../src')
     const paths = readdirSync(source, { recursive: true, encoding: 'utf8' })
 

@@ -1,3 +1,5 @@
+/** Catching up with a lot, which goes in slices. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -5,7 +7,7 @@ import { idle, KIB, openOn, type TextStore } from '../support/store.ts'
 
 const KEY_COUNT = 20_000
 const OPTIONS = { maxSegmentBytes: 512 * KIB, merge: { automatic: false } } as const
-/** A look at so many keys takes more slices than this, and without slices a turn or two. */
+/** Catching up takes more turns than this in slices, and one or two without. */
 const FEWEST_TURNS = 8
 
 describe('a reader that has much to catch up with', () => {
@@ -54,11 +56,11 @@ describe('a reader that has much to catch up with', () => {
     await writer.close()
   })
 
-  it('shows nothing half where a merge has taken in what it had not seen', async () => {
+  it('shows no half-applied state if a merge has rewritten what it had not seen', async () => {
     const { writer, reader } = await pair()
     await write(writer, 0, KEY_COUNT)
     await reader.refresh()
-    // What is deleted comes before what is put, and its tombstones go with the merge.
+    // The deletes come before the put, and the merge drops their tombstones.
     for (let index = 0; index < KEY_COUNT; index += 2) void writer.delete(`key ${index}`)
     await writer.put('afterwards', '1')
     await writer.merge()
@@ -82,7 +84,7 @@ async function pair(): Promise<{ writer: TextStore; reader: TextStore }> {
   return { writer, reader: await openOn(files, { ...OPTIONS, readOnly: true }) }
 }
 
-/** Puts pairs of keys in their order. */
+/** Puts pairs of keys, in order. */
 async function write(store: TextStore, from: number, to: number): Promise<void> {
   for (let index = from; index < to; index++) {
     void store.batch().put(`key ${index}`, `${index}`).put(`pair ${index}`, `${index}`).commit()
@@ -91,7 +93,7 @@ async function write(store: TextStore, from: number, to: number): Promise<void> 
   await idle(store)
 }
 
-/** How many of the keys are there, which come in their order. */
+/** Returns how many of the keys are there; they arrive in order. */
 function countOf(store: TextStore): number {
   let [from, to] = [0, KEY_COUNT]
   while (from < to) {
@@ -102,7 +104,7 @@ function countOf(store: TextStore): number {
   return from
 }
 
-/** How often the event loop turns until `work` is over; each time it looks. */
+/** Returns how often the event loop turns until `work` is over; calls `look` at each turn. */
 async function turnsOf(work: Promise<unknown>, look: () => void): Promise<number> {
   let turns = 0
   let isOver = false

@@ -1,3 +1,5 @@
+/** Read-only stores: what they show of their writer's work, and when. */
+
 import { cp, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
@@ -18,7 +20,7 @@ import {
   withCode,
 } from '../support/store.ts'
 
-/** A writer and a reader beside it, on the same files. */
+/** Opens a writer, and a reader beside it on the same files. */
 async function pair(
   options: TextOptions = {},
 ): Promise<{ files: FaultyFiles; writer: TextStore; reader: TextStore }> {
@@ -33,8 +35,8 @@ async function fill(store: TextStore, text: string): Promise<void> {
   for (const key of keysUpTo(20)) await store.put(key, text.repeat(6 * KIB))
 }
 
-describe('a store that is only read', () => {
-  it('is refused where there is none, and makes nothing', async () => {
+describe('a read-only store', () => {
+  it('is refused if there is no store, and nothing is created', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'missing')
 
@@ -50,7 +52,7 @@ describe('a store that is only read', () => {
     })
   })
 
-  it('refuses to write', async () => {
+  it('refuses writes', async () => {
     const { writer, reader } = await pair()
     const refused = withCode('FIRKIN_READ_ONLY')
 
@@ -110,13 +112,13 @@ describe('a store that is only read', () => {
     await writer.close()
   })
 
-  it('cannot be refreshed where it is the writer', async () => {
+  it('is the only kind that can be refreshed', async () => {
     await using store = await openOn(new FaultyFiles(1))
 
     await expect(store.refresh()).rejects.toThrow(TypeError)
   })
 
-  it('sees batches whole or not at all', async () => {
+  it('shows a batch whole or not at all', async () => {
     const { files, writer, reader } = await pair()
     const path = `${DISK}/0000000001.segment`
     const before = files.peek(path) ?? Buffer.alloc(0)
@@ -134,7 +136,7 @@ describe('a store that is only read', () => {
     await writer.close()
   })
 
-  it('shows a snapshot as of its moment, whatever it is refreshed to', async () => {
+  it('does not change a snapshot when it is refreshed', async () => {
     const { writer, reader } = await pair()
     await fill(writer, 'a')
     await reader.refresh()
@@ -153,7 +155,7 @@ describe('a store that is only read', () => {
     await writer.close()
   })
 
-  it('opens what its own kind of keydir does not match', async () => {
+  it('opens a store that was written with another kind of keydir', async () => {
     const { files, writer, reader } = await pair({ keydir: 'btree' })
     await reader.close()
     await writer.close()
@@ -164,7 +166,7 @@ describe('a store that is only read', () => {
   })
 })
 
-/** Fills a store, and overwrites some keys, so that every segment has live and dead records. */
+/** Fills a store, then overwrites keys, so that every segment has live and dead records. */
 async function halfOld(store: TextStore): Promise<void> {
   await fill(store, 'a')
   for (const key of ['key 001', 'key 012']) await store.put(key, 'b')
@@ -190,7 +192,7 @@ describe('a reader beside a merge', () => {
     await writer.close()
   })
 
-  it('does not bring back what it has seen deleted before', async () => {
+  it('does not bring back what it has already seen deleted', async () => {
     const { writer, reader } = await pair()
     await halfOld(writer)
     await reader.refresh()
@@ -213,7 +215,7 @@ describe('a reader beside a merge', () => {
     await writer.close()
   })
 
-  it('closes the files of segments that went', async () => {
+  it('closes the files of removed segments', async () => {
     const { files, writer, reader } = await pair()
     await fill(writer, 'a')
     await fill(writer, 'b')
@@ -229,7 +231,7 @@ describe('a reader beside a merge', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('closes what it has opened where it cannot open all, and catches up the next time', async () => {
+  it('closes what it has opened if it cannot open everything, and catches up later', async () => {
     const { files, writer, reader } = await pair()
     await halfOld(writer)
     await writer.merge()
@@ -252,7 +254,7 @@ describe('a reader beside a merge', () => {
     await writer.close()
   })
 
-  it('is right after the next refresh, wherever one has failed', async () => {
+  it('is right after the next refresh, whichever call of one has failed', async () => {
     let failures = 0
     for (let nth = 1; ; nth++) {
       const { files, writer, reader } = await pair()
@@ -327,10 +329,10 @@ describe('a reader beside a merge', () => {
 })
 
 describe('a reader that may have few files open', () => {
-  /** A reader of many segments, all of which its writer has merged since. */
+  /** Opens a reader of many segments, all of which its writer then merges. */
   async function merged() {
     const files = new FaultyFiles(1)
-    // All but the last segment are sealed.
+    // The close seals all segments except the last.
     for (const text of ['a', 'b']) {
       await using filled = await openOn(files, { merge: { automatic: false } })
       for (const key of keysUpTo(60)) await filled.put(key, text.repeat(6 * KIB))
@@ -338,7 +340,7 @@ describe('a reader that may have few files open', () => {
     const writer = await openOn(files, { merge: { automatic: false } })
     const reader = await openOn(files, { readOnly: true, maxOpenFiles: 1 })
     const snapshot = reader.snapshot()
-    // What is dead in a segment makes a merge rewrite it.
+    // A merge rewrites segments that hold dead bytes.
     for (const [index, key] of keysUpTo(60).entries()) {
       if (index % 2 === 0) await writer.put(key, 'b'.repeat(6 * KIB))
     }
@@ -347,7 +349,7 @@ describe('a reader that may have few files open', () => {
     return { files, writer, reader, snapshot }
   }
 
-  it('looks what its writer has done where it finds a file gone, and reads what is there', async () => {
+  it('catches up if it finds a file gone, and reads what is there', async () => {
     const { writer, reader, snapshot } = await merged()
 
     for (const key of keysUpTo(60)) expect(reader.get(key)).toBe('b'.repeat(6 * KIB))
@@ -359,7 +361,7 @@ describe('a reader that may have few files open', () => {
     await writer.close()
   })
 
-  it('does so in the middle of a look as well', async () => {
+  it('does so in the middle of a refresh as well', async () => {
     const { writer, reader, snapshot } = await merged()
     const looked = reader.refresh()
 
@@ -372,7 +374,7 @@ describe('a reader that may have few files open', () => {
     await writer.close()
   })
 
-  it('says of a view over what is gone why it cannot be read', async () => {
+  it('reports why a view over removed segments cannot be read', async () => {
     const { writer, reader, snapshot } = await merged()
 
     const read = () => keysUpTo(60).map((key) => snapshot.get(key))
@@ -384,7 +386,7 @@ describe('a reader that may have few files open', () => {
     await writer.close()
   })
 
-  it('says so of a store whose file somebody has deleted, too', async () => {
+  it('reports that a file is missing that somebody has deleted', async () => {
     const { files, writer, reader: before } = await merged()
     await before.close()
     for (const key of keysUpTo(60)) await writer.put(key, 'c'.repeat(6 * KIB))
@@ -401,10 +403,10 @@ describe('a reader that may have few files open', () => {
   })
 })
 
-describe('a reader whose writer takes back what it has seen', () => {
-  /** Lets the writer lose a group of which a part has reached the file, until the reader has seen some of that part. */
+describe('a reader whose writer undoes what it has seen', () => {
+  /** Fails groups of which a part reaches the file, until the reader has seen some of one. */
   async function takeBack(files: FaultyFiles, writer: TextStore, reader: TextStore): Promise<void> {
-    // A look that takes longer than a slice may come too late.
+    // A refresh that takes longer than a slice may come too late.
     while (!(await loseOne(files, writer, reader)));
   }
 
@@ -417,7 +419,7 @@ describe('a reader whose writer takes back what it has seen', () => {
     let writes = 0
     files.onCall = ({ kind, path }) => {
       if (kind !== 'write' || !path.endsWith('segment') || ++writes !== 2) return
-      // All that is there is to be seen before the write goes on, however slow the machine: in one slice.
+      // The stopped clock makes the refresh one slice, so that it ends before the write goes on.
       const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now())
       refreshed = reader.refresh()
       clock.mockRestore()
@@ -432,7 +434,7 @@ describe('a reader whose writer takes back what it has seen', () => {
     return keys.some((key, index) => puts[index]?.status === 'rejected' && reader.has(key))
   }
 
-  it('shows what is there, and its snapshots what was there', async () => {
+  it('shows what is there, and its snapshots show what was there', async () => {
     const { files, writer, reader } = await pair()
     await halfOld(writer)
     await idle(writer)
@@ -461,7 +463,7 @@ describe('a reader whose writer takes back what it has seen', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('keeps no file open that it does not need, however often that happens', async () => {
+  it('keeps open only the files it needs, however often that happens', async () => {
     const { files, writer, reader } = await pair()
     await halfOld(writer)
     await writer.merge()
@@ -487,10 +489,10 @@ describe('a reader whose writer takes back what it has seen', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it('shows in snapshots what a checkpoint had, of which it had read nothing', async () => {
+  it('shows in snapshots what was still unread in a checkpoint', async () => {
     const { files, writer, reader } = await pair()
     await reader.close()
-    // More than a chunk of keys: some of the checkpoint is read by nobody.
+    // These keys fill more than a chunk, so some of the checkpoint is never read.
     const long = keysUpTo(400).map((key) => key.padEnd(6 * KIB, '.'))
     for (const key of long) await writer.put(key, key.slice(0, 7))
     await writer.close()
@@ -499,7 +501,8 @@ describe('a reader whose writer takes back what it has seen', () => {
     expect(later.stats().recovery.source).toBe('checkpoint')
     using snapshot = later.snapshot()
 
-    // It is read in turns, before anything of it changes. What is taken back fits the segment that this begins.
+    // The checkpoint is read before anything in it changes. The undone group fits into the segment
+    // that this put begins.
     await again.put('news', 'n'.repeat(7 * KIB))
     await later.refresh()
     await takeBack(files, again, later)
@@ -514,13 +517,13 @@ describe('a reader whose writer takes back what it has seen', () => {
   })
 })
 
-/** How many files a reader needs: one for each segment. */
+/** Returns how many files a reader needs: one per segment. */
 function openBy(reader: TextStore): number {
   return reader.stats().segments.length
 }
 
 describe('follow', () => {
-  it('sees by itself what the writer does', async () => {
+  it('catches up by itself', async () => {
     const files = new FaultyFiles(1)
     const writer = await openOn(files)
     await writer.put('a', '1')
@@ -537,7 +540,7 @@ describe('follow', () => {
     await writer.close()
   })
 
-  it('tells what goes wrong as an error, and goes on', async () => {
+  it('reports a failure as an error event, and goes on', async () => {
     const files = new FaultyFiles(1)
     const writer = await openOn(files)
     await writer.put('a', '1')
@@ -556,11 +559,11 @@ describe('follow', () => {
   })
 })
 
-describe('a look that is asked for', () => {
-  it('begins after it was asked for, though another one is under way', async () => {
+describe('a refresh', () => {
+  it('sees everything written before its call, even if another one is running', async () => {
     const { files, writer, reader } = await pair()
     await writer.put('second', '2')
-    // The look that is under way has passed by the segment when the next write comes.
+    // The running refresh has read the segment when the next write comes.
     let asked: Promise<boolean> | undefined
     const first = reader.refresh()
     writer.putSync('third', '3')
@@ -570,7 +573,7 @@ describe('a look that is asked for', () => {
     expect(reader.get('third')).toBe('3')
     expect(await first).toBe(true)
 
-    // The same, many times over, with several who ask at once.
+    // The same many times, with several calls at once.
     for (let index = 0; index < 50; index++) {
       const before = reader.refresh()
       writer.putSync('key', `${index}`)
@@ -587,7 +590,7 @@ describe('a look that is asked for', () => {
   })
 })
 
-/** Puts the files of another machine's store in the place of a store's. */
+/** Replaces the files of a store with those of another. */
 function putInPlace(files: FaultyFiles, from: FaultyFiles): void {
   for (const name of files.list(DISK) ?? []) files.poke(join(DISK, name), undefined)
   for (const name of from.list(DISK) ?? [])
@@ -595,7 +598,7 @@ function putInPlace(files: FaultyFiles, from: FaultyFiles): void {
 }
 
 describe('a reader whose store is replaced', () => {
-  it.each(['another store', 'an older state of it'])('sees what is there: %s', async (which) => {
+  it.each(['another store', 'an older state'])('shows what is there now: %s', async (which) => {
     const { files, writer, reader } = await pair()
     await writer.put('kept', 'old')
     await writer.close()
@@ -645,8 +648,8 @@ describe('a reader whose store is replaced', () => {
     expect(files.openPaths).toEqual([])
   })
 
-  it.each(['by a copy of the same age', 'by one that has gone on'])(
-    'sees what is written to a copy of the same store: %s',
+  it.each(['a copy of the same age', 'a copy that was written since'])(
+    'shows what is written to %s',
     async (which) => {
       const { files, writer, reader } = await pair()
       await writer.put('kept', 'old')
@@ -657,9 +660,9 @@ describe('a reader whose store is replaced', () => {
       await again.close()
       await reader.refresh()
       const snapshot = reader.snapshot()
-      const other = which === 'by a copy of the same age' ? files.restart(2) : copy
+      const other = which === 'a copy of the same age' ? files.restart(2) : copy
       if (other === copy) {
-        // The same numbers of segments, and a higher generation, with other records behind them.
+        // The same segment ids and a higher generation, with other records.
         const store = await openOn(other)
         for (let round = 0; round < 3; round++) await fill(store, 'other')
         await store.close()
@@ -688,7 +691,7 @@ describe('a reader whose store is replaced', () => {
     },
   )
 
-  it('sees what is written to a copy that was put in its place on a real disk', async () => {
+  it('shows what is written to a copy that replaced it on a real disk', async () => {
     await withDirectory(async (above) => {
       const [directory, copy] = [join(above, 'store'), join(above, 'copy')]
       const writer = await openStore(directory)
@@ -713,7 +716,7 @@ describe('a reader whose store is replaced', () => {
     })
   })
 
-  it('is told once while there is none, and once when there is one again', async () => {
+  it('reports once that there is no store, and once that there is one again', async () => {
     const { files, writer, reader: unfollowing } = await pair()
     await unfollowing.close()
     await writer.close()

@@ -1,3 +1,5 @@
+/** Reads: which keys they accept, what they return, and how they fail. */
+
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -27,7 +29,7 @@ describe('get', () => {
     }
   })
 
-  it('answers undefined where the key is not there', async () => {
+  it('returns undefined if the key is not there', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await store.put('key', 'value')
 
@@ -56,7 +58,7 @@ describe('get', () => {
     })
   })
 
-  it('gives small values that nothing overwrites, aligned for any typed array', async () => {
+  it('returns small values that nothing overwrites, aligned for any typed array', async () => {
     await using store = await openAny(DISK, { lock: false, mapping: false }, new FaultyFiles(1))
     const keys = keysUpTo(3000)
     for (const [index, key] of keys.entries()) {
@@ -70,7 +72,7 @@ describe('get', () => {
     expect(values.every((value) => (value?.byteOffset ?? 1) % 8 === 0)).toBe(true)
   })
 
-  it('gives copies that the caller owns', async () => {
+  it('returns copies that the caller owns', async () => {
     await withDirectory(async (directory) => {
       await using store = await openAny(directory)
       await store.put('key', 'value')
@@ -84,7 +86,7 @@ describe('get', () => {
     })
   })
 
-  it('touches no file where the key is not there, and one to read a value', async () => {
+  it('makes no file call for a missing key, and one to read a value', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await store.put('key', 'value')
@@ -99,7 +101,7 @@ describe('get', () => {
     expect(files.calls.slice(before).map(({ kind }) => kind)).toEqual(['read'])
   })
 
-  it('names file and offset of a record that does not match its checksum', async () => {
+  it('names the file and offset of a record that does not match its checksum', async () => {
     await withDirectory(async (directory) => {
       const store = await openStore(directory)
       await store.put('a', 'sound')
@@ -127,7 +129,7 @@ describe('get', () => {
     })
   })
 
-  it('tells a read that fails from damage, and reads again', async () => {
+  it('distinguishes a failed read from damage, and reads again', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await store.put('key', 'value')
@@ -142,7 +144,7 @@ describe('get', () => {
     expect(store.get('key')).toBe('value')
   })
 
-  it('goes on where the operating system gives a part at a time', async () => {
+  it('goes on if the operating system returns a part at a time', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await store.put('key', 'value '.repeat(1000))
@@ -154,7 +156,7 @@ describe('get', () => {
 })
 
 describe('getMany', () => {
-  it('refuses what is no list', async () => {
+  it('refuses anything but an iterable', async () => {
     await using store = await openOn(new FaultyFiles(1))
 
     for (const keys of [undefined, null, 7, {}]) {
@@ -162,7 +164,7 @@ describe('getMany', () => {
     }
   })
 
-  it('gives values in the order of the keys, and undefined for what is missing', async () => {
+  it('returns values in the order of the keys, and undefined for missing keys', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await store.put('a', '1')
     await store.put('b', '2')

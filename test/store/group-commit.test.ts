@@ -1,8 +1,10 @@
+/** Groups: writes that share one call and one fate. */
+
 import { describe, expect, it } from 'vitest'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, KIB, keysUpTo, openOn, type TextStore, withCode } from '../support/store.ts'
 
-/** The figures that a failed write must leave as they were. */
+/** Returns the figures that a failed write must not change. */
 function figuresOf(store: TextStore) {
   const { keys, bytes, liveBytes, deadBytes, tombstoneBytes, segments } = store.stats()
   return { keys, bytes, liveBytes, deadBytes, tombstoneBytes, segments }
@@ -11,13 +13,13 @@ function figuresOf(store: TextStore) {
 const kindsOf = (files: FaultyFiles, from: number): string[] =>
   files.calls.slice(from).map(({ kind }) => kind)
 
-/** The outcomes of promises, each told apart from never settling by the runner's time limit. */
+/** Returns the outcomes of promises. One that never settles exceeds the test's time limit. */
 async function outcomesOf(promises: readonly Promise<unknown>[]): Promise<string[]> {
   return (await Promise.allSettled(promises)).map(({ status }) => status)
 }
 
 describe('group commit', () => {
-  it('writes what is not awaited by one call', async () => {
+  it('makes one call for writes that are not awaited', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await store.put('first', 'begins the segment')
@@ -32,7 +34,7 @@ describe('group commit', () => {
     expect(store.count()).toBe(501)
   })
 
-  it('gives the writes of one group one promise', async () => {
+  it('returns one promise for the writes of a group', async () => {
     await using store = await openOn(new FaultyFiles(1))
 
     const puts = [store.put('a', '1'), store.put('b', '2')]
@@ -54,7 +56,7 @@ describe('group commit', () => {
     expect(kindsOf(files, before)).toEqual(['write', 'write', 'write'])
   })
 
-  it('takes what others have staged along with putSync', async () => {
+  it('includes earlier staged writes in the write of putSync', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await store.put('first', '')
@@ -68,7 +70,7 @@ describe('group commit', () => {
     expect(kindsOf(files, before)).toEqual(['write'])
   })
 
-  it('goes on writing where the operating system takes a part at a time', async () => {
+  it('goes on if the operating system accepts a part at a time', async () => {
     const files = new FaultyFiles(3)
     await using store = await openOn(files)
     files.fail({ kinds: ['write'], nth: 1, code: 'SHORT', lasting: true })
@@ -82,46 +84,43 @@ describe('group commit', () => {
 })
 
 describe('a group that cannot be written', () => {
-  /** A store of three keys, and no more room but for `room` bytes. */
-  async function fullStore(files: FaultyFiles, room: number): Promise<TextStore> {
+  /** Opens a store of three keys on a disk with `space` bytes left. */
+  async function fullStore(files: FaultyFiles, space: number): Promise<TextStore> {
     const store = await openOn(files)
     await store.batch().put('a', 'old a').put('b', 'old b').put('c', 'old c').commit()
-    files.capacity = files.usedSize + room
+    files.capacity = files.usedSize + space
     return store
   }
 
-  it.each([0, 1, 17, 40, 60, 100, 150])(
-    'is undone where %i bytes of it found room',
-    async (room) => {
-      const files = new FaultyFiles(1)
-      await using store = await fullStore(files, room)
-      const entries = [...store.entries()]
-      const figures = figuresOf(store)
-      const before = files.calls.length
+  it.each([0, 1, 17, 40, 60, 100, 150])('is undone if %i bytes of it fit', async (space) => {
+    const files = new FaultyFiles(1)
+    await using store = await fullStore(files, space)
+    const entries = [...store.entries()]
+    const figures = figuresOf(store)
+    const before = files.calls.length
 
-      const outcomes = await outcomesOf([
-        store.put('a', 'new a'),
-        store.put('a', 'newer a'),
-        store.delete('b'),
-        store.put('d', 'new d'),
-        store.put('b', 'again b'),
-        store.delete('d'),
-        store.batch().put('c', 'new c').delete('a').put('e', 'new e').delete('x').commit(),
-        store.put('e', 'x'.repeat(200)),
-      ])
+    const outcomes = await outcomesOf([
+      store.put('a', 'new a'),
+      store.put('a', 'newer a'),
+      store.delete('b'),
+      store.put('d', 'new d'),
+      store.put('b', 'again b'),
+      store.delete('d'),
+      store.batch().put('c', 'new c').delete('a').put('e', 'new e').delete('x').commit(),
+      store.put('e', 'x'.repeat(200)),
+    ])
 
-      expect(new Set(outcomes)).toEqual(new Set(['rejected']))
-      // Nothing is loaded anew for it.
-      expect(kindsOf(files, before)).not.toContain('read')
-      expect([...store.entries()]).toEqual(entries)
-      expect(figuresOf(store)).toEqual(figures)
-      expect(store.get('a')).toBe('old a')
-      expect(store.has('d')).toBe(false)
-      files.heal()
-    },
-  )
+    expect(new Set(outcomes)).toEqual(new Set(['rejected']))
+    // Undoing it reloads nothing.
+    expect(kindsOf(files, before)).not.toContain('read')
+    expect([...store.entries()]).toEqual(entries)
+    expect(figuresOf(store)).toEqual(figures)
+    expect(store.get('a')).toBe('old a')
+    expect(store.has('d')).toBe(false)
+    files.heal()
+  })
 
-  it('is refused with the operating system’s reason', async () => {
+  it('is rejected with the operating system’s reason', async () => {
     const files = new FaultyFiles(1)
     await using store = await fullStore(files, 10)
 
@@ -138,7 +137,7 @@ describe('a group that cannot be written', () => {
     files.heal()
   })
 
-  it('keeps no later one from being written', async () => {
+  it('does not keep later groups from being written', async () => {
     const files = new FaultyFiles(1)
     const store = await fullStore(files, 5)
 
@@ -159,7 +158,7 @@ describe('a group that cannot be written', () => {
     expect(reopened.stats().recovery.torn).toEqual([])
   })
 
-  it('leaves nothing behind in the file', async () => {
+  it('leaves nothing in the file', async () => {
     const files = new FaultyFiles(1)
     await using store = await fullStore(files, 60)
     const path = `${DISK}/0000000001.segment`
@@ -186,14 +185,14 @@ describe('a group that cannot be written', () => {
     await store.close().catch(() => undefined)
   })
 
-  it('poisons the store where it is not known whether its rest is cut off durably', async () => {
+  it('poisons the store if its remains may not be cut off durably', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { sync: 'never' })
     store.on('error', () => undefined)
     await store.put('a', '1')
     files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'SHORT' })
     files.fail({ kinds: ['write'], path: /segment$/, nth: 2, code: 'EIO' })
-    // A sync that fails may have lost what was written before as well.
+    // A failed sync may also have lost earlier writes.
     files.fail({ kinds: ['sync'], path: /segment$/, nth: 1, code: 'EIO' })
 
     await expect(store.put('b', '2')).rejects.toThrow(withCode('FIRKIN_POISONED'))
@@ -205,7 +204,7 @@ describe('a group that cannot be written', () => {
   })
 
   it.each(['btree', 'hash', 'skiplist', 'bplustree'] as const)(
-    'does not keep an open iterator of a %s from finding its place',
+    'does not make an open iterator of a %s lose its place',
     async (keydir) => {
       const files = new FaultyFiles(1)
       await using store = await openOn(files, { keydir })
@@ -225,7 +224,7 @@ describe('a group that cannot be written', () => {
     },
   )
 
-  it('shows an open snapshot what was there before', async () => {
+  it('does not change an open snapshot', async () => {
     const files = new FaultyFiles(1)
     await using store = await fullStore(files, 0)
     using before = store.snapshot()
@@ -239,7 +238,7 @@ describe('a group that cannot be written', () => {
     expect([...after.values()]).toEqual(['old a', 'old b', 'old c'])
   })
 
-  it('is refused where a new segment cannot be begun, and begins one later', async () => {
+  it('is rejected if it cannot begin a segment, and a later group begins one', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await store.put('a', 'x'.repeat(60 * KIB))
@@ -256,7 +255,7 @@ describe('a group that cannot be written', () => {
     expect([...store.keys()]).toEqual(['a', 'b'])
   })
 
-  it('settles all writes of a group where its sync fails', async () => {
+  it('rejects all writes of a group if its sync fails', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { sync: 'always' })
     store.on('error', () => undefined)

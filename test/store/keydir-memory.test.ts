@@ -1,4 +1,4 @@
-/** Memory of keys that are gone is given back, and their room in the checkpoint with it. */
+/** The memory of removed keys is freed, and with it their space in the checkpoint. */
 
 import { describe, expect, it } from 'vitest'
 import type { KeydirKind } from '../../src/index.ts'
@@ -22,7 +22,7 @@ async function fill(store: TextStore): Promise<void> {
   }
 }
 
-/** Deletes all keys but each so manieth. */
+/** Deletes all keys except every `every`th. */
 async function thin(store: TextStore, every: number): Promise<void> {
   let batch = store.batch()
   for (let index = 0; index < COUNT; index++) {
@@ -44,7 +44,7 @@ function open(files: FaultyFiles, keydir: KeydirKind): Promise<TextStore> {
   return openOn(files, { keydir, maxSegmentBytes: 1024 * KIB })
 }
 
-it('stays as it is where there is no memory for a smaller keydir, which is no failure', async () => {
+it('a keydir is not shrunk if there is no memory for it, and no error is reported', async () => {
   const store = await openOn(new FaultyFiles(1), { maxSegmentBytes: 1024 * KIB })
   const errors: unknown[] = []
   store.on('error', (error) => errors.push(error))
@@ -61,7 +61,7 @@ it('stays as it is where there is no memory for a smaller keydir, which is no fa
 })
 
 describe.each(KINDS)('the memory of a keydir of kind %s', (keydir) => {
-  it('is given back by a merge when all keys are gone', async () => {
+  it('is freed by a merge once all keys are gone', async () => {
     const files = new FaultyFiles(1)
     const store = await open(files, keydir)
     await fill(store)
@@ -81,7 +81,7 @@ describe.each(KINDS)('the memory of a keydir of kind %s', (keydir) => {
     expect([...reopened.entries()]).toEqual([['after', '1']])
   })
 
-  it('is given back by close, however many keys are left', async () => {
+  it('is freed by close, however many keys are left', async () => {
     const files = new FaultyFiles(1)
     const store = await open(files, keydir)
     await fill(store)
@@ -94,7 +94,7 @@ describe.each(KINDS)('the memory of a keydir of kind %s', (keydir) => {
     const reopened = await open(files, keydir)
     expect(reopened.stats().keydir.bytes).toBeLessThan(bytes / 1.9)
     expect([...reopened.entries()]).toEqual(left(3))
-    // What was left is known again: it is used, or given back, once it is more than the rest.
+    // Free memory is known after a reopen: it is used, or freed once it exceeds the rest.
     await thin(reopened, 30)
     await reopened.close()
     await using last = await open(files, keydir)
@@ -102,7 +102,7 @@ describe.each(KINDS)('the memory of a keydir of kind %s', (keydir) => {
     expect([...last.entries()]).toEqual(left(30))
   })
 
-  it('is given back under open views, which show what they showed', async () => {
+  it('is freed while views are open, and they do not change', async () => {
     const files = new FaultyFiles(1)
     await using store = await open(files, keydir)
     await fill(store)
@@ -139,7 +139,7 @@ describe('the memory of a keydir', () => {
     expect(files.peek(PATH)?.length).toBeGreaterThanOrEqual(before)
   })
 
-  it('loses no key to a sweep that goes on where it was before', async () => {
+  it('is freed without making a running sweep miss a key', async () => {
     let nowMs = 1000
     const files = new FaultyFiles(1)
     const store = await openOn(files, {

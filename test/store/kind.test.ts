@@ -1,4 +1,4 @@
-/** A directory is a store's or a cache's, and neither is taken for the other. */
+/** Directories of stores and of caches: neither is taken for the other. */
 
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,14 +18,14 @@ async function fillCache(directory: string): Promise<void> {
   for (let index = 0; index < 100; index++) cache.set(`key ${index}`, { index })
 }
 
-/** What every file of a directory holds. */
+/** Returns the contents of every file in a directory. */
 function contentsOf(directory: string): Map<string, string> {
   const names = readdirSync(directory).sort()
   return new Map(names.map((name) => [name, readFileSync(join(directory, name), 'hex')]))
 }
 
 describe("a cache's directory", () => {
-  it('is refused by open, whether to read or to write, and left as it is', async () => {
+  it('is refused by open, to read or to write, and is not changed', async () => {
     await withDirectory(async (directory) => {
       await fillCache(directory)
       const before = contentsOf(directory)
@@ -43,7 +43,7 @@ describe("a cache's directory", () => {
     })
   })
 
-  it('is refused where a kill has left nothing in it but the mark', async () => {
+  it('is refused if a kill has left only the mark in it', async () => {
     await withDirectory(async (directory) => {
       await fillCache(directory)
       for (const name of readdirSync(directory)) {
@@ -58,7 +58,7 @@ describe("a cache's directory", () => {
   })
 
   it.each(['to read', 'to write'])(
-    'is opened %s with allowCache, as what it is made of',
+    'is opened %s with allowCache, and shows entries as they are stored',
     async (how) => {
       await withDirectory(async (directory) => {
         await fillCache(directory)
@@ -72,7 +72,7 @@ describe("a cache's directory", () => {
     },
   )
 
-  it('numbers its entries anew where a store has been in it', async () => {
+  it('numbers its entries again after a store has written there', async () => {
     await withDirectory(async (directory) => {
       await fillCache(directory)
       const store = await openAny(directory, { allowCache: true, keydir: 'hash' })
@@ -120,7 +120,7 @@ describe("a cache's directory", () => {
     })
   })
 
-  it('is told by a follower of the store that it has taken the place of', async () => {
+  it('is reported by a follower whose store it replaces', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'data')
       await fillCache(join(above, 'other'))
@@ -139,7 +139,7 @@ describe("a cache's directory", () => {
 })
 
 describe("a store's directory", () => {
-  it('is refused by openCache, and left as it is', async () => {
+  it('is refused by openCache, and is not changed', async () => {
     await withDirectory(async (directory) => {
       const store = await openStore(directory)
       await store.put('precious', 'data')

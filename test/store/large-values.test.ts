@@ -1,3 +1,5 @@
+/** Large values, which are written in steps. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import type { KeydirKind } from '../../src/index.ts'
@@ -11,7 +13,7 @@ const MIB = 1024 * 1024
 const LARGE = { maxSegmentBytes: 16 * MIB } as const
 const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
-/** A value of so many bytes that says whose it is. */
+/** Returns a value of `size` bytes that begins with a name. */
 function large(name: string, size = 3 * MIB): string {
   return name.padEnd(size, '.')
 }
@@ -20,12 +22,12 @@ function writesOf(files: FaultyFiles): number {
   return files.calls.filter(({ kind }) => kind === 'write').length
 }
 
-/** What a store shows, by the first letters of each value. */
+/** Returns the entries of a store, with the first 8 characters of each value. */
 function shown(store: TextStore): Record<string, string> {
   return Object.fromEntries(Array.from(store.entries(), ([key, value]) => [key, value.slice(0, 8)]))
 }
 
-/** A write whose outcome is looked at later. */
+/** Returns a write whose outcome is checked later, so that no rejection is unhandled. */
 function pending<T>(write: Promise<T>): Promise<T> {
   write.catch(() => undefined)
   return write
@@ -56,7 +58,7 @@ describe('a put of a large value', () => {
     })
   })
 
-  it('has written nothing when the call returns, and is seen at once', async () => {
+  it('has written nothing when the call returns, and is visible at once', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files, LARGE)
     await store.put('a', 'before')
@@ -73,7 +75,7 @@ describe('a put of a large value', () => {
     expect(store.get('a')).toBe(large('a#1'))
   })
 
-  it('keeps the order of what is written behind it, and settles with it', async () => {
+  it('keeps the order of later writes, and settles before them', async () => {
     const files = new FaultyFiles(1)
     const settled: string[] = []
     const note = (name: string) => () => settled.push(name)
@@ -104,7 +106,7 @@ describe('a put of a large value', () => {
     ['a snapshot', (store) => store.snapshot().close()],
     ['entries', (store) => [...store.keys()]],
   ]
-  it.each(waits)('is written to the end by %s', async (_, wait) => {
+  it.each(waits)('is finished first by %s', async (_, wait) => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, LARGE)
     await store.put('before', '1')
@@ -120,7 +122,7 @@ describe('a put of a large value', () => {
     await expect(store.close()).rejects.toThrow('crashed')
   })
 
-  it('is waited for by sync, verify, merge and close', async () => {
+  it('is awaited by sync, verify, merge and close', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, LARGE)
     const works: [string, () => Promise<unknown>][] = [
@@ -139,7 +141,7 @@ describe('a put of a large value', () => {
     expect(shown(again)).toEqual({ a: large('close', 8) })
   })
 
-  it('changes nothing where there is no memory for it', async () => {
+  it('changes nothing if there is no memory for it', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files, LARGE)
     await store.put('a', 'before')
@@ -152,8 +154,8 @@ describe('a put of a large value', () => {
   })
 })
 
-describe.each(KINDS)('a large value of a %s that is being written', (keydir) => {
-  it('is taken back with all behind it, whichever of its writes fails', async () => {
+describe.each(KINDS)('a large value in a %s that is being written', (keydir) => {
+  it('is undone with all later writes, whichever of its writes fails', async () => {
     for (let nth = 1; ; nth++) {
       const files = new FaultyFiles(nth)
       const store = await openOn(files, { ...LARGE, keydir })
@@ -191,7 +193,7 @@ describe.each(KINDS)('a large value of a %s that is being written', (keydir) => 
     }
   })
 
-  it('is there or not after a crash in any call, and nothing behind it without it', async () => {
+  it('is there or not after a crash in any call, and without it no later write is', async () => {
     const files = new FaultyFiles(7)
     const crashes: FaultyFiles[] = []
     const store = await openOn(files, { ...LARGE, keydir })
@@ -219,7 +221,7 @@ describe.each(KINDS)('a large value of a %s that is being written', (keydir) => 
 })
 
 describe('a large value that is being written', () => {
-  it('loses nothing where a merge, expiry and failures come in between', async () => {
+  it('loses nothing to a merge, expiry and failures meanwhile', async () => {
     for (let seed = 1; seed <= 12; seed++) {
       const random = new Random(seed)
       const files = new FaultyFiles(seed)

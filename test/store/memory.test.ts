@@ -1,3 +1,5 @@
+/** Allocations that are refused: every operation is made whole or not at all. */
+
 import { describe, expect, it } from 'vitest'
 import type { KeydirKind, Snapshot } from '../../src/index.ts'
 import { assertFigures } from '../recovery/inspection.ts'
@@ -10,16 +12,16 @@ const SEED = Number(process.env.SEED ?? 1)
 const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
 type Model = ReadonlyMap<string, string>
-/** What is put under each key; `undefined` deletes it. */
+/** Keys with the values to put; `undefined` deletes the key. */
 type Changes = readonly (readonly [key: string, value: string | undefined])[]
 
 const sorted = (model: Model): [string, string][] => [...model].sort(([a], [b]) => (a < b ? -1 : 1))
 
-/** A store that is short of memory, beside what it has to show. */
+/** A store that is refused memory, with a model of what it must show. */
 class Subject {
   store: TextStore
   model: Model = new Map()
-  /** How many allocations were refused. */
+  /** The number of refused allocations. */
   refused = 0
   readonly files: FaultyFiles
   readonly #options: TextOptions
@@ -37,7 +39,7 @@ class Subject {
     return new Subject(files, options, store)
   }
 
-  /** Makes changes by `write`, each of whose allocations is refused once before it is done. */
+  /** Makes changes with `write`, after refusing each of its allocations once. */
   async change(changes: Changes, write: () => unknown): Promise<void> {
     await this.reluctantly(write)
     const model = new Map(this.model)
@@ -48,7 +50,7 @@ class Subject {
     this.model = model
   }
 
-  /** Does something; whenever it is refused memory, the store shows what it showed. */
+  /** Does `work`, after refusing each of its allocations once; checks the store after each. */
   async reluctantly(work: () => unknown, check = () => this.assertShown()): Promise<void> {
     for (let nth = 1; ; nth++) {
       const error = await this.#attempt(work, nth)
@@ -64,7 +66,7 @@ class Subject {
     this.#snapshot = { taken: this.store.snapshot(), model: this.model }
   }
 
-  /** Fails where the store, or the snapshot, does not show what it has to. */
+  /** Fails unless the store and the snapshot show what they must. */
   assertShown(): void {
     expect([...this.store.entries()]).toEqual(sorted(this.model))
     assertFigures(this.store)
@@ -72,7 +74,7 @@ class Subject {
     expect([...this.#snapshot.taken.entries()]).toEqual(sorted(this.#snapshot.model))
   }
 
-  /** Fails where a process that takes over from one that is killed now sees something else. */
+  /** Fails unless a process that opens the store after a kill now sees what it must. */
   async assertSurvives(): Promise<void> {
     const store = await openOn(this.files.restart(SEED), this.#options)
     expect([...store.entries()]).toEqual(sorted(this.model))
@@ -97,16 +99,16 @@ class Subject {
     } catch (error) {
       return error
     }
-    // What took no part in the work may do without.
+    // An allocation may be refused without an error if the work can do without it.
     return memory.refused > 0 && memory.asked < nth ? new Error('Refused and not told') : undefined
   }
 }
 
-/** Keys that come in no order, of which some are long. */
+/** Returns keys in no order, some of them long. */
 const keyOf = (index: number): string =>
   `${index % 11 === 0 ? 'long '.repeat(60) : 'key'} ${(index * 7919) % 10_007}`
 
-/** Random changes, mostly of keys that are new. */
+/** Returns random changes, mostly of new keys. */
 function changesOf(random: Random, count: number, size: number): Changes {
   return Array.from({ length: count }, () => {
     const key = keyOf(random.below(4000))
@@ -114,7 +116,7 @@ function changesOf(random: Random, count: number, size: number): Changes {
   })
 }
 
-/** What something answers, or throws. */
+/** Returns what `work` returns or throws. */
 function attempt<T>(work: () => T): unknown {
   try {
     return work()
@@ -132,9 +134,9 @@ function commit({ store }: Subject, changes: Changes): Promise<void> {
   return batch.commit()
 }
 
-describe.each(KINDS)('a store on %s whose every allocation is refused once', (keydir) => {
+describe.each(KINDS)('a store on a %s whose every allocation is refused once', (keydir) => {
   it.each([true, false])(
-    `shows what it showed, with a checkpoint: %s, seed ${SEED}`,
+    `is not changed by a refusal, with checkpoint %s (seed ${SEED})`,
     async (checkpoint) => {
       const random = new Random(SEED)
       const subject = await Subject.open({ keydir, checkpoint, merge: { automatic: false } })
@@ -184,8 +186,8 @@ describe.each(KINDS)('a store on %s whose every allocation is refused once', (ke
   )
 })
 
-describe('memory that is refused', () => {
-  /** Many keys, so that a batch of as many again makes the keydir grow. */
+describe('refused memory', () => {
+  /** Opens a store of many keys, so that a large batch makes the keydir grow. */
   async function filled(keydir: KeydirKind): Promise<{ files: FaultyFiles; store: TextStore }> {
     const files = new FaultyFiles(SEED)
     const store = await openOn(files, { keydir })
@@ -218,28 +220,25 @@ describe('memory that is refused', () => {
     await again.close()
   })
 
-  it.each(KINDS)(
-    'is of no matter to what of the group was staged before, in a %s',
-    async (keydir) => {
-      const { store } = await filled(keydir)
+  it.each(KINDS)('does not affect what was staged before in the group, in a %s', async (keydir) => {
+    const { store } = await filled(keydir)
 
-      const before = store.put('before', '1')
-      const memory = new RefusedMemory({ nth: 1, lasting: true })
-      const outcomes = Array.from({ length: 3000 }, (_, index) => store.put(`new ${index}`, 'new'))
-      const all = await Promise.allSettled(outcomes)
-      memory[Symbol.dispose]()
+    const before = store.put('before', '1')
+    const memory = new RefusedMemory({ nth: 1, lasting: true })
+    const outcomes = Array.from({ length: 3000 }, (_, index) => store.put(`new ${index}`, 'new'))
+    const all = await Promise.allSettled(outcomes)
+    memory[Symbol.dispose]()
 
-      expect(all.map(({ status }) => status)).toContain('rejected')
-      all.forEach(({ status }, index) => {
-        expect(store.has(`new ${index}`)).toBe(status === 'fulfilled')
-      })
-      await before
-      expect(store.get('before')).toBe('1')
-    },
-  )
+    expect(all.map(({ status }) => status)).toContain('rejected')
+    all.forEach(({ status }, index) => {
+      expect(store.has(`new ${index}`)).toBe(status === 'fulfilled')
+    })
+    await before
+    expect(store.get('before')).toBe('1')
+  })
 
   it.each(KINDS)(
-    'puts nothing on disk of a value larger than the stage, in a %s',
+    'leaves nothing on disk of a value larger than the stage, in a %s',
     async (keydir) => {
       const { files, store } = await filled(keydir)
       const value = 'x'.repeat(300 * KIB)
@@ -260,56 +259,53 @@ describe('memory that is refused', () => {
     },
   )
 
-  it.each(KINDS)(
-    'where a batch is to be taken back never leaves half of it in a %s',
-    async (keydir) => {
-      const old = Array.from({ length: 200 }, (_, index) => `key ${100_000 + index}`)
-      let poisoned = 0
-      for (let nth = 1, refused = 1; refused > 0; nth++) {
-        const files = new FaultyFiles(SEED)
-        const store = await openOn(files, { keydir })
-        store.on('error', () => {})
-        await Promise.all(old.map((key) => store.put(key, 'old')))
-        // What is deleted under an iterator cannot be used again, so that putting it back takes memory.
-        const iterator = store.keys()
-        iterator.next()
-        const batch = store.batch()
-        for (let index = 0; index < 1500; index++) {
-          if (index % 10 === 0) batch.delete(old[index / 10] as string)
-          batch.put(`new ${index}`, 'new')
-        }
-
-        const memory = new RefusedMemory({ nth, lasting: true })
-        const outcome = await batch.commit().catch((error: unknown) => error)
-        const shown = attempt(() => [store.has('new 0'), store.has(old[0] as string)])
-        expect(store.stats().keydir.kind).toBe(keydir)
-        memory[Symbol.dispose]()
-        refused = memory.refused
-
-        if (refused > 0) {
-          expect(outcome).toMatchObject({ code: 'FIRKIN_NO_MEMORY' })
-          const isLost = shown instanceof Error
-          if (isLost) expect(shown).toMatchObject({ code: 'FIRKIN_POISONED' })
-          else expect(shown).toEqual([false, true])
-          // With memory there is all that there was, and where the store is poisoned nothing new.
-          expect(store.count()).toBe(old.length)
-          expect([...store.keys()]).toEqual(old)
-          const later = await store.put('later', '').catch((error: unknown) => error)
-          expect(later instanceof Error).toBe(isLost)
-          if (isLost) poisoned++
-        }
-        await store.close().catch(() => {})
-        const again = await openOn(files, { keydir })
-        expect(again.has(old[0] as string)).toBe(refused > 0)
-        expect(again.has('new 0')).toBe(refused === 0)
-        await again.close()
+  it.each(KINDS)('never leaves half of a batch that is undone, in a %s', async (keydir) => {
+    const old = Array.from({ length: 200 }, (_, index) => `key ${100_000 + index}`)
+    let poisoned = 0
+    for (let nth = 1, refused = 1; refused > 0; nth++) {
+      const files = new FaultyFiles(SEED)
+      const store = await openOn(files, { keydir })
+      store.on('error', () => {})
+      await Promise.all(old.map((key) => store.put(key, 'old')))
+      // Entries that are deleted under an iterator are not reused, so undoing takes memory.
+      const iterator = store.keys()
+      iterator.next()
+      const batch = store.batch()
+      for (let index = 0; index < 1500; index++) {
+        if (index % 10 === 0) batch.delete(old[index / 10] as string)
+        batch.put(`new ${index}`, 'new')
       }
-      expect(poisoned).toBeGreaterThan(0)
-    },
-  )
 
-  it('is told by a code of its own where a value is read, and the next read has it', async () => {
-    // More than any before it, so that no page that is kept has room for it.
+      const memory = new RefusedMemory({ nth, lasting: true })
+      const outcome = await batch.commit().catch((error: unknown) => error)
+      const shown = attempt(() => [store.has('new 0'), store.has(old[0] as string)])
+      expect(store.stats().keydir.kind).toBe(keydir)
+      memory[Symbol.dispose]()
+      refused = memory.refused
+
+      if (refused > 0) {
+        expect(outcome).toMatchObject({ code: 'FIRKIN_NO_MEMORY' })
+        const isLost = shown instanceof Error
+        if (isLost) expect(shown).toMatchObject({ code: 'FIRKIN_POISONED' })
+        else expect(shown).toEqual([false, true])
+        // With memory again, everything is as before; a poisoned store accepts nothing new.
+        expect(store.count()).toBe(old.length)
+        expect([...store.keys()]).toEqual(old)
+        const later = await store.put('later', '').catch((error: unknown) => error)
+        expect(later instanceof Error).toBe(isLost)
+        if (isLost) poisoned++
+      }
+      await store.close().catch(() => {})
+      const again = await openOn(files, { keydir })
+      expect(again.has(old[0] as string)).toBe(refused > 0)
+      expect(again.has('new 0')).toBe(refused === 0)
+      await again.close()
+    }
+    expect(poisoned).toBeGreaterThan(0)
+  })
+
+  it('fails a read with FIRKIN_NO_MEMORY, and the next read succeeds', async () => {
+    // No page that is kept for reuse is this large.
     const size = 4096 * KIB
     const files = new FaultyFiles(SEED)
     await using store = await openOn(files)

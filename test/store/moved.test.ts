@@ -1,4 +1,7 @@
-/** A store whose directory is moved, removed or replaced while it is open: what is there now is left alone. */
+/**
+ * Stores whose directory is moved, removed or replaced while they are open: what is there now is
+ * not changed.
+ */
 
 import { createHash } from 'node:crypto'
 import {
@@ -36,7 +39,7 @@ import {
 const KEYS = keysUpTo(60)
 const VALUE = 'x'.repeat(4 * KIB)
 
-/** Tells the contents of directories apart. */
+/** Returns a digest of each file in a directory. */
 function contentsOf(directory: string): Record<string, string> {
   const digest = (name: string): string =>
     createHash('sha1')
@@ -45,22 +48,22 @@ function contentsOf(directory: string): Record<string, string> {
   return Object.fromEntries(readdirSync(directory).map((name) => [name, digest(name)]))
 }
 
-/** Puts all keys: three segments and some. */
+/** Puts all keys, which fill more than three segments. */
 async function fill(store: TextStore, value = VALUE): Promise<void> {
   await Promise.all(KEYS.map((key) => store.put(key, value)))
   await store.sync()
   await idle(store)
 }
 
-/** A store with some keys of its own, closed. */
+/** Creates a store with keys of its own, and closes it. */
 async function makeOther(directory: string): Promise<void> {
   const other = await openStore(directory)
   await Promise.all(KEYS.map((key) => other.put(`other ${key}`, VALUE)))
   await other.close()
 }
 
-/** Opens a store in a directory, and tells what it tells. */
-async function openTelling(
+/** Opens a store in a directory, and collects its error events. */
+async function openCollecting(
   directory: string,
   options: TextOptions = {},
 ): Promise<{ store: TextStore; errors: Error[] }> {
@@ -70,24 +73,24 @@ async function openTelling(
   return { store, errors }
 }
 
-/** How a directory goes; each leaves another store in its place, which is closed. */
+/** The ways in which a directory is replaced. Each leaves another, closed store in its place. */
 const WAYS: readonly [name: string, (directory: string, aside: string) => Promise<void>][] = [
   [
-    'removed and made anew',
+    'removed and created again',
     async (directory) => {
       removeUnderneath(directory)
       await makeOther(directory)
     },
   ],
   [
-    'moved, and another store is put in its place',
+    'moved and replaced by another store',
     async (directory, aside) => {
       renameSync(directory, aside)
       await makeOther(directory)
     },
   ],
   [
-    'moved, and an older copy of it is restored in its place',
+    'moved and replaced by an older copy of it',
     async (directory, aside) => {
       renameSync(directory, aside)
       cpSync(`${aside}.backup`, directory, { recursive: true })
@@ -95,7 +98,7 @@ const WAYS: readonly [name: string, (directory: string, aside: string) => Promis
     },
   ],
   [
-    'moved, and a link to another store is put in its place',
+    'moved and replaced by a link to another store',
     async (directory, aside) => {
       renameSync(directory, aside)
       await makeOther(`${aside}.other`)
@@ -104,7 +107,7 @@ const WAYS: readonly [name: string, (directory: string, aside: string) => Promis
   ],
 ]
 
-/** What touches names. Each rejects, or is told. */
+/** The operations that use names of files. Each rejects. */
 const OPERATIONS: readonly [name: string, (store: TextStore) => Promise<unknown>][] = [
   ['a put that begins a segment', (store) => fill(store)],
   ['a batch that begins a segment', (store) => store.batch().put('b', VALUE.repeat(20)).commit()],
@@ -119,7 +122,7 @@ describe.each(WAYS)('a store whose directory is %s', (_, replace) => {
   it.each(OPERATIONS)('is poisoned by %s, and changes nothing there', async (_name, operate) => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
-      const { store, errors } = await openTelling(directory)
+      const { store, errors } = await openCollecting(directory)
       await fill(store, 'old')
       await fill(store)
       await store.backup(join(above, 'aside.backup'))
@@ -143,7 +146,7 @@ describe.each(WAYS)('a store whose directory is %s', (_, replace) => {
   })
 
   it.each(['hint', 'copy'] as const)(
-    'is not called damaged by a %s that reads what is there now',
+    'is not reported as damaged by a %s that reads what is there now',
     async (kind) => {
       await withDirectory(async (above) => {
         const directory = join(above, 'store')
@@ -193,7 +196,7 @@ describe.each(WAYS)('a store whose directory is %s', (_, replace) => {
   )
 
   it.each([true, false])(
-    'rejects its close, and changes nothing there, written before: %s',
+    'rejects its close, and changes nothing there, with earlier writes %s',
     async (isWritten) => {
       await withDirectory(async (above) => {
         const directory = join(above, 'store')
@@ -216,10 +219,10 @@ describe.each(WAYS)('a store whose directory is %s', (_, replace) => {
 })
 
 describe('a store whose directory is moved', () => {
-  it('loses nothing that had settled, and opens where it is now', async () => {
+  it('loses nothing that had settled, and opens at its new place', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
-      const { store } = await openTelling(directory)
+      const { store } = await openCollecting(directory)
       await fill(store)
       renameSync(directory, join(above, 'moved'))
       await store.put('after', 'it was moved')
@@ -237,7 +240,7 @@ describe('a store whose directory is moved', () => {
     })
   })
 
-  it('reads no file of the one that took its place', async () => {
+  it('reads no file of the store that took its place', async () => {
     await withDirectory(async (parent) => {
       const directory = join(parent, 'store')
       const options = { mapping: false, maxOpenFiles: 1, merge: { automatic: false } }
@@ -262,10 +265,10 @@ describe('a store whose directory is moved', () => {
     })
   })
 
-  it('is locked where it is now, and free once it is closed', async () => {
+  it('is locked at its new place until it is closed', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
-      const { store } = await openTelling(directory)
+      const { store } = await openCollecting(directory)
       await store.put('key', 'value')
       renameSync(directory, join(above, 'moved'))
 
@@ -276,10 +279,10 @@ describe('a store whose directory is moved', () => {
     })
   })
 
-  it('stays poisoned though it is moved back: others may have written it meanwhile', async () => {
+  it('stays poisoned if it is moved back, because others may have written to it', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
-      const { store } = await openTelling(directory)
+      const { store } = await openCollecting(directory)
       await fill(store, 'old')
       await fill(store)
       renameSync(directory, join(above, 'moved'))
@@ -294,10 +297,10 @@ describe('a store whose directory is moved', () => {
     })
   })
 
-  it('goes on where it was, once it is back before anything was named', async () => {
+  it('goes on if it is moved back before any name is used', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
-      // A reserve that is still to be made would notice.
+      // Making a reserve would notice the move.
       const store = await openStore(directory, { reserveBytes: 0 })
       await fill(store)
       renameSync(directory, join(above, 'moved'))
@@ -312,7 +315,7 @@ describe('a store whose directory is moved', () => {
     })
   })
 
-  it('is found out by the merge that starts by itself, which is told once', async () => {
+  it('reports once what an automatic merge finds', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
       const store = await openStore(directory, { merge: { automatic: true } })
@@ -322,7 +325,7 @@ describe('a store whose directory is moved', () => {
       renameSync(directory, join(above, 'moved'))
       await makeOther(directory)
       const before = contentsOf(directory)
-      // What is dead now is for a merge to remove.
+      // The dead bytes start a merge.
       for (const key of KEYS) await store.put(key, 'small').catch(() => undefined)
       await until(() => errors.length > 0)
       await store.close().catch(() => undefined)
@@ -332,11 +335,11 @@ describe('a store whose directory is moved', () => {
     })
   })
 
-  it('loses nothing that had settled though its process is killed', async () => {
+  it('loses nothing that had settled if its process is killed', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
       await using peer = new Peer()
-      // A reserve that is still to be made would notice.
+      // Making a reserve would notice the move.
       expect(await peer.open(directory, { sync: 'never', reserveBytes: 0 })).toEqual({})
       await peer.ask('put', 'before', 'value')
       renameSync(directory, join(above, 'moved'))
@@ -353,8 +356,8 @@ describe('a store whose directory is moved', () => {
   })
 })
 
-describe('a store that is opened by a symbolic link', () => {
-  it('goes on in the directory that it opened, wherever the link leads later', async () => {
+describe('a store that is opened through a symbolic link', () => {
+  it('goes on in the directory that it opened, even if the link changes', async () => {
     await withDirectory(async (above) => {
       const [real, other, link] = ['real', 'other', 'link'].map((name) => join(above, name)) as [
         string,
@@ -384,10 +387,10 @@ describe('a store that is opened by a symbolic link', () => {
 })
 
 describe('a store whose lock was removed', () => {
-  it('is poisoned: another may have opened it', async () => {
+  it('is poisoned, because another process may have opened it', async () => {
     await withDirectory(async (directory) => {
-      const { store } = await openTelling(directory, { merge: { automatic: false } })
-      // So that there is something to merge.
+      const { store } = await openCollecting(directory, { merge: { automatic: false } })
+      // The second round leaves dead bytes to merge.
       await fill(store)
       await fill(store)
       unlinkSync(join(directory, 'LOCK'))
@@ -405,12 +408,12 @@ describe('a store whose lock was removed', () => {
 })
 
 describe('a store without a lock', () => {
-  it('still knows its directory', async () => {
+  it('still notices that its directory was replaced', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
       const store = await openStore(directory, { lock: false, merge: { automatic: false } })
       store.on('error', () => undefined)
-      // So that there is something to merge.
+      // The second round leaves dead bytes to merge.
       await fill(store)
       await fill(store)
       removeUnderneath(directory)
@@ -426,7 +429,7 @@ describe('a store without a lock', () => {
 })
 
 describe('a store on files in memory', () => {
-  /** Everything that a store does, in few calls. */
+  /** Does everything that a store can do, in few calls. */
   async function doAll(store: TextStore): Promise<void> {
     await fill(store, 'a')
     await fill(store)
@@ -436,14 +439,14 @@ describe('a store on files in memory', () => {
     await store.close()
   }
 
-  it('changes nothing in a directory that took the place of its own, whichever call comes next', async () => {
+  it('changes nothing in a directory that replaced its own, whatever call is next', async () => {
     for (let nth = 1; ; nth++) {
       const files = new FaultyFiles(1)
       const store = await openOn(files)
       store.on('error', () => undefined)
       let isReplaced = false
       files.onCall = ({ number, kind }) => {
-        // Between the look and what follows it at once there is nothing that could be done.
+        // A replacement between the check and the call that follows at once cannot be noticed.
         if (number < nth || isReplaced || kind !== 'identify') return
         isReplaced = true
         files.replaceDirectory(DISK, 'empty')
@@ -462,7 +465,7 @@ describe('a store on files in memory', () => {
     }
   })
 
-  it('fails what it was doing, and nothing else, where it cannot look for its directory', async () => {
+  it('fails only the running operation if it cannot check its directory', async () => {
     let failedCount = 0
     for (let nth = 1; nth <= 12; nth++) {
       const files = new FaultyFiles(1)
@@ -481,7 +484,7 @@ describe('a store on files in memory', () => {
     expect(failedCount).toBeGreaterThan(0)
   })
 
-  it('is poisoned by a sync of its directory that failed, whoever asked for it', async () => {
+  it('is poisoned by a failed sync of its directory, whatever operation made it', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     store.on('error', () => undefined)

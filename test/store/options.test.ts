@@ -1,3 +1,5 @@
+/** Options: what is refused, the defaults, and the effect of each. */
+
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -66,7 +68,7 @@ describe('options', () => {
     [{ follow: true }, 'Option follow needs readOnly'],
     [{ follow: 100, readOnly: false }, 'Option follow needs readOnly'],
     [{ readOnly: true, recovery: 'salvage' }, 'it excludes readOnly'],
-  ])('are refused as of a wrong name or type: %o', (options, text) => {
+  ])('with a wrong name or type are refused: %o', (options, text) => {
     expect(() => resolveOptions(options as object)).toThrow(TypeError)
     expect(() => resolveOptions(options as object)).toThrow(text)
   })
@@ -90,7 +92,7 @@ describe('options', () => {
     [{ merge: { window: [3, 3] } }, 'Option merge.window ends at 3, where it begins'],
     [{ merge: { triggerDeadBytes: 0 } }, 'Option merge.triggerDeadBytes is 0; it must be from 1'],
     [{ merge: { smallSegmentBytes: 64 * MIB + 1 } }, 'is above half of maxSegmentBytes'],
-  ])('are refused as out of range: %o', (options, text) => {
+  ])('out of range are refused: %o', (options, text) => {
     expect(() => resolveOptions(options as object)).toThrow(RangeError)
     expect(() => resolveOptions(options as object)).toThrow(text)
   })
@@ -103,11 +105,11 @@ describe('options', () => {
     { follow: 1, readOnly: true },
     { sync: { everyBytes: 1 } },
     { ttlMs: 0 },
-  ])('are taken at the ends of their ranges: %o', (options) => {
+  ])('are accepted at the ends of their ranges: %o', (options) => {
     expect(() => resolveOptions(options)).not.toThrow()
   })
 
-  it('are filled in, frozen, and taken as missing where they are undefined', () => {
+  it('get defaults if they are missing or undefined, and are frozen', () => {
     const resolved = resolveOptions({ keydir: undefined, sync: undefined } as object)
 
     expect(resolved).toEqual(resolveOptions())
@@ -135,7 +137,7 @@ describe('options', () => {
     expect(resolveOptions({ sync }).sync).toEqual(expected)
   })
 
-  it('are each read by what goes by them', () => {
+  it('are each read somewhere in src', () => {
     const source = join(import.meta.dirname, '../../src')
     const texts = readdirSync(source, { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.ts') && !path.endsWith('options.ts'))
@@ -151,13 +153,13 @@ describe('options', () => {
     }
   })
 
-  it('follow by default every 100 milliseconds, where they follow', () => {
+  it('have a default of 100 ms for follow true', () => {
     expect(resolveOptions({ readOnly: true, follow: true }).followMs).toBe(100)
     expect(resolveOptions({ readOnly: true, follow: 7 }).followMs).toBe(7)
     expect(resolveOptions({ readOnly: true }).followMs).toBe(0)
   })
 
-  it('are checked before anything is made', async () => {
+  it('are checked before anything is created', async () => {
     const files = new FaultyFiles(1)
 
     await expect(openOn(files, { keydir: 'map' as 'hash' })).rejects.toThrow(TypeError)
@@ -166,7 +168,7 @@ describe('options', () => {
   })
 })
 
-/** A closed store of a few segments, on files that fail nowhere. */
+/** Makes a closed store of a few segments. */
 async function filled(options: TextOptions = {}): Promise<FaultyFiles> {
   const files = new FaultyFiles(1)
   const store = await openOn(files, options)
@@ -176,7 +178,7 @@ async function filled(options: TextOptions = {}): Promise<FaultyFiles> {
 }
 
 describe('the option', () => {
-  it('createIfMissing false makes nothing', async () => {
+  it('createIfMissing false creates nothing', async () => {
     const files = new FaultyFiles(1)
 
     await expect(openOn(files, { createIfMissing: false })).rejects.toThrow(
@@ -186,7 +188,7 @@ describe('the option', () => {
     expect(files.calls.filter(({ kind }) => kind !== 'list')).toEqual([])
   })
 
-  it('lock false lets a second writer in', async () => {
+  it('lock false allows a second writer', async () => {
     await withDirectory(async (directory) => {
       await using first = await openStore(directory)
       await first.put('a', '1')
@@ -224,7 +226,7 @@ describe('the option', () => {
     })
   })
 
-  it('checkpoint false writes none, and opens from hints', async () => {
+  it('checkpoint false writes no checkpoint, so the next open reads hints', async () => {
     const files = await filled({ checkpoint: false })
 
     expect(files.list(DISK)).not.toContain('CHECKPOINT')
@@ -233,7 +235,7 @@ describe('the option', () => {
   })
 
   it.each(['btree', 'hash', 'skiplist', 'bplustree'] as const)(
-    'keydir %s is how keys are kept',
+    'keydir %s decides the kind of keydir',
     async (keydir) => {
       const files = await filled()
 
@@ -254,7 +256,7 @@ describe('the option', () => {
     for (const segment of segments) expect(segment.bytes).toBeLessThanOrEqual(size * KIB)
   })
 
-  it('recovery says what is done about damage', async () => {
+  it('recovery decides what is done about damage', async () => {
     const files = await filled()
     files.poke(`${DISK}/CHECKPOINT`, undefined)
     const last = files
@@ -265,7 +267,7 @@ describe('the option', () => {
     const path = `${DISK}/${last}`
     const bytes = files.peek(path) ?? Buffer.alloc(0)
     const torn = files.restart(1)
-    // As a crash leaves it: the manifest knows nothing of the last segment yet.
+    // After a crash the manifest does not list the last segment yet.
     torn.poke(path, Buffer.concat([bytes, bytes.subarray(44, 60)]))
     const damaged = files.restart(1)
     damaged.poke(
@@ -287,7 +289,7 @@ describe('the option', () => {
     expect(salvaged.stats().recovery.lost).toBeDefined()
   })
 
-  it('follow looks every so many milliseconds', async () => {
+  it('follow is the interval of refreshes', async () => {
     fakeOwnTimers('setInterval', 'clearInterval')
     const files = await filled()
     const reader = await openOn(files, { readOnly: true, follow: 700 })
@@ -302,7 +304,7 @@ describe('the option', () => {
     await reader.close()
   })
 
-  it('expiryIntervalMs is how often expired keys are looked for', async () => {
+  it('expiryIntervalMs is the interval of sweeps', async () => {
     fakeOwnTimers('setInterval', 'clearInterval')
     let nowMs = 1000
     const options = { clock: () => nowMs, expiryIntervalMs: 300 }

@@ -1,3 +1,5 @@
+/** Puts: what they accept, when they are visible, and that they last. */
+
 import { describe, expect, it } from 'vitest'
 import { encodeManifest } from '../../src/format/manifest.ts'
 import { MAX_KEY_SIZE, MAX_SEQUENCE, MAX_VALUE_SIZE } from '../../src/format/record.ts'
@@ -33,7 +35,7 @@ describe('put', () => {
     ['json', undefined, 'JSON cannot hold undefined'],
     ['json', () => 1, 'JSON cannot hold a function'],
     ['json', 1n, 'BigInt'],
-  ] as const)('refuses with encoding %s the value %o', async (valueEncoding, value, text) => {
+  ] as const)('with encoding %s refuses the value %o', async (valueEncoding, value, text) => {
     await using store = await openAny<unknown>(
       DISK,
       { valueEncoding: valueEncoding as 'json', lock: false },
@@ -49,7 +51,7 @@ describe('put', () => {
 
   it('refuses a value beyond the limit', async () => {
     await using store = await openAny(DISK, { lock: false }, new FaultyFiles(1))
-    // Memory that is never touched is never taken.
+    // Untouched memory takes no space.
     const value = new Uint8Array(MAX_VALUE_SIZE + 1)
 
     expect(() => store.put('key', value)).toThrow(RangeError)
@@ -79,7 +81,7 @@ describe('put', () => {
     expect(store.has('key')).toBe(false)
   })
 
-  it('is visible at once, before it is settled', async () => {
+  it('is visible at once, before it settles', async () => {
     await using store = await openOn(new FaultyFiles(1))
 
     const put = store.put('key', 'value')
@@ -89,7 +91,7 @@ describe('put', () => {
     await expect(put).resolves.toBeUndefined()
   })
 
-  it('replaces what was there', async () => {
+  it('replaces an earlier value', async () => {
     await using store = await openOn(new FaultyFiles(1))
 
     await store.put('key', 'a long value')
@@ -100,7 +102,7 @@ describe('put', () => {
     expect(store.count()).toBe(1)
   })
 
-  it('takes a string and its bytes for the same key', async () => {
+  it('treats a string and its bytes as the same key', async () => {
     await using store = await openOn(new FaultyFiles(1))
 
     await store.put('schlüssel', 'by text')
@@ -130,7 +132,7 @@ describe('put', () => {
     expect(store.get('large')?.toString()).toBe('a'.repeat(300 * KIB))
   })
 
-  it('keeps what was put synchronously, through a kill', async () => {
+  it('survives a kill after putSync returns', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
 
@@ -142,7 +144,7 @@ describe('put', () => {
   })
 
   it.each([1, 7, 18, 63, 64, 65, 255, 256, 4096, MAX_KEY_SIZE])(
-    'takes keys of %i bytes, of all byte values',
+    'accepts keys of %i bytes, with any byte values',
     async (size) => {
       await withDirectory(async (directory) => {
         const keys = [0, 127, 255].map((first) =>
@@ -160,14 +162,14 @@ describe('put', () => {
   )
 
   it.each([0, 1, 299, 300, 65_536, 262_000, 262_144, 600_000])(
-    'takes values of %i bytes, of all byte values, and larger than a segment',
+    'accepts values of %i bytes, with any byte values',
     async (size) => {
       await withDirectory(async (directory) => {
         const value = Buffer.alloc(size, allBytes)
         const store = await openAny(directory)
         await store.put('before', 'small')
         await store.put('key', value)
-        await store.put('behind', 'small')
+        await store.put('after', 'small')
         store.putSync('again', value)
         expect(store.get('key')?.equals(value)).toBe(true)
         await store.close()
@@ -176,7 +178,7 @@ describe('put', () => {
         for (const key of ['key', 'again']) {
           expect(reopened.get(key)?.equals(value)).toBe(true)
         }
-        expect(reopened.get('behind')).toEqual(Buffer.from('small'))
+        expect(reopened.get('after')).toEqual(Buffer.from('small'))
         expect((await reopened.verify()).ok).toBe(true)
         const sizes = reopened.stats().segments.map(({ bytes }) => bytes)
         for (const bytes of sizes) expect(bytes).toBeLessThan(Math.max(64 * KIB, size + 100))
@@ -184,7 +186,7 @@ describe('put', () => {
     },
   )
 
-  it('is refused once all sequences are used up, as is every other write; reads go on', async () => {
+  it('is refused, as is any write, once all sequences are used up', async () => {
     const files = new FaultyFiles(1)
     const begun = await openOn(files)
     await begun.put('key', 'value')
@@ -195,7 +197,7 @@ describe('put', () => {
     files.poke(`${DISK}/MANIFEST`, encodeManifest({ ...manifest, nextSequence }))
     const store = await openOn(files)
 
-    // It takes one for its end.
+    // The batch takes a sequence for its end, too.
     await store.batch().put('a', '1').put('b', '2').commit()
 
     const usedUp = withCode('FIRKIN_WRITE_FAILED')

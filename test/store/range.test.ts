@@ -1,3 +1,5 @@
+/** Ranges and iterators: which keys they return, in order, and from which moment. */
+
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { RangeOptions } from '../../src/index.ts'
@@ -7,7 +9,7 @@ import { DISK, KIB, keysUpTo, openAny, openOn, type TextStore, withCode } from '
 
 const kinds = ['btree', 'hash', 'skiplist', 'bplustree'] as const
 
-/** Keys in order of their bytes, with what bounds stumble over. */
+/** Keys that are hard cases for bounds, in byte order. */
 const keys = [
   'a',
   'a\0',
@@ -23,7 +25,7 @@ const keys = [
   '😀',
 ].sort((left, right) => Buffer.compare(Buffer.from(left), Buffer.from(right)))
 
-/** What a range is to give, by looking at every key. */
+/** Returns the keys that a range must return, by testing every key. */
 function filtered(all: readonly Buffer[], range: RangeOptions): Buffer[] {
   return inRange(all, range, (key) => key)
 }
@@ -97,7 +99,7 @@ describe('a range', () => {
     { gt: 'a'.repeat(65_536) },
     { gte: Buffer.of(0) },
     { gt: Buffer.of(0xff), lte: Buffer.of(0xff, 0xff, 0xff) },
-  ])('gives the keys between its bounds, in order: %o', async (range) => {
+  ])('returns the keys between its bounds, in order: %o', async (range) => {
     const all = keys.map((key) => Buffer.from(key))
     for (const keydir of kinds) {
       await using store = await openAny(
@@ -123,7 +125,7 @@ describe('a range', () => {
     }
   })
 
-  it.each(kinds)('gives what a filter gives, of a %s', async (keydir) => {
+  it.each(kinds)('returns what a filter returns, in a %s', async (keydir) => {
     await using store = await openAny(
       DISK,
       { keydir, lock: false, keyEncoding: 'buffer' },
@@ -169,7 +171,7 @@ describe('a range', () => {
 })
 
 describe('an iterator', () => {
-  it('gives entries, keys and values, and the store itself gives entries', async () => {
+  it('returns entries, keys or values, and that of the store itself entries', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await store.batch().put('b', '2').put('a', '1').commit()
 
@@ -183,7 +185,7 @@ describe('an iterator', () => {
     expect([...store.snapshot()]).toEqual([...store.entries()])
   })
 
-  it.each(kinds)('sees the store as of its creation, of a %s', async (keydir) => {
+  it.each(kinds)('shows the store as of its creation, in a %s', async (keydir) => {
     await using store = await openOn(new FaultyFiles(1), { keydir })
     const present = keysUpTo(300)
     await Promise.all(present.map((key) => store.put(key, 'old')))
@@ -203,7 +205,7 @@ describe('an iterator', () => {
     expect([...fresh]).toEqual(expected)
   })
 
-  it.each(kinds)('goes on while what it stands on is deleted, of a %s', async (keydir) => {
+  it.each(kinds)('goes on if its current key is deleted, in a %s', async (keydir) => {
     await using store = await openOn(new FaultyFiles(1), { keydir })
     const present = keysUpTo(200)
     await Promise.all(present.map((key) => store.put(key, key)))
@@ -219,7 +221,7 @@ describe('an iterator', () => {
     }
   })
 
-  it('lets go of the store at its end, where it is left, and when it is disposed of', async () => {
+  it('releases its view at its end, when it is left early, and when it is disposed', async () => {
     await using store = await openOn(new FaultyFiles(1))
     for (const key of ['a', 'b', 'c']) await store.put(key, key)
 
@@ -264,7 +266,7 @@ describe('an iterator', () => {
     expect(() => iterator.next()).toThrow(withCode('FIRKIN_CLOSED'))
   })
 
-  it('names the damage that it meets, and can go on behind it', async () => {
+  it('reports damage where it is, and can go on after it', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const key of ['a', 'b', 'c']) await store.put(key, `value of ${key}`)
@@ -284,10 +286,10 @@ describe('an iterator', () => {
   })
 })
 
-describe.each(['btree', 'skiplist'] as const)('of the keys in a %s', (keydir) => {
+describe.each(['btree', 'skiplist'] as const)('of the unread keys of a %s', (keydir) => {
   const options = { keydir, maxSegmentBytes: 64 * 1024 * KIB } as const
 
-  /** A closed store of keys that are so long that they fill several chunks of its checkpoint. */
+  /** Makes a closed store whose long keys fill several chunks of its checkpoint. */
   async function makeLong(): Promise<FaultyFiles> {
     const files = new FaultyFiles(1)
     const store = await openOn(files, options)
@@ -297,7 +299,7 @@ describe.each(['btree', 'skiplist'] as const)('of the keys in a %s', (keydir) =>
     return files
   }
 
-  /** How many chunks are read where this is done first, after `open`. */
+  /** Returns how many chunks are read if `act` is done first after an open. */
   async function chunksReadBy(
     files: FaultyFiles,
     act: (store: TextStore) => void,
@@ -311,7 +313,7 @@ describe.each(['btree', 'skiplist'] as const)('of the keys in a %s', (keydir) =>
       .filter(({ kind, path }) => kind === 'read' && path === `${DISK}/CHECKPOINT`).length
   }
 
-  it('none is looked at to count, to tell figures, or to take a snapshot', async () => {
+  it('none is read to count them, for figures, or for a snapshot', async () => {
     const files = await makeLong()
 
     expect(await chunksReadBy(files, (store) => expect(store.count()).toBe(6000))).toBe(0)
@@ -319,7 +321,7 @@ describe.each(['btree', 'skiplist'] as const)('of the keys in a %s', (keydir) =>
     expect(await chunksReadBy(files, (store) => store.snapshot().close())).toBe(0)
   })
 
-  it('those that a range does not give are left alone, and so are those that nobody reads', async () => {
+  it('only those near a range are read, and none before they are wanted', async () => {
     const files = await makeLong()
 
     const all = await chunksReadBy(files, (store) => expect([...store.keys()]).toHaveLength(6000))

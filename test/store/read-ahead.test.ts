@@ -1,3 +1,5 @@
+/** Iterators that read ahead: what they return does not depend on it. */
+
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -8,14 +10,14 @@ import { openAny, withCode } from '../support/store.ts'
 
 const KEY_COUNT = 500
 
-/** Short and long, ASCII and not; some longer than all that is decoded in one go. */
+/** Returns short and long keys, ASCII and not; some exceed what is decoded at a time. */
 function keyAt(index: number): string {
   const number = String(index).padStart(4, '0')
   if (index % 97 === 5) return `${number} ${'long '.repeat(1000)}`
   return index % 89 === 7 ? `${number} 😀 é` : number
 }
 
-/** From none to more than is read ahead. */
+/** Returns values from empty ones to some that exceed what is read ahead. */
 function valueAt(index: number): Buffer {
   return Buffer.alloc(index % 83 === 3 ? 4000 : index % 120, index)
 }
@@ -25,7 +27,7 @@ const expected = Array.from({ length: KEY_COUNT }, (_, index): [string, Buffer] 
   valueAt(index),
 ])
 
-/** Runs `work` with a store that holds all of it, and reads it by mapping where it can. */
+/** Runs `work` with a filled store, which is read through a mapping if possible. */
 async function withFilled(work: (store: Store) => Promise<void>) {
   await withDirectory(async (directory) => {
     await using store = await openAny(directory)
@@ -39,7 +41,7 @@ async function withFilled(work: (store: Store) => Promise<void>) {
 }
 
 describe('an iterator', () => {
-  it('gives each key and value, whatever their sizes', async () => {
+  it('returns each key and value, whatever their sizes', async () => {
     await withFilled(async (store) => {
       expect([...store.entries()]).toEqual(expected)
       expect([...store.keys()]).toEqual(expected.map(([key]) => key))
@@ -48,7 +50,7 @@ describe('an iterator', () => {
     })
   })
 
-  it('is not disturbed by others, nor by reads between', async () => {
+  it('is not disturbed by other iterators, or by reads between its steps', async () => {
     await withFilled(async (store) => {
       const others = [
         store.keys(),
@@ -70,7 +72,7 @@ describe('an iterator', () => {
     })
   })
 
-  it('shows what was there when it was made, whatever is changed', async () => {
+  it('shows the store as of its creation, whatever changes', async () => {
     await withFilled(async (store) => {
       const given: unknown[] = []
       for (const entry of store.entries()) {
@@ -84,7 +86,7 @@ describe('an iterator', () => {
     })
   })
 
-  it('gives values that are the caller’s own', async () => {
+  it('returns values that the caller owns', async () => {
     await withFilled(async (store) => {
       const first = [...store.values()]
       for (const value of [...store.values()]) value.fill(255)
@@ -94,7 +96,7 @@ describe('an iterator', () => {
     })
   })
 
-  it('comes upon a damaged record where it is, and not before', async () => {
+  it('reports a damaged record where it is, and not before', async () => {
     await withDirectory(async (directory) => {
       await using store = await openAny(directory)
       for (let index = 0; index < 100; index++) await store.put(keyAt(index), `value ${index}`)

@@ -1,3 +1,5 @@
+/** The reserve: space on disk for what frees space once the disk is full. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { StoreError } from '../../src/errors.ts'
@@ -19,13 +21,13 @@ const RESERVE = `${DISK}/RESERVE`
 const SIZE = 128 * KIB
 const options = { reserveBytes: SIZE }
 const keys = keysUpTo(60)
-const noRoom = { code: 'FIRKIN_WRITE_FAILED', cause: { code: 'ENOSPC' } }
+const noSpace = { code: 'FIRKIN_WRITE_FAILED', cause: { code: 'ENOSPC' } }
 
 const sizeOf = (files: FaultyFiles): number | undefined => files.peek(RESERVE)?.length
 
 const textOf = (key: string): string => `${key} `.padEnd(5 * KIB, '-')
 
-/** A store of several segments with its reserve, and what it has told. */
+/** Opens a store of several segments with its reserve, and collects its error events. */
 async function filled(): Promise<{ files: FaultyFiles; store: TextStore; errors: Error[] }> {
   const files = new FaultyFiles(1)
   const store = await openOn(files, options)
@@ -38,7 +40,7 @@ async function filled(): Promise<{ files: FaultyFiles; store: TextStore; errors:
   return { files, store, errors }
 }
 
-/** Deletes every other key; answers those that stay. */
+/** Deletes every other key; returns those that stay. */
 async function deleteHalf(store: TextStore): Promise<string[]> {
   const stay = keys.filter((_, index) => index % 2 === 1)
   await Promise.all(keys.filter((key) => !stay.includes(key)).map((key) => store.delete(key)))
@@ -46,7 +48,7 @@ async function deleteHalf(store: TextStore): Promise<string[]> {
 }
 
 describe('the reserve', () => {
-  it('is filled behind the open, and stays over a close and a kill', async () => {
+  it('is filled after the open, and outlasts a close and a kill', async () => {
     const { files, store } = await filled()
     const bytes = files.peek(RESERVE)
     expect(bytes?.subarray(0, 6).toString()).toBe('FIRKIN')
@@ -74,7 +76,7 @@ describe('the reserve', () => {
     await store.close()
   })
 
-  it('is neither made nor kept with reserveBytes 0', async () => {
+  it('is neither created nor kept with reserveBytes 0', async () => {
     const { files, store } = await filled()
     await store.close()
 
@@ -87,7 +89,7 @@ describe('the reserve', () => {
     expect(files.list(DISK)).not.toContain('RESERVE')
   })
 
-  it('is made no larger than the option says, also where it was', async () => {
+  it('is made smaller if the option is smaller than before', async () => {
     const { files, store } = await filled()
     await store.close()
 
@@ -96,7 +98,7 @@ describe('the reserve', () => {
     await smaller.close()
   })
 
-  it('is not filled where the directory was moved, which its files tell', async () => {
+  it('is not filled if the directory was moved', async () => {
     const moved = new StoreError('FIRKIN_MOVED', 'The directory is another one')
     const open = vi.fn(() => {
       throw moved
@@ -117,7 +119,7 @@ describe('the reserve', () => {
   })
 
   it.each([0, SIZE])(
-    'leaves a file of its name alone that is not its own, of %d bytes',
+    'does not change a foreign file of its name, with reserveBytes %d',
     async (size) => {
       const { files, store } = await filled()
       await store.close()
@@ -134,13 +136,13 @@ describe('the reserve', () => {
     },
   )
 
-  it('takes no room that is scarce: as much as it takes must be left', async () => {
+  it('is filled only if as much space is left as it takes', async () => {
     const files = new FaultyFiles(1)
     files.capacity = 2 * SIZE
     const store = await openOn(files, options)
     await idle(store)
     expect(sizeOf(files)).toBeUndefined()
-    // Without one, puts have all the room that there is.
+    // Without a reserve, puts have all the space that is left.
     for (const key of keys.slice(0, 40)) await store.put(key, textOf(key))
     await store.close()
   })
@@ -148,7 +150,7 @@ describe('the reserve', () => {
 
 describe('on a disk that another program has filled', () => {
   it.each(Array.from({ length: 13 }, (_, index) => index * 8))(
-    'deletes, merges, writes on and closes, with %d KiB left',
+    'a store deletes, merges, writes on and closes, with %d KiB left',
     async (left) => {
       const { files, store, errors } = await filled()
       files.capacity = files.usedSize + left * KIB
@@ -172,7 +174,7 @@ describe('on a disk that another program has filled', () => {
     },
   )
 
-  it('does so by clear, by batches of deletes and by Sync calls', async () => {
+  it('a store deletes by clear, by batches of deletes and by synchronous calls', async () => {
     const { files, store } = await filled()
     files.capacity = files.usedSize
 
@@ -187,7 +189,7 @@ describe('on a disk that another program has filled', () => {
         .delete(keys[2] ?? '')
         .put('x', '')
         .commit(),
-    ).rejects.toMatchObject(noRoom)
+    ).rejects.toMatchObject(noSpace)
     expect(await store.clear({ gte: keys[30] ?? '' })).toBe(30)
 
     expect(store.count()).toBe(28)
@@ -195,10 +197,10 @@ describe('on a disk that another program has filled', () => {
     await store.close()
   })
 
-  it('serves no put out of it, also beside deletes', async () => {
+  it('puts get nothing from the reserve, even among deletes', async () => {
     const { files, store } = await filled()
     files.capacity = files.usedSize
-    await expect(store.put('a', textOf('a'))).rejects.toMatchObject(noRoom)
+    await expect(store.put('a', textOf('a'))).rejects.toMatchObject(noSpace)
     expect(sizeOf(files)).toBe(SIZE)
     await store.delete(keys[0] ?? '')
     const short = sizeOf(files) ?? 0
@@ -225,7 +227,7 @@ describe('on a disk that another program has filled', () => {
     await store.close()
   })
 
-  it('goes by a quota as by the disk', async () => {
+  it('a quota that is used up counts as a full disk', async () => {
     const { files, store } = await filled()
     files.fail({ kinds: ['write'], path: /segment$/, nth: 1, code: 'EDQUOT' })
 
@@ -236,13 +238,13 @@ describe('on a disk that another program has filled', () => {
     await store.close()
   })
 
-  it('closes without any room, and opens with everything that had settled', async () => {
+  it('a store closes without any space, and opens with everything that had settled', async () => {
     const { files, store, errors } = await filled()
     files.capacity = files.usedSize
-    // Everything is given up.
+    // The whole reserve is used up.
     files.fail({ kinds: ['write'], path: /(segment|tmp)$/, nth: 1, code: 'ENOSPC', lasting: true })
     const refused = await store.delete(keys[0] ?? '').catch((error: StoreError) => error)
-    expect(refused).toMatchObject(noRoom)
+    expect(refused).toMatchObject(noSpace)
     expect(sizeOf(files)).toBe(FILE_HEADER_SIZE)
 
     await store.close()
@@ -261,7 +263,7 @@ describe('on a disk that another program has filled', () => {
     }
   })
 
-  it('tells once that a merge lacks room, and merges when there is some', async () => {
+  it('a merge reports that it lacks space, and succeeds once there is some', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     for (const round of ['a', 'b']) {

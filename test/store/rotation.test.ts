@@ -1,4 +1,4 @@
-/** Segments that fill faster than one sync takes, and what happens to them. */
+/** Segments that fill faster than one sync takes. */
 
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
@@ -10,12 +10,12 @@ import { inProcessWork } from '../support/in-process-work.ts'
 import { DISK, idle, KIB, keysUpTo, openOn } from '../support/store.ts'
 
 describe('segments that fill faster than a sync', () => {
-  it('are sealed, merged and given hints all the same', async () => {
+  it('are still sealed and merged, and get hints', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { merge: { automatic: true } })
     let mostSegments = 0
 
-    // A segment each, and a sync takes up to three turns.
+    // Each put fills a segment, and a sync takes up to three turns.
     for (let round = 0; round < 300; round++) {
       await store.put(`key ${round % 4}`, `${round} `.padEnd(40 * KIB, '-'))
       for (let turn = 0; turn < 3; turn++) await setImmediate()
@@ -35,7 +35,7 @@ describe('segments that fill faster than a sync', () => {
     ])
   })
 
-  it('hold a bounded number of files, for writes wait for them to be sealed', async () => {
+  it('keep a bounded number of files open, because writes wait for seals', async () => {
     const files = new FaultyFiles(1)
     const sync = files.syncLater.bind(files)
     files.syncLater = async (...args) => {
@@ -51,12 +51,12 @@ describe('segments that fill faster than a sync', () => {
     }
 
     expect(store.stats().segments.length).toBeGreaterThan(90)
-    // 16 of the tail, the active one, 4 that are sealed, what is synced, and a few of the store's own.
+    // 16 of the tail, the active one, 4 sealed ones, those being synced, and a few of the store's.
     expect(mostOpen).toBeLessThan(30)
     await store.close()
   })
 
-  it('keep no write waiting where they cannot be sealed', async () => {
+  it('keep no write waiting if they cannot be sealed', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { merge: { automatic: false }, sync: 'never' })
     store.on('error', () => undefined)
@@ -71,7 +71,7 @@ describe('segments that fill faster than a sync', () => {
     await store.close()
   })
 
-  it('keep no write waiting once they were sealed in a call', async () => {
+  it('keep no write waiting once a call has sealed them', async () => {
     const files = new FaultyFiles(1)
     const loop = new FakeLoop()
     const options = { lock: false, mapping: false, maxSegmentBytes: 64 * KIB } as const
@@ -95,7 +95,7 @@ describe('segments that fill faster than a sync', () => {
     await store.close()
   })
 
-  it('are synced by few calls, where nobody merges and the event loop does not turn', async () => {
+  it('are synced by few calls if nobody merges and the event loop does not turn', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files, { merge: { automatic: false } })
     const endsAt = performance.now() + 80
@@ -139,7 +139,7 @@ describe('segments that fill faster than a sync', () => {
     expect(hints).toHaveLength(59)
   })
 
-  it('are given hints where one of several cannot be made, and say which', async () => {
+  it('get their hints if one of them cannot be made, which is reported', async () => {
     const files = new FaultyFiles(1)
     const store = await openOn(files)
     const errors: string[] = []
@@ -156,8 +156,8 @@ describe('segments that fill faster than a sync', () => {
     await store.close()
   })
 
-  it('keep the crash contract, wherever the process or the power ends', async () => {
-    /** Writes; `stopAt` is the call in which it all ends. Answers the machine then, and what was durable by then. */
+  it('keep the crash contract, whichever call the process or the power ends at', async () => {
+    /** Writes; returns the machine at call `stopAt`, and what was written and durable by then. */
     const run = async (
       stopAt: number,
     ): Promise<{ machine: FaultyFiles | undefined; written: number; durable: number }> => {
@@ -188,7 +188,7 @@ describe('segments that fill faster than a sync', () => {
       await using store = await openOn(machine)
       const rounds = [...store.values()].map((value) => Number(value.split(' ')[0]))
       const newest = Math.max(0, ...rounds)
-      // Of each key the newest of a prefix.
+      // The store holds the newest write of each key, up to some write.
       const expected = [newest - 2, newest - 1, newest].filter((round) => round > 0)
       expect(rounds.sort((a, b) => a - b)).toEqual(expected)
       return newest

@@ -1,13 +1,13 @@
-/** Writes that are left to a thread, where the disk holds them up. */
+/** Writes that a thread makes, because the disk holds them up. */
 
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, KIB, openOn } from '../support/store.ts'
 
-/** Files whose threads write nothing before they are let go. */
+/** Files whose threads write nothing until they are released. */
 class HeldUp extends FaultyFiles {
-  /** What the threads were told by the system. */
+  /** The errors that the threads got. */
   readonly failures: unknown[] = []
   readonly #held: (() => void)[] = []
   #isLetGo = false
@@ -31,7 +31,7 @@ class HeldUp extends FaultyFiles {
     }
   }
 
-  /** Lets the threads write that were held up, and all from now on. */
+  /** Releases the threads that are held up, and all later ones. */
   async letGo(): Promise<void> {
     this.#isLetGo = true
     for (const go of this.#held.splice(0)) go()
@@ -46,7 +46,7 @@ const options = { lock: false, mapping: false, reserveBytes: 0, merge: { automat
 const value = (name: string): string => name.padEnd(1000, '.')
 
 describe('a write on a disk that holds up its process', () => {
-  it('settles when a thread has written it, and is read meanwhile', async () => {
+  it('settles when a thread has written it, and can be read meanwhile', async () => {
     const files = new HeldUp()
     const store = await openOn(files, options)
     let isSettled = false
@@ -67,7 +67,7 @@ describe('a write on a disk that holds up its process', () => {
     await again.close()
   })
 
-  it('is written with those that come meanwhile, and in their order', async () => {
+  it('is written before those that come meanwhile, which share one write', async () => {
     const files = new HeldUp()
     const store = await openOn(files, options)
     const puts: Promise<void>[] = []
@@ -88,14 +88,14 @@ describe('a write on a disk that holds up its process', () => {
   })
 
   it.each([
-    ['still is', true],
-    ['is not any more', false],
+    ['is still slow', true],
+    ['is fast again', false],
   ])(
-    'is written at once where a call waits for it, and the thread that is late changes nothing: the disk %s slow',
+    'is written by a call that waits for it, and the late thread changes nothing; the disk %s',
     async (_, slow) => {
       const files = new HeldUp()
       const store = await openOn(files, options)
-      // With this the next group is staged where there is more room.
+      // After this the next group is staged in a larger stage.
       if (slow) store.putSync('before', value('before'))
       const first = store.put('a', value('first'))
       await turns(5)
@@ -103,7 +103,7 @@ describe('a write on a disk that holds up its process', () => {
 
       store.putSync('b', value('second'))
       await first
-      // The thread still holds the bytes of the first: these must lie elsewhere.
+      // The thread still holds the bytes of the first write, so later ones must lie elsewhere.
       for (let count = 0; count < 600; count++) store.putSync(`key ${count}`, value(`of ${count}`))
       const before = files.peek(`${DISK}/0000000001.segment`)
       await files.letGo()
@@ -120,7 +120,7 @@ describe('a write on a disk that holds up its process', () => {
     },
   )
 
-  it('keeps the file open for a thread that is late, however soon the segment is merged', async () => {
+  it('keeps the file open for a late thread, even if the segment is merged', async () => {
     const files = new HeldUp()
     const store = await openOn(files, { ...options, maxSegmentBytes: 64 * KIB })
     const first = store.put('a', value('first'))
@@ -143,7 +143,7 @@ describe('a write on a disk that holds up its process', () => {
     await again.close()
   })
 
-  it('keeps the file open for a thread that is late, however soon the store is closed', async () => {
+  it('keeps the file open for a late thread, even if the store is closed', async () => {
     const files = new HeldUp()
     const store = await openOn(files, options)
     const put = store.put('a', value('first'))
@@ -157,7 +157,7 @@ describe('a write on a disk that holds up its process', () => {
     expect([files.failures, files.openPaths]).toEqual([[], []])
   })
 
-  it('is undone where the thread fails, and the next one is written', async () => {
+  it('is undone if the thread fails, and the next one is written', async () => {
     const files = new HeldUp()
     const store = await openOn(files, options)
     await store.sync()
@@ -177,7 +177,7 @@ describe('a write on a disk that holds up its process', () => {
     await again.close()
   })
 
-  it('fails in a call while a thread is at it, and is cut off when that is done; nothing is written before', async () => {
+  it('that fails in a call is cut off once the thread is done, before any other write', async () => {
     const files = new HeldUp()
     const store = await openOn(files, options)
     store.putSync('before', value('before'))
@@ -205,7 +205,7 @@ describe('a write on a disk that holds up its process', () => {
     await again.close()
   })
 
-  it('goes to a stage that takes what a turn brings', async () => {
+  it('is staged with all others of its turn', async () => {
     const files = new HeldUp()
     const store = await openOn(files, { ...options, maxSegmentBytes: 8192 * KIB })
     store.putSync('before', value('before'))

@@ -1,3 +1,5 @@
+/** Snapshots, and the views of iterators: what they show, keep and release. */
+
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
@@ -8,7 +10,7 @@ import { DISK, KIB, keysUpTo, openOn, type TextStore, until, withCode } from '..
 
 const kinds = ['btree', 'hash', 'skiplist', 'bplustree'] as const
 
-/** Every order of `items`. */
+/** Returns every order of `items`. */
 function permutations<T>(items: readonly T[]): T[][] {
   if (items.length === 0) return [[]]
   return items.flatMap((item, at) =>
@@ -16,7 +18,7 @@ function permutations<T>(items: readonly T[]): T[][] {
   )
 }
 
-/** All that a snapshot shows, by each way of asking. */
+/** Returns the entries of a snapshot, after checking that every method agrees. */
 function shownBy(snapshot: ReturnType<TextStore['snapshot']>, keys: readonly string[]) {
   const entries = [...snapshot.entries()]
   const byKey = new Map(entries)
@@ -31,7 +33,7 @@ function shownBy(snapshot: ReturnType<TextStore['snapshot']>, keys: readonly str
 }
 
 describe('a snapshot', () => {
-  it('shows the store as of its moment, whatever is written since', async () => {
+  it('shows the store as it was, whatever is written since', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await store.batch().put('a', '1').put('b', '2').put('c', '3').commit()
     using snapshot = store.snapshot()
@@ -61,7 +63,7 @@ describe('a snapshot', () => {
     expect(snapshot.get('a')).toBe('1')
   })
 
-  it('outlives clear and merge, and the segments that went', async () => {
+  it('outlasts clear and merge, and the segments that they remove', async () => {
     await using store = await openOn(new FaultyFiles(1))
     const keys = keysUpTo(30)
     for (const key of keys) await store.put(key, key.repeat(700))
@@ -78,7 +80,7 @@ describe('a snapshot', () => {
     expect(before).toHaveLength(30)
   })
 
-  it('shows what had not expired at its moment', async () => {
+  it('shows what had not expired when it was made', async () => {
     let nowMs = 1000
     await using store = await openOn(new FaultyFiles(1), {
       clock: () => nowMs,
@@ -98,7 +100,7 @@ describe('a snapshot', () => {
   })
 
   it.each(permutations([0, 1, 2, 3]))(
-    'is not disturbed by the end of others, in the order %i %i %i %i',
+    'is not changed when others are closed, in the order %i %i %i %i',
     async (...order) => {
       await using store = await openOn(new FaultyFiles(1))
       const keys = keysUpTo(12)
@@ -128,7 +130,7 @@ describe('a snapshot', () => {
     },
   )
 
-  it.each(kinds)('agrees with a copy through random writes, of a %s', async (keydir) => {
+  it.each(kinds)('agrees with a copy through random writes, in a %s', async (keydir) => {
     const random = new Random(11)
     await using store = await openOn(new FaultyFiles(1), { keydir })
     const keys = keysUpTo(40)
@@ -155,7 +157,7 @@ describe('a snapshot', () => {
     }
   })
 
-  it('ends when it is closed, and its iterators with it', async () => {
+  it('cannot be used once it is closed, nor can its iterators', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await store.put('a', '1')
     const snapshot = store.snapshot()
@@ -175,7 +177,7 @@ describe('a snapshot', () => {
     expect(() => iterator.next()).toThrow(closed)
   })
 
-  it('keeps the files that it looks into until it is closed, and no longer', async () => {
+  it('keeps the files that it needs until it is closed', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     for (const round of ['a', 'b']) {
@@ -197,7 +199,7 @@ describe('a snapshot', () => {
 
 describe('many snapshots', () => {
   it.each(['newest first', 'oldest first', 'in no order'])(
-    'are closed in no time, %s',
+    'are closed quickly, %s',
     async (order) => {
       await using store = await openOn(new FaultyFiles(1))
       const snapshots = Array.from({ length: 4000 }, (_, index) => {
@@ -212,7 +214,7 @@ describe('many snapshots', () => {
 
       for (const snapshot of snapshots) snapshot.close()
 
-      // It takes some 20 ms; where each one is copied into the next it takes seconds.
+      // It takes about 20 ms. If each one were copied into the next, it would take seconds.
       expect(performance.now() - beganAt).toBeLessThan(2500)
       expect([...(kept?.keys() ?? [])]).toEqual(['key 0'])
     },
@@ -220,7 +222,7 @@ describe('many snapshots', () => {
 })
 
 describe('an iterator with a limit', () => {
-  it.each([0, 1, 2])('lets go of the store with the last of %s keys', async (limit) => {
+  it.each([0, 1, 2])('releases its view with the last of %s keys', async (limit) => {
     await using store = await openOn(new FaultyFiles(1))
     for (const key of ['a', 'b', 'c']) await store.put(key, key)
 
@@ -234,7 +236,7 @@ describe('an iterator with a limit', () => {
 })
 
 describe('an iterator that is abandoned', () => {
-  it('lets go of the store when it is collected', async () => {
+  it('releases its view when it is collected', async () => {
     setFlagsFromString('--expose-gc')
     const collect = runInNewContext('gc') as () => void
     await using store = await openOn(new FaultyFiles(1))

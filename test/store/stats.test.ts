@@ -1,3 +1,5 @@
+/** The figures of a store. */
+
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { FILE_HEADER_SIZE } from '../../src/format/file-header.ts'
@@ -6,14 +8,14 @@ import { FaultyFiles } from '../support/faulty-files.ts'
 import { Random } from '../support/random.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, type TextStore } from '../support/store.ts'
 
-/** The figures that follow from what is stored, however the keydir was loaded. */
+/** Returns the figures that depend only on what is stored. */
 function figuresOf(store: TextStore) {
   const { keys, bytes, liveBytes, deadBytes, tombstoneBytes, nextSequence } = store.stats()
   return { keys, bytes, liveBytes, deadBytes, tombstoneBytes, nextSequence }
 }
 
 describe('stats', () => {
-  it('of a new store are nothing', async () => {
+  it('of a new store are zero', async () => {
     await using store = await openOn(new FaultyFiles(1))
 
     expect(store.stats()).toMatchObject({
@@ -31,7 +33,7 @@ describe('stats', () => {
     })
   })
 
-  it('count what is live, what is dead, and tombstones', async () => {
+  it('count live bytes, dead bytes and tombstones', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await store.put('a', 'one')
     await store.put('a', 'three')
@@ -68,7 +70,7 @@ describe('stats', () => {
     })
   })
 
-  it('count as live what keys point to, at each moment of a merge in which others are written', async () => {
+  it('count as live what keys point to, throughout a merge with writes', async () => {
     const random = new Random(1)
     await using store = await openOn(new FaultyFiles(1), { maxSegmentBytes: 1024 * KIB })
     const size = recordSize(9, 4, false)
@@ -101,7 +103,7 @@ describe('stats', () => {
     expect(store.stats().liveBytes).toBe(store.stats().keys * size)
   })
 
-  it('are those of the files', async () => {
+  it('agree with the files', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     for (const round of ['a', 'b']) {
@@ -114,7 +116,7 @@ describe('stats', () => {
     }
   })
 
-  it('count what expires', async () => {
+  it('report when the last put expires', async () => {
     await using store = await openOn(new FaultyFiles(1), { clock: () => 1000 })
     await store.put('a', '1', { ttlMs: 10 })
     await store.put('b', '1', { ttlMs: 20 })
@@ -158,7 +160,7 @@ describe('stats', () => {
     },
   )
 
-  it('tell of merges', async () => {
+  it('count merges', async () => {
     await using store = await openOn(new FaultyFiles(1))
     for (const round of ['a', 'b']) {
       for (const key of keysUpTo(20)) await store.put(key, round.repeat(5 * KIB))

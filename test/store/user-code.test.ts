@@ -1,3 +1,5 @@
+/** User code that calls the store in the middle of an operation: codecs, clocks and toJSON. */
+
 import { describe, expect, it } from 'vitest'
 import type { Key } from '../../src/engine/encoding.ts'
 import { systemFiles } from '../../src/io/files.ts'
@@ -15,7 +17,7 @@ interface User {
 }
 
 describe('a codec that adds to the batch that it encodes for', () => {
-  it('has each value stored under its own key', async () => {
+  it('stores each value under its own key', async () => {
     await withDirectory(async (directory) => {
       let batch: { put(key: Key, value: User): unknown } | undefined
       await using store = await openAny<User>(directory, {
@@ -39,7 +41,7 @@ describe('a codec that adds to the batch that it encodes for', () => {
     })
   })
 
-  it('has each value stored under its own key where it is a toJSON', async () => {
+  it('stores each value under its own key if it is a toJSON', async () => {
     await withDirectory(async (directory) => {
       await using store = await openAny<User>(directory, { valueEncoding: 'json' })
       const batch = store.batch()
@@ -58,7 +60,7 @@ describe('a codec that adds to the batch that it encodes for', () => {
     })
   })
 
-  it('has each value stored under its own key where it is a clock', async () => {
+  it('stores each value under its own key if it is a clock', async () => {
     await withDirectory(async (directory) => {
       let onLook = (): void => {}
       await using store = await openStore(directory, {
@@ -82,7 +84,7 @@ describe('a codec that adds to the batch that it encodes for', () => {
     })
   })
 
-  it('does not swallow the put that it encodes for by a commit', async () => {
+  it('makes the put fail that it encodes for if it commits the batch', async () => {
     await withDirectory(async (directory) => {
       let commit: (() => void) | undefined
       await using store = await openAny<string>(directory, {
@@ -106,7 +108,7 @@ describe('a codec that adds to the batch that it encodes for', () => {
 
 describe('a clock that reads and writes', () => {
   it.each(['get', 'has', 'expiresAt', 'delete', 'deleteSync'] as const)(
-    'does not change which key %s is about',
+    'does not change the key that %s uses',
     async (method) => {
       await withDirectory(async (directory) => {
         let onLook = (): void => {}
@@ -139,7 +141,7 @@ describe('a clock that reads and writes', () => {
 })
 
 describe('user code that closes the store', () => {
-  it('has the write that it runs in refused', async () => {
+  it('makes the write fail that it runs in', async () => {
     await withDirectory(async (directory) => {
       const store: Store<string> = await openAny<string>(directory, {
         valueEncoding: {
@@ -161,7 +163,7 @@ describe('user code that closes the store', () => {
   })
 })
 
-/** A store whose codec and clock call any of its methods, beside a map of what it has to show. */
+/** A store whose codec and clock call any of its methods, with a model of what it must show. */
 class Subject {
   readonly model = new Map<string, string>()
   calls = 0
@@ -171,7 +173,7 @@ class Subject {
   #count = 0
   #batch: ReturnType<Store<string>['batch']>
   #staged: [key: string, value: string | undefined][] = []
-  /** Every value that a key has had since the call began that looks. */
+  /** For each running read: every value that its key has had since it began. */
   readonly #seen: { readonly key: string; readonly values: (string | undefined)[] }[] = []
 
   private constructor(random: Random, store: Store<string>) {
@@ -215,7 +217,7 @@ class Subject {
 
   isJson = false
 
-  /** Does anything, or nothing, in the midst of another call. */
+  /** Does anything, or nothing, in the middle of another call. */
   interfere(): void {
     if (this.#depth >= 3 || this.#random.chance(0.6)) return
     this.#depth++
@@ -246,20 +248,20 @@ class Subject {
     await this.#store.close()
   }
 
-  /** A value that says whose it is, and larger than the stage now and then. */
+  /** Returns a value that begins with its key; some exceed the stage. */
   #value(key: string): string {
     const value = `${key}#${++this.#count}#`
     return this.#random.chance(0.02) ? value.padEnd(300_000, '.') : value
   }
 
-  /** What is given to the store for a value. */
+  /** Returns what to pass to the store for a value. */
   #given(value: string): string {
     if (!this.isJson) return value
     const toJSON = (): string => {
       this.interfere()
       return value
     }
-    // The store is told that these are texts, which is what they are once they were stored.
+    // Safety: the value is text once it is stored.
     return { toJSON } as unknown as string
   }
 
@@ -308,7 +310,7 @@ class Subject {
     try {
       batch.put(key, this.#given(value), this.#options())
     } catch (error) {
-      // It was committed meanwhile.
+      // User code has committed the batch meanwhile.
       expect(error).toMatchObject({ code: 'FIRKIN_CLOSED' })
       expect(batch).not.toBe(this.#batch)
       return
@@ -332,7 +334,7 @@ class Subject {
     try {
       batch.commitSync()
     } catch (error) {
-      // What was due before it has committed it.
+      // Work that was due before the commit has committed the batch.
       expect(error).toMatchObject({ code: 'FIRKIN_CLOSED' })
       expect(batch).not.toBe(this.#batch)
       return
@@ -351,7 +353,7 @@ class Subject {
 
 describe('a codec, toJSON or clock that calls any method of the store', () => {
   it.each([false, true])(
-    `has each call do what it says, as JSON: %s, seed ${SEED}`,
+    `does not change what any call does, with JSON %s (seed ${SEED})`,
     async (isJson) => {
       for (let round = 0; round < 20; round++) {
         await withDirectory(async (directory) => {

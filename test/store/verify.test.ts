@@ -1,3 +1,5 @@
+/** Verification of an open store. */
+
 import { describe, expect, it } from 'vitest'
 import { hintName, segmentName } from '../../src/format/names.ts'
 import type { VerifyReport } from '../../src/index.ts'
@@ -7,7 +9,7 @@ import { FaultyFiles } from '../support/faulty-files.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, type TextStore, until } from '../support/store.ts'
 
-/** Files that are synced at once, so that a merge ends in few turns. */
+/** Files whose syncs take no time, so that a merge ends in few turns. */
 class PromptFiles extends FaultyFiles {
   override async syncLater(): Promise<void> {}
   override async syncDirectoryLater(): Promise<void> {}
@@ -19,7 +21,7 @@ async function fill(store: TextStore, text: string): Promise<void> {
 }
 
 describe('verify', () => {
-  it('has nothing to say of a sound store', async () => {
+  it('finds nothing in a sound store', async () => {
     await using store = await openOn(new FaultyFiles(1))
     await fill(store, 'a')
     await store.delete('key 001')
@@ -36,7 +38,7 @@ describe('verify', () => {
     })
   })
 
-  it('does not miss the hints that are still being made', async () => {
+  it('does not report hints that are still being made', async () => {
     const files = new FaultyFiles(1)
     const backgroundWork = inProcessWork(files)
     let begin: () => void = () => {}
@@ -80,7 +82,7 @@ describe('verify', () => {
     await put
   })
 
-  it('names file and offset of what is damaged', async () => {
+  it('names the file and offset of damage', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await fill(store, 'a')
@@ -98,7 +100,7 @@ describe('verify', () => {
     ])
   })
 
-  it('takes note of shortcuts that cannot be used, for nothing is lost', async () => {
+  it('reports unusable hints as notices, because nothing is lost', async () => {
     const files = new FaultyFiles(1)
     await using store = await openOn(files)
     await fill(store, 'a')
@@ -115,7 +117,7 @@ describe('verify', () => {
     ])
   })
 
-  it('is not misled by a merge meanwhile', async () => {
+  it('is not misled by a merge', async () => {
     await using store = await openOn(new PromptFiles(1), { maxSegmentBytes: 5 * 1024 * KIB })
     for (const round of ['a', 'b', 'c']) {
       for (const key of keysUpTo(18)) await store.put(key, round.repeat(200 * KIB))

@@ -1,3 +1,5 @@
+/** Views of a keydir: what they show, what is kept for them, and what they cost. */
+
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { resolveRange } from '../../src/engine/range.ts'
@@ -17,7 +19,7 @@ const KINDS: readonly KeydirKind[] = ['btree', 'hash', 'skiplist', 'bplustree']
 
 const bytesOf = (key: string): Buffer => Buffer.from(key)
 
-/** A keydir with views of it. Values are sequences: each change has its own. */
+/** A keydir with its views. Values are sequences, one for each change. */
 class Subject {
   readonly views: Views
   keydir: Keydir
@@ -56,7 +58,7 @@ class Subject {
     return new Walk(new ViewCursor(this.views, view, resolveRange(range), () => {}))
   }
 
-  /** How many versions are kept for a view and those after it. */
+  /** Returns the number of versions that are kept for a view and those after it. */
   kept(view: View): number {
     return this.views.versionsOf(view)?.size ?? 0
   }
@@ -68,7 +70,7 @@ class Subject {
   }
 }
 
-/** What a cursor gives: keys with their values. */
+/** The keys and values that a cursor returns. */
 class Walk {
   readonly #cursor: ViewCursor
 
@@ -90,14 +92,14 @@ class Walk {
   }
 }
 
-/** What a view shows, as a plain copy. */
+/** An open view, with a plain copy of what it shows. */
 interface Shown {
   readonly view: View
   readonly copy: ReadonlyMap<string, number>
   readonly walks: { readonly walk: Walk; readonly expected: [string, number][] }[]
 }
 
-/** Lets the event loop turn until everything has been done that views leave for later. */
+/** Lets the event loop turn until the work is done that views leave for later. */
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await setImmediate()
 }
@@ -110,7 +112,7 @@ describe('views', () => {
   const runs = KINDS.flatMap((kind) => [1, 2, 3, 4, 5].map((seed) => [kind, seed] as const))
 
   it.each(runs)(
-    'agree with copies, whatever opens and closes, of a %s, seed %i',
+    'agree with copies, whatever opens and closes, in a %s (seed %i)',
     async (kind, seed) => {
       const random = new Random(seed)
       const subject = new Subject(kind)
@@ -165,13 +167,13 @@ describe('views', () => {
           for (const { walk, expected } of walks) expect(walk.next()).toEqual(expected.shift())
         } else if (kindOfStep < 98) await setImmediate()
         else {
-          // As the engine does where the keydir was loaded anew.
+          // The engine does this when it has reloaded the keydir.
           subject.keydir = copyOf(subject.keydir)
           views.replaceKeydir(subject.keydir)
         }
       }
 
-      // No more is kept than anyone sees.
+      // Only what some view shows is kept.
       await settle()
       const seen = new Set<string>()
       for (const { copy } of open) {
@@ -180,14 +182,14 @@ describe('views', () => {
         }
       }
       const [oldest] = open
-      // A key that is as it was again, there or not, is kept as well.
+      // A key that has changed back is kept as well.
       if (oldest !== undefined) expect(subject.kept(oldest.view)).toBeGreaterThanOrEqual(seen.size)
       for (const shown of [...open]) end(shown)
       expect(views.openCount).toBe(0)
     },
   )
 
-  it('keep exactly what is seen, and nothing once the last one is closed', async () => {
+  it('keep exactly what they show, and nothing once the last one is closed', async () => {
     const random = new Random(7)
     const subject = new Subject('btree')
     const { views } = subject
@@ -218,7 +220,7 @@ describe('views', () => {
   })
 
   it.each([false, true])(
-    'are walked on where what others saw goes meanwhile, reverse %s',
+    'can be walked while others are closed, with reverse %s',
     async (reverse) => {
       const subject = new Subject('btree')
       const { views } = subject
@@ -248,7 +250,7 @@ describe('views', () => {
     },
   )
 
-  it('stay as many where the event loop does not turn', () => {
+  it('keep few versions even if the event loop does not turn', () => {
     const subject = new Subject('btree')
     const { views } = subject
     const keys = Array.from({ length: 100 }, (_, index) => `${index % 10} key ${index}`)
@@ -270,7 +272,7 @@ describe('views', () => {
     views.close(oldest)
   })
 
-  it('give back the memory of what nobody sees any more', async () => {
+  it('free the memory of versions that none of them shows', async () => {
     const subject = new Subject('btree')
     const { views } = subject
     const keys = Array.from({ length: 20_000 }, (_, index) => `key ${100_000 + index}`)
@@ -296,7 +298,7 @@ describe('views', () => {
       expect(keys.map((key) => subject.find(view, key))).toEqual(shown)
       expect(walk.rest()).toEqual(keys.map((key, index) => [key, shown[index]]).slice(1))
     }
-    // Rings are right, too: what one alone sees goes with it.
+    // Versions that only one view shows go with it.
     const before = subject.kept(first)
     views.close(second)
     await settle()
@@ -304,7 +306,7 @@ describe('views', () => {
     views.closeAll()
   })
 
-  it('are on the keydir that they were opened on', () => {
+  it('show the keydir that they were opened on', () => {
     const subject = new Subject('btree')
     const { views } = subject
     subject.put('a')
@@ -327,7 +329,7 @@ describe('views', () => {
     expect(views.oldestOpenId).toBe(Number.POSITIVE_INFINITY)
   })
 
-  it('are as they were where there is no memory for what a change replaces', () => {
+  it('do not change if there is no memory for a replaced version', () => {
     const subject = new Subject('btree')
     const view = subject.views.open(NOTHING_EXPIRED)
     const keys = Array.from({ length: 2000 }, (_, index) => `key ${index}`)
@@ -354,7 +356,7 @@ describe('views', () => {
 })
 
 describe('with many views open', () => {
-  /** How often memory is looked at, which is what everything here comes to. */
+  /** Returns the number of accesses to the keydir's memory, the cost of everything here. */
   function looks(work: () => void): number {
     const { chunkAt } = Arena.prototype
     let count = 0
@@ -370,7 +372,7 @@ describe('with many views open', () => {
     return count
   }
 
-  /** Views, each with a change behind it: of the same key, or of one each. */
+  /** Opens views, with a change after each: of the same key, or of one each. */
   function manyViews(count: number, keyOf: (index: number) => string) {
     const subject = new Subject('btree')
     for (let index = 0; index < 2000; index++) subject.put(`key ${1000 + index}`)
@@ -384,7 +386,7 @@ describe('with many views open', () => {
 
   const changes: [string, (index: number) => string][] = [
     ['the same key', () => 'key 1500'],
-    ['keys of their own', (index) => `key ${1000 + ((index * 37) % 2000)}`],
+    ['a key each', (index) => `key ${1000 + ((index * 37) % 2000)}`],
   ]
   const ages: [string, (open: readonly View[]) => View][] = [
     ['oldest', (open) => open[0] as View],
@@ -397,7 +399,7 @@ describe('with many views open', () => {
     ['the first keys', (subject, view) => void subject.walk(view).next()],
     ['the last keys', (subject, view) => void subject.walk(view, { reverse: true }).next()],
     [
-      'the key that has changed and the one behind it',
+      'the key that has changed and the next one',
       (subject, view) => {
         const walk = subject.walk(view, { gte: 'key 1500' })
         walk.next()
@@ -435,7 +437,7 @@ describe('with many views open', () => {
     })
   })
 
-  it('steps over what only older ones see', () => {
+  it('skips what only older views show', () => {
     const subject = new Subject('btree')
     const keys = Array.from({ length: 20_000 }, (_, index) => `key ${100_000 + index}`)
     for (const key of keys) subject.put(key)

@@ -1,6 +1,8 @@
+/** Keys that every method refuses. */
+
 import { MAX_KEY_SIZE } from '../../src/format/record.ts'
 
-/** Keys that no method takes, and what is said of them. */
+/** Keys that are refused, with the error and a part of its message. */
 export const wrongKeys: readonly (readonly [key: unknown, kind: typeof TypeError, text: string])[] =
   [
     [undefined, TypeError, 'A key must be a string or a Uint8Array, not undefined'],
