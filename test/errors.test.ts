@@ -1,13 +1,13 @@
 import { unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { CorruptionError, type ErrorCode, StoreError } from '../src/errors.ts'
 import { asStoreError } from '../src/engine/open-engine.ts'
+import { CorruptionError, type ErrorCode, StoreError } from '../src/errors.ts'
 import { withDirectory } from './support/directory.ts'
 import { type CallKind, type FaultCode, FaultyFiles } from './support/faulty-files.ts'
 import { DISK, KIB, keysUpTo, openOn, type TextStore } from './support/store.ts'
 
-/** What the operating system says. */
+/** An error of the operating system. */
 function systemError(path: string): Error {
   try {
     unlinkSync(path)

@@ -29,7 +29,7 @@ import { directoryIdOf } from './support/held.ts'
 const document = readFileSync(new URL('../src/format/FORMAT.md', import.meta.url), 'utf8')
 const storeId = Uint8Array.from({ length: 16 }, (_, index) => index)
 const expiresAtMs = Date.UTC(2030, 0, 1)
-/** What the clock says while the example is written. */
+/** The time at which the example is written. */
 const clockMs = Date.UTC(2026, 0, 1)
 
 /** A line of a hex block: an offset, bytes, and what they are. */
@@ -125,7 +125,7 @@ describe('the format document', () => {
     })
   })
 
-  it('shows files that open as the store it tells of', async () => {
+  it('shows files that open as the store it describes', async () => {
     await withDirectory(async (directory) => {
       for (const name of [SEGMENT, 'MANIFEST']) {
         writeFileSync(join(directory, name), bytesOf(name))
@@ -225,7 +225,7 @@ function countOf(list: readonly unknown[]): string {
   return list.length === 0 ? 'no' : String(list.length)
 }
 
-/** What the document says of a file header's fields. */
+/** The fields of a file header, as the document gives them. */
 function headerTexts(bytes: Buffer): string[] {
   const header = decodeFileHeader(bytes)
   if ('fault' in header) throw new Error(`The header is ${header.fault}`)

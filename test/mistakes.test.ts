@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { open, type Store, type StoreOptions } from '../src/index.ts'
 import { withDirectory } from './support/directory.ts'
 
-/** What a caller without types may pass. */
+/** A value that a caller without types may pass. */
 // biome-ignore lint/suspicious/noExplicitAny: what the types refuse is what is tested.
 type Anything = any
 
@@ -134,7 +134,7 @@ describe("a caller's mistake", () => {
   )
 })
 
-/** What a call throws or rejects with; what it answers where it does neither. */
+/** Returns what a call throws or rejects with, or else what it returns. */
 async function attempt(call: () => unknown): Promise<unknown> {
   try {
     return await call()

@@ -1,6 +1,6 @@
 /**
- * Tests that the pages give every public method a signature, a sentence and an example; and that the
- * examples run, print what their comments say, and are strict TypeScript.
+ * Tests that the pages give every public method a signature, a sentence and an example, and that
+ * the examples run, print what their comments say, and are strict TypeScript.
  */
 
 import { execFile } from 'node:child_process'
@@ -47,7 +47,7 @@ const FUNCTIONS = [
   [ADAPTERS, 'adapters/unstorage', 'firkinDriver'],
 ] as const
 
-/** The classes behind Level's, whose methods programs call without the underscore. */
+/** The base classes of Level's, whose methods programs call without the underscore. */
 const LEVEL_CLASSES = [
   ['db', FirkinLevel],
   ['batch', FirkinChainedBatch],

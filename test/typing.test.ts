@@ -89,15 +89,15 @@ describe('the types of a store', () => {
     await withDirectory(async (directory) => {
       await using store = await open(directory, { valueEncoding: 'utf8' })
 
-      // @ts-expect-error Text is no bytes.
+      // @ts-expect-error Text is not bytes.
       expect(() => store.put('key', new Uint8Array(1))).toThrow(TypeError)
     })
   })
 
   it('refuse an encoding that does not give the type', () => {
-    // @ts-expect-error A user is no text.
+    // @ts-expect-error A user is not text.
     expectTypeOf<{ valueEncoding: 'utf8' }>().toExtend<StoreOptions<User>>()
-    // @ts-expect-error A user is no bytes.
+    // @ts-expect-error A user is not bytes.
     expectTypeOf<{ valueEncoding: 'buffer' }>().toExtend<StoreOptions<User>>()
     expectTypeOf<{ valueEncoding: 'json' }>().toExtend<StoreOptions<User>>()
     // @ts-expect-error Nor is a user of a cache.

@@ -12,7 +12,7 @@ import { type CacheMessage, operationChannel } from './channels.ts'
 import { asError } from './failure.ts'
 import type { DepartureCause } from './shelf.ts'
 
-/** Why an entry was evicted. */
+/** The cause of an eviction. */
 export type EvictionCause = Exclude<DepartureCause, 'expired'>
 
 /** The events of a cache; each is emitted in a microtask after what it reports. */

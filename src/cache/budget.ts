@@ -7,7 +7,7 @@
  * Whoever is about to write reserves the bytes first. Space is made in three steps, each taken only
  * as far as needed:
  *
- * 1. Evict. Entries leave in the policy's order until the live ones fit beside what must stay free.
+ * 1. Evict. Entries leave in the policy's order, until the live ones leave enough space free.
  * 2. Clean. The cleaner works through the oldest segment, a bounded amount for each amount written,
  *    so that no write waits long.
  * 3. Force. If that was too slow, the oldest segment goes, with every entry in it for which there
@@ -25,7 +25,7 @@ import type { Hints } from './hints.ts'
 import type { Tags } from './tags.ts'
 
 /** The parts of a cache that its budget watches and acts on. */
-export interface BudgetParts {
+interface BudgetParts {
   readonly engine: Engine
   readonly order: CompleteOrder
   readonly cleaner: Cleaner
@@ -39,11 +39,11 @@ export interface BudgetParts {
 }
 
 /**
- * What a segment costs besides its bytes: lines in two manifests and a checkpoint, and half a block
+ * The cost of a segment besides its bytes: lines in two manifests and a checkpoint, and half a block
  * of the disk.
  */
 const BYTES_PER_SEGMENT = 4096
-/** What the lock, the marker, headers and rounding take. */
+/** The bytes that the lock, the marker, headers and rounding take. */
 const FIXED_BYTES = 32 * 1024
 /** About how many reservations fill the whole budget. */
 const STEP_COUNT = 4096

@@ -29,7 +29,7 @@ import type { Segment } from '../segment/segment.ts'
 import { Window } from '../segment/window.ts'
 
 /** Decides about, and hears of, what a cleaner does. */
-export interface CleanerListener {
+interface CleanerListener {
   /** Whether to write a live entry again, whose record is `fields`. If not, the call evicts it. */
   keeps(entry: Entry, fields: RecordFields, page: Page): boolean
   /** An entry was written again, and takes `size` more bytes. */
@@ -38,7 +38,7 @@ export interface CleanerListener {
   deleted(segment: Segment): void
 }
 
-/** How far the cleaner has come in a segment. */
+/** The cleaner's progress in a segment. */
 interface Progress {
   readonly segment: Segment
   readonly window: Window

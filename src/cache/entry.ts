@@ -25,7 +25,7 @@ const MAX_TAG_COUNT = 255
 const MAX_LOAD_MS = 2 ** 32 - 1
 
 /** The fields of an entry's head. */
-export interface EntryExtras {
+interface EntryExtras {
   /** When the value turns stale, in milliseconds since 1970; 0 if it is fresh until it expires. */
   readonly staleAtMs: number
   readonly tags: readonly Buffer[]

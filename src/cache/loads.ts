@@ -18,7 +18,7 @@ import type { Counts } from './stats.ts'
 import { encodeTag } from './tags.ts'
 
 /** Keeps a value that was loaded in `loadMs` milliseconds, unless its flight was overtaken. */
-export type KeepLoaded<V> = (
+type KeepLoaded<V> = (
   key: string,
   value: V,
   options: LoadOptions,

@@ -64,7 +64,7 @@ export interface CacheOptions<V = Buffer> {
    */
   readonly valueEncoding?: ValueEncodingOf<V>
   /**
-   * What to do about damage, a full disk, or a directory that cannot be used. With `false` the
+   * The reaction to damage, a full disk, or a directory that cannot be used. With `false` the
    * cache is emptied or works without a disk, and emits an event `error`; with `true` it throws.
    * @defaultValue false
    */

@@ -39,7 +39,7 @@ interface OrderHead {
 }
 
 /** The content of an order's file. */
-export interface KnownOrder {
+interface KnownOrder {
   readonly order: Order
   /** How many tags have a record. */
   readonly tagCount: number

@@ -129,7 +129,10 @@ export class RecoveringShelf {
     }
   }
 
-  /** Finds a fresh value. Like `step`, without the cost of a closure. */
+  /**
+   * Finds a fresh value, and returns the shelf that holds it; otherwise `undefined`. Like `step`,
+   * without the cost of a closure.
+   */
   findFresh(key: string, isUse: boolean, nowMs: number): Shelf | undefined {
     const shelf = this.#current
     if (shelf === undefined) return this.#withoutShelf(undefined)

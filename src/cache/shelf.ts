@@ -41,11 +41,11 @@ import { Order } from './order.ts'
 import { readOrder, removeOrder, writeOrder } from './order-file.ts'
 import { isTagKey, seekTag, TAG_MEMORY_BYTES, Tags } from './tags.ts'
 
-/** Why an entry was evicted or has expired. */
+/** The cause of an eviction or expiry. */
 export type DepartureCause = 'size' | 'count' | 'invalidated' | 'expired' | 'undecodable'
 
 /** Hears of events on a shelf. It must not call the shelf, except for `keyOf`. */
-export interface ShelfListener {
+interface ShelfListener {
   /** An entry is about to leave; `shelf.keyOf` still returns its key. */
   leaving(shelf: Shelf, entry: Entry, cause: DepartureCause): void
   /** Something failed while no caller was waiting. */

@@ -31,7 +31,7 @@ interface Closable {
   reportFailure(message: string, cause: unknown): void
 }
 
-/** How a directory is left. */
+/** The state in which to leave a directory. */
 export interface ClosingOptions {
   /** Whether to write an image of the keydir. */
   readonly checkpoint: boolean

@@ -61,7 +61,7 @@ import type { ViewCursor } from './view-cursor.ts'
 import type { View } from './views.ts'
 
 /** The options of an engine. */
-export interface EngineOptions {
+interface EngineOptions {
   readonly readOnly: boolean
   readonly verifyReads: boolean
   readonly maxSegmentBytes: number
@@ -77,7 +77,7 @@ export interface Present extends Expiry {
 }
 
 /** Hears what happens in an engine. */
-export interface EngineListener {
+interface EngineListener {
   /** Everything that was written before is durable. */
   synced(): void
   /** A new segment was begun. */

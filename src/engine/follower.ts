@@ -32,7 +32,7 @@ import type { Engine } from './engine.ts'
 const MAX_ATTEMPTS = 10
 
 /** Hears of the looks that are taken by time. */
-export interface FollowListener {
+interface FollowListener {
   /** A look has failed, or has failed for another reason than the one before. */
   failed(error: unknown): void
   /** Looks no longer fail. */

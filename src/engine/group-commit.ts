@@ -25,7 +25,7 @@ import { Group } from './group.ts'
 import { HOPELESS_MS } from './pace.ts'
 
 /** Hears what happens to the groups of an owner. */
-export interface GroupListener {
+interface GroupListener {
   /** A new segment was begun. Called between two operations. */
   rotated(segmentId: number): void
   /** The staged group, the first `stagedSize` bytes of a page, could not be written: undo it. */

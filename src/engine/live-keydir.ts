@@ -15,7 +15,7 @@ import assert from 'node:assert/strict'
 import type { StoreError } from '../errors.ts'
 import type { Page } from '../format/record.ts'
 import { NoMemory } from '../io/memory.ts'
-import { type Entry, type Keydir, type KnownKeydir, NO_ENTRY } from '../keydir/keydir.ts'
+import type { Entry, Keydir, KnownKeydir } from '../keydir/keydir.ts'
 import { isSparse, repacked } from '../keydir/repack.ts'
 import { type ChunkReader, DamagedCheckpoint } from '../recovery/checkpoint-file.ts'
 import { reloadKeydir } from '../recovery/load-keydir.ts'
@@ -27,7 +27,7 @@ import { type LookAhead, ViewCursor } from './view-cursor.ts'
 import { type FoundEntry, type View, Views } from './views.ts'
 
 /** The parts of the engine that a live keydir depends on. */
-export interface KeydirOwner {
+interface KeydirOwner {
   /** The records that are staged and not in a segment yet: `page` up to `stagedSize`. */
   staged(): { readonly page: Page; readonly stagedSize: number }
   /** Poisons the store, and returns the error for its callers. */
@@ -252,7 +252,10 @@ export class LiveKeydir {
    * @throws `error` if the keydir is not to blame
    */
   mend(error: unknown): void {
-    if (isLost(error)) return this.reload(error)
+    if (isLost(error)) {
+      this.reload(error)
+      return
+    }
     // A change that lacks memory is never begun. Anything else may have failed in the middle of
     // one.
     if (!(error instanceof NoMemory)) this.replaceIfPossible(error)

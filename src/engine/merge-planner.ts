@@ -27,7 +27,7 @@ interface LeftOut {
 }
 
 /** Limits to what a plan may contain. */
-export interface PlanLimits {
+interface PlanLimits {
   /** Whether the active segment may be chosen. */
   readonly withActive: boolean
   /** Segments that this merge has made, which are not chosen again. */

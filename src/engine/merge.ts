@@ -44,7 +44,7 @@ import { walkInSlices } from './slice.ts'
 export type { MergeCallOptions, MergeProgress, MergeReport } from '../merge/options.ts'
 
 /** Hears of merges. */
-export interface MergeListener extends MergeRunListener {
+interface MergeListener extends MergeRunListener {
   /**
    * Writers are slowed from now on, or no longer, or the target for the bytes on disk is missed.
    */

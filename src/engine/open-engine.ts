@@ -25,7 +25,7 @@ import { type ClosingOptions, closeCleanly } from './close-engine.ts'
 import { Engine } from './engine.ts'
 
 /** Hears what an engine does, and decides what is done about it. */
-export interface EngineOwner {
+interface EngineOwner {
   /** All that was written before is durable. */
   synced?(): void
   /** A new segment was begun. */
@@ -76,7 +76,7 @@ export class OpenEngine {
     held.onLoss = (error) => this.engine.durability.poison(error)
   }
 
-  /** Names who hears what the engine does; to be called once, in the turn in which it was opened. */
+  /** Sets who hears what the engine does. Call it once, in the turn in which it was opened. */
   serve(owner: EngineOwner): void {
     this.#owner = owner
   }
@@ -248,7 +248,7 @@ function refused(error: unknown, message: string): unknown {
   return new StoreError(accessCode(error, 'FIRKIN_IO_FAILED'), message, { cause: error })
 }
 
-/** Holds a directory and recovers the store in it. If that fails the directory is released again. */
+/** Holds a directory and recovers the store in it. If that fails, releases it again. */
 async function holdAndRecover(
   files: Files,
   directory: string,

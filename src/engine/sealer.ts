@@ -13,7 +13,7 @@ import type { Segment } from '../segment/segment.ts'
 import type { Segments } from '../segment/segments.ts'
 
 /** Hears what a sealer does. */
-export interface SealListener {
+interface SealListener {
   /** Segments were sealed: there is more to merge. */
   sealed(): void
   /** Something failed that no caller waits for. */

@@ -68,7 +68,7 @@ const LEAST_SIZE = 64 * 1024
 const SPARSE = 8
 
 /** Returns whether an open view has an id above `above`, and not above `upTo`. */
-export type IsSeen = (above: number, upTo: number) => boolean
+type IsSeen = (above: number, upTo: number) => boolean
 
 /** Versions of keys, by key and mark. */
 export class Versions {

@@ -30,7 +30,7 @@ const CHUNK_ENTRY_SIZE = 8
 export const CHECKPOINT_HEAD_SIZE = TABLE_AT
 
 /** The figures of a segment, and what of it is dead, as far as the checkpoint reaches. */
-export interface CheckpointUsage extends Readonly<SegmentFigures> {
+interface CheckpointUsage extends Readonly<SegmentFigures> {
   readonly id: number
   readonly deadPutCount: number
   readonly deadBytes: number

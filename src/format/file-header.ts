@@ -45,14 +45,16 @@ const CRC_AT = PREDECESSOR_SIZE_AT + PREDECESSOR_SIZE_SIZE
 /** The size of a file's header in bytes. */
 export const FILE_HEADER_SIZE = CRC_AT + CRC_SIZE
 
-/** The type of a file, as its header states it. */
-export const FILE_TYPES = {
+/** The letter by which a header states the type of its file. */
+const FILE_TYPES = {
   segment: 'S',
   hint: 'H',
   manifest: 'M',
   checkpoint: 'C',
   reserve: 'R',
 } as const
+
+/** The type of a file. */
 export type FileType = keyof typeof FILE_TYPES
 
 /**
@@ -90,7 +92,7 @@ export interface FileHeader {
 }
 
 /** The reason why a header was not accepted. */
-export type HeaderFault =
+type HeaderFault =
   | { readonly fault: 'short' }
   | { readonly fault: 'damaged'; readonly offset: number }
   /** `newest` is the newest version of that type that can be read. */

@@ -41,7 +41,7 @@ const ID_DIGITS = 10
 export const MAX_SEGMENT_ID = 2 ** 31 - 1
 
 /** The type of a file in a store's directory, according to its name. */
-export type FileName =
+type FileName =
   | { readonly type: 'manifest' | 'checkpoint' | 'lock' | 'reserve' | 'temporary' | 'foreign' }
   | { readonly type: 'segment' | 'hint'; readonly id: number }
 

@@ -30,15 +30,21 @@ export const MAX_VALUE_SIZE = 2 ** 30
 /** The largest sequence. */
 export const MAX_SEQUENCE = MAX_UINT48
 
+/** A record that gives a key a value. */
 export const PUT = 1
+/** A record that removes a key. */
 export const TOMBSTONE = 2
+/** A record that ends a batch: the records before it count only with it. */
 export const BATCH_END = 3
 
 /** The kind of a record. */
 export type RecordKind = typeof PUT | typeof TOMBSTONE | typeof BATCH_END
 
+/** The flag of a record that expires. */
 export const EXPIRES = 1
+/** The flag of a record whose key lies in a namespace. */
 export const HAS_NAMESPACE = 2
+/** The flag of a record that belongs to a batch. */
 export const IN_BATCH = 4
 const KNOWN_FLAGS = EXPIRES | HAS_NAMESPACE | IN_BATCH
 
@@ -66,8 +72,6 @@ export const RECORD_HEADER_SIZE = SEQUENCE_AT + UINT48_SIZE
 export const MAX_HEAD_SIZE = RECORD_HEADER_SIZE + EXPIRY_SIZE + NAMESPACE_SIZE
 /** The smallest record: a tombstone of a one-byte key. */
 export const MIN_RECORD_SIZE = RECORD_HEADER_SIZE + 1
-/** The largest record. */
-export const MAX_RECORD_SIZE = MAX_HEAD_SIZE + MAX_KEY_SIZE + MAX_VALUE_SIZE
 /** The largest number of zeros that may follow the last record of the active segment. */
 export const MAX_PREALLOCATION_SIZE = 128 * 1024
 /** The size of a batch end. */

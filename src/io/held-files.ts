@@ -51,7 +51,7 @@ const OUT_OF_DESCRIPTORS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE'])
  * The way a directory is held: for writing under its lock, for writing without one, or for reading,
  * which changes nothing by name.
  */
-export type Hold = 'locked' | 'unlocked' | 'read'
+type Hold = 'locked' | 'unlocked' | 'read'
 
 /**
  * Files that change a directory only while its path leads to it. They access other directories as

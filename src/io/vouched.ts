@@ -12,7 +12,7 @@ import { allocateBuffer } from './memory.ts'
 const UNVOUCHED_SIZE = 64 * 1024
 
 /** A range of bytes of a file. */
-export interface FileRange {
+interface FileRange {
   readonly from: number
   readonly to: number
 }

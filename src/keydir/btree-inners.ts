@@ -50,7 +50,7 @@ export type Inner = number
 export type Child = number
 
 /** The figures that `Inners` needs besides its arena to be restored; plain JSON. */
-export interface InnersMeta {
+interface InnersMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
 }

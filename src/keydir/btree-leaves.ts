@@ -56,7 +56,7 @@ export type Leaf = number
 export const NO_LEAF = 0
 
 /** The figures that `Leaves` needs besides its arena to be restored; plain JSON. */
-export interface LeavesMeta {
+interface LeavesMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
 }

@@ -90,7 +90,7 @@ const CHUNK_WORDS = CHUNK_SIZE / WORD_SIZE
 const RETURNED_AT_ONCE = 8
 
 /** The figures that `Entries` needs besides its arena to be restored; plain JSON. */
-export interface EntriesMeta {
+interface EntriesMeta {
   readonly layout: string
   readonly used: number
   readonly count: number

@@ -56,7 +56,7 @@ export type Page = number
 const NO_PAGE = 0
 
 /** The figures that `HashPages` needs besides its arena to be restored; plain JSON. */
-export interface HashPagesMeta {
+interface HashPagesMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
 }

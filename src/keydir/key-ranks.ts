@@ -13,7 +13,7 @@ import { RANK_BITS } from './keydir.ts'
 
 /** The number of bytes of a key that count, at most. */
 const PLACE_LIMIT = 256
-/** What can be at a place: the end of the key, or one of 256 bytes. */
+/** The possible values of a place: the end of the key, or one of 256 bytes. */
 const SYMBOL_COUNT = 257
 const END_OF_KEY = 0
 const RANK_RANGE = 2 ** RANK_BITS

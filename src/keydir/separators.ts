@@ -16,7 +16,7 @@ export type Separator = number
 export const NO_SEPARATOR = 0
 
 /** The figures that `Separators` needs besides its arena to be restored; plain JSON. */
-export interface SeparatorsMeta {
+interface SeparatorsMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
 }

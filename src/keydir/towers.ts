@@ -38,7 +38,7 @@ export type Tower = number
 export const BASE = 0
 
 /** The figures that `Towers` needs besides its arena to be restored; plain JSON. */
-export interface TowersMeta {
+interface TowersMeta {
   readonly used: number
   readonly free: readonly (readonly number[])[]
 }

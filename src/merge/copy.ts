@@ -24,7 +24,7 @@ import { sortOffsets } from './offsets.ts'
 import { type CopyTarget, type TargetHome, Targets } from './targets.ts'
 
 /** A segment to be rewritten. */
-export interface CopySource {
+interface CopySource {
   readonly id: number
   readonly size: number
   /**

@@ -17,7 +17,7 @@ import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
 import type { CopyTarget } from './targets.ts'
 
 /** A task of the merge thread. */
-export type ThreadTask =
+type ThreadTask =
   | { readonly kind: 'copy'; readonly job: CopyJob; readonly cancelled: SharedArrayBuffer }
   | { readonly kind: 'hint'; readonly jobs: readonly HintJob[] }
 
@@ -174,7 +174,7 @@ function run(
 const FIELDS = ['code', 'errno', 'syscall', 'path', 'dest', 'file', 'offset'] as const
 
 /** An error as plain data, which can be sent to another thread. */
-export interface ErrorData extends Partial<Record<(typeof FIELDS)[number], unknown>> {
+interface ErrorData extends Partial<Record<(typeof FIELDS)[number], unknown>> {
   readonly name: string
   readonly message: string
   readonly stack: string | undefined

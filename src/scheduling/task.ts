@@ -25,7 +25,7 @@ export interface Wait<T = unknown> {
 }
 
 /** The result of a wait or a task. */
-export interface Outcome<T> {
+interface Outcome<T> {
   readonly value: T
 }
 

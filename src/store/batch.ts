@@ -17,7 +17,7 @@ import type { ValueEncoding, ValueInput } from '../options.ts'
 import { expiresAt, type PutOptions } from './put-options.ts'
 
 /** The most bytes that one batch may hold: 1 GiB. */
-export const MAX_BATCH_SIZE = 2 ** 30
+const MAX_BATCH_SIZE = 2 ** 30
 
 const INITIAL_SIZE = 4096
 
@@ -27,7 +27,7 @@ export type BatchOperation<V> =
   | { readonly type: 'delete'; readonly key: Key }
 
 /** The parts of a store that a batch needs. */
-export interface BatchTarget<V> {
+interface BatchTarget<V> {
   readonly engine: Engine
   readonly valueEncoding: ValueEncoding<V>
   readonly ttlMs: number

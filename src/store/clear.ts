@@ -24,7 +24,7 @@ interface Deletes {
 }
 
 /** The parts of a store that clearing needs. */
-export interface ClearedStore {
+interface ClearedStore {
   readonly engine: Engine
   batch(): Deletes
   assertOpen(): void

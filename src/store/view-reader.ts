@@ -11,13 +11,13 @@ import type { KeyEncoding, ValueEncoding } from '../options.ts'
 import { hasExpired } from '../segment/sweeps.ts'
 
 /** The encodings in which a store returns keys and values. */
-export interface Encodings<V> {
+interface Encodings<V> {
   readonly keyEncoding: KeyEncoding
   readonly valueEncoding: ValueEncoding<V>
 }
 
 /** The wanted part of an entry. */
-export type EntryPart = 'key' | 'value' | 'entry'
+type EntryPart = 'key' | 'value' | 'entry'
 
 /** The type in which iterators return a store's keys. */
 export type KeyOf<E extends KeyEncoding> = E extends 'buffer' ? Buffer : string

@@ -4,7 +4,7 @@ import type { EventLoop } from '../../src/scheduling/event-loop.ts'
 import { openEngineOn, putEmpty } from '../support/engine.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
 
-/** How long a walk and the look at the clock after it take, and forgetting a key; in milliseconds. */
+/** How long a walk and the look at the clock after it take, in milliseconds. */
 const WALK_MS = 0.006
 const FORGET_MS = 0.001
 const INTERVAL_MS = 1000
@@ -53,7 +53,7 @@ async function openSwept(staying: number) {
   let dueAt = INTERVAL_MS
   let count = 0
 
-  /** Puts keys at a rate; returns the most that were held, and the share of time that the sweep took. */
+  /** Puts keys at a rate. Returns the most that were held, and the sweep's share of the time. */
   const churn = (keysPerMs: number, ttlMs: number, forMs: number, settledAfterMs: number) => {
     const beganAt = time.now
     const before = time.swept

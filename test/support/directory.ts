@@ -21,7 +21,8 @@ export async function withDirectory<T>(use: (directory: string) => Promise<T>): 
 export function removeUnderneath(directory: string): void {
   for (;;) {
     try {
-      return rmSync(directory, { recursive: true })
+      rmSync(directory, { recursive: true })
+      return
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error
     }

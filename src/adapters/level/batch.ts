@@ -43,7 +43,7 @@ export class FirkinChainedBatch<K, V> extends AbstractChainedBatch<
 }
 
 /** Commits a batch, with the options of its `write`. */
-export type Commit = (options: FirkinWriteOptions, batch: WriteBatch<Buffer>) => Promise<void>
+type Commit = (options: FirkinWriteOptions, batch: WriteBatch<Buffer>) => Promise<void>
 
 /**
  * Adds a put to a batch.
