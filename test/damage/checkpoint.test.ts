@@ -1,4 +1,7 @@
-/** A checkpoint with a damaged chunk, or one that cannot be read, is made up for: whoever touches it first. */
+/**
+ * Checkpoints with a damaged chunk, or that cannot be read, are replaced, whatever touches them
+ * first.
+ */
 
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -38,7 +41,7 @@ function sorted(entries: Iterable<readonly [string, string]>): Entries {
   return [...new Map(entries)].sort(([a], [b]) => (a < b ? -1 : 1))
 }
 
-/** A store of several segments that was closed: the machine, and what it shows. */
+/** Makes a closed store of several segments. Returns the machine and the entries. */
 async function closedStore(keydir: KeydirKind): Promise<{ files: FaultyFiles; entries: Entries }> {
   const files = new FaultyFiles(1)
   const store = await openOn(files, { keydir })
@@ -50,7 +53,7 @@ async function closedStore(keydir: KeydirKind): Promise<{ files: FaultyFiles; en
   return { files: files.restart(1), entries }
 }
 
-/** Writes to every part of the keydir: keys that are new, that are there, and that go. */
+/** Writes to every part of the keydir: new keys, known keys, and deleted ones. */
 async function writeMore(store: TextStore): Promise<Entries> {
   for (const key of keysUpTo(200)) {
     if (Number(key.slice(4)) % 3 === 0) await store.put(key, 'in the tail')
@@ -60,7 +63,7 @@ async function writeMore(store: TextStore): Promise<Entries> {
   return sorted(store.entries())
 }
 
-/** As {@link closedStore}, killed after it has written to every part of the keydir once more. */
+/** Like {@link closedStore}, killed after it has written to every part of the keydir again. */
 async function killedStore(keydir: KeydirKind): Promise<{ files: FaultyFiles; entries: Entries }> {
   const { files } = await closedStore(keydir)
   const store = await openOn(files, { keydir })
@@ -77,14 +80,14 @@ function chunksOf(files: FaultyFiles): ChunkPlace[] {
   return decodeCheckpointHead(head, storeId)?.chunks ?? []
 }
 
-/** A machine whose checkpoint is damaged in one place, and what has to be told of it. */
+/** A machine whose checkpoint is damaged in one place, and the expected error. */
 interface Damage {
   readonly name: string
   readonly machine: FaultyFiles
   readonly told: object
 }
 
-/** The same machine once for each chunk with a bit of it flipped, and for each read of the checkpoint that fails. */
+/** Yields the same machine for each chunk with a flipped bit, and for each failing read of it. */
 function* damages(files: FaultyFiles): Generator<Damage> {
   const chunks = chunksOf(files)
   expect(chunks.length).toBeGreaterThan(1)
@@ -97,7 +100,7 @@ function* damages(files: FaultyFiles): Generator<Damage> {
     const told = expect.objectContaining({ code: 'FIRKIN_CORRUPT', file: PATH, offset })
     yield { name: `a bit at ${at}`, machine, told }
   }
-  // Its head takes two.
+  // The head takes two reads.
   for (let nth = 1; nth <= chunks.length + 2; nth++) {
     const machine = files.restart(1)
     machine.fail({ kinds: ['read'], path: /CHECKPOINT$/, nth, code: 'EIO' })
@@ -105,7 +108,7 @@ function* damages(files: FaultyFiles): Generator<Damage> {
   }
 }
 
-/** Whether the checkpoint that is there serves the next open, and without a word. */
+/** Whether the next open uses the checkpoint and reports no error. */
 async function expectGoodCheckpoint(machine: FaultyFiles, keydir: KeydirKind, entries: Entries) {
   const told: Error[] = []
   const store = await openOn(machine, { keydir, readOnly: true })
@@ -118,7 +121,7 @@ async function expectGoodCheckpoint(machine: FaultyFiles, keydir: KeydirKind, en
 }
 
 describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
-  it.each(Object.keys(MODES))('with a tail behind it is made up for by %s', async (mode) => {
+  it.each(Object.keys(MODES))('with a tail after it is replaced by %s', async (mode) => {
     const { files, entries } = await killedStore(keydir)
     let count = 0
     for (const { name, machine, told } of damages(files)) {
@@ -144,7 +147,7 @@ describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
     expect(count).toBeGreaterThan(2)
   })
 
-  it('is made up for by a close that touches it first', async () => {
+  it('is replaced by a close that touches it first', async () => {
     const { files, entries } = await closedStore(keydir)
     for (const { name, machine } of damages(files)) {
       const errors: Error[] = []
@@ -163,7 +166,7 @@ describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
     }
   })
 
-  it('goes where no other one is to take its place', async () => {
+  it('is removed if no other one replaces it', async () => {
     const { files, entries } = await killedStore(keydir)
     for (const { machine } of damages(files)) {
       const store = await openOn(machine, { keydir, checkpoint: false })
@@ -175,7 +178,7 @@ describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
     }
   })
 
-  it('is made up for by a reader that catches up, and by its snapshots', async () => {
+  it('is replaced in a reader that catches up, and in its snapshots', async () => {
     const { files, entries } = await closedStore(keydir)
     const untouched = keysUpTo(200).at(-1) ?? ''
     for (const withView of [false, true]) {
@@ -210,7 +213,7 @@ describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
     }
   })
 
-  it('leaves a reader alone that finds nothing new', async () => {
+  it('does not disturb a reader that finds nothing new', async () => {
     const { files } = await closedStore(keydir)
     await using reader = await openOn(files, { keydir, readOnly: true })
     const before = files.calls.length
@@ -220,7 +223,7 @@ describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
     expect(files.calls.slice(before).filter(({ path }) => path === PATH)).toEqual([])
   })
 
-  it('is made up for where a group that cannot be written is taken back', async () => {
+  it('is replaced when a group that cannot be written is undone', async () => {
     const { files, entries } = await closedStore(keydir)
     for (const { name, machine } of damages(files)) {
       const store = await openOn(machine, { keydir })
@@ -265,7 +268,7 @@ describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
 })
 
 describe('a checkpoint whose head is damaged', () => {
-  it('is told of, and made up for', async () => {
+  it('is reported and replaced', async () => {
     const { files, entries } = await killedStore('btree')
     const bytes = files.peek(PATH) ?? Buffer.alloc(0)
     const headSize = checkpointHeadSize(bytes)

@@ -1,8 +1,9 @@
 /**
- * What must come of damage, told from the bytes alone.
+ * A model of the outcome of damage, from the bytes alone.
  *
- * A record survives where its bytes and the store's are the same. What is torn, and so no damage, is the end of the
- * tail: from its first record that is no more, if no whole one follows and nothing there was known to be durable.
+ * A record survives if its bytes are unchanged. The end of the tail is torn, and not damaged, from
+ * its first changed record on, if no whole record follows and nothing there was known to be
+ * durable.
  */
 
 import { join } from 'node:path'
@@ -12,19 +13,19 @@ import { DISK } from '../support/store.ts'
 import type { SegmentRecord } from './records.ts'
 import type { Subject } from './subject.ts'
 
-/** Files that are not what they were, by name; `undefined` for one that is missing. */
+/** Changed files, by name; `undefined` for one that is missing. */
 export type Changes = ReadonlyMap<string, Buffer | undefined>
 
-/** What must be left, and what must be reported as damaged. */
+/** The expected records, and the expected report. */
 export interface Expectation {
   readonly records: readonly SegmentRecord[]
   readonly manifestRebuilt: boolean
   readonly damaged: readonly DamagedRange[]
-  /** How many bytes of the tail are torn. */
+  /** The number of torn bytes of the tail. */
   readonly tornBytes: number
 }
 
-/** What salvage must make of a damaged store. */
+/** Returns the expected outcome of salvage for a damaged store. */
 export function expectSalvage(subject: Subject, changes: Changes): Expectation {
   const fates = subject.segments.map((name) => fateOf(subject, name, changes))
   return {
@@ -35,17 +36,17 @@ export function expectSalvage(subject: Subject, changes: Changes): Expectation {
   }
 }
 
-/** What becomes of a segment. */
+/** The expected outcome for a segment. */
 export interface Fate {
   readonly left: readonly SegmentRecord[]
   readonly ranges: readonly DamagedRange[]
   readonly tornBytes: number
-  /** The first record that is not what it was. */
+  /** The first record that has changed. */
   readonly fault: SegmentRecord | undefined
   readonly isHeaderSound: boolean
 }
 
-/** Tells what becomes of a segment by its bytes. */
+/** Returns the outcome for a segment. */
 export function fateOf(subject: Subject, name: string, changes: Changes): Fate {
   const before = subject.bytes(name)
   const now = changes.has(name) ? (changes.get(name) ?? Buffer.alloc(0)) : before
@@ -59,7 +60,7 @@ export function fateOf(subject: Subject, name: string, changes: Changes): Fate {
   const fault = lost[0]
   const isNewest = name === subject.tail
   const known = changes.has('MANIFEST') ? FILE_HEADER_SIZE : subject.expectedSize(name)
-  // All of a batch goes with its last record.
+  // The whole batch is lost with its last record.
   const cut = records.filter(({ offset }) => fault !== undefined && offset < fault.offset)
   while (fault !== undefined && cut.at(-1)?.inBatch === true) cut.pop()
   const end = endOf(cut)
@@ -77,7 +78,7 @@ export function fateOf(subject: Subject, name: string, changes: Changes): Fate {
     !isFollowed
   ) {
     const rest = now.subarray(fault === undefined ? before.length : end)
-    // Zeros are room for records, also where they are what is left of one.
+    // Zeros count as preallocated space, even if they are the rest of a record.
     const tornBytes = rest.every((byte) => byte === 0) ? 0 : rest.length
     return {
       left: fault === undefined ? records : cut,
@@ -87,7 +88,7 @@ export function fateOf(subject: Subject, name: string, changes: Changes): Fate {
       isHeaderSound,
     }
   }
-  // Before anything was promised a file is made and given its header.
+  // A file is created and gets its header before anything in it is promised.
   const isBlank =
     now.length < FILE_HEADER_SIZE || now.subarray(0, FILE_HEADER_SIZE).every((byte) => byte === 0)
   if (
@@ -105,7 +106,7 @@ export function fateOf(subject: Subject, name: string, changes: Changes): Fate {
   return { left, ranges: gapsOf(name, sound, size), tornBytes: 0, fault, isHeaderSound }
 }
 
-/** What lies between the pieces of a file that are sound. */
+/** Returns the ranges between the sound pieces of a file. */
 function gapsOf(
   name: string,
   sound: readonly { readonly offset: number; readonly size: number }[],

@@ -19,7 +19,7 @@ import {
 
 const closed = await smallSubject(true)
 const killed = await smallSubject(false)
-/** Another store of the same files. */
+/** Another store with the same files. */
 const other = await smallSubject(true)
 
 const [sealed = '', tail = '', merged = ''] = closed.segments
@@ -32,10 +32,10 @@ const ALLOCATORS = {
   allocUnsafeSlow: Buffer.allocUnsafeSlow,
 }
 
-/** `'right'`, where everything is there; otherwise what was refused: the opening, or the reading of a key. */
+/** `'right'` if everything is there; otherwise what was refused: the open, or the read of a key. */
 type Outcome = 'right' | 'refused at open' | 'refused when read'
 
-/** Where a refusal must say that the damage is; any place of the file where it is missing. */
+/** The offset that a refusal must name; without it, any offset in the file. */
 interface Place {
   readonly file: string
   readonly offset?: number | undefined
@@ -43,7 +43,7 @@ interface Place {
 
 let attempts = 0
 
-/** Opens a store with a file that is not what it was, and reads all there is: nothing must be wrong. */
+/** Opens a store with a changed file and reads everything: no value may be wrong. */
 async function tryWith(
   subject: Subject,
   changes: Changes,
@@ -61,7 +61,7 @@ async function tryWith(
   }
   let store: TextStore
   try {
-    // Every few times to write, which takes longer, and more often to read.
+    // Opening for writing takes longer, and is tried less often.
     const readOnly = attempts++ % 4 !== 0
     const options = { createIfMissing: false, checkpoint: false, readOnly }
     store = await openSubject(subject.with(changes), options)
@@ -81,12 +81,14 @@ async function tryWith(
     }
   }
   expect([...store.keys()]).toEqual([...right.keys()])
-  // Where a file of the set is damaged it may not be closed in good order.
+  // If a file of the set is damaged, the store may not be closed in good order.
   await store.close().catch(assertNamed)
   return outcome
 }
 
-/** What comes of a file with each of its bytes changed, in each way; the others without the shortcuts named. */
+/**
+ * Returns the outcomes of changing each byte of a file in each way, without the named shortcuts.
+ */
 async function flipEach(
   subject: Subject,
   name: string,
@@ -102,7 +104,7 @@ async function flipEach(
   return outcomes
 }
 
-/** What comes of a file that ends at each of its bytes. */
+/** Returns the outcomes of cutting a file at each byte. */
 async function cutEach(
   subject: Subject,
   name: string,
@@ -137,7 +139,7 @@ describe('damage after a clean close', () => {
     expect(await flipEach(closed, 'MANIFEST')).toEqual(REFUSED)
     expect(await cutEach(closed, 'MANIFEST')).toEqual(REFUSED)
     expect(await tryOne('MANIFEST', undefined)).toBe('refused at open')
-    // A manifest of another store is sound; the segments are not its own.
+    // The manifest of another store is sound, but the segments are not its own.
     expect(await tryOne('MANIFEST', other.bytes('MANIFEST'), sealed)).toBe('refused at open')
   })
 
@@ -180,23 +182,23 @@ describe('damage after a clean close', () => {
     async (name) => {
       const outcomes = await flipEach(closed, name, [], { from: FILE_HEADER_SIZE })
 
-      // A record that is dead is never read.
+      // A dead record is never read.
       expect([...outcomes].sort()).toEqual(name === sealed ? WHEN_READ : ['right'])
     },
   )
 
   it.each([sealed, merged])(
-    'to a listed segment is refused at open where there are no shortcuts: %s',
+    'to a listed segment is refused at open if there are no shortcuts: %s',
     async (name) => {
       expect(await flipEach(closed, name, SHORTCUTS)).toEqual(REFUSED)
     },
   )
 
-  it('to a segment of the tail is refused at open where there is no checkpoint', async () => {
+  it('to a segment of the tail is refused at open if there is no checkpoint', async () => {
     expect(await flipEach(closed, tail, ['CHECKPOINT'])).toEqual(REFUSED)
   })
 
-  it('to a segment of the tail never gives a wrong value', async () => {
+  it('to a segment of the tail never shows a wrong value', async () => {
     const outcomes = await flipEach(closed, tail, [], { from: FILE_HEADER_SIZE })
 
     // Tombstones and batch ends are in the checkpoint, and are not read.
@@ -205,7 +207,7 @@ describe('damage after a clean close', () => {
 })
 
 describe('damage after a kill', () => {
-  /** What must be there with a tail that is not what it was; `undefined` where opening must be refused. */
+  /** Returns the expected entries for a changed tail; `undefined` if opening must be refused. */
   function expectTail(bytes: Buffer): [string, string][] | undefined {
     const changes = new Map([[tail, bytes]])
     const { ranges } = fateOf(killed, tail, changes)
@@ -220,7 +222,7 @@ describe('damage after a kill', () => {
     return outcome
   }
 
-  it('in the last record or batch is a torn tail, and before it is refused', async () => {
+  it('in the last record or batch is a torn tail, and earlier damage is refused', async () => {
     const outcomes = new Set<Outcome>()
     for (const [at, bytes] of flipsOf(killed.bytes(tail))) {
       outcomes.add(await tryTail(bytes, recordAt(killed, tail, at)?.offset))
@@ -229,9 +231,9 @@ describe('damage after a kill', () => {
     expect(outcomes).toEqual(new Set(['refused at open', 'right']))
   })
 
-  it('that has cut the tail leaves what was before, batches whole', async () => {
+  it('that cuts the tail leaves the records before the cut, and whole batches', async () => {
     for (const [size, bytes] of cutsOf(killed.bytes(tail))) {
-      // Its header was synced before the segment in front of it was listed.
+      // Its header was synced before the preceding segment was listed.
       const outcome = await tryTail(bytes, undefined)
       expect(outcome).toBe(size < FILE_HEADER_SIZE ? 'refused at open' : 'right')
     }
@@ -247,7 +249,7 @@ describe('damage after a kill', () => {
 })
 
 describe('damage', () => {
-  it('makes nothing ask for more memory than it would without', async () => {
+  it('makes nothing allocate more memory than usual', async () => {
     let most = 0
     let count = 0
     const originals = { ...ALLOCATORS }
@@ -261,7 +263,7 @@ describe('damage', () => {
     try {
       for (let time = 0; time < 4; time++) await tryWith(closed, new Map(), { file: '' })
       const mostWithout = most
-      // Sizes of records, counts of entries and of chunks among them.
+      // These include sizes of records, and counts of entries and chunks.
       await flipEach(closed, tail, SHORTCUTS)
       await flipEach(closed, mergedHint, ['CHECKPOINT'])
       await flipEach(closed, 'CHECKPOINT', [], { step: 11 })
@@ -275,7 +277,7 @@ describe('damage', () => {
 })
 
 describe('a file of a later version', () => {
-  /** The file, saying that it is of the version after its own. */
+  /** Returns the file with the next format version in its header. */
   function later(name: string): Buffer {
     const bytes = closed.bytes(name)
     bytes[7] = versionOf(bytes) + 1
@@ -290,7 +292,7 @@ describe('a file of a later version', () => {
     })
   })
 
-  it('is ignored where it is a shortcut', async () => {
+  it('is ignored if it is a shortcut', async () => {
     expect(await tryOne('CHECKPOINT', later('CHECKPOINT'))).toBe('right')
     const changes = new Map([
       ['CHECKPOINT', undefined],

@@ -1,4 +1,4 @@
-/** What segments say, read without the engine's scanner: the model that damage is held against. */
+/** Reads segments without the engine's scanner, as the model that damage is compared with. */
 
 import { FILE_HEADER_SIZE, storeSeed } from '../../src/format/file-header.ts'
 import { BATCH_END, IN_BATCH, PUT, pageOf, RecordFields } from '../../src/format/record.ts'
@@ -15,7 +15,7 @@ export interface SegmentRecord {
   readonly expiresAtMs: number
 }
 
-/** The records of a whole segment, in their order. @throws Error where it has anything else */
+/** Returns the records of a whole segment, in order. @throws Error if it has anything else */
 export function recordsOf(bytes: Buffer, storeId: Uint8Array): SegmentRecord[] {
   const page = pageOf(bytes)
   const fields = new RecordFields()
@@ -38,7 +38,7 @@ export function recordsOf(bytes: Buffer, storeId: Uint8Array): SegmentRecord[] {
   return records
 }
 
-/** The newest record of each key. */
+/** Returns the newest record of each key. */
 export function newestOf(records: Iterable<SegmentRecord>): Map<string, SegmentRecord> {
   const newest = new Map<string, SegmentRecord>()
   for (const record of records) {
@@ -48,7 +48,7 @@ export function newestOf(records: Iterable<SegmentRecord>): Map<string, SegmentR
   return newest
 }
 
-/** What a store of these records shows, in key order. */
+/** Returns the entries of a store of these records, in key order. */
 export function entriesOf(records: Iterable<SegmentRecord>, nowMs: number): [string, string][] {
   return [...newestOf(records).values()]
     .filter(({ kind, expiresAtMs }) => kind === PUT && (expiresAtMs === 0 || expiresAtMs > nowMs))

@@ -25,10 +25,10 @@ const ROUNDS = Number(process.env.DAMAGE_ROUNDS ?? 40)
 
 const closed = await smallSubject(true)
 const killed = await smallSubject(false)
-/** Another store of the same files. */
+/** Another store with the same files. */
 const other = await smallSubject(true)
 
-/** Salvages a store that is damaged, and holds what is left and what is reported against the model. */
+/** Salvages a damaged store, and compares the result and the report with the model. */
 async function salvage(subject: Subject, changes: Changes, again = false): Promise<void> {
   const files = subject.with(changes)
   const expected = expectSalvage(subject, changes)
@@ -59,7 +59,7 @@ function placesOf(ranges: readonly DamagedRange[] = []): string[] {
   return ranges.map(({ file, offset, bytes }) => `${file}:${offset}+${bytes}`).sort()
 }
 
-/** What was salvaged is a store like any other. */
+/** Asserts that a salvaged store works like any other. */
 async function opensAgain(
   files: FaultyFiles,
   store: Awaited<ReturnType<typeof openSubject>>,
@@ -77,31 +77,37 @@ describe.each([
   ['closed', closed],
   ['killed', killed],
 ])('salvage of a store that was %s', (_, subject) => {
-  it('changes nothing where nothing is damaged', async () => {
+  it('changes nothing if nothing is damaged', async () => {
     await salvage(subject, new Map(), true)
   })
 
-  it.each(subject.segments)('keeps all but what a changed byte was part of: %s', async (name) => {
-    for (const [at, bytes] of singleFlipsOf(subject.bytes(name))) {
-      await salvage(subject, new Map([[name, bytes]]), at % 7 === 0)
-    }
-  })
+  it.each(subject.segments)(
+    'keeps everything except the record of a changed byte: %s',
+    async (name) => {
+      for (const [at, bytes] of singleFlipsOf(subject.bytes(name))) {
+        await salvage(subject, new Map([[name, bytes]]), at % 7 === 0)
+      }
+    },
+  )
 
-  it.each(subject.segments)('keeps what is before the cut: %s', async (name) => {
+  it.each(subject.segments)('keeps the records before a cut: %s', async (name) => {
     for (const [size, bytes] of cutsOf(subject.bytes(name))) {
       await salvage(subject, new Map([[name, bytes]]), size % 7 === 0)
     }
   })
 
-  it.each(subject.segments)('counts what was in a segment that is missing: %s', async (name) => {
+  it.each(subject.segments)('counts the records of a missing segment: %s', async (name) => {
     await salvage(subject, new Map([[name, undefined]]), true)
   })
 
-  it.each(subject.segments)('takes nothing of another store for its own: %s', async (name) => {
-    await salvage(subject, new Map([[name, other.bytes(name)]]), true)
-  })
+  it.each(subject.segments)(
+    'does not take records of another store for its own: %s',
+    async (name) => {
+      await salvage(subject, new Map([[name, other.bytes(name)]]), true)
+    },
+  )
 
-  it('loses nothing with hints and checkpoint', async () => {
+  it('loses nothing if hints and checkpoint are damaged', async () => {
     const shortcuts = subject.names.filter((name) => /^CHECKPOINT|hint$/.test(name))
     for (const name of shortcuts) {
       const bytes = subject.bytes(name)
@@ -115,11 +121,11 @@ describe.each([
     }
   })
 
-  it('keeps what was deleted away, where put and tombstone are copied together', async () => {
+  it('keeps deleted keys away when put and tombstone are copied together', async () => {
     const changes = new Map(
       subject.segments.map((name) => {
         const bytes = subject.bytes(name)
-        // What is damaged is the first record; the put and the tombstone of another key are sound.
+        // The first record is damaged; the put and the tombstone of another key are sound.
         bytes[FILE_HEADER_SIZE] = (bytes[FILE_HEADER_SIZE] ?? 0) ^ 1
         return [name, bytes]
       }),
@@ -131,7 +137,7 @@ describe.each([
     await salvage(subject, changes, true)
   })
 
-  it('makes a manifest of what the segments say', async () => {
+  it('makes a manifest from the segments', async () => {
     const bytes = subject.bytes('MANIFEST')
     for (const [at, flipped] of singleFlipsOf(bytes)) {
       await salvage(subject, new Map([['MANIFEST', flipped]]), at % 20 === 0)
@@ -143,22 +149,25 @@ describe.each([
 })
 
 describe(`salvage of a large store (SEED=${SEED})`, () => {
-  it.each([true, false])('keeps all outside of random damage, closed %s', async (isClosed) => {
-    const random = new Random(SEED)
-    const subject = await largeSubject(random.below(2 ** 31), isClosed)
-    const names = subject.names.filter((name) => name !== 'LOCK')
-    for (let round = 0; round < ROUNDS; round++) {
-      const changes = new Map<string, Buffer | undefined>()
-      for (let count = 1 + random.below(3); count > 0; count--) {
-        const name = random.pick(names)
-        changes.set(name, damage(random, changes.get(name) ?? subject.bytes(name)))
+  it.each([true, false])(
+    'keeps everything outside of random damage, closed %s',
+    async (isClosed) => {
+      const random = new Random(SEED)
+      const subject = await largeSubject(random.below(2 ** 31), isClosed)
+      const names = subject.names.filter((name) => name !== 'LOCK')
+      for (let round = 0; round < ROUNDS; round++) {
+        const changes = new Map<string, Buffer | undefined>()
+        for (let count = 1 + random.below(3); count > 0; count--) {
+          const name = random.pick(names)
+          changes.set(name, damage(random, changes.get(name) ?? subject.bytes(name)))
+        }
+        await salvage(subject, changes, round % 5 === 0)
       }
-      await salvage(subject, changes, round % 5 === 0)
-    }
-  })
+    },
+  )
 })
 
-/** The file with some bytes changed, or cut, or missing. */
+/** Returns the file with some bytes changed, cut, or missing. */
 function damage(random: Random, bytes: Buffer): Buffer | undefined {
   const drawn = random.below(10)
   if (drawn === 0) return undefined

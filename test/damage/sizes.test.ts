@@ -1,6 +1,6 @@
 /**
- * Sizes that are too large to be true, in files that are as large as that, or only seem so: no memory is taken for them,
- * and no time that counts.
+ * Sizes that are too large to be true, in files that have this size or do not: they cost neither
+ * memory nor time.
  */
 
 import { closeSync, cpSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
@@ -20,11 +20,11 @@ import { withHeld } from '../support/held.ts'
 import { openStore } from '../support/store.ts'
 
 const MIB = 1024 * 1024
-/** More than the largest record; nothing is on the disk behind what was written. */
+/** More than the largest record. The file is sparse after what was written. */
 const SPARSE_SIZE = 1040 * MIB
-/** What a small store takes at once anyway: a chunk of a keydir, and a window over a file. */
+/** The most that a small store allocates at once: a chunk of a keydir, or a window over a file. */
 const BOUND = 2 * MIB
-/** Reading what is not there goes by gigabytes a second; looking at each byte of it does not. */
+/** Sparse bytes are read at gigabytes a second, but not if each of them is looked at. */
 const MOST_CPU_MS = 8000
 
 const SEALED = '0000000001.segment'
@@ -44,7 +44,7 @@ async function makeStore(directory: string): Promise<void> {
   expect(names.sort()).toEqual([HINT, SEALED, TAIL, 'CHECKPOINT', 'MANIFEST'].sort())
 }
 
-/** A field that says how large something is, and where it stands. */
+/** A field that holds a size, and its offset. */
 interface SizeField {
   readonly file: string
   readonly name: string
@@ -67,7 +67,7 @@ const FIELDS: readonly SizeField[] = [
   { file: TAIL, name: 'size of a value', at: FILE_HEADER_SIZE + 8, values: LARGEST_VALUE },
 ]
 
-/** Notes the largest piece of memory that is asked for. */
+/** Records the largest allocation. */
 function watchMemory(): { most: number } {
   const seen = { most: 0 }
   const note = (size: unknown): void => {
@@ -93,7 +93,7 @@ function watchMemory(): { most: number } {
   return seen
 }
 
-/** Whatever reads a store's files. Each may find them damaged, and nothing else. */
+/** Returns everything that reads a store's files. Each may only fail by finding damage. */
 function readersOf(directory: string): (() => Promise<void>)[] {
   const attempts: (() => Promise<unknown>)[] = [
     () => verifyDirectory(systemFiles, directory),
@@ -115,7 +115,7 @@ function readersOf(directory: string): (() => Promise<void>)[] {
   })
 }
 
-/** Puts a size into a file, which then ends as it did, or far behind. */
+/** Puts a size into a file, and may extend the file. */
 function damage(path: string, at: number, value: number, fileSize: number | undefined): void {
   const file = openSync(path, 'r+')
   try {
@@ -128,7 +128,7 @@ function damage(path: string, at: number, value: number, fileSize: number | unde
   }
 }
 
-/** How much processor time `work` takes, in milliseconds. */
+/** Returns the processor time of `work`, in milliseconds. */
 async function cpuMs(work: () => Promise<void>): Promise<number> {
   const before = process.cpuUsage()
   await work()
@@ -143,7 +143,7 @@ afterEach(() => {
 
 describe('a size that is too large to be true', () => {
   it.each(FIELDS)(
-    'takes neither memory nor time: $file, $name',
+    'costs neither memory nor time: $file, $name',
     async ({ file, at, values = HUGE }) => {
       await withDirectory(async (parent) => {
         const sound = join(parent, 'sound')
@@ -153,7 +153,7 @@ describe('a size that is too large to be true', () => {
           for (const fileSize of [undefined, SPARSE_SIZE]) {
             const directory = join(parent, `${number++}`)
             cpSync(sound, directory, { recursive: true })
-            // Hints are read where there is no checkpoint.
+            // Hints are read only if there is no checkpoint.
             if (file !== 'CHECKPOINT') await rm(join(directory, 'CHECKPOINT'))
             damage(join(directory, file), at, value, fileSize)
             for (const read of readersOf(directory)) {
@@ -172,7 +172,7 @@ describe('a size that is too large to be true', () => {
     240_000,
   )
 
-  it('takes no memory where the file has as many bytes as it says: MANIFEST', async () => {
+  it('costs no memory even if the file has that size: MANIFEST', async () => {
     await withDirectory(async (directory) => {
       await makeStore(directory)
       const count = 1_500_000
@@ -185,7 +185,7 @@ describe('a size that is too large to be true', () => {
     })
   })
 
-  it('is no hindrance where the bytes are really there: a large manifest, and a large record', async () => {
+  it('is accepted if the bytes are really there: a large manifest, and a large record', async () => {
     await withDirectory(async (directory) => {
       await makeStore(directory)
       const manifest = readManifest(systemFiles, directory)

@@ -8,7 +8,7 @@ import { Random } from '../support/random.ts'
 import { DISK, idle, openOn, type TextOptions, type TextStore } from '../support/store.ts'
 import { recordsOf, type SegmentRecord } from './records.ts'
 
-/** When the stores are written and read. */
+/** The time at which the stores are written and read. */
 export const NOW_MS = Date.UTC(2026, 0, 1)
 const LATER_MS = NOW_MS + 1
 
@@ -18,12 +18,12 @@ export async function openSubject(
   options: TextOptions = {},
 ): Promise<TextStore> {
   const store = await openOn(files, { clock: () => NOW_MS, sync: 'never', ...options })
-  // A damaged checkpoint is told of, and made up for.
+  // A damaged checkpoint is reported, and replaced.
   store.on('error', () => undefined)
   return store
 }
 
-/** A store that is to be damaged: on a machine that stays as it is. */
+/** A store that is to be damaged, on a machine that does not change. */
 export class Subject {
   readonly names: readonly string[]
   readonly manifest: Manifest
@@ -55,7 +55,7 @@ export class Subject {
     return this.manifest.segments.map(({ id }) => segmentName(id)).sort()
   }
 
-  /** The segment that was written last. */
+  /** The newest segment. */
   get tail(): string {
     return this.segments.find((name) => !this.listed.includes(name)) ?? ''
   }
@@ -72,7 +72,7 @@ export class Subject {
     return [...this.#records.values()].flat()
   }
 
-  /** How large the manifest says that a segment is, at least. */
+  /** Returns the least size of a segment according to the manifest. */
   expectedSize(name: string): number {
     const { segments, tailId, tailSize } = this.manifest
     if (name === segmentName(tailId)) return tailSize
@@ -84,7 +84,7 @@ export class Subject {
     return parsed.type === 'segment' && this.names.includes(hintName(parsed.id))
   }
 
-  /** The machine with files that are not what they were; `undefined` for those that are missing. */
+  /** Returns the machine with changed files; `undefined` for missing ones. */
   with(changes: ReadonlyMap<string, Buffer | undefined>): FaultyFiles {
     const files = this.#files.restart(1)
     for (const [name, bytes] of changes) files.poke(join(DISK, name), bytes)
@@ -93,8 +93,8 @@ export class Subject {
 }
 
 /**
- * A small store with a file of each kind: a merged segment and an appended one that is sealed, each with its hint; a
- * tail with each kind of record; and, where it is `closed`, a checkpoint.
+ * Makes a small store with a file of each kind: a merged segment and a sealed one that was
+ * appended, each with its hint; a tail with each kind of record; and, if `closed`, a checkpoint.
  */
 export async function smallSubject(closed: boolean): Promise<Subject> {
   const files = new FaultyFiles(1)
@@ -120,7 +120,7 @@ export async function smallSubject(closed: boolean): Promise<Subject> {
   return new Subject(machine)
 }
 
-/** A store of several segments: merged ones among them, batches, tombstones and what has expired. */
+/** Makes a store of several segments with merged ones, batches, tombstones and expired records. */
 export async function largeSubject(seed: number, closed: boolean): Promise<Subject> {
   const random = new Random(seed)
   const files = new FaultyFiles(seed)
@@ -153,7 +153,7 @@ export async function largeSubject(seed: number, closed: boolean): Promise<Subje
   return new Subject(machine)
 }
 
-/** Every byte of a file in another state: with a bit flipped, with all, as 0 and as 255. */
+/** Yields a file with each byte changed: one bit flipped, all bits flipped, 0 and 255. */
 export function* flipsOf(bytes: Buffer, from = 0, step = 1): Generator<[at: number, Buffer]> {
   for (let at = from; at < bytes.length; at += step) {
     const byte = bytes[at] ?? 0
@@ -163,7 +163,7 @@ export function* flipsOf(bytes: Buffer, from = 0, step = 1): Generator<[at: numb
   }
 }
 
-/** As {@link flipsOf}, one state for each byte: a bit, half of the byte or all of it flipped, in turns. */
+/** Like {@link flipsOf}, with one change per byte: one bit, half of them or all, in turns. */
 export function* singleFlipsOf(bytes: Buffer): Generator<[at: number, Buffer]> {
   for (const [at, byte] of bytes.entries()) {
     const mask = [1 << (at % 8), 0x0f, 0xff][at % 3] ?? 1
@@ -177,12 +177,12 @@ function withByte(bytes: Buffer, at: number, byte: number): Buffer {
   return changed
 }
 
-/** The file ending at each of its bytes. */
+/** Yields the file cut at each byte. */
 export function* cutsOf(bytes: Buffer, step = 1): Generator<[size: number, Buffer]> {
   for (let size = 0; size < bytes.length; size += step) yield [size, bytes.subarray(0, size)]
 }
 
-/** The record that a byte of a segment belongs to; `undefined` for the header. */
+/** Returns the record of a byte of a segment; `undefined` for the header. */
 export function recordAt(subject: Subject, name: string, at: number): SegmentRecord | undefined {
   if (at < FILE_HEADER_SIZE) return undefined
   return subject.records(name).find(({ offset, size }) => offset <= at && at < offset + size)

@@ -17,7 +17,7 @@ import { withHeld } from '../support/held.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, openStore } from '../support/store.ts'
 import { flip } from '../tools/damage.ts'
 
-/** Takes a checkpoint apart, and puts it together with its first chunk cut in two. */
+/** Rebuilds a checkpoint with its first chunk cut in two. */
 function cutAnew(file: Buffer): Buffer {
   const header = decodeFileHeader(file)
   if ('fault' in header) throw new Error(header.fault)
@@ -56,7 +56,7 @@ describe('salvage', () => {
     })
   })
 
-  it('does without a checkpoint whose chunks are cut in another way', async () => {
+  it('does without a checkpoint whose chunks are cut differently', async () => {
     await withDirectory(async (directory) => {
       const store = await openStore(directory, { maxSegmentBytes: 4096 * KIB })
       for (const key of keysUpTo(300)) await store.put(key.padEnd(10_000, '.'), 'v')
@@ -77,7 +77,7 @@ describe('salvage', () => {
     })
   })
 
-  it('loses no byte of what it sets aside or cuts off, wherever it is killed or the power fails', async () => {
+  it('loses no byte that it sets aside or cuts off, wherever it is killed or the power fails', async () => {
     const { files, hurt, torn } = await damagedStore()
     const crashes: FaultyFiles[] = []
     files.onCall = (_, crash) => crashes.push(crash())
@@ -94,7 +94,7 @@ describe('salvage', () => {
         crash.afterPowerLoss({ files: ['dropped'], entries }, 1),
       )
       for (const machine of [crash, ...losses]) {
-        // Whoever comes next salvages only where it must.
+        // The next open salvages only if it must.
         const next = await openOn(machine).catch(() => openOn(machine, { recovery: 'salvage' }))
         expect(next.count()).toBe(19)
         await next.close()
@@ -103,7 +103,7 @@ describe('salvage', () => {
     }
   })
 
-  it('copies what it sets aside where the file system has no links', async () => {
+  it('copies what it sets aside if the file system has no links', async () => {
     const { files, hurt } = await damagedStore()
     files.fail({ kinds: ['link'], nth: 1, code: 'EACCES', lasting: true })
 
@@ -115,7 +115,7 @@ describe('salvage', () => {
     expect(store.count()).toBe(19)
   })
 
-  it('sets nothing aside where it cannot be finished', async () => {
+  it('sets nothing aside if it cannot be finished', async () => {
     const { files } = await damagedStore()
     files.fail({ kinds: ['rename'], path: /MANIFEST/, nth: 1, code: 'EIO' })
 
@@ -133,7 +133,7 @@ describe('salvage', () => {
 
 const OPTIONS = { maxSegmentBytes: 64 * KIB, dryRun: false, nowMs: 0 }
 
-/** A store with damage in its first segment, and a torn tail; and the bytes that must not be lost. */
+/** Makes a store with damage in its first segment and a torn tail. Returns the bytes to be kept. */
 async function damagedStore(): Promise<{ files: FaultyFiles; hurt: Buffer; torn: Buffer }> {
   const files = new FaultyFiles(1)
   const store = await openOn(files)
@@ -149,13 +149,13 @@ async function damagedStore(): Promise<{ files: FaultyFiles; hurt: Buffer; torn:
   hurt[1000] = (hurt[1000] ?? 0) ^ 1
   const tail = machine.peek(last ?? '')?.subarray(0, -1) ?? Buffer.alloc(0)
   machine.poke(first ?? '', hurt)
-  // So that each open reads the segment.
+  // Without these each open reads the segment.
   machine.poke(join(DISK, hintName(1)), undefined)
   machine.poke(last ?? '', tail)
   return { files: machine, hurt, torn: tail.subarray(end) }
 }
 
-/** Whether a file of the store's directory consists of these bytes. */
+/** Whether any file in the store's directory consists of these bytes. */
 function holds(files: FaultyFiles, bytes: Buffer): boolean {
   return (files.list(DISK) ?? []).some((name) => files.peek(join(DISK, name))?.equals(bytes))
 }

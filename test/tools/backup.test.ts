@@ -8,7 +8,7 @@ import { linesOf, run } from './run.ts'
 const fixtures = new Fixtures()
 
 describe('firkin backup', () => {
-  it('copies a store that restore brings back', async () => {
+  it('copies a store, which restore brings back', async () => {
     const store = await fixtures.large()
     const backup = await fixtures.path()
     const restored = await fixtures.path()
@@ -55,7 +55,7 @@ describe('firkin backup', () => {
   })
 
   it.each(['backup', 'restore', 'repair'])(
-    '%s fills the root of a file system',
+    '%s accepts the root of a file system as its target',
     async (command) => {
       const store = await fixtures.copyOf(fixtures.tiny())
       const root = await fixtures.path()
@@ -97,7 +97,7 @@ describe('firkin backup', () => {
     expect(stderr).toBe(`firkin: There is no directory ${missing}\n`)
   })
 
-  it('leaves no store behind when Ctrl-C ends it', async () => {
+  it('leaves no store when Ctrl-C ends it', async () => {
     const target = await fixtures.path()
     const interrupt = new AbortController()
     interrupt.abort()

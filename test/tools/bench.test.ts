@@ -9,7 +9,7 @@ const fixtures = new Fixtures()
 const OPERATIONS = ['put', 'get', 'range, an entry', 'open', 'merge', 'durable put, one at a time']
 
 describe('firkin bench', () => {
-  it('measures this machine, and leaves nothing behind', async () => {
+  it('measures this machine and leaves nothing', async () => {
     const directory = await fixtures.path()
     await mkdir(directory)
 
@@ -25,7 +25,7 @@ describe('firkin bench', () => {
     expect(await readdir(directory)).toEqual([])
   })
 
-  it('reports an object with --json, and takes a size of values', async () => {
+  it('prints an object with --json, and takes a value size', async () => {
     const { stdout } = await run(['bench', '--keys', '50', '--value-size', '10', '--json'])
 
     const report = JSON.parse(stdout)
@@ -33,7 +33,7 @@ describe('firkin bench', () => {
     expect(report.measurements.map(({ name }: { name: string }) => name)).toEqual(OPERATIONS)
   })
 
-  it('reads every key, whatever their number', () => {
+  it('reads every key, however many there are', () => {
     for (const count of [1, 2, 10, 7907, 7919, 2 * 7919, 100_000]) {
       const stride = strideOver(count)
 
@@ -43,7 +43,7 @@ describe('firkin bench', () => {
     }
   })
 
-  it('says that its directory is not there', async () => {
+  it('says that its directory does not exist', async () => {
     const { status, stderr } = await run(['bench', await fixtures.path()])
 
     expect(status).toBe(1)

@@ -9,7 +9,7 @@ import { BINARY, linesOf, run, runBinary } from './run.ts'
 const fixtures = new Fixtures()
 
 describe('the built tool', () => {
-  it('writes bytes as they are to a pipe', async () => {
+  it('writes bytes unchanged to a pipe', async () => {
     const { bytes } = await runBinary(['get', await fixtures.tiny(), '00ff10', '--hex', '--json'])
     expect(JSON.parse(String(bytes)).value.base64).toBe(BINARY_VALUE.toString('base64'))
 
@@ -18,7 +18,7 @@ describe('the built tool', () => {
     expect((await runBinary(['get', store, 'bytes'])).bytes).toEqual(BINARY_VALUE)
   })
 
-  it('ends quietly in front of head', async () => {
+  it('ends quietly when head has read enough', async () => {
     const store = await fixtures.large()
     for (const command of ['dump', 'scan', 'export']) {
       const script = `"${process.execPath}" "${BINARY}" ${command} "${store}" | head -n 2; exit \${PIPESTATUS[0]}`
@@ -49,7 +49,7 @@ describe('the built tool', () => {
     expect(linesOf(stdout)).toHaveLength(2)
   })
 
-  it('leaves a whole store behind when it is ended in the middle of an import', async () => {
+  it('leaves a whole store when an import is interrupted', async () => {
     const store = await fixtures.path()
     const child = spawn(process.execPath, [BINARY, 'import', store, '--batch', '10'], {
       stdio: ['pipe', 'ignore', 'pipe'],

@@ -1,4 +1,4 @@
-/** The tool on a cache's directory: it shows what is there, and changes nothing. */
+/** The tool on a cache's directory: it shows the entries, and changes nothing. */
 
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -35,7 +35,7 @@ async function contentsOf(directory: string): Promise<string[]> {
 }
 
 describe("the tool on a cache's directory", () => {
-  it('is told by inspect what it is, and how its values are stored', async () => {
+  it('identifies it in inspect, with the encoding of its values', async () => {
     await withCache('json', async (directory) => {
       const { status, stdout } = await run(['inspect', directory])
 
@@ -72,7 +72,7 @@ describe("the tool on a cache's directory", () => {
     })
   })
 
-  it('says that values are shown as they are stored', async () => {
+  it('says that it shows values as they are stored', async () => {
     await withCache('utf8', async (directory) => {
       const { stdout, stderr } = await run(['get', directory, 'key'])
 
@@ -104,7 +104,7 @@ describe("the tool on a cache's directory", () => {
     })
   })
 
-  it('makes a cache of its backup', async () => {
+  it('makes a backup that is a cache too', async () => {
     await withCache('utf8', async (directory, above) => {
       const [backup, restored] = [join(above, 'backup'), join(above, 'restored')]
 

@@ -18,13 +18,13 @@ export interface DumpedRecord {
   readonly expiresAt?: number
 }
 
-/** The records of a store, in file order. */
+/** Returns the records of a store, in file order. */
 export async function dumpOf(directory: string): Promise<DumpedRecord[]> {
   const { stdout } = await run(['dump', directory, '--json'])
   return linesOf(stdout).map((line) => JSON.parse(line))
 }
 
-/** The newest record of each key, as JSON of the key: what a store of these records shows or hides. */
+/** Returns the newest record of each key, by the key as JSON. */
 export function newestOf(records: readonly DumpedRecord[]): Map<string, DumpedRecord> {
   const newest = new Map<string, DumpedRecord>()
   for (const record of records) {
@@ -35,7 +35,7 @@ export function newestOf(records: readonly DumpedRecord[]): Map<string, DumpedRe
   return newest
 }
 
-/** The entries that a store of these records has, as `export` prints them. */
+/** Returns the entries of a store of these records, as `export` prints them. */
 export function entriesOf(records: readonly DumpedRecord[]): string[] {
   return [...newestOf(records).values()]
     .filter(({ kind, expiresAt }) => kind.endsWith('put') && !(expiresAt && expiresAt < Date.now()))
@@ -43,13 +43,13 @@ export function entriesOf(records: readonly DumpedRecord[]): string[] {
     .sort()
 }
 
-/** The entries that a store has. */
+/** Returns the entries of a store. */
 export async function exportOf(directory: string): Promise<string[]> {
   const { stdout } = await run(['export', directory])
   return stdout === '' ? [] : linesOf(stdout).sort()
 }
 
-/** A digest of every file but the lock, by name. */
+/** Returns a digest of every file except the lock, by name. */
 export async function digestsOf(directory: string): Promise<Record<string, string>> {
   const digests: Record<string, string> = {}
   for (const name of (await readdir(directory)).sort()) {
@@ -68,7 +68,7 @@ export async function flip(path: string, offset: number, bit = offset % 8): Prom
   await writeFile(path, bytes)
 }
 
-/** What can befall a file. */
+/** The kinds of damage to a file. */
 export const DAMAGES = {
   'cut to a third': async (path: string) =>
     truncate(path, Math.floor((await readFile(path)).length / 3)),
@@ -77,7 +77,7 @@ export const DAMAGES = {
   missing: (path: string) => rm(path),
 } as const
 
-/** The files of a store, one of each kind. */
+/** Returns the files of a store, one of each kind. */
 export function kindsOf(directory: string) {
   const manifest = readManifest(systemFiles, directory)
   const sealed = manifest?.segments[0]?.id ?? 0

@@ -10,13 +10,13 @@ import { linesOf, run } from './run.ts'
 
 const fixtures = new Fixtures()
 
-/** The fields of a line. */
+/** Returns the fields of a line. */
 function fieldsOf(line: string): string[] {
   return line.split('\t')
 }
 
 describe('firkin dump', () => {
-  it('prints every record, as the golden file has them', async () => {
+  it('prints every record, as in the golden file', async () => {
     const { status, stdout, stderr } = await run(['dump', await fixtures.tiny()])
 
     expect(status).toBe(0)
@@ -31,7 +31,7 @@ describe('firkin dump', () => {
     await expect(stdout).toMatchFileSnapshot('golden/dump-raw.txt')
   })
 
-  it('prints an object a line with --json', async () => {
+  it('prints one object per line with --json', async () => {
     const { stdout } = await run(['dump', await fixtures.tiny(), '--json'])
 
     const records = linesOf(stdout).map((line) => JSON.parse(line))
@@ -58,7 +58,7 @@ describe('firkin dump', () => {
     expect(records.find(({ kind }) => kind === 'tombstone')).not.toHaveProperty('value')
   })
 
-  it('has the records of each segment alone with --segment, and of all in file order', async () => {
+  it('prints one segment with --segment, and all of them in file order without', async () => {
     const store = await fixtures.large()
     const all = linesOf((await run(['dump', store])).stdout)
 
@@ -74,7 +74,7 @@ describe('firkin dump', () => {
     expect(sequences).toEqual([...sequences].sort((a, b) => a - b))
   })
 
-  it('refuses a segment that is not of the store', async () => {
+  it('refuses a segment that does not belong to the store', async () => {
     const store = await fixtures.tiny()
 
     const { status, stderr } = await run(['dump', store, '--segment', '9'])
@@ -83,7 +83,7 @@ describe('firkin dump', () => {
     expect(stderr).toBe(`firkin: There is no segment 9 in ${store}\n`)
   })
 
-  it('goes on behind bytes that are no record, and says where they are', async () => {
+  it('goes on after bytes that are not a record, and says where they are', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     const whole = linesOf((await run(['dump', store])).stdout)
     const victim = whole[10] ?? ''
@@ -103,7 +103,7 @@ describe('firkin dump', () => {
     )
   })
 
-  it('takes an unfinished record at the end for what it is', async () => {
+  it('reports an unfinished record at the end without failing', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const path = join(store, '0000000001.segment')
     const size = (await readFile(path)).length
@@ -138,7 +138,7 @@ describe('firkin dump', () => {
     }
   })
 
-  it('takes room at the end for what it is, though a merge has made segments of higher ids', async () => {
+  it('accepts preallocated space at the end, even below merged segments of higher ids', async () => {
     await withDirectory(async (directory) => {
       await using store = await openStore(directory, { sync: 'always' })
       for (let count = 0; count < 10; count++) store.putSync('merged', String(count))
@@ -156,7 +156,7 @@ describe('firkin dump', () => {
     })
   })
 
-  it('reads the records behind a damaged file header', async () => {
+  it('reads the records after a damaged file header', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     const whole = (await run(['dump', store])).stdout
     const id = readManifest(systemFiles, store)?.segments[0]?.id ?? 0

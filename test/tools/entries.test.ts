@@ -20,7 +20,7 @@ describe('firkin get', () => {
     expect((await run(['get', store, 'batch:1'])).stdout).toBe('line one\nline "two"')
   })
 
-  it('prints a value escaped where it is read on a terminal', async () => {
+  it('prints a value escaped on a terminal', async () => {
     const { stdout } = await run(['get', await fixtures.tiny(), 'batch:1'], { columns: 80 })
 
     expect(stdout).toBe('line one\\nline \\"two\\"\n')
@@ -46,7 +46,7 @@ describe('firkin get', () => {
     })
   })
 
-  it.each(['nowhere', 'gone', 'expired'])('says that %s is not there', async (key) => {
+  it.each(['nowhere', 'gone', 'expired'])('says that the key %s does not exist', async (key) => {
     const { status, stdout, stderr } = await run(['get', await fixtures.tiny(), key])
 
     expect(status).toBe(3)
@@ -56,7 +56,7 @@ describe('firkin get', () => {
 })
 
 describe('firkin put', () => {
-  it('puts a value, and leaves the store closed in good order', async () => {
+  it('puts a value and closes the store in good order', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
 
     const { status, stdout, stderr } = await run(['put', store, 'new', 'value'])
@@ -92,7 +92,7 @@ describe('firkin put', () => {
     expect(entry.expiresAt - before).toBeLessThan(7_300_000)
   })
 
-  it('creates a store with --create, and not otherwise', async () => {
+  it('creates a store only with --create', async () => {
     const directory = await fixtures.path()
 
     const refused = await run(['put', directory, 'k', 'v'])
@@ -112,7 +112,7 @@ describe('firkin put', () => {
     expect((await run(['inspect', directory])).stdout).toMatch(/^keydir +hash$/m)
   })
 
-  it('ends without a change when Ctrl-C comes before the value', async () => {
+  it('changes nothing when Ctrl-C comes before the value', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const interrupt = new AbortController()
     const input = new Readable({ read() {} })
@@ -129,7 +129,7 @@ describe('firkin put', () => {
     expect((await run(['get', store, 'plain'])).stdout).toBe('a value')
   })
 
-  it('says that a store is in use, and by whom', async () => {
+  it('says that a store is in use, and by which process', async () => {
     const directory = await fixtures.path()
     await using store = await openBytes(directory)
     await fillTiny(store)
@@ -166,7 +166,7 @@ describe('firkin put', () => {
 })
 
 describe('firkin delete', () => {
-  it('deletes keys, and prints how many were there', async () => {
+  it('deletes keys, and prints how many there were', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
 
     const { status, stdout } = await run(['delete', store, 'plain', 'nowhere', 'changed', 'plain'])
@@ -221,7 +221,7 @@ describe('firkin scan', () => {
       ['session', 'plain'],
     ],
     [['--limit', '0'], []],
-  ])('keeps to the range %j', async (options, keys) => {
+  ])('prints the range %j', async (options, keys) => {
     const store = await fixtures.tiny()
 
     const { stdout } = await run(['scan', store, '--keys', ...options])
@@ -237,13 +237,13 @@ describe('firkin scan', () => {
     expect(stdout).toBe(`${HEX_KEY}\t${HEX_VALUE}\n`)
   })
 
-  it('prints values alone with --values', async () => {
+  it('prints only values with --values', async () => {
     const { stdout } = await run(['scan', await fixtures.tiny(), '--values', '--gt', 'c'])
 
     expect(stdout).toBe('new\na value\nopen\n')
   })
 
-  it('prints an object a line with --json', async () => {
+  it('prints one object per line with --json', async () => {
     const store = await fixtures.tiny()
     const range = ['--gte', 'plain', '--json']
 
@@ -259,7 +259,7 @@ describe('firkin scan', () => {
     expect(values.stdout).toBe('{"value":"a value"}\n{"value":"open"}\n')
   })
 
-  it('reads beside a writer what was settled', async () => {
+  it('reads settled writes beside a writer', async () => {
     const directory = await fixtures.path()
     await using store = await openBytes(directory)
     await fillTiny(store)
@@ -275,7 +275,7 @@ describe('firkin scan', () => {
 })
 
 describe('firkin count', () => {
-  it('counts what has not expired', async () => {
+  it('counts keys that have not expired', async () => {
     const store = await fixtures.large()
 
     expect((await run(['count', store])).stdout).toBe('1476\n')

@@ -10,16 +10,16 @@ import type { Store } from '../../src/store/store.ts'
 import { directoryIdOf } from '../support/held.ts'
 import { openAny } from '../support/store.ts'
 
-/** When what expires does so: long after these tests. */
+/** The expiry of entries that expire: long after these tests. */
 export const FUTURE_MS = Date.UTC(2100, 0, 1)
-/** When what has expired did so. */
+/** The expiry of entries that have expired. */
 export const PAST_MS = Date.UTC(2001, 0, 1)
 
-/** A key and a value that are no text. */
+/** A key and a value that are not text. */
 export const BINARY_KEY = Buffer.from('00ff10', 'hex')
 export const BINARY_VALUE = Buffer.from('fe00220a09', 'hex')
 
-/** How many `user` keys a large store has. */
+/** The number of `user` keys of a large store. */
 export const USER_COUNT = 1500
 
 type ByteStore = Store<Buffer, 'buffer'>
@@ -52,7 +52,7 @@ export async function fillTiny(store: ByteStore): Promise<void> {
     .commit()
 }
 
-/** Puts enough for several segments: overwrites, deletes, batches, expiry and binary keys among them. */
+/** Puts several segments, with overwrites, deletes, batches, expiry and binary keys. */
 export async function fillLarge(store: ByteStore): Promise<void> {
   const key = (index: number) => `user:${String(index).padStart(4, '0')}`
   for (let index = 0; index < USER_COUNT; index++) {
@@ -72,7 +72,7 @@ export async function fillLarge(store: ByteStore): Promise<void> {
   await fillTiny(store)
 }
 
-/** Stores that are made once for a file of tests, and never changed: take a copy to change. */
+/** Stores that are made once for a file of tests and never changed. A test changes a copy. */
 export class Fixtures {
   #root: Promise<string> | undefined
   #count = 0
@@ -84,30 +84,30 @@ export class Fixtures {
     })
   }
 
-  /** A store of few records of each kind, closed in good order. */
+  /** Returns a store with a few records of each kind, closed in good order. */
   async tiny(): Promise<string> {
     return await this.#once('tiny', fillTiny)
   }
 
-  /** A store of several segments, closed in good order. */
+  /** Returns a store of several segments, closed in good order. */
   async large(): Promise<string> {
     return await this.#once('large', fillLarge)
   }
 
-  /** A path of its own, at which nothing is. */
+  /** Returns a new path at which nothing is. */
   async path(): Promise<string> {
     this.#root ??= mkdtemp(join(tmpdir(), 'firkin-tool-'))
     return join(await this.#root, String(this.#count++))
   }
 
-  /** A copy of a store that may be changed. */
+  /** Returns a copy of a store that may be changed. */
   async copyOf(directory: Promise<string>): Promise<string> {
     const copy = await this.path()
     await cp(await directory, copy, { recursive: true })
     return copy
   }
 
-  /** A store with what `fill` puts, closed in good order. */
+  /** Makes a store with the entries that `fill` puts, closed in good order. */
   async make(fill: (store: ByteStore) => Promise<unknown>): Promise<string> {
     const directory = await this.path()
     const store = await openBytes(directory)
@@ -127,7 +127,7 @@ export class Fixtures {
   }
 }
 
-/** Makes the hints of a store that was closed before they were made. */
+/** Builds the hints of a store that was closed before they were built. */
 function makeHints(directory: string): void {
   const { storeId, segments = [] } = readManifest(systemFiles, directory) ?? {}
   if (storeId === undefined) return

@@ -1,4 +1,4 @@
-/** Directories that somebody has laid out to do harm: the tool says what is wrong, in bounded time and memory. */
+/** Directories made to do harm: the tool says what is wrong, in bounded time and memory. */
 
 import { execFileSync } from 'node:child_process'
 import { appendFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
@@ -30,7 +30,7 @@ const READERS = ['inspect', 'dump', 'tail', 'verify', 'count', 'scan', 'export']
 
 describe('a hostile store', () => {
   it.each(['the manifest', 'a hint', 'the checkpoint'] as const)(
-    'in which %s is said to have a tebibyte takes no memory for it',
+    'in which %s seems to have a tebibyte costs no memory for it',
     async (kind) => {
       const store = await fixtures.copyOf(fixtures.large())
       const path = kindsOf(store)[kind]
@@ -69,7 +69,7 @@ describe('a hostile store', () => {
   })
 
   it.each(['the manifest', 'a sealed segment', 'the active segment', 'a hint'] as const)(
-    'in which a pipe is in the place of %s holds nobody up',
+    'in which a pipe is in place of %s does not block the tool',
     async (kind) => {
       const store = await fixtures.copyOf(fixtures.large())
       const path = kindsOf(store)[kind]
@@ -85,7 +85,7 @@ describe('a hostile store', () => {
     },
   )
 
-  it('in which a pipe is in the place of a segment is not copied for ever', async () => {
+  it('in which a pipe is in place of a segment is not copied endlessly', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const path = join(store, '0000000001.segment')
     await rm(path)
@@ -97,7 +97,7 @@ describe('a hostile store', () => {
     expect(stderr).toBe(`firkin: ${path} is not a file\n`)
   })
 
-  it('in which a pipe is in the place of the lock can be read', async () => {
+  it('in which a pipe is in place of the lock can be read', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     await rm(join(store, 'LOCK'))
     execFileSync('mkfifo', [join(store, 'LOCK')])
@@ -106,7 +106,7 @@ describe('a hostile store', () => {
     expect((await run(['verify', store])).status).toBe(0)
   })
 
-  it('in which a file is a link to itself, or to a device, is said to be unreadable or damaged', async () => {
+  it('in which a file links to itself or to a device is reported as unreadable or damaged', async () => {
     for (const target of ['0000000001.segment', '/dev/zero', '/dev/null', 'nowhere']) {
       const store = await fixtures.copyOf(fixtures.tiny())
       const path = join(store, '0000000001.segment')
@@ -122,7 +122,7 @@ describe('a hostile store', () => {
     }
   })
 
-  it('that names its holder in escapes and at length is shown without harm', async () => {
+  it('that names its holder at length and with escapes is shown without harm', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const lock = takeLock(store)
     await writeFile(join(store, 'LOCK'), '\u001b]0;evil\u0007\u009b31m')
@@ -156,7 +156,7 @@ describe('a hostile store', () => {
 })
 
 describe('hostile input', () => {
-  /** The same bytes again and again, without taking memory for them. */
+  /** Yields the same bytes again and again, without allocating memory for them. */
   function endless(text: string): Readable {
     const chunk = Buffer.alloc(16 * 2 ** 20, text)
     let left = 64
@@ -167,7 +167,7 @@ describe('hostile input', () => {
     })
   }
 
-  it('of a line without an end is refused before it takes all memory', async () => {
+  it('with a line without an end is refused before it takes all memory', async () => {
     const { status, stderr } = await run(['import', await fixtures.path()], { input: endless('{') })
 
     expect(status).toBe(1)
@@ -189,7 +189,7 @@ describe('hostile input', () => {
     expect((await run(['count', store])).stdout).toBe('0\n')
   })
 
-  it('such as a moment beyond any date is for ever', async () => {
+  it('with a time beyond any date means for ever', async () => {
     const store = await fixtures.path()
     const input = '{"key":"a","value":"b","expiresAt":1e300}'
 
@@ -200,13 +200,13 @@ describe('hostile input', () => {
   })
 })
 
-/** Gives a store so many segments, with the records of its only one and as many more of their own. */
+/** Adds `count` segments to a store that has only one, each with one record. */
 async function scatter(directory: string, count: number): Promise<void> {
   const manifest = readManifest(systemFiles, directory)
   if (manifest === undefined) throw new Error('There is no manifest')
   const { storeId, nextSegmentId } = manifest
   const targetIds = Array.from({ length: count }, (_, index) => nextSegmentId + index)
-  // A segment for each record.
+  // One segment for each record.
   const spy = vi.spyOn(systemFiles, 'sync').mockReturnValue()
   const targets = new Targets(systemFiles, { directory, storeId, targetIds, maxSegmentBytes: 1 })
   const fields = new RecordFields()

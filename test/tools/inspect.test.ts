@@ -56,7 +56,7 @@ describe('firkin inspect', () => {
     expect((await survey(store)).checkpoint).toBe('missing')
   })
 
-  it('says who has a store open', async () => {
+  it('says which process has a store open', async () => {
     const directory = await fixtures.path()
     await using store = await openBytes(directory)
     await fillTiny(store)
@@ -68,7 +68,7 @@ describe('firkin inspect', () => {
     expect(stdout).toMatch(/^keys +6$/m)
   })
 
-  it('tells a store that was not closed, and what a crash has left unfinished', async () => {
+  it('reports a store that was not closed, and the bytes that a crash left unfinished', async () => {
     const crashed = await fixtures.copyOf(fixtures.tiny())
     await rm(join(crashed, 'CHECKPOINT'))
     await appendFile(join(crashed, '0000000001.segment'), 'half a rec')
@@ -82,7 +82,7 @@ describe('firkin inspect', () => {
   it.each([
     ['missing', (path: string) => rm(path)],
     ['damaged', async (path: string) => writeFile(path, (await readFile(path)).subarray(0, 60))],
-  ])('tells that a hint and a checkpoint are %s', async (state, damage) => {
+  ])('reports that a hint and a checkpoint are %s', async (state, damage) => {
     const store = await fixtures.copyOf(fixtures.large())
     const { segments } = await survey(store)
     const hinted = segments.find(({ hint }) => hint === 'sound')
@@ -95,7 +95,7 @@ describe('firkin inspect', () => {
     expect(after.segments.find(({ id }) => id === hinted?.id)).toEqual({ ...hinted, hint: state })
   })
 
-  it('says once that a checkpoint is damaged, where scan warns of it', async () => {
+  it('shows a damaged checkpoint once, of which scan warns', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     await flip(kindsOf(store)['the checkpoint'], 3000)
     const warned = vi.spyOn(process, 'emitWarning')
@@ -115,7 +115,7 @@ describe('firkin inspect', () => {
     warned.mockRestore()
   })
 
-  it('shows what the manifest tells of a store that does not open, and why', async () => {
+  it('shows the manifest of a store that does not open, and the reason', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     const { segments } = await survey(store)
     await rm(join(store, '0000000001.segment'))

@@ -1,4 +1,4 @@
-/** What `--json` prints, held against the shapes that tools/README.md promises. */
+/** Compares the output of `--json` with the shapes that tools/README.md promises. */
 
 import { readFileSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
@@ -12,7 +12,7 @@ import { linesOf, run } from './run.ts'
 const fixtures = new Fixtures()
 const PAGE = readFileSync(join(import.meta.dirname, '../../tools/README.md'), 'utf8')
 
-/** The names of an object, and of those in it. */
+/** The names in an object, and in those within it. */
 type Shape = ReadonlyMap<string, { readonly optional: boolean; readonly inner: Shape | undefined }>
 
 /** Reads `{ a, b?, c: { d }, e: [{ f }] }`. */
@@ -47,7 +47,7 @@ function parseShape(text: string): Shape {
   return object()
 }
 
-/** The documented shape of each command. */
+/** Returns the documented shape of each command. */
 function shapes(): Map<string, Shape> {
   const table = PAGE.split('\n## JSON\n')[1]?.split('\n## ')[0] ?? ''
   const shapes = new Map<string, Shape>()
@@ -61,7 +61,7 @@ function shapes(): Map<string, Shape> {
   return shapes
 }
 
-/** What differs between a value and its shape, and which names it has. */
+/** Returns the differences between a value and its shape, and notes the names in it. */
 function compare(value: unknown, shape: Shape, path: string, seen: Set<string>): string[] {
   if (Array.isArray(value)) return value.flatMap((each) => compare(each, shape, path, seen))
   const object = value as Record<string, unknown>
@@ -84,8 +84,8 @@ function namesOf(shape: Shape, path = ''): string[] {
   ])
 }
 
-describe('what --json prints', () => {
-  it('has the shapes that its page gives, with every name that is there', async () => {
+describe('the output of --json', () => {
+  it('has the shapes in tools/README.md, with every name there', async () => {
     const documented = shapes()
     const seen = new Map([...documented.keys()].map((command) => [command, new Set<string>()]))
     const see = async (command: string, ...argv: string[]): Promise<void> => {
@@ -144,7 +144,7 @@ describe('what --json prints', () => {
     await see('repair', unopened)
     await see('bench', '--keys', '10')
 
-    // A repair fails on a full disk alone, and a torn tail beside damage is seen elsewhere.
+    // A repair fails only on a full disk, and a torn tail beside damage is tested elsewhere.
     const unseen = [
       'repair failure',
       'repair lost.torn.file',

@@ -9,13 +9,15 @@ import { linesOf, run } from './run.ts'
 const fixtures = new Fixtures()
 
 const KEYS = Array.from({ length: 2000 }, (_, index) => `key:${index}`)
-/** How often a command is run beside the writer: one that opens what it has listed, and any other. */
+/**
+ * The number of runs beside the writer: of commands that open the files they list, and of others.
+ */
 const RUNS = 12
 const FEWER_RUNS = 4
 
 type Writer = ChildProcessByStdio<Writable, Readable, null>
 
-/** Does `use` beside a process that writes and merges all the time. */
+/** Calls `use` beside a process that writes and merges all the time. */
 async function besideWriter(use: (store: string) => Promise<void>): Promise<void> {
   const store = await fixtures.path()
   const program = join(import.meta.dirname, 'merging-writer.mjs')
@@ -34,7 +36,7 @@ async function besideWriter(use: (store: string) => Promise<void>): Promise<void
 }
 
 describe('beside a writer that merges all the time', () => {
-  it('inspect shows every key, and figures that add up', () =>
+  it('inspect shows every key and figures that add up', () =>
     besideWriter(async (store) => {
       for (let count = 0; count < RUNS; count++) {
         const { status, stdout, stderr } = await run(['inspect', store, '--json'])
@@ -66,7 +68,7 @@ describe('beside a writer that merges all the time', () => {
     ['verify', []],
     ['count', []],
     ['scan', ['--limit', '3']],
-  ])('%s ends well', (command, options) =>
+  ])('%s succeeds', (command, options) =>
     besideWriter(async (store) => {
       for (let count = 0; count < FEWER_RUNS; count++) {
         const { status, stdout, stderr } = await run([command, store, ...options, '--quiet'])

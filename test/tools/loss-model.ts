@@ -1,23 +1,23 @@
-/** What a store shows, and what a damage takes away: told from its records alone, without the engine. */
+/** A model of a store's entries and of the losses by damage, from records alone. */
 
 import { type DumpedRecord, newestOf } from './damage.ts'
 
-/** A key that shows something else than before, as `repair --json` reports it. */
+/** A key whose value has changed, as `repair --json` reports it. */
 export interface ModelledLoss {
   readonly key: NonNullable<DumpedRecord['key']>
   readonly sequence: number | null
   readonly rolledBackTo: number | null
 }
 
-/** The record that each key shows. */
+/** Returns the record of each key's value. */
 export function shownBy(records: readonly DumpedRecord[]): Map<string, DumpedRecord> {
   return new Map([...newestOf(records)].filter(([, record]) => isShown(record)))
 }
 
 /**
- * The keys that show something else once some records are lost.
+ * Returns the keys whose value changes if some records are lost.
  *
- * @param byHint whether a hint knows the records; the checkpoint knows of a tombstone only what it had hidden
+ * @param byHint whether a hint lists the records; the checkpoint does not list tombstones
  */
 export function lossesOf(
   records: readonly DumpedRecord[],

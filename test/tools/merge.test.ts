@@ -7,7 +7,7 @@ import { linesOf, run } from './run.ts'
 const fixtures = new Fixtures()
 
 describe('firkin merge', () => {
-  it('gives back all that is dead with --all', async () => {
+  it('gives back all dead bytes with --all', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     const before = await exportOf(store)
 
@@ -27,7 +27,7 @@ describe('firkin merge', () => {
     expect((await run(['verify', store])).status).toBe(0)
   })
 
-  it('merges by itself only what is worth it', async () => {
+  it('merges only what is worth it without --all', async () => {
     const clean = await fixtures.make((store) => store.put('k', Buffer.alloc(60_000)))
     const wasteful = await fixtures.make(async (store) => {
       for (let round = 0; round < 9; round++) await store.put('k', Buffer.alloc(20_000))
@@ -47,7 +47,7 @@ describe('firkin merge', () => {
     expect((await run(['merge', wasteful])).stdout).toMatch(/^Merged \d segments/m)
   })
 
-  it('reports an object with --json', async () => {
+  it('prints an object with --json', async () => {
     const store = await fixtures.copyOf(fixtures.large())
 
     const report = JSON.parse((await run(['merge', store, '--all', '--json'])).stdout)
@@ -57,7 +57,7 @@ describe('firkin merge', () => {
     expect(report.bytesRead - report.bytesWritten).toBe(report.bytesGained)
   })
 
-  it('only says what it would do with --dry-run, also beside a writer', async () => {
+  it('only reports with --dry-run, even beside a writer', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     const before = await digestsOf(store)
 
@@ -76,7 +76,7 @@ describe('firkin merge', () => {
     expect(JSON.parse(live.stdout)).toMatchObject({ dryRun: true, created: [] })
   })
 
-  it('names a damaged segment that it leaves out, merges the others, and ends with 1', async () => {
+  it('names a damaged segment, merges the others, and exits with 1', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     await flip(join(store, '0000000002.segment'), 300)
     const said = /^Segment 2 is left out: .* \(.*0000000002.segment, offset \d+\)$/m

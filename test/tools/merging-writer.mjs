@@ -1,6 +1,6 @@
 /**
- * A process that writes to a store and merges it all the time, until its input ends: run by `live.test.ts`, against the
- * build. Says so once it is well under way.
+ * A process that writes to a store and merges it all the time, until its input ends. `live.test.ts`
+ * runs it against the build. It prints a word once it is well under way.
  */
 import { open } from '../../dist/src/index.js'
 

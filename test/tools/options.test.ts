@@ -1,4 +1,4 @@
-/** Every command with every option, through the tool as it is built, on a sound store and on damaged ones. */
+/** Runs every command of the built tool with every option, on a sound store and on damaged ones. */
 
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ const fixtures = new Fixtures()
 const HEX_KEY = BINARY_KEY.toString('hex')
 const HEX_VALUE = BINARY_VALUE.toString('hex')
 
-/** What only reads: a word for each command and option. `TINY` and `LARGE` stand for the stores. */
+/** Commands that only read, with their options. `TINY` and `LARGE` stand for the stores. */
 const READING = `
 --version
 --help
@@ -66,7 +66,7 @@ count LARGE --limt 3
 `
 
 describe('the built tool', () => {
-  it('does with each option that reads what it does in this process', async () => {
+  it('reads with each option as the tool in this process does', async () => {
     const places: Record<string, string> = {
       TINY: await fixtures.tiny(),
       LARGE: await fixtures.large(),
@@ -191,7 +191,7 @@ describe('the built tool', () => {
     for (const store of [merged, restored]) expect(await exportOf(store)).toEqual(wanted)
   })
 
-  it('is a shell with each option', async () => {
+  it('runs a shell with each option', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const created = await fixtures.path()
 
@@ -235,34 +235,31 @@ describe('the built tool', () => {
     expect(JSON.parse(json.stdout)).toMatchObject({ directory: store, verified: true })
   })
 
-  it.each(FILE_KINDS)(
-    'finds and mends what is wrong with a store in which %s is damaged',
-    async (kind) => {
-      await inTurns(Object.entries(DAMAGES), async ([name, damage]) => {
-        const store = await fixtures.copyOf(fixtures.large())
-        await damage(kindsOf(store)[kind])
-        // Of one damage each command has something to say, and not the last word.
-        const commands = name === 'flipped' ? ['verify', 'inspect', 'dump', 'count'] : ['verify']
+  it.each(FILE_KINDS)('finds and repairs damage to %s', async (kind) => {
+    await inTurns(Object.entries(DAMAGES), async ([name, damage]) => {
+      const store = await fixtures.copyOf(fixtures.large())
+      await damage(kindsOf(store)[kind])
+      // Each command reports the damage in its own way, and may succeed in spite of it.
+      const commands = name === 'flipped' ? ['verify', 'inspect', 'dump', 'count'] : ['verify']
 
-        for (const command of commands) {
-          const there = await runBinary([command, store])
-          const { status, stdout, stderr } = await run([command, store])
+      for (const command of commands) {
+        const there = await runBinary([command, store])
+        const { status, stdout, stderr } = await run([command, store])
 
-          expect([command, there.status, there.stdout, there.stderr]).toEqual([
-            command,
-            status,
-            stdout,
-            stderr,
-          ])
-        }
-        await fine(['repair', store])
-        expect((await run(['verify', store])).stdout).toBe('')
-      })
-    },
-  )
+        expect([command, there.status, there.stdout, there.stderr]).toEqual([
+          command,
+          status,
+          stdout,
+          stderr,
+        ])
+      }
+      await fine(['repair', store])
+      expect((await run(['verify', store])).stdout).toBe('')
+    })
+  })
 })
 
-/** Runs the binary where it is expected to succeed. */
+/** Runs the binary, which must succeed. */
 async function fine(
   argv: readonly string[],
   input: string | Uint8Array = '',
@@ -272,7 +269,7 @@ async function fine(
   return done
 }
 
-/** Does something with each, two at a time. */
+/** Calls `work` with each item, two at a time. */
 async function inTurns<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   const queue = [...items]
   const take = async (): Promise<void> => {

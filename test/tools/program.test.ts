@@ -28,9 +28,9 @@ const COMMANDS = [
 ]
 
 const ESCAPE = '\u001b'
-/** What colour looks like. */
+/** An escape sequence of colour. */
 const COLOR = `${ESCAPE}[`
-/** What progress is drawn with. */
+/** The characters of a progress bar. */
 const PROGRESS = new RegExp(`${ESCAPE}(\\[\\??\\d*[a-zA-Z]|[78])`, 'g')
 
 describe('the tool', () => {
@@ -84,7 +84,7 @@ describe('the tool', () => {
   })
 
   it.each(COMMANDS.filter((command) => !['bench', 'import', 'restore'].includes(command)))(
-    'says of %s in one line that there is no store',
+    'says in one line that there is no store for %s',
     async (command) => {
       const missing = await fixtures.path()
       const rest = { get: ['k'], put: ['k', 'v'], delete: ['k'], backup: [`${missing}-to`] }
@@ -99,7 +99,7 @@ describe('the tool', () => {
     },
   )
 
-  it('tells a directory without a store, and a file, from a store', async () => {
+  it('distinguishes a directory without a store, and a file, from a store', async () => {
     const { status, stderr } = await run(['count', import.meta.dirname])
     const ofFile = await run(['count', import.meta.filename])
 
@@ -109,7 +109,7 @@ describe('the tool', () => {
     expect(ofFile.stderr).toBe(`firkin: ${import.meta.filename}: it is not a directory\n`)
   })
 
-  it('prints nothing that would act on a terminal, whatever it is given', async () => {
+  it('prints nothing that would act on a terminal, whatever its input', async () => {
     const evil = '\u001b]0;x\u0007\u009b31m\u202e'
     const store = await fixtures.make((opened) => opened.put(`key${evil}`, Buffer.from(evil)))
     const file = await fixtures.path()
@@ -138,7 +138,7 @@ describe('the tool', () => {
     }
   })
 
-  it('shows the stack of an error only where it is asked to', async () => {
+  it('shows the stack of an error only with --debug', async () => {
     const missing = await fixtures.path()
 
     const short = await run(['count', missing])
@@ -149,7 +149,7 @@ describe('the tool', () => {
     expect(long.stderr).toMatch(/\n {4}at .*requireManifest/)
   })
 
-  it('is coloured on a terminal, unless NO_COLOR or --no-color is there', async () => {
+  it('is coloured on a terminal, unless NO_COLOR or --no-color is set', async () => {
     const store = await fixtures.tiny()
     const colored = await run(['inspect', store], { columns: 100 })
     const piped = await run(['inspect', store])
@@ -161,7 +161,7 @@ describe('the tool', () => {
     for (const { stdout } of [piped, option, variable, dumb]) expect(stdout).not.toContain(COLOR)
   })
 
-  it('takes a terminal that does not tell its width for a usual one', async () => {
+  it('assumes the usual width for a terminal that does not report it', async () => {
     const store = await fixtures.large()
 
     const unknown = await run(['inspect', store], { columns: 0 })
@@ -178,7 +178,7 @@ describe('the tool', () => {
     for (const line of table) expect(line.length).toBeLessThanOrEqual(columns)
   })
 
-  it('takes options before and behind the command', async () => {
+  it('takes options before and after the command', async () => {
     const store = await fixtures.tiny()
 
     const before = await run(['--json', 'count', store])
@@ -221,7 +221,7 @@ describe('the tool', () => {
     }
   })
 
-  it('ends quietly when whoever reads it has gone', async () => {
+  it('ends quietly when nobody reads its output any more', async () => {
     const store = await fixtures.large()
     let written = 0
     const gone = () =>

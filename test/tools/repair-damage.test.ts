@@ -1,4 +1,4 @@
-/** Repair after every flipped bit: what verification finds, what is left, and what the report says is missing. */
+/** Repairs after every flipped bit: the findings, the entries that are left, and the report. */
 
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
@@ -17,15 +17,15 @@ import { lossesOf, type ModelledLoss, shownBy } from './loss-model.ts'
 
 const fixtures = new Fixtures()
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000)
-/** Whether all is tried that there is, which takes minutes. */
+/** Whether everything is tried, which takes minutes. */
 const FULL = process.env.REPAIR === 'full'
-/** How many damages of a large store are tried. */
+/** The number of damages to a large store that are tried. */
 const ROUNDS = FULL ? 1000 : 30
-/** Every byte of a checkpoint is as good as another: of so many one is tried. */
+/** The step between the bytes of a checkpoint that are tried, which are all alike. */
 const CHECKPOINT_STRIDE = FULL ? 1 : 16
 
 beforeAll(() => {
-  // Nothing here depends on what survives a power loss; without this most of the time goes to waiting for it.
+  // Nothing here depends on what survives a power loss, and syncs would take most of the time.
   vi.spyOn(systemFiles, 'sync').mockReturnValue()
   vi.spyOn(systemFiles, 'syncDirectory').mockReturnValue()
   vi.spyOn(systemFiles, 'syncLater').mockResolvedValue()
@@ -33,13 +33,13 @@ beforeAll(() => {
   return () => vi.restoreAllMocks()
 })
 
-/** A record, with the place that it takes. */
+/** A record and its place. */
 interface PlacedRecord extends DumpedRecord {
   readonly file: string
   readonly size: number
 }
 
-/** A store as it was before anything was damaged. */
+/** A store before any damage. */
 class Original {
   readonly files = new Map<string, Buffer>()
   readonly records: PlacedRecord[]
@@ -62,7 +62,7 @@ class Original {
     return new Original(directory, await dumpOf(directory))
   }
 
-  /** The record at a place of a file. */
+  /** Returns the record at an offset of a file. */
   recordAt(name: string, offset: number): PlacedRecord | undefined {
     return this.records.find(
       (record) =>
@@ -70,7 +70,7 @@ class Original {
     )
   }
 
-  /** Puts every file back as it was, and takes away what is new. */
+  /** Restores every file, and removes new ones. */
   restore(): void {
     for (const name of readdirSync(this.directory)) {
       if (!this.files.has(name)) rmSync(join(this.directory, name))
@@ -79,7 +79,7 @@ class Original {
   }
 }
 
-/** What a store shows, by key, without its expired entries. */
+/** Returns the entries of a store that have not expired. */
 async function contentsOf(directory: string): Promise<string[]> {
   await using store = await openAny<Buffer, 'buffer'>(directory, {
     keyEncoding: 'buffer',
@@ -90,7 +90,7 @@ async function contentsOf(directory: string): Promise<string[]> {
   return contents
 }
 
-/** What a store of some records shows, in the order of its keys. */
+/** Returns the entries of a store of these records, in key order. */
 function modelContents(records: readonly DumpedRecord[]): string[] {
   const bytesOf = (json: DumpedRecord['key']): Buffer =>
     typeof json === 'object' ? Buffer.from(json.base64, 'base64') : Buffer.from(json ?? '')
@@ -99,7 +99,7 @@ function modelContents(records: readonly DumpedRecord[]): string[] {
     .sort()
 }
 
-/** The lost keys of a report, in the form of the model. */
+/** Returns the lost keys of a report, in the form of the model. */
 function keysOf({ lost }: RepairReport): ModelledLoss[] {
   return sorted(
     lost.keys.map(({ key, sequence, rolledBackTo }) => ({
@@ -114,7 +114,7 @@ function sorted(losses: readonly ModelledLoss[]): ModelledLoss[] {
   return [...losses].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
 }
 
-/** Repairs a store in which one bit of a file was flipped, and holds what comes of it against the model. */
+/** Flips a bit of a file, repairs the store, and compares the outcome with the model. */
 async function judge(original: Original, name: string, offset: number, bit: number): Promise<void> {
   const { directory, files, records } = original
   const path = join(directory, name)
@@ -155,7 +155,7 @@ async function judge(original: Original, name: string, offset: number, bit: numb
     0,
   ])
   expect([where, report.lost.manifestRebuilt]).toEqual([where, type === 'manifest'])
-  // What was damaged is kept as it was.
+  // The damaged file is kept unchanged.
   expect(report.kept.some((kept) => basename(kept).startsWith(name))).toBe(true)
   expect(readFileSync(`${path}.damaged`).equals(bytes)).toBe(true)
   expect([where, await contentsOf(directory)]).toEqual([where, modelContents(left)])
@@ -200,7 +200,7 @@ describe('repair', () => {
     }
   }, 600_000)
 
-  it(`does so where much is damaged at once, as far as hints or checkpoint know (SEED=${SEED})`, async () => {
+  it(`does so for much damage, as far as hints or the checkpoint list it (SEED=${SEED})`, async () => {
     const original = await Original.of(await fixtures.large())
     const random = new Random(SEED)
 
@@ -225,7 +225,7 @@ describe('repair', () => {
     }
   }, 600_000)
 
-  it('counts the bytes of which nothing tells what was in them', async () => {
+  it('counts the bytes whose records nothing lists', async () => {
     const original = await Original.of(await fixtures.large())
     const tail = original.records.filter(
       ({ segment }) => segment === original.records.at(-1)?.segment,
@@ -249,7 +249,7 @@ describe('repair', () => {
   })
 })
 
-/** Some damage to some files, and which records it takes. */
+/** Damages some files at random. Returns the damage and the records that it hits. */
 function damageMuch(original: Original, random: Random) {
   const { directory, files, records } = original
   const lost = new Set<DumpedRecord>()

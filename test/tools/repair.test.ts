@@ -20,13 +20,13 @@ import { linesOf, run } from './run.ts'
 
 const fixtures = new Fixtures()
 
-/** The report of a repair. */
+/** Returns the report of a repair. */
 async function repair(store: string, ...options: string[]) {
   const { status, stdout } = await run(['repair', store, '--json', ...options])
   return { status, report: JSON.parse(stdout) }
 }
 
-/** Puts a key in a segment that is then sealed, and its later fate in the next one. */
+/** Puts a key in a segment that is then sealed, and changes or deletes it in the next one. */
 async function makeHistory(): Promise<string> {
   return await fixtures.make(async (store) => {
     const filler = Buffer.alloc(700, 'f')
@@ -41,7 +41,7 @@ async function makeHistory(): Promise<string> {
   })
 }
 
-/** Flips a bit in the key of its last record. */
+/** Flips a bit in the key of the segment's last record. */
 async function damageNewest(store: string, key: string): Promise<DumpedRecord> {
   const record = newestOf(await dumpOf(store)).get(JSON.stringify(key))
   if (record === undefined) throw new Error(`There is no record of ${key}`)
@@ -78,7 +78,7 @@ describe('firkin repair', () => {
       expect(verified.stdout).toBe('')
       expect(report.lost.damaged.length > 0).toBe(isSegment)
       expect(report.lost.manifestRebuilt).toBe(kind === 'the manifest')
-      // Where tombstones are lost, what they had deleted is there again.
+      // If tombstones are lost, the keys that they deleted are there again.
       if (isSegment) expect(await exportOf(store)).not.toEqual(before)
       else expect(await exportOf(store)).toEqual(before)
       if (damage !== 'missing') {
@@ -87,7 +87,7 @@ describe('firkin repair', () => {
     })
   })
 
-  it('names the keys that are lost, and those that show an older value', async () => {
+  it('names the lost keys, and those with an older value', async () => {
     const store = await makeHistory()
     const olds = (await dumpOf(store)).filter(({ kind }) => kind === 'put')
     const first = (key: string) => olds.find((record) => record.key === key)?.sequence
@@ -109,7 +109,7 @@ describe('firkin repair', () => {
     expect((await run(['get', store, 'only'])).status).toBe(3)
   })
 
-  it('only says what it would do with --dry-run', async () => {
+  it('only reports with --dry-run', async () => {
     const store = await makeHistory()
     await damageNewest(store, 'changed')
     await rm(join(store, '0000000001.hint'))
@@ -160,7 +160,7 @@ describe('firkin repair', () => {
     expect(report.lost.keys).toEqual([{ key: 'only', sequence, rolledBackTo: null }])
   })
 
-  it('keeps what a crash has left unfinished, and what was left over', async () => {
+  it('keeps unfinished bytes and leftovers', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const path = join(store, '0000000001.segment')
     await appendFile(path, 'half a record')
@@ -178,7 +178,7 @@ describe('firkin repair', () => {
     expect((await run(['verify', store])).stdout).toBe('')
   })
 
-  it('keeps what a crash has left unfinished where there is damage, too', async () => {
+  it('keeps unfinished bytes even if there is damage', async () => {
     const store = await makeHistory()
     await damageNewest(store, 'only')
     const tail = kindsOf(store)['the active segment']
@@ -194,7 +194,7 @@ describe('firkin repair', () => {
     expect(await readFile(`${tail}.torn`, 'utf8')).toBe('half a record')
   })
 
-  it('tells from the checkpoint what a segment without a hint has lost', async () => {
+  it('takes the losses of a segment without a hint from the checkpoint', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const [deleted, plain] = ['gone', 'plain'].map((key) => JSON.stringify(key))
     const records = newestOf(await dumpOf(store))
@@ -224,7 +224,7 @@ describe('firkin repair', () => {
   })
 
   it.each([0, 1, 2, 3, 5, 8])(
-    'loses nothing, its report least of all, when the disk is full at write %i',
+    'loses nothing, and prints its report, if the disk is full at write %i',
     async (roomFor) => {
       const store = await makeHistory()
       const records = await dumpOf(store)
@@ -258,7 +258,7 @@ describe('firkin repair', () => {
     },
   )
 
-  it('puts a damaged manifest back where there is no room for a new one', async () => {
+  it('puts a damaged manifest back if there is no space for a new one', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     await flip(join(store, 'MANIFEST'), 60)
     const before = await digestsOf(store)
@@ -278,7 +278,7 @@ describe('firkin repair', () => {
     ['verify', 'Nothing was changed'],
     ['salvage', 'Nothing was changed'],
     ['the end', 'The repair was not finished; repair again to finish it'],
-  ])('leaves what can be repaired when Ctrl-C ends it at %s', async (step, said) => {
+  ])('leaves a store that can be repaired when Ctrl-C ends it at %s', async (step, said) => {
     const store = await makeHistory()
     await damageNewest(store, 'only')
     const before = await digestsOf(store)
@@ -317,7 +317,7 @@ describe('firkin repair', () => {
     expect(stderr).toMatch(/verify █+.*% .*salvage █+.*% .*verify █+.*% /s)
   })
 
-  it('keeps what a repair before it has kept', async () => {
+  it('keeps what an earlier repair has kept', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const manifest = join(store, 'MANIFEST')
 

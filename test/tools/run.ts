@@ -4,20 +4,20 @@ import { Readable, Writable } from 'node:stream'
 import { main } from '../../tools/program.ts'
 import type { Sink } from '../../tools/terminal.ts'
 
-/** The tool as it is built. */
+/** The built tool. */
 export const BINARY = join(import.meta.dirname, '../../dist/tools/firkin.js')
 
-/** What a run of the tool came to. */
+/** The outcome of a run of the tool. */
 export interface Run {
   readonly status: number
   readonly stdout: string
   readonly stderr: string
 }
 
-/** What a run of the tool finds around it. */
+/** The surroundings of a run of the tool. */
 export interface Surroundings {
   readonly input?: string | Uint8Array | Readable
-  /** The width of the terminal; without it, none of the streams is one. */
+  /** The width of the terminal; without it, no stream is a terminal. */
   readonly columns?: number
   /** Whether standard output is a terminal too, and not only standard error. @defaultValue true */
   readonly outputIsTerminal?: boolean
@@ -26,7 +26,7 @@ export interface Surroundings {
   readonly output?: Sink
 }
 
-/** A stream that keeps what is written to it. */
+/** A stream that keeps the text written to it. */
 export class Memory extends Writable {
   readonly isTTY: boolean
   readonly columns?: number
@@ -67,7 +67,7 @@ export async function run(argv: readonly string[], around: Surroundings = {}): P
   return { status, stdout: output.text, stderr: error.text }
 }
 
-/** Runs the tool as it is built, in a process of its own. */
+/** Runs the built tool, in a process of its own. */
 export async function runBinary(
   argv: readonly string[],
   { input = '', signal, killAfter }: BinarySurroundings = {},
@@ -92,7 +92,7 @@ export async function runBinary(
   return { status, stdout: bytes.toString('utf8'), stderr, bytes }
 }
 
-/** What a run of the binary finds around it. */
+/** The surroundings of a run of the binary. */
 export interface BinarySurroundings {
   readonly input?: string | Uint8Array
   /** Sent once standard output has `killAfter`. */
@@ -100,7 +100,7 @@ export interface BinarySurroundings {
   readonly killAfter?: string
 }
 
-/** The lines of a text, without the last line's end. */
+/** Returns the lines of a text, without the end of the last line. */
 export function linesOf(text: string): string[] {
   return text.replace(/\n$/, '').split('\n')
 }

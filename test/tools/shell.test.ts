@@ -10,13 +10,13 @@ import { linesOf, Memory, run } from './run.ts'
 
 const fixtures = new Fixtures()
 
-/** A terminal of which only the output counts. */
+/** A terminal whose output is examined. */
 function terminalOf(output: Memory): Terminal {
   const interrupt = new AbortController().signal
   return { input: Readable.from([]), output, error: output, environment: {}, interrupt }
 }
 
-/** An entry of bytes, some of them what escapes are made of. */
+/** Arbitrary bytes, many of them characters of escapes. */
 function entryOfBytes() {
   const text = fc.string({ unit: fc.constantFrom(...'\\"xnu{}\ufffd\u2028 \t\nß\ud83c\udf7a0') })
   const bytes = fc.oneof(
@@ -27,7 +27,7 @@ function entryOfBytes() {
 }
 
 describe('firkin shell', () => {
-  it('does what the lines of its input say', async () => {
+  it('runs the lines of its input', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const input = [
       'set "a key" "with \\"quotes\\" and \\\\"',
@@ -56,7 +56,7 @@ describe('firkin shell', () => {
     expect((await run(['get', store, 'a key'])).stdout).toBe('with "quotes" and \\')
   })
 
-  it('goes on behind a line that it does not understand', async () => {
+  it('goes on after a line that it does not understand', async () => {
     const input = 'frobnicate\nget\nset a b soon\nget "open\nhelp\nget changed\n'
 
     const { status, stdout, stderr } = await run(
@@ -79,7 +79,7 @@ describe('firkin shell', () => {
     expect(linesOf(stdout).at(-1)).toBe('new')
   })
 
-  it('stores what its escapes stand for, and prints what can be given back', async () => {
+  it('stores what its escapes stand for, and prints words that can be pasted back', async () => {
     const store = await fixtures.path()
     const typed = 'set nl "a\\nb\\x00" 1h\nset "\\xff\\u{1f37a}" \\n\nset "" x\nscan\n'
 
@@ -98,7 +98,7 @@ describe('firkin shell', () => {
     expect([second.status, second.stderr]).toEqual([0, ''])
   })
 
-  it('gives any key and value back when its output is pasted', async () => {
+  it('accepts its own output as input, for any key and value', async () => {
     await fc.assert(
       fc.asyncProperty(entryOfBytes(), entryOfBytes(), async (one, other) => {
         const directory = await fixtures.path()
@@ -138,7 +138,7 @@ describe('firkin shell', () => {
     expect((await run(['count', store])).stdout).toBe('0\n')
   })
 
-  it('ends by Ctrl-C while its input does not come, with the status of that', async () => {
+  it('exits with status 130 when Ctrl-C comes before its input', async () => {
     const interrupt = new AbortController()
     const input = new Readable({ read: () => interrupt.abort(new Interrupted()) })
 

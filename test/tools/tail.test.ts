@@ -5,7 +5,7 @@ import { linesOf, Memory, run } from './run.ts'
 const fixtures = new Fixtures()
 
 describe('firkin tail', () => {
-  it('prints the newest records as dump does, ten of them or as many as asked for', async () => {
+  it('prints the newest records as dump does, ten or a given number', async () => {
     const store = await fixtures.large()
     const all = linesOf((await run(['dump', store])).stdout)
 
@@ -19,7 +19,7 @@ describe('firkin tail', () => {
     expect((await run(['tail', store, '-n', '0'])).stdout).toBe('')
   })
 
-  it('goes by sequence, not by file, after a merge', async () => {
+  it('orders records by sequence, not by file, after a merge', async () => {
     const store = await fixtures.copyOf(fixtures.large())
     await run(['merge', store, '--all'])
     await run(['put', store, 'newest', 'of all'])
@@ -38,7 +38,7 @@ describe('firkin tail', () => {
     expect(stdout).toContain(Buffer.from('nowhere').toString('hex'))
   })
 
-  it('follows a writer over rotations, and ends by Ctrl-C as it should', async () => {
+  it('follows a writer across segments, and succeeds when Ctrl-C ends it', async () => {
     const directory = await fixtures.path()
     const interrupt = new AbortController()
     const output = new Memory(undefined)

@@ -50,12 +50,12 @@ describe('escaped bytes', () => {
   })
 })
 
-describe('text of anybody', () => {
-  it('is shown without what would act on the terminal', () => {
+describe('foreign text', () => {
+  it('is shown without characters that would act on the terminal', () => {
     expect(showText('a \u001b[31m "b" \\ \u202e ß')).toBe('a \\x1b[31m "b" \\ \\u{202e} ß')
   })
 
-  it('says the same as JSON', () => {
+  it('keeps its meaning as JSON', () => {
     const value = { 'k\u009b': 'a\u001b[31m\u202e\u{e0001}ß"\\' }
 
     const shown = showJson(`${JSON.stringify(value)}\n`)
@@ -89,7 +89,7 @@ describe('figures', () => {
     expect(formatDuration(milliseconds)).toBe(shown)
   })
 
-  it('show moments in UTC, and none as a dash', () => {
+  it('show times in UTC, and none as a dash', () => {
     expect(formatMoment(Date.UTC(2024, 1, 29, 12))).toBe('2024-02-29T12:00:00.000Z')
     expect(formatMoment(0)).toBe('-')
     expect(formatMoment(Number.POSITIVE_INFINITY)).toBe('-')
@@ -97,7 +97,7 @@ describe('figures', () => {
     expect(formatMoment(2 ** 53)).toBe('9007199254740992')
   })
 
-  it('are read as people write them', () => {
+  it('are read in the form in which people write them', () => {
     expect(['250ms', '1.5s', '5m', '2h', '7d'].map(parseDuration)).toEqual([
       250, 1500, 300_000, 7_200_000, 604_800_000,
     ])
@@ -132,11 +132,11 @@ describe('a table', () => {
     ])
   })
 
-  it('cuts what may be cut', () => {
+  it('cuts flexible columns', () => {
     expect(layOut(columns, rows, 14, plain)).toEqual(['id  name', ' 1  a rather …', '20  short'])
   })
 
-  it('becomes several tables where one is too wide, each with the first column', () => {
+  it('becomes several tables if one is too wide, each with the first column', () => {
     const wide = [...columns, { title: 'size', align: 'right' }, { title: 'hint' }] as const
     const more = [
       ['1', 'a rather long name', '64 KiB', 'sound'],
@@ -159,7 +159,7 @@ describe('a table', () => {
     ])
   })
 
-  it('becomes blocks where that is not enough', () => {
+  it('becomes blocks if that is not enough', () => {
     expect(layOut(columns, rows, 10, plain)).toEqual([
       'id    1',
       'name  a r…',
@@ -172,7 +172,7 @@ describe('a table', () => {
 })
 
 describe('wrapped text', () => {
-  it('breaks between words, and in a word that is too long', () => {
+  it('breaks between words, and within a word that is too long', () => {
     expect(wrap('one two three', 7)).toEqual(['one two', 'three'])
     expect(wrap('abcdefghij', 4)).toEqual(['abcd', 'efgh', 'ij'])
     expect(wrap('short', 80)).toEqual(['short'])
@@ -180,7 +180,7 @@ describe('wrapped text', () => {
 })
 
 describe('a failure', () => {
-  it('has the reason of the operating system in words, once', () => {
+  it('states the reason of the operating system once, in words', () => {
     const full = Object.assign(new Error('ENOSPC: no space left on device, write'), {
       code: 'ENOSPC',
     })
@@ -194,7 +194,7 @@ describe('a failure', () => {
     )
   })
 
-  it('is the first one, not what went wrong in clearing up', () => {
+  it('is the first error, not one from disposing of resources', () => {
     const first = new Error('first')
     const both = Object.assign(new Error('both'), {
       name: 'SuppressedError',

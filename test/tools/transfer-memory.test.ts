@@ -1,6 +1,6 @@
 /**
- * Moving records through the built tool and back: byte for byte the same, in a memory that does not grow with them.
- * `TRANSFER_COUNT=1000000` moves a million, and prints what each step took at its peak.
+ * Moves records through the built tool and back: they stay the same, byte for byte, and memory does
+ * not grow with them. `TRANSFER_COUNT=1000000` moves a million and prints the peak of each step.
  */
 
 import { spawn } from 'node:child_process'
@@ -17,16 +17,16 @@ import { BINARY } from './run.ts'
 
 const fixtures = new Fixtures()
 const COUNT = Number(process.env.TRANSFER_COUNT ?? 20_000)
-/** What a step may take beside the keydir. */
+/** The memory that a step may take besides the keydir. */
 const MAX_RESIDENT_BYTES = 250e6
 
-/** Loaded before the tool: tells at its end on descriptor 3 how many KiB it had resident at most. */
+/** Loaded before the tool: writes the peak of its resident KiB to descriptor 3 when it exits. */
 const REPORTER = `data:text/javascript,${encodeURIComponent(`
   import { writeSync } from 'node:fs'
   process.on('exit', () => writeSync(3, process.resourceUsage().maxRSS + '\\n'))
 `)}`
 
-/** Puts text and bytes, some that expire; answers how large the keydir is. */
+/** Puts text and bytes, some of which expire. Returns the size of the keydir. */
 async function fill(directory: string): Promise<number> {
   const random = new Random(1)
   await using store = await open<Buffer, 'buffer'>(directory, {
@@ -47,7 +47,7 @@ async function fill(directory: string): Promise<number> {
   return store.stats().keydir.bytes
 }
 
-/** Runs the tool, and answers how many bytes it had resident at most. */
+/** Runs the tool. Returns the peak of its resident bytes. */
 async function peakOf(...argv: string[]): Promise<number> {
   const child = spawn(process.execPath, ['--import', REPORTER, BINARY, ...argv], {
     stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
@@ -58,7 +58,7 @@ async function peakOf(...argv: string[]): Promise<number> {
   })
   const status = await new Promise((resolve) => child.on('close', resolve))
   expect([argv[0], status]).toEqual([argv[0], 0])
-  // Threads tell, too.
+  // Threads report as well.
   return Math.max(...told.trim().split('\n').map(Number)) * 1024
 }
 
@@ -69,7 +69,7 @@ async function digestOf(file: string): Promise<string> {
 }
 
 describe('many records', () => {
-  it('come back byte for byte, in a memory that does not grow with them', async () => {
+  it('come back byte for byte, in memory that does not grow with them', async () => {
     const place = await fixtures.path()
     await mkdir(place)
     const [source, target, first, second] = ['source', 'target', 'first', 'second'].map((name) =>

@@ -22,7 +22,7 @@ const TINY = [
   `{"key":"session","value":"open","expiresAt":${FUTURE_MS}}`,
 ]
 
-/** Lines of NDJSON with so many entries. */
+/** Returns lines of NDJSON with `count` entries. */
 function ndjson(count: number): string {
   return Array.from(
     { length: count },
@@ -31,7 +31,7 @@ function ndjson(count: number): string {
 }
 
 describe('firkin export', () => {
-  it('writes newline-delimited JSON, with base64 where it is not UTF-8, and expiry', async () => {
+  it('writes newline-delimited JSON with expiry, and base64 for bytes that are not UTF-8', async () => {
     const { status, stdout, stderr } = await run(['export', await fixtures.tiny()])
 
     expect(status).toBe(0)
@@ -55,7 +55,7 @@ describe('firkin export', () => {
     )
   })
 
-  it('refuses bytes in CSV, unless as base64', async () => {
+  it('refuses bytes in CSV without --base64', async () => {
     const argv = ['export', await fixtures.tiny(), '--format', 'csv', '--limit', '1']
 
     const refused = await run(argv)
@@ -70,7 +70,7 @@ describe('firkin export', () => {
     )
   })
 
-  it('keeps to a range', async () => {
+  it('exports a range', async () => {
     const store = await fixtures.tiny()
 
     const prefix = await run(['export', store, '--prefix', 'batch:', '--limit', '1', '--quiet'])
@@ -81,7 +81,7 @@ describe('firkin export', () => {
     expect(linesOf(hex.stdout)).toEqual([TINY[0]])
   })
 
-  it('writes a file that is there once it is whole, and replaces none', async () => {
+  it('writes a file that appears once it is whole, and replaces none', async () => {
     const file = `${await fixtures.path()}.csv.gz`
     const argv = ['export', await fixtures.large(), '--prefix', 'user:', '--output', file]
 
@@ -97,7 +97,7 @@ describe('firkin export', () => {
     expect(forced.status).toBe(0)
   })
 
-  it('writes to what a link leads to, and to a device as it is', async () => {
+  it('writes to the target of a link, and into a device', async () => {
     const directory = await fixtures.copyOf(fixtures.tiny())
     const [file, link] = [join(directory, 'file.ndjson'), join(directory, 'link.ndjson')]
     await writeFile(file, 'old')
@@ -114,7 +114,7 @@ describe('firkin export', () => {
     expect([taken.status, taken.stderr]).toEqual([1, `firkin: ${directory}: it is a directory\n`])
   })
 
-  it('does not write to a terminal what is compressed', async () => {
+  it('does not write compressed bytes to a terminal', async () => {
     const argv = ['export', await fixtures.tiny(), '--gzip']
 
     const onTerminal = await run(argv, { columns: 80 })
@@ -125,7 +125,7 @@ describe('firkin export', () => {
     expect(piped.status).toBe(0)
   })
 
-  it('leaves no file where it cannot be written', async () => {
+  it('leaves no file if it cannot be written', async () => {
     const directory = await fixtures.path()
     const file = join(directory, 'in a directory that is not there.ndjson')
 
@@ -151,7 +151,7 @@ describe('firkin export', () => {
     expect(existsSync(csv)).toBe(false)
   })
 
-  it('is ended by Ctrl-C without a file', async () => {
+  it('leaves no file when Ctrl-C ends it', async () => {
     const directory = await fixtures.copyOf(fixtures.tiny())
     const file = join(directory, 'out.ndjson')
     const interrupt = new AbortController()
@@ -167,7 +167,7 @@ describe('firkin export', () => {
   })
 })
 
-/** Does `then` once all that a stream has been given so far was read. */
+/** Calls `then` once a stream's data so far has been read. */
 async function whenReadTo(stream: Readable, then: () => void): Promise<void> {
   await vi.waitUntil(() => stream.readableDidRead && stream.readableLength === 0)
   then()
@@ -195,7 +195,7 @@ describe('firkin import', () => {
     expect(await readdir(target)).not.toContain('import.json')
   })
 
-  it('takes standard input, and overwrites what is there', async () => {
+  it('takes standard input, and overwrites entries', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
 
     const { status, stdout } = await run(['import', store, '-', '--json'], {
@@ -237,7 +237,7 @@ describe('firkin import', () => {
     ],
     ['a key', '\n{"key":"\\ud800","value":"1"}', [], 'key has a lone surrogate'],
     ['a value', '\n{"key":"k","value":"\\udc00x"}', [], 'value has a lone surrogate'],
-  ])('refuses %s that is no text, by its line', async (_name, text, options, message) => {
+  ])('refuses %s that is not text, by its line', async (_name, text, options, message) => {
     const store = await fixtures.path()
     const input = Buffer.from(text, 'latin1')
 
@@ -247,7 +247,7 @@ describe('firkin import', () => {
     expect((await run(['count', store])).stdout).toBe('0\n')
   })
 
-  it('keeps every key apart, whatever is replaced elsewhere', async () => {
+  it('keeps every key distinct', async () => {
     const store = await fixtures.path()
     const keys = ['\\ufffd', '\\ud83c\\udf7a', '\\ud800', '\\udfff']
 
@@ -260,7 +260,7 @@ describe('firkin import', () => {
     ['NDJSON', '\ufeff{"key":"k","value":"v"}\n', []],
     ['CSV', '\ufeff"key",value\nk,v\n', ['--format', 'csv']],
     ['gzipped NDJSON', gzipSync('\ufeff{"key":"k","value":"v"}\n'), ['--gzip']],
-  ])('leaves out the byte order mark before %s', async (_name, input, options) => {
+  ])('skips the byte order mark before %s', async (_name, input, options) => {
     const store = await fixtures.path()
 
     const { status } = await run(['import', store, ...options], { input })
@@ -274,7 +274,7 @@ describe('firkin import', () => {
     ['gzipped NDJSON', gzipSync(ndjson(5)), ['--gzip']],
     ['gzipped CSV', gzipSync('key,value\na,1\n'), ['--gzip', '--format', 'csv']],
   ])('of %s', (_name, begin, options) => {
-    it('ends in one message when its input fails', async () => {
+    it('prints one message when its input fails', async () => {
       const failed = Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
       const input = new Readable({ read() {} })
       input.push(begin)
@@ -286,7 +286,7 @@ describe('firkin import', () => {
       expect([status, stderr]).toEqual([1, 'Nothing was imported\nfirkin: the device failed\n'])
     })
 
-    it('ends in one message when Ctrl-C comes while it reads', async () => {
+    it('prints one message when Ctrl-C comes while it reads', async () => {
       const interrupt = new AbortController()
       const input = new Readable({ read() {} })
       input.push(begin)
@@ -301,7 +301,7 @@ describe('firkin import', () => {
       expect([status, stderr]).toEqual([130, 'firkin: Interrupted. Nothing was imported\n'])
     })
 
-    it('ends in one message when Ctrl-C comes before', async () => {
+    it('prints one message when Ctrl-C comes before', async () => {
       const input = new Readable({ read() {} })
 
       const { status, stderr } = await run(['import', await fixtures.path(), ...options], {
@@ -313,7 +313,7 @@ describe('firkin import', () => {
     })
   })
 
-  it('says in one message that a file is not gzip, cut, or gone when it is read', async () => {
+  it('says in one message that a file is not gzip, is cut, or is gone', async () => {
     const file = `${await fixtures.path()}.csv.gz`
     const ends: Record<string, string | Buffer> = {
       'incorrect header check': 'key,value\na,1\n',
@@ -355,7 +355,7 @@ describe('firkin import', () => {
     expect(lines).toHaveLength(2)
   })
 
-  it('names of a huge input no more than a message has room for', async () => {
+  it('quotes no more of a huge input than fits into a message', async () => {
     const input = `${'a'.repeat(1_000_000)},b\n`
 
     const { status, stderr } = await run(['import', await fixtures.path(), '--format', 'csv'], {
@@ -367,7 +367,7 @@ describe('firkin import', () => {
     expect(stderr.length).toBeLessThan(3000)
   })
 
-  it('says that its file is not there', async () => {
+  it('says that its file does not exist', async () => {
     const file = await fixtures.path()
 
     const { status, stderr } = await run(['import', await fixtures.path(), file])
@@ -376,7 +376,7 @@ describe('firkin import', () => {
     expect(stderr).toBe(`firkin: ${file}: there is no such file or directory\n`)
   })
 
-  it('says of a directory that it is no file, and makes no store', async () => {
+  it('says that a directory is not a file, and creates no store', async () => {
     const directory = await fixtures.copyOf(fixtures.tiny())
     const store = await fixtures.path()
 
@@ -387,7 +387,7 @@ describe('firkin import', () => {
     expect(existsSync(store)).toBe(false)
   })
 
-  it('goes on with --resume where it was ended', async () => {
+  it('goes on with --resume where it ended', async () => {
     const store = await fixtures.path()
     const lines = ndjson(250)
 
@@ -423,7 +423,7 @@ describe('firkin import', () => {
     expect((await run(['count', store])).stdout).toBe('100\n')
   })
 
-  it('begins at the beginning where there is nothing to resume', async () => {
+  it('begins at the beginning if there is nothing to resume', async () => {
     const store = await fixtures.path()
     await run(['import', store], { input: ndjson(5) })
     await writeFile(join(store, 'import.json'), '{"rec')
@@ -440,7 +440,7 @@ describe('firkin import', () => {
     const input = new Readable({ read() {} })
     input.push(lines)
     const progress = join(store, 'import.json')
-    // Two of its batches are full; the rest of the input does not come.
+    // Two of its batches are full; the rest of the input never comes.
     const ending = setInterval(() => {
       if (existsSync(progress) && readFileSync(progress, 'utf8').includes('"records":200,')) {
         interrupt.abort()
@@ -473,7 +473,7 @@ describe('firkin import', () => {
     expect(ofPipe.stderr).not.toContain('%')
   })
 
-  it('reads what gzip has compressed', async () => {
+  it('reads input that gzip has compressed', async () => {
     const store = await fixtures.path()
 
     await run(['import', store, '--gzip'], { input: gzipSync(ndjson(3)) })

@@ -15,17 +15,17 @@ import { linesOf, run } from './run.ts'
 const fixtures = new Fixtures()
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000)
 
-/** What only makes opening faster: damage there loses nothing. */
+/** Files that only make opening faster: damage to them loses nothing. */
 function isShortcut(name: string): boolean {
   return name === 'CHECKPOINT' || name.endsWith('.hint')
 }
 
-/** The names of a store's files that verification reads. */
+/** Returns the names of the files that verification reads. */
 async function filesOf(directory: string): Promise<string[]> {
   return (await readdir(directory)).filter((name) => name !== 'LOCK')
 }
 
-/** A small store with a sealed segment, its hint, a tail and a checkpoint. */
+/** Makes a small store with a sealed segment, its hint, a tail and a checkpoint. */
 async function makeSmall(): Promise<string> {
   return await fixtures.make(async (store) => {
     await fillTiny(store)
@@ -36,7 +36,7 @@ async function makeSmall(): Promise<string> {
 }
 
 describe('firkin verify', () => {
-  it('is silent on a sound store, but for a note of what it read', async () => {
+  it('prints nothing but a note of what it read for a sound store', async () => {
     const { status, stdout, stderr } = await run(['verify', await fixtures.large(), '--bytes'])
 
     expect(status).toBe(0)
@@ -44,7 +44,7 @@ describe('firkin verify', () => {
     expect(stderr).toMatch(/^No damage: 1,902 records, \d{6} in 4 segments\n$/)
   })
 
-  it('reports an object with --json', async () => {
+  it('prints an object with --json', async () => {
     const { status, stdout } = await run(['verify', await fixtures.tiny(), '--json'])
 
     expect(status).toBe(0)
@@ -57,7 +57,7 @@ describe('firkin verify', () => {
     })
   })
 
-  it('prints a finding a line, with file and offset', async () => {
+  it('prints one finding per line, with file and offset', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const path = join(store, '0000000001.segment')
     await flip(path, 200)
@@ -147,7 +147,7 @@ describe('firkin verify', () => {
 
       const { status, stdout, stderr } = await run(['verify', store])
 
-      // A checkpoint need not be there.
+      // A checkpoint may be missing.
       const isSilent = kind === 'the checkpoint' && damage === 'missing'
       expect(status).toBe(isShortcut(path.slice(store.length + 1)) ? 0 : 1)
       expect(stdout.includes(path)).toBe(!isSilent)
@@ -156,7 +156,7 @@ describe('firkin verify', () => {
     })
   })
 
-  it('takes for a notice what the next open mends', async () => {
+  it('prints a notice for what the next open repairs', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     await appendFile(join(store, '0000000001.segment'), 'half a record')
     await writeFile(join(store, '0000000002.segment'), Buffer.alloc(20))
@@ -175,13 +175,13 @@ describe('firkin verify', () => {
     expect((await run(['verify', store])).stdout).toBe('')
   })
 
-  it('judges what is behind a torn segment as the next open does', async () => {
+  it('judges what follows a torn segment as the next open does', async () => {
     await using writer = await openBytes(await fixtures.path(), { merge: { automatic: false } })
     for (let index = 0; index < 700; index++) {
       writer.putSync(`key ${index}`, Buffer.alloc(200, 'v'))
     }
     const copy = await fixtures.path()
-    // At once, so that no segment is listed as sealed yet.
+    // All at once, so that no segment is listed as sealed yet.
     cpSync(writer.directory, copy, { recursive: true })
     const names = (await filesOf(copy)).filter((name) => name.endsWith('.segment')).sort()
     const first = join(copy, names[0] ?? '')
@@ -199,7 +199,7 @@ describe('firkin verify', () => {
     expect(after.stdout).toBe('')
   })
 
-  it('looks beside a writer for damage, and not for files that come and go', async () => {
+  it('looks only for damage beside a writer, not for files that come and go', async () => {
     const directory = await fixtures.path()
     await using store = await openBytes(directory)
     await fillTiny(store)
@@ -227,7 +227,7 @@ describe('firkin verify', () => {
       const { status, stdout, stderr } = await run([command, store])
 
       expect([command, status]).toEqual([command, 1])
-      // That a file is shorter than it was is damage, whatever it is now.
+      // A file that has become shorter is damaged, whatever it holds.
       if (command === 'inspect' && kind.endsWith('segment')) continue
       if (command !== 'dump') expect(stdout).toBe('')
       expect(stderr).toMatch(/^firkin: Cannot .*: it is a directory\n$/)
@@ -235,7 +235,7 @@ describe('firkin verify', () => {
     }
   })
 
-  it('refuses a store of a newer format by name', async () => {
+  it('refuses a store of a newer format by its version', async () => {
     const store = await fixtures.copyOf(fixtures.tiny())
     const path = join(store, 'MANIFEST')
     await writeFile(path, asVersion(await readFile(path), 9))
@@ -251,7 +251,7 @@ describe('firkin verify', () => {
   })
 })
 
-/** A file with another format version in its header. */
+/** Returns a file with another format version in its header. */
 function asVersion(bytes: Buffer, version: number): Buffer {
   const crcAt = FILE_HEADER_SIZE - 4
   const changed = Buffer.from(bytes)
