@@ -143,7 +143,8 @@ describe('the packed package', () => {
     expect(tarball.paths).toContain('dist/src/merge/worker.js')
     expect(tarball.paths).toContain('src/format/FORMAT.md')
     expect(tarball.paths).toContain('src/store/README.md')
-    expect(tarball.size).toBeLessThan(500_000)
+    // A guard against files that are packed by mistake.
+    expect(tarball.size).toBeLessThan(600_000)
   })
 
   it('resolves each path that it exports, and has types for it', async () => {
