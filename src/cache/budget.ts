@@ -39,8 +39,8 @@ interface BudgetParts {
 }
 
 /**
- * The cost of a segment besides its bytes: lines in two manifests and a checkpoint, and half a block
- * of the disk.
+ * The cost of a segment besides its bytes: lines in two manifests and a checkpoint, and half a
+ * block of the disk.
  */
 const BYTES_PER_SEGMENT = 4096
 /** The bytes that the lock, the marker, headers and rounding take. */
