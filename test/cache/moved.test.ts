@@ -70,6 +70,8 @@ describe('a cache whose directory was replaced', () => {
       const { cache, errors } = await openFilled(directory)
       await cache.close()
       const { cache: second } = await openFilled(directory)
+      // A thread creates it. It must not do so in the copy.
+      await vi.waitFor(() => expect(readdirSync(directory)).toContainEqual(NEXT_FILE))
       cpSync(directory, join(above, 'copy'), { recursive: true })
       removeUnderneath(directory)
       renameSync(join(above, 'copy'), directory)
