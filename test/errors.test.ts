@@ -1,3 +1,5 @@
+/** Errors of the store: their messages give the operating system's reason. */
+
 import { unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -17,7 +19,7 @@ function systemError(path: string): Error {
   throw new Error(`${path} was there`)
 }
 
-/** A store of several segments. */
+/** Makes a closed store of several segments. */
 async function filled(): Promise<FaultyFiles> {
   const files = new FaultyFiles(1)
   const store = await openOn(files)
@@ -29,7 +31,7 @@ async function filled(): Promise<FaultyFiles> {
 }
 
 describe('an error of the store', () => {
-  it('says why, where that is what the operating system has said', async () => {
+  it('gives the reason if its cause is an error of the operating system', async () => {
     await withDirectory(async (directory) => {
       const cause = systemError(join(directory, 'missing'))
       const message = `Cannot do it: ${cause.message}`
@@ -39,7 +41,7 @@ describe('an error of the store', () => {
     })
   })
 
-  it('says it once', async () => {
+  it('gives the reason once', async () => {
     await withDirectory(async (directory) => {
       const cause = systemError(join(directory, 'missing'))
       const message = `Undone, for ${cause.message}; try again`
@@ -48,7 +50,7 @@ describe('an error of the store', () => {
     })
   })
 
-  it('says no more of damage, and nothing of other causes', async () => {
+  it('gives no reason for damage, or of other causes', async () => {
     await withDirectory(async (directory) => {
       const cause = systemError(join(directory, 'missing'))
 
@@ -71,7 +73,7 @@ describe('every message about a file', () => {
     ['list', 'EACCES', (store) => store.backup('/disk/backup')],
     ['makeDirectory', 'EACCES', (store) => store.backup('/disk/backup')],
     ['read', 'EIO', (store) => store.verify()],
-  ])('says why, where %s fails by %s', async (kind, code, act) => {
+  ])('gives the reason if %s fails with %s', async (kind, code, act) => {
     const files = await filled()
     const store = await openOn(files)
     store.on('error', () => undefined)
@@ -88,7 +90,7 @@ describe('every message about a file', () => {
   it.each<[RegExp, CallKind, ErrorCode]>([
     [/segment$/, 'open', 'FIRKIN_READ_FAILED'],
     [/MANIFEST$/, 'open', 'FIRKIN_READ_FAILED'],
-  ])('says why, where %s cannot be opened to open the store', async (path, kind, code) => {
+  ])('gives the reason if an open cannot open %s', async (path, kind, code) => {
     const files = await filled()
     files.fail({ kinds: [kind], path, nth: 1, code: 'EACCES', lasting: true })
 

@@ -1,3 +1,5 @@
+/** The page on formats: its bytes are those that the code writes and reads. */
+
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -32,7 +34,7 @@ const expiresAtMs = Date.UTC(2030, 0, 1)
 /** The time at which the example is written. */
 const clockMs = Date.UTC(2026, 0, 1)
 
-/** A line of a hex block: an offset, bytes, and what they are. */
+/** A line of a hex block: an offset, bytes, and their meaning. */
 interface Line {
   readonly offset: number
   readonly bytes: Buffer
@@ -78,7 +80,7 @@ describe('the format document', () => {
     }))
 
     const ends = rows.filter((row, index) => rows[index + 1]?.offset !== row.end)
-    // Where the fixed fields of header, record, manifest, sealed segment, hint and checkpoint end.
+    // These are the ends of the fixed fields of each structure.
     expect(ends.map((row) => row.end)).toEqual([
       FILE_HEADER_SIZE,
       RECORD_HEADER_SIZE + 6,

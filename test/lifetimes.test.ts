@@ -1,3 +1,5 @@
+/** Times to live beyond the format's limit mean forever, in each interface. */
+
 import Keyv from 'keyv'
 import { describe, expect, it } from 'vitest'
 import { FirkinLevel } from '../src/adapters/abstract-level.ts'
@@ -7,12 +9,12 @@ import { openCache } from '../src/cache/cache.ts'
 import { open } from '../src/index.ts'
 import { withDirectory } from './support/directory.ts'
 
-/** The last moment that the format can say. */
+/** The last time that the format can hold. */
 const LAST = 2 ** 48 - 1
 const LONG = [LAST, Number.MAX_SAFE_INTEGER, Number.MAX_VALUE, Number.POSITIVE_INFINITY]
 const MIB = 2 ** 20
 
-describe.each(LONG)('a lifetime of %d ms is for ever', (ttlMs) => {
+describe.each(LONG)('a time to live of %d ms means forever', (ttlMs) => {
   it('as the option of a store', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(directory, { ttlMs })
@@ -85,7 +87,7 @@ describe.each(LONG)('a lifetime of %d ms is for ever', (ttlMs) => {
   })
 })
 
-it('tells a life that ends at the last moment from one that does not end', async () => {
+it('a put that expires at the last time of the format does expire', async () => {
   await withDirectory(async (directory) => {
     await using store = await open(directory)
     await store.put('last', 'value', { expiresAt: LAST })

@@ -1,3 +1,5 @@
+/** Mistakes of a caller: each is refused with a message that names it. */
+
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { open, type Store, type StoreOptions } from '../src/index.ts'
@@ -17,19 +19,19 @@ describe("a caller's mistake", () => {
       (store) => store.put('k'.repeat(65_536), 'value'),
       'Key is 65536 bytes; the limit is 65535',
     ],
-    ['half a character as a key', (store) => store.delete('\ud800'), 'lone surrogate'],
+    ['a lone surrogate as a key', (store) => store.delete('\ud800'), 'lone surrogate'],
     [
-      'one key in place of a list',
+      'a key instead of a list',
       (store) => store.getMany('abc'),
       'must be an iterable of keys, not a string',
     ],
     [
-      'bytes in place of a list',
+      'bytes instead of a list',
       (store) => store.getMany(Buffer.from('abc') as Anything),
       'must be an iterable of keys',
     ],
     [
-      'one key in place of a list, of a snapshot',
+      'a key instead of a list, for a snapshot',
       (store) => store.snapshot().getMany('abc'),
       'must be an iterable of keys, not a string',
     ],
@@ -40,12 +42,12 @@ describe("a caller's mistake", () => {
       'Unknown put option ttl; did you mean ttlMs?',
     ],
     [
-      'a lifetime of nothing',
+      'a time to live of 0',
       (store) => store.put('key', 'value', { ttlMs: 0 }),
       'Option ttlMs is 0; the least is 1',
     ],
     [
-      'two lifetimes',
+      'two times of expiry',
       (store) => store.put('key', 'value', { ttlMs: 5, expiresAt: 5 }),
       'exclude each other',
     ],
@@ -61,11 +63,11 @@ describe("a caller's mistake", () => {
       "of type 'put' or 'delete'",
     ],
     [
-      'one operation in place of a list',
+      'an operation instead of a list',
       (store) => store.batch({ type: 'delete', key: 'key' } as Anything),
       'The operations of a batch must be an iterable',
     ],
-    ['no operations at all', (store) => store.batch(null as Anything), 'must be an iterable'],
+    ['null as operations', (store) => store.batch(null as Anything), 'must be an iterable'],
     ['a backup to nowhere', (store) => store.backup(undefined as Anything), 'it must be a path'],
     [
       'an unknown option of a merge',
@@ -127,7 +129,7 @@ describe("a caller's mistake", () => {
   )
 
   it.each([undefined, '', 5, new URL('file:///tmp')])(
-    'is a path that is none: %s',
+    'in the path is refused: %s',
     async (path) => {
       await expect(open(path as Anything)).rejects.toThrow('it must be a path')
     },

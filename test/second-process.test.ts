@@ -1,3 +1,5 @@
+/** Stores that several processes use, and directories that may not be written. */
+
 import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,26 +10,26 @@ import { Peer } from './support/peer.ts'
 import { keysUpTo } from './support/store.ts'
 
 const RACES = 40
-/** Whoever is not root. */
+/** The id of a user other than root. */
 const NOBODY = 65534
 
-/** Starts a process as the first one of a namespace of process ids, so that its id is 1. */
+/** Starts a process as the first of a namespace of process ids, so that its id is 1. */
 const IN_NAMESPACE = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child=SIGKILL']
 
-/** Whether processes may be put into a namespace of their own: root may, as in CI. */
+/** Whether this process may create namespaces; root may, as in CI. */
 const mayUnshare = ((): boolean => {
   const [command = '', ...args] = IN_NAMESPACE
   try {
     execFileSync(command, [...args, 'true'], { stdio: 'pipe' })
     return true
   } catch {
-    console.warn('No namespace may be made here: that two processes have one id is not tried.')
+    console.warn('No namespace may be created here: two processes with one id are not tested.')
     return false
   }
 })()
 
 describe('a store that another process has open', () => {
-  it('is refused to a second writer by the name of the first, until that is killed', async () => {
+  it('is refused to a second writer, naming the first, until that is killed', async () => {
     await withDirectory(async (directory) => {
       await using writer = new Peer()
       await writer.open(directory)
@@ -45,7 +47,7 @@ describe('a store that another process has open', () => {
     })
   })
 
-  it('is won by one of two that race for it, again and again', async () => {
+  it('is opened by only one of two that race for it', async () => {
     await withDirectory(async (directory) => {
       await using left = new Peer()
       await using right = new Peer()
@@ -68,7 +70,7 @@ describe('a store that another process has open', () => {
     })
   })
 
-  it('can be read beside its writer, and not written', async () => {
+  it('can be read beside its writer, but not written', async () => {
     await withDirectory(async (directory) => {
       await using writer = new Peer()
       await writer.open(directory)
@@ -105,7 +107,7 @@ describe('a store that another process has open', () => {
         const after = new Set(reader.values())
         await merged
 
-        // A batch is seen whole, at the latest when it has settled, and never taken back.
+        // A batch is seen whole, at the latest when it has settled, and never undone.
         expect(before.size).toBe(1)
         expect(Number([...before][0])).toBeGreaterThanOrEqual(seen)
         expect([...after].map(Number)).toEqual([round])
@@ -117,7 +119,7 @@ describe('a store that another process has open', () => {
     })
   })
 
-  it('is refused to a second writer in the same process as well', async () => {
+  it('is also refused to a second writer in the same process', async () => {
     await withDirectory(async (directory) => {
       await using first = await open(directory)
 
@@ -127,7 +129,7 @@ describe('a store that another process has open', () => {
 })
 
 describe('a lock file', () => {
-  it('locks nothing where a dead process has left it, and names nobody after a close', async () => {
+  it('of a dead process locks nothing, and names nobody after a close', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'LOCK')
       writeFileSync(path, `process ${process.pid} on this machine\n`)
@@ -142,7 +144,7 @@ describe('a lock file', () => {
   })
 
   it.each(['', '\0'.repeat(100), 'process 1'])(
-    'may hold whatever a lock that was held has left',
+    'may hold anything that an earlier holder has left: %j',
     async (text) => {
       await withDirectory(async (directory) => {
         await using writer = new Peer()
@@ -160,7 +162,7 @@ describe('a lock file', () => {
 
 if (mayUnshare) {
   describe('two processes with one id', () => {
-    it('exclude each other, and the lock of one that was killed is gone', async () => {
+    it('exclude each other, and a kill releases the lock', async () => {
       await withDirectory(async (directory) => {
         await using first = new Peer(IN_NAMESPACE)
         await using second = new Peer(IN_NAMESPACE)
@@ -180,7 +182,7 @@ if (mayUnshare) {
   })
 }
 
-/** Opens as soon as the namespace of the one that was killed is gone. */
+/** Opens as soon as the namespace of the killed process is gone. */
 async function opened(peer: Peer, directory: string) {
   for (;;) {
     const answer = await peer.open(directory)
@@ -189,7 +191,7 @@ async function opened(peer: Peer, directory: string) {
 }
 
 describe('a directory that may not be written', () => {
-  it('is refused to a writer, and can be read', async () => {
+  it('is refused to a writer, but can be read', async () => {
     await withDirectory(async (directory) => {
       const store = await open(directory)
       await store.put('key', 'value')
@@ -197,7 +199,7 @@ describe('a directory that may not be written', () => {
       chmodSync(directory, 0o555)
       try {
         await using peer = new Peer()
-        // Root may write everywhere.
+        // Root may write anywhere.
         if (process.getuid?.() === 0) await peer.ask('become', NOBODY)
 
         const refused = await peer.open(directory)
@@ -215,8 +217,8 @@ describe('a directory that may not be written', () => {
   })
 })
 
-describe('a directory above which nothing may be written', () => {
-  it('is all that a store needs, to write and to merge', async () => {
+describe('a directory whose parent may not be written', () => {
+  it('is enough for a store to write and merge', async () => {
     await withDirectory(async (above) => {
       const directory = join(above, 'store')
       mkdirSync(directory)

@@ -1,3 +1,5 @@
+/** The types of stores and caches. */
+
 import { join } from 'node:path'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import { type CacheOptions, openCache } from '../src/cache/cache.ts'
@@ -9,7 +11,7 @@ interface User {
 }
 
 describe('the types of a store', () => {
-  it('are those of bytes by default, and text or any bytes may be put', async () => {
+  it('are of bytes by default, and accept text or any bytes', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(directory)
 
@@ -51,7 +53,7 @@ describe('the types of a store', () => {
     })
   })
 
-  it('are unknown for JSON, unless they are named', async () => {
+  it('are unknown for JSON unless they are given', async () => {
     await withDirectory(async (directory) => {
       await using unnamed = await open(join(directory, 'a'), { valueEncoding: 'json' })
       await using named = await open<User>(join(directory, 'b'), { valueEncoding: 'json' })
@@ -85,7 +87,7 @@ describe('the types of a store', () => {
     })
   })
 
-  it('refuse a value that the encoding does not take, as the store does', async () => {
+  it('refuse a value that the encoding does not accept, as the store does', async () => {
     await withDirectory(async (directory) => {
       await using store = await open(directory, { valueEncoding: 'utf8' })
 
@@ -94,13 +96,13 @@ describe('the types of a store', () => {
     })
   })
 
-  it('refuse an encoding that does not give the type', () => {
+  it('refuse an encoding that does not return the type', () => {
     // @ts-expect-error A user is not text.
     expectTypeOf<{ valueEncoding: 'utf8' }>().toExtend<StoreOptions<User>>()
     // @ts-expect-error A user is not bytes.
     expectTypeOf<{ valueEncoding: 'buffer' }>().toExtend<StoreOptions<User>>()
     expectTypeOf<{ valueEncoding: 'json' }>().toExtend<StoreOptions<User>>()
-    // @ts-expect-error Nor is a user of a cache.
+    // @ts-expect-error Nor can a cache hold a user as text.
     expectTypeOf<{ maxBytes: number; valueEncoding: 'utf8' }>().toExtend<CacheOptions<User>>()
     expectTypeOf<{ maxBytes: number; valueEncoding: 'json' }>().toExtend<CacheOptions<User>>()
   })

@@ -3,7 +3,7 @@
  *
  * - A store that is open for writing seals segments and makes their hints, merges, sweeps expired
  *   keys, and keeps a reserve.
- * - A read-only store follows its writer, if it is to.
+ * - A read-only store follows its writer, if the option `follow` says so.
  *
  * What the engine and this work report becomes an event of the store; a failure without a listener
  * becomes a process warning.

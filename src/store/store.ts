@@ -320,12 +320,12 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   async clear(range?: RangeOptions): Promise<number> {
     this.#assertWritable()
-    const home = {
+    const store = {
       engine: this.#engine,
       batch: () => this.batch(),
       assertOpen: () => this.#assertOpen(),
     }
-    return await clearRange(home, resolveRange(range))
+    return await clearRange(store, resolveRange(range))
   }
 
   /**

@@ -60,6 +60,7 @@ describe('the files of a store', () => {
     )
 
     expect(importing.sort()).toEqual([
+      'io/copy.ts',
       'io/files.ts',
       'io/lock.ts',
       'io/mmap/koffi.ts',

@@ -380,7 +380,7 @@ describe('a reader that may have few files open', () => {
     const read = () => keysUpTo(60).map((key) => snapshot.get(key))
 
     expect(read).toThrow(withCode('FIRKIN_READ_FAILED'))
-    expect(read).toThrow('has merged it')
+    expect(read).toThrow("the store's writer merged it")
     snapshot.close()
     await reader.close()
     await writer.close()

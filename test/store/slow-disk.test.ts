@@ -177,7 +177,7 @@ describe('a write on a disk that holds up its process', () => {
     await again.close()
   })
 
-  it('that fails in a call is cut off once the thread is done, before any other write', async () => {
+  it('that fails in a call is cut off after the thread, before any other write', async () => {
     const files = new HeldUp()
     const store = await openOn(files, options)
     store.putSync('before', value('before'))
