@@ -3,7 +3,7 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { DAMAGES, dumpOf, exportOf, FILE_KINDS, flip, kindsOf } from './damage.ts'
 import { BINARY_KEY, BINARY_VALUE, Fixtures } from './fixture.ts'
 import { linesOf, type Run, run, runBinary } from './run.ts'
@@ -64,6 +64,9 @@ count NOWHERE
 cuont LARGE
 count LARGE --limt 3
 `
+
+// Each test starts dozens of processes, which a busy machine takes a minute for.
+vi.setConfig({ testTimeout: 180_000 })
 
 describe('the built tool', () => {
   it('reads with each option as the tool in this process does', async () => {
