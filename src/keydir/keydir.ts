@@ -118,6 +118,8 @@ export interface Keydir {
   /**
    * Adds an entry for a key that is not there. A `find` of the same key just before makes it
    * cheaper. The key's bytes are copied.
+   * A location travels as five numbers: passed as an object it made batches 8 % slower, and puts of
+   * new keys 4 % (measured, 40 interleaved pairs of builds).
    *
    * @throws {@link StoreError} FIRKIN_NO_MEMORY; the keydir is unchanged then
    * @param size the record's size in bytes; 0 for an absence
