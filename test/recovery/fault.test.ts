@@ -6,7 +6,7 @@ const TIMEOUT_MS = 300_000
 describe('a refusal of any memory', { concurrent: !inline }, () => {
   for (const { name } of chosenSweeps('memory')) {
     for (const seed of seeds()) {
-      const title = `is an error of what it hits, and of nothing else: ${name}, seed ${seed}`
+      const title = `fails only the operations that it hits: ${name}, seed ${seed}`
 
       it(title, { timeout: TIMEOUT_MS }, async () => {
         const { calls, states } = await run(name, seed)
@@ -21,7 +21,7 @@ describe('a refusal of any memory', { concurrent: !inline }, () => {
 describe('a failure of any call', { concurrent: !inline }, () => {
   for (const { name, mode } of chosenSweeps('call')) {
     for (const seed of seeds()) {
-      const title = `is an error of what it hits, and of nothing else: ${name}, seed ${seed}`
+      const title = `fails only the operations that it hits: ${name}, seed ${seed}`
 
       it(title, { timeout: TIMEOUT_MS }, async () => {
         const { calls, states } = await run(name, seed)
