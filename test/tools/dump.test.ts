@@ -99,7 +99,7 @@ describe('firkin dump', () => {
     expect(linesOf(stdout)).toEqual(whole.filter((line) => line !== victim))
     expect(linesOf(stderr)).toHaveLength(1)
     expect(stderr).toMatch(
-      new RegExp(`^warning: ${path}, offset ${offset}: \\d+ bytes are no record`),
+      new RegExp(`^warning: ${path}, offset ${offset}: \\d+ bytes are not a record`),
     )
   })
 

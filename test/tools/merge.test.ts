@@ -39,10 +39,10 @@ describe('firkin merge', () => {
     })
 
     expect((await run(['merge', clean])).stdout).toBe(
-      'Nothing worth it; --all takes whatever there is\n',
+      'Nothing worth merging; --all merges every segment with dead bytes\n',
     )
     expect((await run(['merge', little])).stdout).toBe(
-      'Nothing worth it; --all takes whatever there is\n',
+      'Nothing worth merging; --all merges every segment with dead bytes\n',
     )
     expect((await run(['merge', wasteful])).stdout).toMatch(/^Merged \d segments/m)
   })

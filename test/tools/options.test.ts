@@ -187,7 +187,7 @@ describe('the built tool', () => {
     const bench = await fine(['bench', place, '--keys', '20', '--value-size', '10', '--json'])
 
     expect(all.stdout).toMatch(/^Merged 4 segments in .*: 242682 read, \d+ written, \d+ gained$/m)
-    expect(none.stdout).toBe('Nothing worth it; --all takes whatever there is\n')
+    expect(none.stdout).toBe('Nothing worth merging; --all merges every segment with dead bytes\n')
     expect(JSON.parse(json.stdout).segments).toHaveLength(1)
     expect(JSON.parse(copied.stdout)).toMatchObject({ directory: backup, verified: true })
     expect(JSON.parse(bench.stdout)).toMatchObject({ keyCount: 20, valueSize: 10 })

@@ -120,7 +120,7 @@ describe('firkin repair', () => {
 
     expect(status).toBe(1)
     expect(stdout).toMatch(/^key "changed": back at sequence \d+$/m)
-    expect(stdout).toMatch(/^Would make anew: 0000000001.hint$/m)
+    expect(stdout).toMatch(/^Would rebuild: 0000000001.hint$/m)
     expect(stdout).toMatch(/ Nothing was done\n$/)
     expect(await digestsOf(store)).toEqual(before)
     const done = await repair(store)

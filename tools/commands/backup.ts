@@ -8,7 +8,7 @@ import { copyStore } from '../store-copy.ts'
 /** Makes the command `backup`. */
 export function backupCommand(session: Session): Command {
   const command = new Command('backup')
-    .description('copy a store, while it is written or not; verified at both ends')
+    .description('copy a store, in use or not; verifies both the store and the copy')
     .argument('<directory>', 'the directory of the store')
     .argument('<target>', 'a directory that is empty or does not exist')
     .addHelpText(

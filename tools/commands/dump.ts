@@ -24,7 +24,7 @@ interface DumpOptions {
 /** Makes the command `dump`. */
 export function dumpCommand(session: Session): Command {
   const command = new Command('dump')
-    .description('print every record in file order, one a line, past damage where there is any')
+    .description('print every record in file order, one a line, past any damage')
     .argument('<directory>', 'the directory of the store')
     .option('--segment <id>', 'only this segment')
     .option('--raw', 'keys and values as hexadecimal digits')
@@ -94,7 +94,7 @@ async function dumpSegment(
       const lost = `${path}, offset ${gap.offset}: ${countOf(gap.bytes, 'byte')}`
       if (isNewest && gap.isLast) output.note(`${lost} at the end are unfinished`)
       else {
-        output.warn(`${lost} are no record: ${gap.fault}`)
+        output.warn(`${lost} are not a record: ${gap.fault}`)
         sound = false
       }
     }

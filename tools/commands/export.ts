@@ -35,7 +35,10 @@ export function exportCommand(session: Session): Command {
       new Command('export')
         .description('write entries in key order, as newline-delimited JSON or CSV')
         .argument('<directory>', 'the directory of the store')
-        .option('-o, --output <file>', 'a file in place of standard output, there once it is whole')
+        .option(
+          '-o, --output <file>',
+          'a file instead of standard output; it appears once it is complete',
+        )
         .option('--force', 'replace the file if it exists')
         .option('--hex', 'bounds as hexadecimal digits'),
     ),

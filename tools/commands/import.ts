@@ -28,11 +28,11 @@ const MAX_BATCH_SIZE = 8 * 1024 * 1024
 export function importCommand(session: Session): Command {
   const command = withFormat(
     new Command('import')
-      .description('put entries that export has written, or any CSV; creates the store')
+      .description('put entries written by export, or rows of any CSV; creates the store')
       .argument('<directory>', 'the directory of the store')
       .argument('[file]', 'the file; standard input where it is missing or `-`')
-      .option('--batch <records>', 'how many records are put at once, all or none', '10000')
-      .option('--resume', 'go on where an import of the same input was ended'),
+      .option('--batch <records>', 'how many records to put at once, all or nothing', '10000')
+      .option('--resume', 'continue an interrupted import of the same input'),
   ).action(
     session.action<[directory: string, file: string | undefined], ImportOptions>(importEntries),
   )

@@ -91,7 +91,7 @@ function state(output: Output, { damage, inUseBy, closed, tornBytes }: StoreSurv
   const torn = tornBytes === 0 ? '' : `; ${output.size(tornBytes)} at the end are unfinished`
   if (inUseBy !== undefined) return `in use by ${showText(inUseBy)}${torn}`
   if (closed) return output.verdict(true, 'closed in good order')
-  return `not closed: its process has ended in the middle${torn}`
+  return `not closed: its last process ended without closing it${torn}`
 }
 
 function row(segment: SegmentSurvey, size: (bytes: number | undefined) => string): string[] {

@@ -28,10 +28,10 @@ const COLUMNS: readonly Column[] = [
 /** Makes the command `merge`. */
 export function mergeCommand(session: Session): Command {
   const command = new Command('merge')
-    .description('rewrite segments without what is dead in them, to give space back')
+    .description('rewrite segments without their dead records, to free space')
     .argument('<directory>', 'the directory of the store')
-    .option('--dry-run', 'only say what would be done')
-    .option('--all', 'all that has anything to give back, not only what is worth it by the policy')
+    .option('--dry-run', 'only report what would be done')
+    .option('--all', 'every segment with dead bytes, not only what the policy finds worthwhile')
     .action(session.action<[directory: string], MergeOptions>(merge))
   return withExamples(command, 'firkin merge ./data --all --dry-run', 'firkin merge ./data')
 }
@@ -82,7 +82,9 @@ async function print(output: Output, report: MergeReport, all: boolean): Promise
     await output.line(`Segment ${id} is left out: ${error.message}`)
   }
   if (segments.length === 0) {
-    await output.line(all ? 'Nothing to gain' : 'Nothing worth it; --all takes whatever there is')
+    await output.line(
+      all ? 'Nothing to gain' : 'Nothing worth merging; --all merges every segment with dead bytes',
+    )
     return
   }
   await output.table(

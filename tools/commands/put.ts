@@ -20,7 +20,7 @@ interface PutOptions {
 /** Makes the command `put`. */
 export function putCommand(session: Session): Command {
   const command = new Command('put')
-    .description('put a value under a key; durable once the command has ended')
+    .description('put a value under a key; durable when the command ends')
     .argument('<directory>', 'the directory of the store')
     .argument('<key>', 'the key')
     .argument('[value]', 'the value; standard input where it is missing or `-`')

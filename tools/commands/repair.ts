@@ -30,9 +30,9 @@ const MAX_SHOWN_KEYS = 20
 /** Makes the command `repair`. */
 export function repairCommand(session: Session): Command {
   const command = new Command('repair')
-    .description('make a damaged store whole again, and say exactly what is missing')
+    .description('repair a damaged store, and report exactly what is missing')
     .argument('<directory>', 'the directory of the store')
-    .option('--dry-run', 'only say what would be done')
+    .option('--dry-run', 'only report what would be done')
     .option('--to <directory>', 'repair a copy in this directory, and leave the original alone')
     .option('--report <file>', 'write the report to a file, as JSON')
     .addHelpText(
@@ -138,7 +138,7 @@ async function print(output: Output, report: RepairReport): Promise<void> {
   }
   const remade = [...(lost.manifestRebuilt ? ['MANIFEST'] : []), ...rebuilt]
   if (remade.length > 0) {
-    await output.line(`${dryRun ? 'Would make' : 'Made'} anew: ${remade.join(', ')}`)
+    await output.line(`${dryRun ? 'Would rebuild' : 'Rebuilt'}: ${remade.join(', ')}`)
   }
   for (const path of kept) await output.line(`Kept ${showText(path)}`)
   await output.line(summary(output, report))

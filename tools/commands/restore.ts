@@ -8,7 +8,7 @@ import { copyStore } from '../store-copy.ts'
 /** Makes the command `restore`. */
 export function restoreCommand(session: Session): Command {
   const command = new Command('restore')
-    .description('make a store of a backup; verified at both ends, and never over another store')
+    .description('make a store from a backup; verifies both, and never overwrites a store')
     .argument('<backup>', 'the directory of the backup')
     .argument('<directory>', 'a directory that is empty or does not exist')
     .action(

@@ -73,7 +73,7 @@ async function converse(
   // At a prompt Ctrl-C raises this event instead of the signal.
   lines.on('SIGINT', end)
   interrupt.addEventListener('abort', end, { once: true })
-  output.note('`help` tells what can be said here, `quit` ends.')
+  output.note('`help` lists the commands, `quit` ends.')
   lines.prompt()
   for await (const line of lines) {
     await obey(language, line, output)

@@ -12,7 +12,7 @@ import { verifyStore } from '../verification.ts'
 /** Makes the command `verify`. */
 export function verifyCommand(session: Session): Command {
   const command = new Command('verify')
-    .description('read every byte of every file and print what is wrong, one finding a line')
+    .description('read every byte of every file and print each problem on a line')
     .argument('<directory>', 'the directory of the store')
     .addHelpText(
       'after',
