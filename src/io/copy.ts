@@ -1,11 +1,4 @@
-/** Copying a part of a file. */
-
-/**
- * Copies what a file has from `offset` on, up to `size` bytes, to a new file, which is durable on
- * return. If that fails, there is no new file.
- *
- * @throws the operating system's error
- */
+/** Copies of files and of parts of them: of ranges, in slices, and of whole files. */
 
 import { constants, copyFileSync, statSync } from 'node:fs'
 import { StoreError } from '../errors.ts'
