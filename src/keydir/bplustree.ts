@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict'
 import sortedBTree from 'sorted-btree'
-import { Entries } from './entries.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
+import { EntryIndex } from './entry-index.ts'
 import { compareBytes } from './key-words.ts'
-import type { Keydir, KeydirCursor, KeyRange } from './keydir.ts'
+import type { KeydirCursor, KeyRange } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 
 // The package is CommonJS with its own `default` export: Node does not unwrap it, other loaders do.
@@ -27,17 +27,12 @@ const SLOT_SIZE = 24
  * lie on the JavaScript heap, and each key lies in its entry again: this kind is for comparison,
  * and for users who trust the package more. It has no image, and its `byteSize` is an estimate.
  */
-export class BPlusTreeKeydir implements Keydir {
+export class BPlusTreeKeydir extends EntryIndex {
   readonly kind = 'bplustree'
   readonly ordered = true
-  readonly entries = new Entries()
   readonly #tree = new BTree<string, Entry>(undefined, compareStrings)
   readonly #key = new SearchKey()
   #stringSize = 0
-
-  get size(): number {
-    return this.#tree.size
-  }
 
   get byteSize(): number {
     return this.entries.byteSize + this.#stringSize + this.#tree.size * SLOT_SIZE
@@ -64,26 +59,6 @@ export class BPlusTreeKeydir implements Keydir {
     return entry
   }
 
-  update(
-    entry: Entry,
-    segment: number,
-    offset: number,
-    size: number,
-    sequence: number,
-    expiresAtMs: number,
-  ): Entry {
-    if (this.entries.fits(entry, size, sequence, expiresAtMs)) {
-      this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
-      return entry
-    }
-    this.entries.readSearch(entry, this.#key)
-    const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
-    const view = this.entries.keyView(entry)
-    this.#tree.set(latin1(view, view.length), moved)
-    this.entries.free(entry)
-    return moved
-  }
-
   remove(entry: Entry): void {
     const view = this.entries.keyView(entry)
     const removed = this.#tree.delete(latin1(view, view.length))
@@ -102,6 +77,16 @@ export class BPlusTreeKeydir implements Keydir {
 
   release(): void {
     this.entries.arena.release()
+  }
+
+  protected override searchEntry(entry: Entry): SearchKey {
+    this.entries.readSearch(entry, this.#key)
+    return this.#key
+  }
+
+  protected override replace(entry: Entry, moved: Entry): void {
+    const view = this.entries.keyView(entry)
+    this.#tree.set(latin1(view, view.length), moved)
   }
 }
 

@@ -11,22 +11,23 @@ import { BTreeCursor } from './btree-cursor.ts'
 import { BTreeNodes } from './btree-nodes.ts'
 import { Entries } from './entries.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
-import type { Keydir, KeydirCursor, KeydirImage, KeyRange } from './keydir.ts'
+import { EntryIndex } from './entry-index.ts'
+import type { KeydirCursor, KeydirImage, KeyRange } from './keydir.ts'
+import type { SearchKey } from './search-key.ts'
 
 /** The number of the entries' arena in an image; btree-nodes.ts has the others. */
 const ENTRIES_ARENA = 0
 
 /** The ordered keydir; see the top of this file. */
-export class BTreeKeydir implements Keydir {
+export class BTreeKeydir extends EntryIndex {
   readonly kind = 'btree'
   readonly ordered = true
-  readonly entries: Entries
   /** The tree over the entries. */
   readonly nodes: BTreeNodes
 
   /** Creates an empty keydir, or one from restored parts. */
   constructor(entries = new Entries(), nodes = new BTreeNodes(entries)) {
-    this.entries = entries
+    super(entries)
     this.nodes = nodes
   }
 
@@ -39,10 +40,6 @@ export class BTreeKeydir implements Keydir {
     const image = (meta ?? {}) as Record<string, unknown>
     const entries = Entries.restore(image.entries, ENTRIES_ARENA, source)
     return new BTreeKeydir(entries, BTreeNodes.restore(entries, image, source))
-  }
-
-  get size(): number {
-    return this.entries.count
   }
 
   get byteSize(): number {
@@ -77,26 +74,6 @@ export class BTreeKeydir implements Keydir {
     return entry
   }
 
-  update(
-    entry: Entry,
-    segment: number,
-    offset: number,
-    size: number,
-    sequence: number,
-    expiresAtMs: number,
-  ): Entry {
-    const { entries, nodes } = this
-    if (entries.fits(entry, size, sequence, expiresAtMs)) {
-      entries.set(entry, segment, offset, size, sequence, expiresAtMs)
-      return entry
-    }
-    nodes.searchEntry(entry)
-    const moved = entries.allocate(nodes.key, segment, offset, size, sequence, expiresAtMs)
-    nodes.replace(moved)
-    entries.free(entry)
-    return moved
-  }
-
   remove(entry: Entry): void {
     this.nodes.searchEntry(entry)
     this.nodes.remove()
@@ -117,5 +94,14 @@ export class BTreeKeydir implements Keydir {
   release(): void {
     this.entries.arena.release()
     this.nodes.release()
+  }
+
+  protected override searchEntry(entry: Entry): SearchKey {
+    this.nodes.searchEntry(entry)
+    return this.nodes.key
+  }
+
+  protected override replace(_entry: Entry, moved: Entry): void {
+    this.nodes.replace(moved)
   }
 }

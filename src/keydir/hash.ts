@@ -21,16 +21,11 @@ import { randomBytes } from 'node:crypto'
 import { Arena, CHUNK_MASK, CHUNK_SIZE, type ChunkSource } from './arena.ts'
 import { Entries } from './entries.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
+import { EntryIndex } from './entry-index.ts'
 import { HashCursor } from './hash-cursor.ts'
 import { HashPages, PAGE_CAPACITY, type Page } from './hash-pages.ts'
 import { KeyHash } from './key-hash.ts'
-import {
-  type Keydir,
-  type KeydirCursor,
-  type KeydirImage,
-  type KeyRange,
-  RANK_BITS,
-} from './keydir.ts'
+import { type KeydirCursor, type KeydirImage, type KeyRange, RANK_BITS } from './keydir.ts'
 import { SearchKey } from './search-key.ts'
 
 const IN_CHUNK = CHUNK_MASK
@@ -53,10 +48,9 @@ const DIRECTORY_ARENA = 2
  * The keydir with the fastest point reads; see the top of this file. Its cursors sort when they are
  * created.
  */
-export class HashKeydir implements Keydir {
+export class HashKeydir extends EntryIndex {
   readonly kind = 'hash'
   readonly ordered = false
-  readonly entries: Entries
   readonly #pages: HashPages
   readonly #directory: Arena
   readonly #hash: KeyHash
@@ -74,7 +68,7 @@ export class HashKeydir implements Keydir {
     directory?: Arena,
     depth = 1,
   ) {
-    this.entries = entries
+    super(entries)
     this.#hash = hash
     this.#pages = pages
     this.#directory = directory ?? new Arena()
@@ -106,10 +100,6 @@ export class HashKeydir implements Keydir {
     }
     const directory = Arena.restore(2 ** (depth as number), DIRECTORY_ARENA, source)
     return new HashKeydir(entries, new KeyHash(seedA, seedB), pages, directory, depth as number)
-  }
-
-  get size(): number {
-    return this.entries.count
   }
 
   get byteSize(): number {
@@ -159,27 +149,9 @@ export class HashKeydir implements Keydir {
     return bend(this.#hash.high) >>> (32 - RANK_BITS)
   }
 
-  update(
-    entry: Entry,
-    segment: number,
-    offset: number,
-    size: number,
-    sequence: number,
-    expiresAtMs: number,
-  ): Entry {
-    if (this.entries.fits(entry, size, sequence, expiresAtMs)) {
-      this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
-      return entry
-    }
-    this.#missed = false
-    this.entries.readSearch(entry, this.#key)
-    const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
-    this.#replace(entry, moved)
-    return moved
-  }
-
   remove(entry: Entry): void {
-    this.#replace(entry, NO_ENTRY)
+    this.replace(entry, NO_ENTRY)
+    this.entries.free(entry)
   }
 
   /**
@@ -221,13 +193,18 @@ export class HashKeydir implements Keydir {
     this.#directory.chunkAt(place)[place & IN_CHUNK] = page
   }
 
-  #replace(entry: Entry, replacement: Entry): void {
+  protected override searchEntry(entry: Entry): SearchKey {
+    this.#missed = false
+    this.entries.readSearch(entry, this.#key)
+    return this.#key
+  }
+
+  protected override replace(entry: Entry, replacement: Entry): void {
     this.#missed = false
     this.entries.hash(entry, this.#hash)
     const page = this.#pageOf(this.#hash.high)
     const known = this.#pages.replace(page, entry, this.#hash.low, replacement)
     assert(known, 'The entry is not in the keydir')
-    this.entries.free(entry)
   }
 
   /** Splits the page of a hash; returns false if the directory would get too large for it. */

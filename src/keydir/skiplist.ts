@@ -15,7 +15,8 @@ import { NoMemory } from '../io/memory.ts'
 import type { ChunkSource } from './arena.ts'
 import { Entries } from './entries.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
-import type { Keydir, KeydirCursor, KeydirImage, KeyRange } from './keydir.ts'
+import { EntryIndex } from './entry-index.ts'
+import type { KeydirCursor, KeydirImage, KeyRange } from './keydir.ts'
 import { OrderedCursor } from './ordered-cursor.ts'
 import { SearchKey } from './search-key.ts'
 import { BASE, LEVEL_COUNT, type Tower, Towers } from './towers.ts'
@@ -24,10 +25,9 @@ const ENTRIES_ARENA = 0
 const TOWERS_ARENA = 1
 
 /** An ordered keydir in this project's own code; see the top of this file. */
-export class SkiplistKeydir implements Keydir {
+export class SkiplistKeydir extends EntryIndex {
   readonly kind = 'skiplist'
   readonly ordered = true
-  readonly entries: Entries
   /** The towers, for the cursor. */
   readonly towers: Towers
   readonly #key = new SearchKey()
@@ -42,7 +42,7 @@ export class SkiplistKeydir implements Keydir {
 
   /** Creates an empty keydir, or one from restored parts. */
   constructor(entries = new Entries(), towers = new Towers(), height = 1) {
-    this.entries = entries
+    super(entries)
     this.towers = towers
     this.#height = height
   }
@@ -61,10 +61,6 @@ export class SkiplistKeydir implements Keydir {
       throw new RangeError(`A skip list cannot have ${String(height)} levels`)
     }
     return new SkiplistKeydir(entries, towers, height)
-  }
-
-  get size(): number {
-    return this.entries.count
   }
 
   get byteSize(): number {
@@ -107,28 +103,8 @@ export class SkiplistKeydir implements Keydir {
     return entry
   }
 
-  update(
-    entry: Entry,
-    segment: number,
-    offset: number,
-    size: number,
-    sequence: number,
-    expiresAtMs: number,
-  ): Entry {
-    if (this.entries.fits(entry, size, sequence, expiresAtMs)) {
-      this.entries.set(entry, segment, offset, size, sequence, expiresAtMs)
-      return entry
-    }
-    this.#searchEntry(entry)
-    const moved = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
-    this.towers.setEntry(this.towers.next(this.#before[0] as number, 0), moved)
-    this.#found = moved
-    this.entries.free(entry)
-    return moved
-  }
-
   remove(entry: Entry): void {
-    this.#searchEntry(entry)
+    this.searchEntry(entry)
     this.#remembered = false
     const towers = this.towers
     const tower = towers.next(this.#before[0] as number, 0)
@@ -208,12 +184,17 @@ export class SkiplistKeydir implements Keydir {
     this.#remembered = true
   }
 
-  /** Finds the place of an entry that is there. */
-  #searchEntry(entry: Entry): void {
-    if (this.#remembered && this.#found === entry) return
+  protected override searchEntry(entry: Entry): SearchKey {
+    if (this.#remembered && this.#found === entry) return this.#key
     this.entries.readSearch(entry, this.#key)
     this.#search()
     assert(this.#found === entry, 'The entry is not in the keydir')
+    return this.#key
+  }
+
+  protected override replace(_entry: Entry, moved: Entry): void {
+    this.towers.setEntry(this.towers.next(this.#before[0] as number, 0), moved)
+    this.#found = moved
   }
 }
 
