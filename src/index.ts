@@ -32,11 +32,12 @@ export type {
   RecoveryReport,
   TornTail,
 } from './recovery/report.ts'
+export type { SegmentStats } from './segment/stats.ts'
 export type { BackupOptions, BackupProgress, BackupReport } from './store/backup.ts'
 export type { BatchOperation, WriteBatch } from './store/batch.ts'
 export type { MergeEvent, StoreEvents } from './store/events.ts'
 export type { PutOptions } from './store/put-options.ts'
 export type { Snapshot } from './store/snapshot.ts'
-export type { SegmentStats, StoreStats } from './store/stats.ts'
+export type { StoreStats } from './store/stats.ts'
 export { open, type Store } from './store/store.ts'
 export type { KeyOf, RangeIterator } from './store/view-reader.ts'

@@ -118,15 +118,8 @@ export class MergePlanner {
     const { segments } = this.#engine
     const listed = new Set(segments.listed)
     return segments.all.map((segment) => ({
+      ...segment.usage,
       id: segment.id,
-      size: segment.usage.size,
-      putCount: segment.usage.putCount,
-      deadPutCount: segment.usage.deadPutCount,
-      deadBytes: segment.usage.deadBytes,
-      tombstoneBytes: segment.usage.tombstoneBytes,
-      minSequence: segment.usage.minSequence,
-      maxSequence: segment.usage.maxSequence,
-      lastExpiryMs: segment.usage.lastExpiryMs,
       sealed: (withActive || listed.has(segment)) && !made.has(segment.id),
       leftOut: this.#isLeftOut(segment.id),
     }))

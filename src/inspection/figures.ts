@@ -1,23 +1,7 @@
 /** The figures of an open store that a survey needs: a part of what `store.stats()` returns. */
 
 import type { RecoveryReport } from '../recovery/report.ts'
-
-/** The figures of one segment. */
-export interface SegmentFigures {
-  readonly id: number
-  readonly origin: 'appended' | 'merged'
-  readonly active: boolean
-  readonly bytes: number
-  readonly liveBytes: number
-  readonly deadBytes: number
-  readonly tombstoneBytes: number
-  readonly livePuts: number
-  readonly deadPuts: number
-  readonly tombstones: number
-  readonly minSequence: number
-  readonly maxSequence: number
-  readonly lastExpiryMs: number
-}
+import type { SegmentStats } from '../segment/stats.ts'
 
 /** The figures of a store. */
 export interface StoreFigures {
@@ -25,7 +9,7 @@ export interface StoreFigures {
   readonly liveBytes: number
   readonly deadBytes: number
   readonly tombstoneBytes: number
-  readonly segments: readonly SegmentFigures[]
+  readonly segments: readonly SegmentStats[]
   readonly recovery: Pick<RecoveryReport, 'source' | 'closed' | 'torn'>
 }
 

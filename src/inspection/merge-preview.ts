@@ -83,15 +83,10 @@ function planWithout(
   all: boolean,
 ): MergePlan {
   const planned: PlannedSegment[] = segments.map((segment) => ({
-    id: segment.id,
+    ...segment,
     size: segment.bytes,
     putCount: segment.livePuts + segment.deadPuts,
     deadPutCount: segment.deadPuts,
-    deadBytes: segment.deadBytes,
-    tombstoneBytes: segment.tombstoneBytes,
-    minSequence: segment.minSequence,
-    maxSequence: segment.maxSequence,
-    lastExpiryMs: segment.lastExpiryMs,
     // Nobody writes to the active segment while the tool merges, so it counts as sealed.
     sealed: true,
     leftOut: leftOut.has(segment.id),

@@ -15,8 +15,9 @@ import { readFileHeader } from '../segment/file.ts'
 import { readHintFile } from '../segment/hint-file.ts'
 import { readCacheMark } from '../segment/kind.ts'
 import { scanSegment } from '../segment/scan.ts'
+import type { SegmentStats } from '../segment/stats.ts'
 import { requireManifest } from './directory.ts'
-import type { SegmentFigures, StoreFigures, SurveyedStore } from './figures.ts'
+import type { StoreFigures, SurveyedStore } from './figures.ts'
 import { previewMerge } from './merge-preview.ts'
 import { asReadFailure } from './read-failure.ts'
 import { steadily } from './steady.ts'
@@ -166,7 +167,7 @@ class Surveyor {
     return head === undefined ? FORMAT_VERSION : versionOf(head)
   }
 
-  #surveySegments(manifest: Manifest, segments: readonly SegmentFigures[]): SegmentSurvey[] {
+  #surveySegments(manifest: Manifest, segments: readonly SegmentStats[]): SegmentSurvey[] {
     const listed = new Set(manifest.segments.map(({ id }) => id))
     const surveys = segments.map((segment) =>
       this.#surveySegment(manifest, segment, listed.has(segment.id)),
@@ -175,7 +176,7 @@ class Surveyor {
     return surveys
   }
 
-  #surveySegment(manifest: Manifest, segment: SegmentFigures, isListed: boolean): SegmentSurvey {
+  #surveySegment(manifest: Manifest, segment: SegmentStats, isListed: boolean): SegmentSurvey {
     const { id, bytes, liveBytes, deadBytes } = segment
     const before = this.#surveyed.get(id)
     if (before !== undefined) return { ...before, liveBytes, deadBytes }
@@ -261,11 +262,7 @@ class Surveyor {
     }
   }
 
-  #readSegment(
-    { storeId }: Manifest,
-    { id, bytes: to }: SegmentFigures,
-    expiry: ExpiryRange,
-  ): void {
+  #readSegment({ storeId }: Manifest, { id, bytes: to }: SegmentStats, expiry: ExpiryRange): void {
     const files = this.#files
     const file = files.open(this.#path(segmentName(id)), 'read')
     try {

@@ -13,20 +13,14 @@
  * - A segment that cannot be read whole is never rewritten, and blocks as long as it stays.
  */
 
+import type { SegmentFigures } from '../format/manifest.ts'
 import type { MergePolicy } from '../options.ts'
 
 /** The figures of a segment that a plan depends on. */
-export interface PlannedSegment {
+export interface PlannedSegment extends Readonly<Omit<SegmentFigures, 'tombstoneCount'>> {
   readonly id: number
-  readonly size: number
-  readonly putCount: number
   readonly deadPutCount: number
   readonly deadBytes: number
-  readonly tombstoneBytes: number
-  readonly minSequence: number
-  readonly maxSequence: number
-  /** 0 if a put never expires, or there is none. */
-  readonly lastExpiryMs: number
   /** Whether it may be chosen. */
   readonly sealed: boolean
   /** Whether a merge has found that it cannot be read whole. */
@@ -91,12 +85,12 @@ export function planAutomatic(
   const chosen = new Map<PlannedSegment, PlanReason>()
 
   for (const segment of left) {
-    const reason = trigger(segment, policy)
-    if (reason !== undefined) chosen.set(segment, reason)
+    if (segment.deadBytes >= policy.triggerDeadRatio * segment.size) {
+      chosen.set(segment, 'dead ratio')
+    }
   }
   const totalDead = left.reduce((sum, segment) => sum + segment.deadBytes, 0)
-  const mayRide = chosen.size > 0 || totalDead >= policy.triggerDeadBytes
-  if (mayRide) {
+  if (chosen.size > 0 || totalDead >= policy.triggerDeadBytes) {
     for (const segment of left) {
       if (chosen.has(segment) || !ridesAlong(segment, policy)) continue
       chosen.set(segment, chosen.size === 0 ? 'dead bytes' : 'rides along')
@@ -158,11 +152,6 @@ function planReadable(
 
 function mayBeRead({ sealed, leftOut }: PlannedSegment): boolean {
   return sealed && !leftOut
-}
-
-function trigger(segment: PlannedSegment, policy: MergePolicy): PlanReason | undefined {
-  if (segment.deadBytes >= policy.triggerDeadRatio * segment.size) return 'dead ratio'
-  return undefined
 }
 
 function ridesAlong(segment: PlannedSegment, policy: MergePolicy): boolean {

@@ -7,30 +7,8 @@ import { mappingAvailable } from '../io/mapping.ts'
 import type { LeftOutSegment } from '../merge/options.ts'
 import type { Pressure } from '../merge/pressure.ts'
 import type { RecoveryReport } from '../recovery/report.ts'
-import type { Segment } from '../segment/segment.ts'
+import { type SegmentStats, segmentStats } from '../segment/stats.ts'
 import type { Background } from './background.ts'
-
-/** The figures of one segment. */
-export interface SegmentStats {
-  readonly id: number
-  readonly origin: 'appended' | 'merged'
-  readonly active: boolean
-  /** The size of its file in bytes, including what is staged. */
-  readonly bytes: number
-  /** The bytes of puts that are the newest records of their keys. */
-  readonly liveBytes: number
-  /** The bytes that a merge frees; tombstones are counted separately. */
-  readonly deadBytes: number
-  readonly tombstoneBytes: number
-  readonly livePuts: number
-  readonly deadPuts: number
-  readonly tombstones: number
-  /** 0 if there is no record. */
-  readonly minSequence: number
-  readonly maxSequence: number
-  /** When the last put will have expired; 0 if any never does. */
-  readonly lastExpiryMs: number
-}
 
 /** The figures of a store. */
 export interface StoreStats {
@@ -107,24 +85,5 @@ export function storeStats(
     pressure: merger?.pressure,
     mapping: mappingAvailable && mapping,
     recovery,
-  }
-}
-
-function segmentStats(segment: Segment, active: boolean): SegmentStats {
-  const { usage } = segment
-  return {
-    id: segment.id,
-    origin: segment.origin,
-    active,
-    bytes: usage.size,
-    liveBytes: usage.liveBytes,
-    deadBytes: usage.deadBytes,
-    tombstoneBytes: usage.tombstoneBytes,
-    livePuts: usage.livePutCount,
-    deadPuts: usage.deadPutCount,
-    tombstones: usage.tombstoneCount,
-    minSequence: usage.minSequence,
-    maxSequence: usage.maxSequence,
-    lastExpiryMs: usage.lastExpiryMs,
   }
 }
