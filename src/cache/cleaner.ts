@@ -24,7 +24,7 @@ import { type Page, PUT, type RecordFields } from '../format/record.ts'
 import { type Files, removeIfThere } from '../io/files.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { removeCheckpoint } from '../recovery/checkpoint-file.ts'
-import { scanSegment } from '../segment/scan.ts'
+import { scanSound } from '../segment/scan.ts'
 import type { Segment } from '../segment/segment.ts'
 import { Window } from '../segment/window.ts'
 
@@ -140,26 +140,21 @@ export class Cleaner {
 
   #scan({ segment, window, offset: from }: Progress, bytes: number): number {
     const { files, storeId } = this.#engine.segments.context
-    const scan = scanSegment(
+    return scanSound(
       {
         files,
         file: segment.file,
         from,
         to: segment.usage.size,
         seed: storeSeed(storeId),
-        ascending: false,
-        batches: 'loose',
         window,
       },
+      segment.path,
       (fields, page, offset) => {
         if (fields.kind === PUT) this.#visit(segment, fields, page, offset)
         return offset + fields.size - from < bytes ? undefined : false
       },
     )
-    if (scan.faultAt !== undefined) {
-      throw new CorruptionError(scan.fault, segment.path, scan.faultAt)
-    }
-    return scan.end
   }
 
   #visit(segment: Segment, fields: RecordFields, page: Page, offset: number): void {

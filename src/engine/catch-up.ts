@@ -22,7 +22,6 @@
  * Invariant: a new segment can be read from step 2 on, and belongs to the set from step 5 on.
  */
 
-import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE } from '../format/file-header.ts'
 import type { Manifest } from '../format/manifest.ts'
 import { parseName } from '../format/names.ts'
@@ -35,7 +34,7 @@ import { openTail } from '../recovery/tail.ts'
 import { over, turn, type Work } from '../scheduling/task.ts'
 import { TimeSlice } from '../scheduling/time-slice.ts'
 import { openSealed } from '../segment/open.ts'
-import { scanSegment } from '../segment/scan.ts'
+import { scanSound } from '../segment/scan.ts'
 import type { Segment } from '../segment/segment.ts'
 import { hasExpired, Sweeps } from '../segment/sweeps.ts'
 import type { Engine } from './engine.ts'
@@ -61,7 +60,11 @@ export class CatchUp {
   readonly #names: readonly string[]
   readonly #replay: Replay
   readonly #slice = new TimeSlice()
-  #isHalfWay = false
+  /**
+   * Whether it ended half-way, so that it is not known what has been seen, and everything must be
+   * loaded again.
+   */
+  isHalfWay = false
 
   /** @param names the names in the directory, listed before `manifest` was read */
   constructor(
@@ -80,25 +83,17 @@ export class CatchUp {
   }
 
   /**
-   * Whether it ended half-way, so that it is not known what has been seen, and everything must be
-   * loaded again.
-   */
-  get isHalfWay(): boolean {
-    return this.#isHalfWay
-  }
-
-  /**
    * Catches up. It ends half-way if what was seen before has changed, or if the keydir was loaded
    * again meanwhile.
    */
   *run(): Work<void> {
-    this.#isHalfWay = true
+    this.isHalfWay = true
     if (!(yield* this.#extend(this.#engine.segments.tail))) return
-    this.#isHalfWay = false
+    this.isHalfWay = false
     const gone = this.#gone()
     const news = this.#openNew()
-    this.#isHalfWay = true
-    this.#isHalfWay = !(yield* this.#takeOver(news, gone))
+    this.isHalfWay = true
+    this.isHalfWay = !(yield* this.#takeOver(news, gone))
   }
 
   /** Takes over the set of the manifest: steps 2 to 5. Returns false if it ended half-way. */
@@ -199,13 +194,11 @@ export class CatchUp {
     for (let at = FILE_HEADER_SIZE; at < usage.size; ) {
       const portion = this.#portion()
       const options = scanOptionsOf(engine.segments.context, segment, at, usage.size)
-      const { end, faultAt, fault } = scanSegment(options, (fields, page, offset) => {
+      at = scanSound(options, segment.path, (fields, page, offset) => {
         if (fields.kind === PUT) engine.repoint(segment, offset, fields, page)
         else if (fields.kind === BATCH_END) usage.deadBytes += fields.size
         return portion.isEnough() ? false : undefined
       })
-      if (faultAt !== undefined) throw new CorruptionError(fault, segment.path, faultAt)
-      at = end
       if (!(yield* this.#giveWay())) return false
     }
     return true

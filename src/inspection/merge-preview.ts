@@ -1,14 +1,14 @@
 /** A preview of a merge: its plan, made without opening the store for writing. */
 
 import { join } from 'node:path'
-import { CorruptionError, StoreError } from '../errors.ts'
+import { StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { segmentName } from '../format/names.ts'
 import { errorCode, type Files } from '../io/files.ts'
 import type { LeftOutSegment, MergeReport } from '../merge/options.ts'
 import { type MergePlan, type PlannedSegment, planAll, planAutomatic } from '../merge/plan.ts'
 import { resolveOptions } from '../options.ts'
-import { scanSegment } from '../segment/scan.ts'
+import { scanSound } from '../segment/scan.ts'
 import { requireManifest } from './directory.ts'
 import type { StoreFigures } from './figures.ts'
 import { asReadFailure } from './read-failure.ts'
@@ -50,21 +50,8 @@ function findFault(files: Files, path: string, size: number, seed: number): Stor
   try {
     const file = files.open(path, 'read')
     try {
-      const scan = scanSegment(
-        {
-          files,
-          file,
-          from: FILE_HEADER_SIZE,
-          to: size,
-          seed,
-          ascending: false,
-          batches: 'loose',
-        },
-        () => undefined,
-      )
-      return scan.faultAt === undefined
-        ? undefined
-        : new CorruptionError(scan.fault, path, scan.faultAt)
+      scanSound({ files, file, from: FILE_HEADER_SIZE, to: size, seed }, path, () => undefined)
+      return undefined
     } finally {
       files.close(file)
     }

@@ -67,11 +67,7 @@ export class SegmentFile {
   }
 
   /** Returns the options for a scan of the records from `from` up to `to`. */
-  scanOptions(
-    batches: ScanOptions['batches'],
-    from = FILE_HEADER_SIZE,
-    to = this.size,
-  ): ScanOptions {
+  scanOptions(batches: 'whole' | 'loose', from = FILE_HEADER_SIZE, to = this.size): ScanOptions {
     const ascending = batches === 'whole' && !this.isMerged
     return { files: this.#files, file: this.#file, from, to, seed: this.#seed, ascending, batches }
   }

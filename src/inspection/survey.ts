@@ -272,8 +272,6 @@ class Surveyor {
         from: FILE_HEADER_SIZE,
         to,
         seed: storeSeed(storeId),
-        ascending: false,
-        batches: 'loose',
         values: false,
       } as const
       scanSegment(options, (fields) => expiry.add(fields))

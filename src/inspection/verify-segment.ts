@@ -230,8 +230,6 @@ export class SegmentVerifier {
       from,
       to,
       seed: storeSeed(this.#context.storeId),
-      ascending: false,
-      batches: 'loose',
       values: false,
     } as const
   }

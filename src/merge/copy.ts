@@ -18,7 +18,7 @@ import { segmentName } from '../format/names.ts'
 import { EXPIRES, type Page, PUT, type RecordFields, TOMBSTONE } from '../format/record.ts'
 import { errorCode, type Files } from '../io/files.ts'
 import { type DirectoryId, HeldFiles } from '../io/held-files.ts'
-import { scanSegment } from '../segment/scan.ts'
+import { scanSound } from '../segment/scan.ts'
 import { Window } from '../segment/window.ts'
 import { sortOffsets } from './offsets.ts'
 import { type CopyTarget, type TargetHome, Targets } from './targets.ts'
@@ -113,17 +113,16 @@ function* copySource(
     let next = 0
     let from = FILE_HEADER_SIZE
     while (from < source.size) {
-      const scan = scanSegment(
+      from = scanSound(
         {
           files,
           file,
           from,
           to: source.size,
           seed: storeSeed(job.storeId),
-          ascending: false,
-          batches: 'loose',
           window,
         },
+        path,
         (fields, page, offset) => {
           if (fields.kind === PUT && live[next] === offset) {
             next++
@@ -138,8 +137,6 @@ function* copySource(
           return offset + fields.size - from < STEP_SIZE ? undefined : false
         },
       )
-      if (scan.faultAt !== undefined) throw new CorruptionError(scan.fault, path, scan.faultAt)
-      from = scan.end
       yield from
     }
     const missingAt = live[next]

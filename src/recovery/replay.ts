@@ -12,7 +12,7 @@
  * - Every put that is not in the keydir afterwards is counted as dead in its segment.
  */
 
-import { CorruptionError, StoreError } from '../errors.ts'
+import { StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { HintDecoder } from '../format/hint.ts'
 import { BATCH_END, type Page, PUT, RecordFields, TOMBSTONE } from '../format/record.ts'
@@ -21,7 +21,7 @@ import { growEagerly } from '../keydir/arena.ts'
 import { type Entry, type Keydir, NO_ENTRY } from '../keydir/keydir.ts'
 import { readFileHeader, type SegmentContext } from '../segment/file.ts'
 import { readHintFile } from '../segment/hint-file.ts'
-import { findRecord, type ScanEnd, scanSegment } from '../segment/scan.ts'
+import { findRecord, type ScanEnd, scanSegment, scanSound } from '../segment/scan.ts'
 import type { Segment } from '../segment/segment.ts'
 import type { Segments } from '../segment/segments.ts'
 import type { HeldRecord } from './held-records.ts'
@@ -277,13 +277,11 @@ export class Replay {
   #loadByScan(segment: Segment, from: number, olderFrom: number, isEnough = NEVER): number {
     const { usage } = segment
     const options = this.#scanOptions(segment, from, usage.size)
-    const { end, faultAt, fault } = scanSegment(options, (fields, page, offset) => {
+    return scanSound(options, segment.path, (fields, page, offset) => {
       if (fields.kind === BATCH_END) usage.deadBytes += fields.size
       else this.#add(fields, page, segment, offset, fields.sequence > olderFrom)
       return isEnough() ? false : undefined
     })
-    if (faultAt !== undefined) throw new CorruptionError(fault, segment.path, faultAt)
-    return end
   }
 
   #scanOptions(segment: Segment, from: number, to: number) {

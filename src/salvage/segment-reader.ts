@@ -147,8 +147,6 @@ export class SegmentReader {
         from,
         to: size,
         seed: storeSeed(this.#storeId),
-        ascending: false,
-        batches: 'loose',
         preallocatedFrom,
         window,
       } as const

@@ -1,7 +1,6 @@
 /** Builds, reads and writes the hint files of sealed segments. */
 
 import { join } from 'node:path'
-import { CorruptionError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { HINT_HEAD_SIZE, HintEncoder, isHintSize } from '../format/hint.ts'
 import { hintName, segmentName, temporaryName } from '../format/names.ts'
@@ -10,7 +9,7 @@ import { type Files, readFully, withFile } from '../io/files.ts'
 import { type DirectoryId, HeldFiles } from '../io/held-files.ts'
 import { allocateBuffer } from '../io/memory.ts'
 import { installNewFile, writeNewFile } from '../io/new-file.ts'
-import { scanSegment } from './scan.ts'
+import { scanSound } from './scan.ts'
 
 /** A sealed segment that needs a hint; plain data, so that it can be sent to another thread. */
 export interface HintJob {
@@ -35,7 +34,7 @@ export function buildHint(system: Files, job: HintJob): void {
   const file = files.open(path, 'read')
   try {
     const encoder = new HintEncoder()
-    const scan = scanSegment(
+    scanSound(
       {
         files,
         file,
@@ -43,15 +42,14 @@ export function buildHint(system: Files, job: HintJob): void {
         to: job.size,
         seed: storeSeed(job.storeId),
         ascending: job.origin === 'appended',
-        batches: 'loose',
         values: false,
       },
+      path,
       (fields, page, offset) => {
         if (fields.kind === BATCH_END) return
         encoder.add(page, fields.keyAt - keyOffset(fields.flags), fields, offset)
       },
     )
-    if (scan.faultAt !== undefined) throw new CorruptionError(scan.fault, path, scan.faultAt)
     const hint = encoder.finish(job.storeId, job.id, job.origin, job.size)
     if (hint.length <= (job.maxBytes ?? Number.POSITIVE_INFINITY)) {
       writeHintFile(files, files.directory, job.id, hint)

@@ -7,6 +7,7 @@
  *    corrupt; `findRecord` finds out whether records follow them.
  */
 
+import { CorruptionError } from '../errors.ts'
 import {
   BATCH_END,
   DAMAGED,
@@ -45,14 +46,20 @@ export interface ScanOptions {
   /** Where the last record ends. */
   readonly to: number
   readonly seed: number
-  /** Whether sequences must ascend, as they do in an appended segment. */
-  readonly ascending: boolean
+  /**
+   * Whether sequences must ascend, as they do in an appended segment.
+   *
+   * @defaultValue false
+   */
+  readonly ascending?: boolean
   /**
    * `'whole'` holds a batch's members back until its end is seen, and then visits them without
    * their values. `'loose'` visits each record as it comes, for a sealed segment, in which every
    * batch is known to be whole.
+   *
+   * @defaultValue 'loose'
    */
-  readonly batches: 'whole' | 'loose'
+  readonly batches?: 'whole' | 'loose'
   /**
    * Whether the values of large records are wanted, too; if not, no memory is taken for them.
    *
@@ -96,6 +103,17 @@ export function scanSegment(options: ScanOptions, visit: RecordVisitor): ScanEnd
   if (scan.faultAt === undefined || scan.end < preallocatedFrom) return scan
   if (!hasCome(options, scan.end, scan.maxSequence)) return scan
   return { ...scan, faultAt: undefined, fault: '', preallocatedSize: options.to - scan.end }
+}
+
+/**
+ * Scans records of which none may be damaged. Returns where the last one that was visited ends.
+ *
+ * @throws {@link CorruptionError} at the first fault
+ */
+export function scanSound(options: ScanOptions, path: string, visit: RecordVisitor): number {
+  const { end, faultAt, fault } = scanSegment(options, visit)
+  if (faultAt !== undefined) throw new CorruptionError(fault, path, faultAt)
+  return end
 }
 
 /** Calls `look` with the caller's window, or with one that is lent to it. */
