@@ -34,7 +34,7 @@
  */
 
 import { Arena, CHUNK_MASK } from '../keydir/arena.ts'
-import { Entries } from '../keydir/entries.ts'
+import { Entries, type Location } from '../keydir/entries.ts'
 import { bigEndian, keyWords } from '../keydir/key-words.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { SearchKey } from '../keydir/search-key.ts'
@@ -172,7 +172,7 @@ export class Versions {
    * Saves what a key had, for the views up to `mark`, the highest one. The last call of `find` must
    * have been for this key and `mark`, and have found nothing.
    *
-   * @param size the record's size in bytes; 0 if the key was not there
+   * @param location where its record lies; the size is 0 if the key was not there
    * @throws {@link StoreError} FIRKIN_NO_MEMORY; nothing has changed then
    */
   save(
@@ -180,10 +180,7 @@ export class Versions {
     mark: number,
     key: Uint8Array,
     keySize: number,
-    segment: number,
-    offset: number,
-    size: number,
-    sequence: number,
+    location: Readonly<Location>,
     expiresAtMs: number,
   ): void {
     if (this.highestMark < mark) {
@@ -192,6 +189,7 @@ export class Versions {
       this.#firstFrom(mark)
     }
     const node = this.#allocate()
+    const { segment, offset, size, sequence } = location
     try {
       const entry = this.entries.allocate(this.#key, segment, offset, size, sequence, expiresAtMs)
       this.#setWord(node, ENTRY, entry)

@@ -20,6 +20,7 @@
 import assert from 'node:assert/strict'
 import type { StoreError } from '../errors.ts'
 import { NoMemory } from '../io/memory.ts'
+import { Location } from '../keydir/entries.ts'
 import { type Entry, type EntryHolder, type Keydir, NO_ENTRY } from '../keydir/keydir.ts'
 import { TimeSlice } from '../scheduling/time-slice.ts'
 import type { Expiry } from '../segment/sweeps.ts'
@@ -67,6 +68,11 @@ const LOOKS_AT_ONCE = 8
 const MOST_AT_ONCE = 4096
 /** The number of versions to look at between two looks at the clock. */
 const LOOKS_PER_STEP = 32
+
+/** The location of a key that is not there, in some segment. */
+const ABSENCE: Readonly<Location> = Object.assign(new Location(), { segment: 1 })
+/** The location that is being saved. */
+const replaced = new Location()
 
 /** The open views of a store. */
 export class Views {
@@ -327,18 +333,9 @@ function saveEntry(
   key: Uint8Array,
   keySize: number,
 ): void {
-  if (entry === NO_ENTRY) to.save(ring, id, key, keySize, 1, 0, 0, 0, 0)
+  if (entry === NO_ENTRY) to.save(ring, id, key, keySize, ABSENCE, 0)
   else {
-    to.save(
-      ring,
-      id,
-      key,
-      keySize,
-      entries.segmentOf(entry),
-      entries.offsetOf(entry),
-      entries.sizeOf(entry),
-      entries.sequenceOf(entry),
-      entries.expiresAtOf(entry),
-    )
+    entries.locate(entry, replaced)
+    to.save(ring, id, key, keySize, replaced, entries.expiresAtOf(entry))
   }
 }

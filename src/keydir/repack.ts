@@ -1,6 +1,7 @@
 /** Repacking: copying a keydir with much unused memory into a smaller one. */
 
 import { createKeydir } from './create.ts'
+import { Location } from './entries.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
 import type { Keydir } from './keydir.ts'
 
@@ -21,17 +22,12 @@ export function isSparse({ entries, byteSize }: Keydir): boolean {
 export function* repacked(keydir: Keydir): Generator<void, Keydir> {
   const fresh = createKeydir(keydir.kind)
   const { entries } = keydir
+  const at = new Location()
   const add = (entry: Entry): void => {
     const key = entries.keyView(entry)
-    fresh.insert(
-      key,
-      key.length,
-      entries.segmentOf(entry),
-      entries.offsetOf(entry),
-      entries.sizeOf(entry),
-      entries.sequenceOf(entry),
-      entries.expiresAtOf(entry),
-    )
+    const expiresAtMs = entries.expiresAtOf(entry)
+    entries.locate(entry, at)
+    fresh.insert(key, key.length, at.segment, at.offset, at.size, at.sequence, expiresAtMs)
   }
   if (keydir.ordered) {
     // Ascending keys fill the leaves of a tree.

@@ -23,6 +23,7 @@ import {
 } from '../format/record.ts'
 import { allocateBytes, allocateWords } from '../io/memory.ts'
 import { givePage, HUGE_PAGE_SIZE, makeHuge, takePage } from '../io/pages.ts'
+import { Location } from '../keydir/entries.ts'
 import type { KeyVisitor } from '../keydir/key-ranks.ts'
 import { LITTLE_ENDIAN } from '../keydir/key-words.ts'
 
@@ -49,14 +50,8 @@ const SEQUENCE_HIGH_MASK = 0xffff
 const WORD_RANGE = 2 ** 32
 
 /** The record that was read last. One object serves all of them. */
-export class HeldRecord {
+export class HeldRecord extends Location {
   kind: RecordKind = PUT
-  keySize = 0
-  /** The id of its segment. */
-  segment = 0
-  offset = 0
-  size = 0
-  sequence = 0
   /** 0 if the record does not expire. */
   expiresAtMs = 0
   keepAbsence = false
