@@ -77,7 +77,7 @@ export interface Present extends Expiry {
 }
 
 /** Hears what happens in an engine. */
-interface EngineListener {
+export interface EngineListener {
   /** Everything that was written before is durable. */
   synced(): void
   /** A new segment was begun. */

@@ -137,32 +137,17 @@ export class LiveKeydir {
   /** Opens a view as of `nowMs`. Nothing may be staged. */
   openView(nowMs: number): View {
     const { sweeps } = this.#segments
-    try {
-      return this.views.open({ nowMs, sweeps })
-    } catch (error) {
-      this.reload(error)
-      return this.views.open({ nowMs, sweeps })
-    }
+    return this.#retrying(() => this.views.open({ nowMs, sweeps }))
   }
 
   /** Finds a key as a view sees it. */
   findIn(view: View, key: Uint8Array, keySize: number, found: FoundEntry): boolean {
-    try {
-      return this.views.find(view, key, keySize, found)
-    } catch (error) {
-      this.reload(error)
-      return this.views.find(view, key, keySize, found)
-    }
+    return this.#retrying(() => this.views.find(view, key, keySize, found))
   }
 
   /** Returns a cursor over a range of a view. */
   cursor(view: View, range: ResolvedRange, lookAt: LookAhead): ViewCursor {
-    try {
-      return new ViewCursor(this.views, view, range, lookAt)
-    } catch (error) {
-      this.reload(error)
-      return new ViewCursor(this.views, view, range, lookAt)
-    }
+    return this.#retrying(() => new ViewCursor(this.views, view, range, lookAt))
   }
 
   /** Returns the cursor's next entry. */
@@ -312,6 +297,16 @@ export class LiveKeydir {
   /** Frees the keydir's memory. */
   release(): void {
     this.#keydir.release()
+  }
+
+  /** Returns what `use` does, tried once more with another keydir if this one is damaged. */
+  #retrying<T>(use: () => T): T {
+    try {
+      return use()
+    } catch (error) {
+      this.reload(error)
+      return use()
+    }
   }
 
   /** Takes another keydir, all of which is in memory. */

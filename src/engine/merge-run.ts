@@ -231,7 +231,7 @@ export class MergeRun {
       for (const id of ids) if (filesOf(id).some((name) => names.has(name))) this.#removeFiles(id)
     } catch (error) {
       // The next open removes them.
-      this.#reportFailure('Cannot remove what a merge has begun', error)
+      this.reportFailure('Cannot remove what a merge has begun', error)
     }
   }
 
@@ -327,7 +327,7 @@ export class MergeRun {
       removeCheckpoint(this.#engine.segments)
     } catch (error) {
       // Every reader sees that it is stale.
-      this.#reportFailure('Cannot remove the stale checkpoint', error)
+      this.reportFailure('Cannot remove the stale checkpoint', error)
     }
   }
 
@@ -338,11 +338,12 @@ export class MergeRun {
       for (const name of filesOf(id)) removeIfThere(files, join(directory, name))
     } catch (error) {
       // The next open tries again.
-      this.#reportFailure(`Cannot remove segment ${id}`, error)
+      this.reportFailure(`Cannot remove segment ${id}`, error)
     }
   }
 
-  #reportFailure(message: string, cause: unknown): void {
+  /** Reports a failure that does not end a merge. */
+  reportFailure(message: string, cause: unknown): void {
     // A directory that was replaced is reported by its files.
     if (cause instanceof StoreError) return
     this.#listener.failed(new StoreError('FIRKIN_MERGE_FAILED', message, { cause }))

@@ -289,7 +289,7 @@ export class Merger {
     } catch (error) {
       // Nothing that was promised depends on it. A failed sync has poisoned the store and reported
       // it.
-      if (durability.isSound) this.#reportFailure('The manifest cannot be replaced', error)
+      if (durability.isSound) this.#run.reportFailure('The manifest cannot be replaced', error)
       return
     }
     this.consider()
@@ -494,12 +494,6 @@ export class Merger {
         this.#abort?.abort(error)
       }
     }
-  }
-
-  #reportFailure(message: string, cause: unknown): void {
-    // A directory that was replaced is reported by its files.
-    if (cause instanceof StoreError) return
-    this.#listener.failed(new StoreError('FIRKIN_MERGE_FAILED', message, { cause }))
   }
 }
 

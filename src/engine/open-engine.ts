@@ -22,15 +22,10 @@ import type { EventLoop } from '../scheduling/event-loop.ts'
 import { inLaterTurn } from '../scheduling/time.ts'
 import { assertNoCache } from '../segment/kind.ts'
 import { type ClosingOptions, closeCleanly } from './close-engine.ts'
-import { Engine } from './engine.ts'
+import { Engine, type EngineListener } from './engine.ts'
 
 /** Hears what an engine does, and decides what is done about it. */
-interface EngineOwner {
-  /** All that was written before is durable. */
-  synced?(): void
-  /** A new segment was begun. */
-  rotated?(segmentId: number): void
-  /** As `stalled` of {@link EngineListener}. */
+interface EngineOwner extends Partial<Pick<EngineListener, 'synced' | 'rotated'>> {
   stalled(byteCount: number): void
   /** Something failed that no caller waits for. */
   failed(error: Error): void
