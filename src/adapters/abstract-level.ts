@@ -1,13 +1,13 @@
 /** An `abstract-level` database over a store. */
 
 import { resolve } from 'node:path'
-import {
-  type AbstractIterator,
-  type AbstractKeyIterator,
-  AbstractLevel,
-  type AbstractOpenOptions,
-  type AbstractSnapshot,
-  type AbstractValueIterator,
+import type {
+  AbstractLevel as AbstractDatabase,
+  AbstractIterator,
+  AbstractKeyIterator,
+  AbstractOpenOptions,
+  AbstractSnapshot,
+  AbstractValueIterator,
 } from 'abstract-level'
 import { open, type PutOptions, StoreError } from '../index.ts'
 import { TimeSlice } from '../scheduling/time-slice.ts'
@@ -15,6 +15,7 @@ import { addDelete, addPut, FirkinChainedBatch, type Operation } from './level/b
 import { asLevelError } from './level/errors.ts'
 import { assertStorable, type Format, format, storableKey, storedKey } from './level/formats.ts'
 import { EntryIterator, KeyIterator, ValueIterator } from './level/iterators.ts'
+import { AbstractLevel } from './level/library.ts'
 import {
   checkOptions,
   type FirkinLevelOptions,
@@ -183,15 +184,15 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     )
   }
 
-  _iterator(options: IteratorOptions): AbstractIterator<AbstractLevel<Format, K, V>, K, V> {
+  _iterator(options: IteratorOptions): AbstractIterator<AbstractDatabase<Format, K, V>, K, V> {
     return new EntryIterator(this, this.store, options)
   }
 
-  _keys(options: IteratorOptions): AbstractKeyIterator<AbstractLevel<Format, K, V>, K> {
+  _keys(options: IteratorOptions): AbstractKeyIterator<AbstractDatabase<Format, K, V>, K> {
     return new KeyIterator(this, this.store, options)
   }
 
-  _values(options: IteratorOptions): AbstractValueIterator<AbstractLevel<Format, K, V>, K, V> {
+  _values(options: IteratorOptions): AbstractValueIterator<AbstractDatabase<Format, K, V>, K, V> {
     return new ValueIterator(this, this.store, options)
   }
 

@@ -1,9 +1,21 @@
-/** A storage adapter for Keyv 5 over a store. */
+/**
+ * A storage adapter for Keyv 5 and 6 over a store.
+ *
+ * | | Keyv 5 | Keyv 6 |
+ * |---|---|---|
+ * | keys | with the namespace and a colon in front | without |
+ * | third argument of `set` | time to live | time of expiry |
+ * | `deleteMany` | whether all were there | whether each was there |
+ * | keys from `iterator` | with the namespace | without |
+ *
+ * Keyv 6 reads `capabilities` when it takes an adapter; no earlier Keyv does. From then on the
+ * adapter fulfils the contract of Keyv 6. What lies in the store is the same for both.
+ */
 
 import { EventEmitter } from 'node:events'
-import type { KeyvStoreAdapter } from 'keyv'
 import {
   open,
+  type PutOptions,
   type RangeOptions,
   type Store,
   type StoreOptions,
@@ -25,35 +37,74 @@ const VALUE_ENCODINGS = ['utf8', 'json', CODEC]
 export interface KeyvFirkinEntry<V> {
   readonly key: string
   readonly value: V
-  /** The time to live, in milliseconds; the store's `ttlMs` by default. */
+  /** The time to live, in milliseconds; the store's `ttlMs` by default. Keyv 5 passes it. */
   readonly ttl?: number | undefined
+  /** The time of expiry, in milliseconds since 1970, in the place of `ttl`. Keyv 6 passes it. */
+  readonly expires?: number | undefined
+}
+
+/** The properties of an adapter, as Keyv 6 asks for them. */
+export interface KeyvFirkinCapabilities {
+  readonly compatible: true
+  readonly store: 'keyvStorage'
+  /** The adapter takes times of expiry, and keeps to them. */
+  readonly expires: true
+  readonly methods: Readonly<Record<string, { exists: true; methodType: 'async' | 'sync' }>>
+}
+
+const METHOD_NAMES = [
+  'get',
+  'getMany',
+  'has',
+  'hasMany',
+  'set',
+  'setMany',
+  'delete',
+  'deleteMany',
+  'clear',
+  'disconnect',
+  'iterator',
+] as const satisfies (keyof KeyvFirkin)[]
+
+const CAPABILITIES: KeyvFirkinCapabilities = {
+  compatible: true,
+  store: 'keyvStorage',
+  expires: true,
+  methods: Object.fromEntries(
+    // Keyv calls a generator of promises 'sync'.
+    METHOD_NAMES.map((name) => [
+      name,
+      { exists: true, methodType: name === 'iterator' ? 'sync' : 'async' },
+    ]),
+  ),
 }
 
 /**
  * A storage adapter for Keyv, over a directory of its own or over an open store.
  *
- * Keys are stored as Keyv passes them, with the namespace and a colon in front. In a namespace a
- * colon is stored as `%3A` and a percent sign as `%25`, so that the keys of one namespace never
- * begin like those of another. An adapter knows one namespace, the one that was set last: give each
- * Keyv its own adapter, all of them over one open store.
+ * Keys are stored with the namespace and a colon in front. In a namespace a colon is stored as
+ * `%3A` and a percent sign as `%25`, so that the keys of one namespace never begin like those of
+ * another. An adapter knows one namespace, the one that was set last: give each Keyv its own
+ * adapter, all of them over one open store. Keyv 5 and 6 read what the other has written, if they
+ * have the same namespace: without one, that of Keyv 5 is `keyv`, and Keyv 6 has none.
  *
- * Keyv serializes values to text. If it does not (`serialize: undefined`), set a `valueEncoding`.
+ * Keyv serializes values to text. If it does not (`serialize: undefined` for Keyv 5,
+ * `serialization: false` for Keyv 6), set a `valueEncoding`.
  *
  * @example
  * const keyv = new Keyv({ store: new KeyvFirkin('./cache'), namespace: 'users' })
  * await keyv.set('7', { name: 'Ada' }, 60_000)
  */
-export class KeyvFirkin<V = string>
-  extends EventEmitter
-  implements Omit<KeyvStoreAdapter, 'get' | 'getMany' | 'setMany' | 'iterator' | 'on'>
-{
+export class KeyvFirkin<V = string> extends EventEmitter {
   /** Keyv 5 only iterates over an adapter whose dialect it knows by name. */
   readonly opts: { readonly dialect: 'sqlite'; readonly url: string }
   /**
-   * The namespace that `clear` and `iterator` are limited to. Keyv 5 sets it. Until then the
-   * property does not exist, from which Keyv 6 concludes that it must separate namespaces itself.
+   * The namespace that `clear` and `iterator` are limited to, and with Keyv 6 every method. Keyv
+   * sets it.
    */
-  declare namespace: string | undefined
+  namespace: string | undefined = undefined
+  /** Whether a Keyv 6 has taken the adapter. */
+  #isOfKeyv6 = false
   readonly #store: Promise<Store<V>>
   readonly #ownsStore: boolean
 
@@ -78,6 +129,12 @@ export class KeyvFirkin<V = string>
     this.#store = typeof source === 'string' ? this.#open(source, options) : Promise.resolve(source)
   }
 
+  /** The properties that Keyv 6 asks for. Reading them makes it an adapter for Keyv 6. */
+  get capabilities(): KeyvFirkinCapabilities {
+    this.#isOfKeyv6 = true
+    return CAPABILITIES
+  }
+
   /** Returns a value, or `undefined`. */
   async get(key: string): Promise<V | undefined> {
     return (await this.#store).get(this.#stored(key))
@@ -99,18 +156,24 @@ export class KeyvFirkin<V = string>
     return keys.map((key) => store.has(this.#stored(key)))
   }
 
-  /** Sets a value. Its `ttl` is in milliseconds; the store's `ttlMs` is the default. */
+  /**
+   * Sets a value.
+   *
+   * @param ttl the time to live, in milliseconds; with Keyv 6 the time of expiry, in milliseconds
+   * since 1970. Without it the store's `ttlMs` applies
+   */
   async set(key: string, value: V, ttl?: number): Promise<true> {
     const store = await this.#store
-    await store.put(this.#stored(key), value, lifetime(ttl))
+    const lifetime = this.#isOfKeyv6 ? lifetimeUntil(ttl) : lifetimeOf(ttl)
+    await store.put(this.#stored(key), value, lifetime)
     return true
   }
 
   /** Sets all entries, or none if it fails. */
   async setMany(entries: readonly KeyvFirkinEntry<V>[]): Promise<boolean[]> {
     const batch = (await this.#store).batch()
-    for (const { key, value, ttl } of entries) {
-      batch.put(this.#stored(key), value, lifetime(ttl))
+    for (const { key, value, ttl, expires } of entries) {
+      batch.put(this.#stored(key), value, lifetimeUntil(expires) ?? lifetimeOf(ttl))
     }
     await batch.commit()
     return entries.map(() => true)
@@ -122,14 +185,18 @@ export class KeyvFirkin<V = string>
     return await store.delete(this.#stored(key))
   }
 
-  /** Deletes many keys in one atomic batch. Returns whether all of them were there. */
-  async deleteMany(keys: readonly string[]): Promise<boolean> {
+  /**
+   * Deletes many keys in one atomic batch. Returns whether all of them were there; with Keyv 6,
+   * whether each was.
+   */
+  async deleteMany(keys: readonly string[]): Promise<boolean | boolean[]> {
     const store = await this.#store
-    const present = keys.map((key) => this.#stored(key)).filter((key) => store.has(key))
+    const stored = keys.map((key) => this.#stored(key))
+    const wereThere = stored.map((key) => store.has(key))
     const batch = store.batch()
-    for (const key of present) batch.delete(key)
+    for (const [index, key] of stored.entries()) if (wereThere[index]) batch.delete(key)
     await batch.commit()
-    return present.length === keys.length
+    return this.#isOfKeyv6 ? wereThere : !wereThere.includes(false)
   }
 
   /** Deletes the entries of the namespace, or all entries if there is none. */
@@ -140,13 +207,16 @@ export class KeyvFirkin<V = string>
 
   /**
    * Yields the entries of a namespace in the order of their keys, or all entries if there is none.
-   * It sees the store as of its first step.
+   * Keys have the namespace in front, with Keyv 6 they do not. It sees the store as of its first
+   * step.
    */
   async *iterator(namespace = this.namespace): AsyncGenerator<[key: string, value: V], void> {
     const store = await this.#store
-    const given = namespace === undefined || namespace === '' ? '' : `${namespace}:`
-    // If no namespace was set, keys were stored unchanged.
-    const prefix = this.namespace === undefined ? given : prefixOf(namespace)
+    const isShown = !this.#isOfKeyv6 && namespace !== undefined && namespace !== ''
+    const given = isShown ? `${namespace}:` : ''
+    // If no namespace was set, Keyv 5 has stored keys unchanged.
+    const isUnchanged = isShown && this.namespace === undefined
+    const prefix = isUnchanged ? given : prefixOf(namespace)
     const slice = new TimeSlice()
     for (const [key, value] of store.entries(prefix === '' ? {} : { prefix })) {
       yield [prefix === given ? key : `${given}${key.slice(prefix.length)}`, value]
@@ -159,9 +229,10 @@ export class KeyvFirkin<V = string>
     if (this.#ownsStore) await (await this.#store).close()
   }
 
-  /** Returns the stored form of a key of Keyv's, which has the namespace in front. */
+  /** Returns the stored form of a key of Keyv's, which has the namespace in front up to Keyv 5. */
   #stored(key: string): string {
     const { namespace } = this
+    if (this.#isOfKeyv6) return prefixOf(namespace) + key
     if (namespace === undefined || !key.startsWith(`${namespace}:`)) return key
     return `${prefixOf(namespace)}${key.slice(namespace.length + 1)}`
   }
@@ -195,6 +266,10 @@ function prefixOf(namespace: string | undefined): string {
   return `${namespace.replaceAll('%', '%25').replaceAll(':', '%3A')}:`
 }
 
-function lifetime(ttl: number | undefined): { ttlMs: number } | undefined {
-  return ttl === undefined ? undefined : { ttlMs: Math.max(1, ttl) }
+function lifetimeOf(ttlMs: number | undefined): PutOptions | undefined {
+  return ttlMs === undefined ? undefined : { ttlMs: Math.max(1, ttlMs) }
+}
+
+function lifetimeUntil(expiresAt: number | undefined): PutOptions | undefined {
+  return expiresAt === undefined ? undefined : { expiresAt }
 }

@@ -1,8 +1,10 @@
-/** Tests of the cache interceptor of undici over a Firkin store, in front of a real server. */
+/**
+ * Tests of the cache interceptor of undici 7 and 8 over a Firkin store, in front of a real server.
+ */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Agent, type Dispatcher, fetch, interceptors } from 'undici'
+import * as undici7 from 'undici'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { FirkinCacheStore } from '../../src/adapters/undici.ts'
 import { withDirectory } from '../support/directory.ts'
@@ -10,11 +12,20 @@ import { withDirectory } from '../support/directory.ts'
 const OPTIONS = { maxSize: 8 * 2 ** 20, maxEntrySize: 512 * 1024, clock: () => Date.now() }
 const PIECE = 'piece '.repeat(5000)
 
+/** The releases of undici that this Node runs; undici 8 needs Node 22.19. */
+const RELEASES = [['7', undici7]] as [string, typeof undici7][]
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+if (major > 22 || (major === 22 && minor >= 19)) {
+  RELEASES.push(['8', (await import('undici-8')) as unknown as typeof undici7])
+}
+
 afterEach(() => {
   vi.useRealTimers()
 })
 
-describe('the cache interceptor', () => {
+describe.each(RELEASES)('the cache interceptor of undici %s', (_, undici) => {
+  const withServer = serverOf(undici)
+
   it('fetches once and then serves from the store, even after a restart', async () => {
     await withServer(
       (_, response) => {
@@ -206,8 +217,17 @@ interface Fixture {
   store(): FirkinCacheStore
 }
 
+type Answer = (request: IncomingMessage, response: ServerResponse) => void
+
+/** Returns a function that runs a test in front of a server, over a release of undici. */
+function serverOf(undici: typeof undici7) {
+  return (answer: Answer, use: (fixture: Fixture) => Promise<void>) =>
+    withServer(undici, answer, use)
+}
+
 async function withServer(
-  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  { Agent, fetch, interceptors }: typeof undici7,
+  answer: Answer,
   use: (fixture: Fixture) => Promise<void>,
 ): Promise<void> {
   const requests: IncomingMessage[] = []
@@ -223,7 +243,7 @@ async function withServer(
   const agent = new Agent()
   await withDirectory(async (directory) => {
     let store = await FirkinCacheStore.open(directory, OPTIONS)
-    let dispatcher: Dispatcher = agent.compose(interceptors.cache({ store }))
+    let dispatcher: undici7.Dispatcher = agent.compose(interceptors.cache({ store }))
     try {
       await use({
         async get(path, init) {

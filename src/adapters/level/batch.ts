@@ -1,8 +1,9 @@
 /** Batches: Level's operations, added to a batch of the store. */
 
-import { AbstractChainedBatch, type AbstractLevel } from 'abstract-level'
+import type { AbstractLevel } from 'abstract-level'
 import type { PutOptions, WriteBatch } from '../../index.ts'
 import { assertStorable, type Format, storableKey, storedKey } from './formats.ts'
+import { AbstractChainedBatch } from './library.ts'
 import { type FirkinWriteOptions, lifetime } from './options.ts'
 
 /** An operation of an array batch, as Level hands it over. */

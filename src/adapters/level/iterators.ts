@@ -1,12 +1,8 @@
 /** The iterators of a database, over entries, keys and values. Each is a {@link Walk}. */
 
-import {
-  AbstractIterator,
-  AbstractKeyIterator,
-  type AbstractLevel,
-  AbstractValueIterator,
-} from 'abstract-level'
+import type { AbstractLevel } from 'abstract-level'
 import { type Format, format, levelKey } from './formats.ts'
+import { AbstractIterator, AbstractKeyIterator, AbstractValueIterator } from './library.ts'
 import type { IteratorOptions } from './options.ts'
 import type { LevelStore } from './snapshot.ts'
 import { map, Walk } from './walk.ts'

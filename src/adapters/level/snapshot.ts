@@ -1,8 +1,8 @@
 /** Explicit snapshots, and clearing the keys that one shows. */
 
-import { AbstractSnapshot } from 'abstract-level'
 import type { RangeOptions, Snapshot, Store } from '../../index.ts'
 import { TimeSlice } from '../../scheduling/time-slice.ts'
+import { AbstractSnapshot } from './library.ts'
 
 /** The store under a database. */
 export type LevelStore = Store<Buffer, 'buffer'>
