@@ -1,5 +1,5 @@
 /**
- * Tests of the Keyv adapter with Keyv 5: the own suite of Keyv, what Firkin adds to it, and libraries
+ * Tests of the Keyv adapter with Keyv 5: Keyv's own suite, what Firkin adds to it, and libraries
  * over Keyv.
  */
 
