@@ -67,6 +67,26 @@ describe('a cache that was closed', () => {
     }
   })
 
+  it('keeps to the most entries while it finds its order damaged', async () => {
+    const files = new FaultyFiles(1)
+    const options = { ...TEXT, maxEntries: 200 }
+    const first = await openInMemory<string>(files, options)
+    for (let index = 0; index < 200; index++) first.set(`key ${index}`, 'value')
+    await first.close()
+    const path = `${DIRECTORY}/CACHE-ORDER`
+    const damaged = Buffer.from(files.peek(path) ?? '')
+    damaged.writeUInt8(damaged.readUInt8(damaged.length - 1) ^ 0xff, damaged.length - 1)
+    files.poke(path, damaged)
+
+    const second = await openInMemory<string>(files, options)
+
+    for (let index = 0; index < 300; index++) {
+      second.set(`new ${index}`, 'value')
+      expect(second.stats().entries).toBe(200)
+    }
+    await second.close()
+  })
+
   it('fits into a smaller budget if it is opened with one', async () => {
     const files = new FaultyFiles(1)
     const first = await openInMemory<string>(files, { ...TEXT, maxBytes: 4 * 2 ** 20 })

@@ -374,6 +374,26 @@ describe('a sync that fails', () => {
     },
   )
 
+  it('in a call rejects the writes of a sync that is under way and succeeds', async () => {
+    const { files, store } = await openSettled({ sync: 'always' })
+    store.on('error', () => undefined)
+    // Some systems report a failure once, to the sync in the call, which has lost the data of both.
+    let syncCount = 0
+    files.syncLater = async () => {
+      syncCount++
+      await setImmediate()
+    }
+    const put = store.put('a', '')
+    await Promise.resolve()
+    expect(syncCount).toBe(1)
+    files.fail({ kinds: ['sync'], nth: 1, code: 'EIO' })
+
+    expect(() => store.putSync('b', '')).toThrow(withCode('FIRKIN_POISONED'))
+
+    await expect(put).rejects.toThrow(withCode('FIRKIN_POISONED'))
+    await store.close().catch(() => undefined)
+  })
+
   it('rejects every write that waits for it', async () => {
     const { files, store } = await openSettled({ sync: 'always' })
     store.on('error', () => undefined)
