@@ -185,6 +185,17 @@ export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly lock?: boolean
   /**
+   * The time to wait for the lock of a process that is just ending, in milliseconds. 0 waits for
+   * nobody.
+   * @defaultValue 0
+   */
+  readonly lockWaitMs?: number
+  /**
+   * Ends the wait for the lock: `open` rejects with its reason.
+   * @defaultValue undefined
+   */
+  readonly signal?: AbortSignal
+  /**
    * The clock for expiry, in milliseconds since 1970. The default is looked up at each call, so
    * that a faked `Date` counts.
    * @defaultValue Date.now
@@ -281,6 +292,8 @@ export interface ResolvedOptions<V> {
   readonly recovery: RecoveryMode
   readonly ttlMs: number
   readonly lock: boolean
+  readonly lockWaitMs: number
+  readonly signal: AbortSignal | undefined
   readonly clock: () => number
   readonly keydir: KeydirKind
   readonly maxSegmentBytes: number
@@ -301,7 +314,7 @@ const MAX_CODEC_NAME_LENGTH = 100
 const MAX_DELAY_MS = 2 ** 31 - 1
 const NEVER = Number.POSITIVE_INFINITY
 
-const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge'>> = {
+const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge' | 'signal'>> = {
   createIfMissing: true,
   allowNonEmpty: false,
   allowCache: false,
@@ -314,6 +327,7 @@ const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge'>> = {
   recovery: 'tail',
   ttlMs: 0,
   lock: true,
+  lockWaitMs: 0,
   clock: systemClock,
   keydir: 'btree',
   maxSegmentBytes: 128 * MIB,
@@ -337,7 +351,7 @@ const MERGE_DEFAULTS: Required<Omit<MergeOptions, 'window' | 'smallSegmentBytes'
 }
 
 /** The names of the options of {@link StoreOptions}. */
-export const STORE_OPTION_NAMES: readonly string[] = [...Object.keys(DEFAULTS), 'merge']
+export const STORE_OPTION_NAMES: readonly string[] = [...Object.keys(DEFAULTS), 'merge', 'signal']
 
 const DEFAULT_FOLLOW_MS = 100
 
@@ -383,6 +397,8 @@ export function resolveOptions<V, E extends KeyEncoding>(
   if (options.ttlMs !== Number.POSITIVE_INFINITY) {
     checkInteger(options.ttlMs, 0, Number.MAX_VALUE, 'ttlMs')
   }
+  checkInteger(options.lockWaitMs, 0, MAX_DELAY_MS, 'lockWaitMs')
+  checkSignal(options.signal)
   checkInteger(options.maxSegmentBytes, 64 * KIB, GIB, 'maxSegmentBytes')
   checkInteger(options.reserveBytes, 0, GIB, 'reserveBytes')
   checkInteger(options.maxOpenFiles, 1, 1_000_000, 'maxOpenFiles')
@@ -400,6 +416,8 @@ export function resolveOptions<V, E extends KeyEncoding>(
     recovery: options.recovery,
     ttlMs: options.ttlMs,
     lock: options.lock,
+    lockWaitMs: options.lockWaitMs,
+    signal: options.signal,
     clock: options.clock,
     keydir: options.keydir,
     maxSegmentBytes: options.maxSegmentBytes,
@@ -411,6 +429,14 @@ export function resolveOptions<V, E extends KeyEncoding>(
     expiryIntervalMs: options.expiryIntervalMs,
     merge: resolveMerge(input.merge, options.maxSegmentBytes),
   })
+}
+
+function checkSignal(signal: unknown): void {
+  if (signal === undefined) return
+  // It may be of another realm.
+  const { aborted, addEventListener } = Object(signal)
+  if (typeof aborted === 'boolean' && typeof addEventListener === 'function') return
+  throw new TypeError(`Option signal is ${shown(signal)}; it must be an AbortSignal`)
 }
 
 function resolveSync(sync: SyncOption, intervalMs: number): SyncPolicy {

@@ -9,6 +9,8 @@ import { readCacheMark } from '../src/segment/kind.ts'
 import { open, type Store } from '../src/store/store.ts'
 import { describeFailure } from './failure.ts'
 import type { Output } from './output.ts'
+import type { Call } from './session.ts'
+import { parseDuration } from './text.ts'
 
 /** A store of bytes. */
 export type ByteStore = Store<Buffer, 'buffer'>
@@ -39,6 +41,17 @@ export async function openToRead(directory: string, output?: Output): Promise<By
   return store
 }
 
+/** The option of each command that takes a store's lock; {@link openToWrite} reads it. */
+export const WAIT_OPTION = [
+  '--wait <duration>',
+  'how long to wait for another process that has the store open: 250ms, 10s',
+] as const
+
+/** The options of a command that takes a store's lock. */
+export interface WaitOptions {
+  readonly wait?: string
+}
+
 /** Options of opening a store for writing. */
 export interface WriteOptions {
   /** Whether a store is created if there is none. */
@@ -56,9 +69,10 @@ export interface WriteOptions {
  */
 export async function openToWrite(
   directory: string,
-  output: Output,
+  { options, output, interrupt }: Call<WaitOptions>,
   { create, offersCreate = false, durable = false }: WriteOptions,
 ): Promise<ByteStore> {
+  const lockWaitMs = options.wait === undefined ? 0 : Math.ceil(parseDuration(options.wait))
   assertChangeable(systemFiles, resolve(directory))
   const isNew = create && isVacant(systemFiles, resolve(directory))
   const keydir = isNew ? {} : { keydir: keydirOf(directory, offersCreate) }
@@ -67,6 +81,8 @@ export async function openToWrite(
     keyEncoding: 'buffer',
     merge: { automatic: false },
     sync: durable ? 'always' : 'interval',
+    lockWaitMs,
+    signal: interrupt,
     ...keydir,
   })
   store.on('error', (error) => output.warn(describeFailure(error).message))

@@ -19,7 +19,7 @@ import { type Recovered, recover } from '../recovery/recovery.ts'
 import type { LossReport, RecoveryReport } from '../recovery/report.ts'
 import { salvageIfDamaged } from '../salvage/salvage.ts'
 import type { EventLoop } from '../scheduling/event-loop.ts'
-import { inLaterTurn } from '../scheduling/time.ts'
+import { delay, inLaterTurn, monotonicMs } from '../scheduling/time.ts'
 import { assertNoCache } from '../segment/kind.ts'
 import { type ClosingOptions, closeCleanly } from './close-engine.ts'
 import { Engine, type EngineListener } from './engine.ts'
@@ -160,6 +160,8 @@ export async function openEngine(
   }
 }
 
+/** The time between two looks at a lock that another process holds, in milliseconds. */
+const LOCK_INTERVAL_MS = 50
 /** The most attempts of a read-only open while merges change the set of segments. */
 const MAX_ATTEMPTS = 10
 
@@ -192,6 +194,32 @@ function prepare(files: Files, directory: string, options: ResolvedOptions<unkno
   } catch (error) {
     if (errorCode(error) === 'ENOENT') throw notFound(directory)
     throw refused(error, cannotOpen(directory))
+  }
+}
+
+/**
+ * As {@link prepare}, but waits for another process that holds the lock, for `lockWaitMs`.
+ *
+ * @throws the reason of `signal` if that fires meanwhile
+ */
+async function prepareInTime(
+  files: Files,
+  directory: string,
+  options: ResolvedOptions<unknown>,
+): Promise<HeldFiles> {
+  const { lockWaitMs, signal } = options
+  const endsAt = monotonicMs() + lockWaitMs
+  for (;;) {
+    signal?.throwIfAborted()
+    try {
+      return prepare(files, directory, options)
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== 'FIRKIN_LOCKED') throw error
+      const leftMs = endsAt - monotonicMs()
+      if (leftMs > 0) await delay(Math.min(leftMs, LOCK_INTERVAL_MS), signal)
+      else if (lockWaitMs === 0) throw error
+      else throw new StoreError(error.code, `${error.message}; waited for ${lockWaitMs} ms`)
+    }
   }
 }
 
@@ -249,7 +277,7 @@ async function holdAndRecover(
   directory: string,
   options: ResolvedOptions<unknown>,
 ): Promise<{ held: HeldFiles; recovered: Recovered }> {
-  const held = prepare(files, directory, options)
+  const held = await prepareInTime(files, directory, options)
   try {
     const isSalvage = options.recovery === 'salvage'
     const lost = isSalvage ? await salvageIfDamaged(held, options) : undefined

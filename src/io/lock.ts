@@ -46,6 +46,8 @@ const LOOK_MS = 10
 const MOST_LOOKS = 20
 /** The largest text of a lock, in bytes. */
 const MAX_TEXT_SIZE = 4096
+/** The locks that this thread holds. */
+const heldHere = new Set<Identity>()
 /** The start of a lock's text. */
 const TEXT_START = /^process \d+( |$)/
 
@@ -64,7 +66,7 @@ export function takeLock(directory: string): Lock {
     // Opened without truncation: the text is the current holder's until the lock is taken.
     file = openCarefully(path, O_RDWR | O_CREAT)
     if (!tryLock(file) && !tryLockLater(tryLock, file)) {
-      const holder = readHolder(file)
+      const holder = describeHolder(file)
       throw new StoreError(
         'FIRKIN_LOCKED',
         `The store in ${directory} is open for writing${holder === '' ? '' : ` by ${holder}`}`,
@@ -79,12 +81,15 @@ export function takeLock(directory: string): Lock {
     throw asLockError(error, path)
   }
   const locked = file
+  const identity = identityOf(fs.fstatSync(locked, { bigint: true }))
+  heldHere.add(identity)
   let held = true
   return {
-    identity: identityOf(fs.fstatSync(locked, { bigint: true })),
+    identity,
     release() {
       if (!held) return
       held = false
+      heldHere.delete(identity)
       try {
         // The next process to look must not be told of this one.
         fs.ftruncateSync(locked)
@@ -158,6 +163,13 @@ function assertOurs(file: number): void {
 function tryLockLater(tryLock: FsNativeExtensions['tryLock'], file: number): boolean {
   pause()
   return tryLock(file)
+}
+
+/** Returns who holds a lock, as an error says it. */
+function describeHolder(file: number): string {
+  const holder = readHolder(file)
+  const isHere = heldHere.has(identityOf(fs.fstatSync(file, { bigint: true })))
+  return isHere ? holder.replace(/^process .* since/, 'this process since') : holder
 }
 
 /**

@@ -73,6 +73,22 @@ export function pause(ms: number): void {
   Atomics.wait(nobody, 0, 0, ms)
 }
 
+/** Resolves after `ms` milliseconds. @throws the reason of `signal` if that fires first */
+export function delay(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted()
+    const abort = (): void => {
+      timers.clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = timers.setTimeout(() => {
+      signal?.removeEventListener('abort', abort)
+      resolve()
+    }, ms)
+    signal?.addEventListener('abort', abort, { once: true })
+  })
+}
+
 /**
  * Settles as `work` does, in a later turn of the event loop. Without this, if nothing else makes an
  * asynchronous method wait for the system, a loop that awaits it repeatedly would let no timer fire

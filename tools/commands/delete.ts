@@ -4,9 +4,9 @@ import { Command } from 'commander'
 import { withExamples } from '../examples.ts'
 import { keyOf } from '../key-range.ts'
 import type { Session } from '../session.ts'
-import { openToWrite } from '../store.ts'
+import { openToWrite, WAIT_OPTION, type WaitOptions } from '../store.ts'
 
-interface DeleteOptions {
+interface DeleteOptions extends WaitOptions {
   readonly hex?: boolean
 }
 
@@ -17,11 +17,13 @@ export function deleteCommand(session: Session): Command {
     .argument('<directory>', 'the directory of the store')
     .argument('<keys...>', 'the keys')
     .option('--hex', 'keys as hexadecimal digits')
+    .option(...WAIT_OPTION)
     .action(
       session.action<[directory: string, keys: string[]], DeleteOptions>(
-        async ({ options, output }, directory, texts) => {
+        async (call, directory, texts) => {
+          const { options, output } = call
           const keys = texts.map((text) => keyOf(text, options))
-          await using store = await openToWrite(directory, output, { create: false, durable: true })
+          await using store = await openToWrite(directory, call, { create: false, durable: true })
           const there = new Map(
             keys.filter((key) => store.has(key)).map((key) => [key.toString('latin1'), key]),
           )

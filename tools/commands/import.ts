@@ -13,10 +13,10 @@ import { chooseFormat, type FormatOptions, withFormat } from '../entry-format.ts
 import { withExamples } from '../examples.ts'
 import { IMPORT_START, type ImportPosition, ImportProgress } from '../import-progress.ts'
 import type { Call, Session } from '../session.ts'
-import { type ByteStore, openToWrite } from '../store.ts'
+import { type ByteStore, openToWrite, WAIT_OPTION, type WaitOptions } from '../store.ts'
 import { countOf, formatCount, parseCount } from '../text.ts'
 
-interface ImportOptions extends FormatOptions {
+interface ImportOptions extends FormatOptions, WaitOptions {
   readonly batch: string
   readonly resume?: boolean
 }
@@ -32,7 +32,8 @@ export function importCommand(session: Session): Command {
       .argument('<directory>', 'the directory of the store')
       .argument('[file]', 'the file; standard input where it is missing or `-`')
       .option('--batch <records>', 'how many records to put at once, all or nothing', '10000')
-      .option('--resume', 'continue an interrupted import of the same input'),
+      .option('--resume', 'continue an interrupted import of the same input')
+      .option(...WAIT_OPTION),
   ).action(
     session.action<[directory: string, file: string | undefined], ImportOptions>(importEntries),
   )
@@ -53,7 +54,7 @@ async function importEntries(
   const batchCount = parseCount(options.batch, 1)
   const { format, gzip } = chooseFormat(options, file)
   using input = new Input(call, file === '-' ? undefined : file)
-  await using store = await openToWrite(directory, output, { create: true, durable: true })
+  await using store = await openToWrite(directory, call, { create: true, durable: true })
   const loader = new Loader(store, batchCount, options.resume === true)
   call.summarise(() => loader.summary)
   using progress = output.progress('import', 'bytes')

@@ -9,11 +9,11 @@ import { withExamples } from '../examples.ts'
 import { STATUS, type Status } from '../failure.ts'
 import type { Output } from '../output.ts'
 import type { Call, Session } from '../session.ts'
-import { openToRead, openToWrite } from '../store.ts'
+import { openToRead, openToWrite, WAIT_OPTION, type WaitOptions } from '../store.ts'
 import type { Column } from '../table.ts'
 import { countOf, formatDuration } from '../text.ts'
 
-interface MergeOptions {
+interface MergeOptions extends WaitOptions {
   readonly dryRun?: boolean
   readonly all?: boolean
 }
@@ -32,6 +32,7 @@ export function mergeCommand(session: Session): Command {
     .argument('<directory>', 'the directory of the store')
     .option('--dry-run', 'only report what would be done')
     .option('--all', 'every segment with dead bytes, not only what the policy finds worthwhile')
+    .option(...WAIT_OPTION)
     .action(session.action<[directory: string], MergeOptions>(merge))
   return withExamples(command, 'firkin merge ./data --all --dry-run', 'firkin merge ./data')
 }
@@ -61,7 +62,7 @@ async function run(
 ): Promise<MergeReport> {
   const { output, interrupt } = call
   call.summarise(() => 'Nothing was merged')
-  await using store = await openToWrite(directory, output, { create: false })
+  await using store = await openToWrite(directory, call, { create: false })
   using progress = output.progress('merge', 'bytes')
   return await store.merge({
     byPolicy: !all,

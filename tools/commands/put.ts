@@ -7,11 +7,11 @@ import { UsageError } from '../failure.ts'
 import { readInput } from '../input.ts'
 import { keyOf } from '../key-range.ts'
 import type { Session } from '../session.ts'
-import { openToWrite } from '../store.ts'
+import { openToWrite, WAIT_OPTION, type WaitOptions } from '../store.ts'
 import type { Terminal } from '../terminal.ts'
 import { encodeText, parseDuration, parseHex } from '../text.ts'
 
-interface PutOptions {
+interface PutOptions extends WaitOptions {
   readonly hex?: boolean
   readonly ttl?: string
   readonly create?: boolean
@@ -27,14 +27,16 @@ export function putCommand(session: Session): Command {
     .option('--hex', 'key and value as hexadecimal digits; not the value from standard input')
     .option('--ttl <duration>', 'how long it lives: 250ms, 10s, 5m, 2h, 7d')
     .option('--create', 'create the store if there is none')
+    .option(...WAIT_OPTION)
     .action(
       session.action<[directory: string, key: string, value: string | undefined], PutOptions>(
-        async ({ options, output, terminal }, directory, key, text) => {
+        async (call, directory, key, text) => {
+          const { options, output, terminal } = call
           const ttlMs = options.ttl === undefined ? undefined : parseDuration(options.ttl)
           const keyBytes = keyOf(key, options)
           const value = await readValue(text, options.hex === true, terminal)
           const create = options.create === true
-          await using store = await openToWrite(directory, output, {
+          await using store = await openToWrite(directory, call, {
             create,
             offersCreate: true,
             durable: true,

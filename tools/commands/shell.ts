@@ -4,15 +4,15 @@ import { createInterface } from 'node:readline/promises'
 import { Command } from 'commander'
 import { withoutByteOrderMark } from '../byte-order-mark.ts'
 import { withExamples } from '../examples.ts'
-import { describeFailure, OutputClosed, STATUS, type Status } from '../failure.ts'
+import { describeFailure, OutputClosed, STATUS, type Status, UsageError } from '../failure.ts'
 import { readInput } from '../input.ts'
 import { linesOf } from '../lines.ts'
 import type { Output } from '../output.ts'
 import type { Call, Session } from '../session.ts'
 import { ShellLanguage } from '../shell-language.ts'
-import { openToRead, openToWrite } from '../store.ts'
+import { openToRead, openToWrite, WAIT_OPTION, type WaitOptions } from '../store.ts'
 
-interface ShellOptions {
+interface ShellOptions extends WaitOptions {
   readonly readOnly?: boolean
   readonly create?: boolean
 }
@@ -24,6 +24,7 @@ export function shellCommand(session: Session): Command {
     .argument('<directory>', 'the directory of the store')
     .option('--read-only', 'beside a writer; nothing can be changed')
     .option('--create', 'create the store if there is none')
+    .option(...WAIT_OPTION)
     .action(session.action<[directory: string], ShellOptions>(shell))
   return withExamples(
     command,
@@ -34,9 +35,12 @@ export function shellCommand(session: Session): Command {
 
 async function shell(call: Call<ShellOptions>, directory: string): Promise<Status> {
   const { options, output, terminal } = call
+  if (options.readOnly === true && options.wait !== undefined) {
+    throw new UsageError('--read-only takes no lock: there is nothing to --wait for')
+  }
   await using store = await (options.readOnly === true
     ? openToRead(directory, output)
-    : openToWrite(directory, output, {
+    : openToWrite(directory, call, {
         create: options.create === true,
         offersCreate: true,
       }))
