@@ -14,6 +14,7 @@ import { CorruptionError, isMoved, StoreError } from '../errors.ts'
 import { holdsStore, namesOfOthers } from '../format/names.ts'
 import { accessCode, errorCode, type Files } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
+import { assertLocks } from '../io/lock.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { type Recovered, recover } from '../recovery/recovery.ts'
 import type { LossReport, RecoveryReport } from '../recovery/report.ts'
@@ -233,6 +234,7 @@ function makeReady(
   // If there is no store nothing is left behind, not even the lock's file.
   if (!options.createIfMissing) throw notFound(directory)
   if (!options.allowNonEmpty) assertFree(directory, names)
+  if (options.lock) assertLocks(directory)
   // Even if the directory exists: the names that lead to a store are durable before it is begun.
   files.makeDirectory(directory)
 }

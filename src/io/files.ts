@@ -11,6 +11,7 @@ import { type ErrorCode, StoreError } from '../errors.ts'
 import { monotonicMs } from '../scheduling/time.ts'
 import { LatencyBudget } from './latency-budget.ts'
 import { allocateBuffer } from './memory.ts'
+import { maySync } from './permission.ts'
 import { Stalls } from './stalls.ts'
 
 /** An open file. */
@@ -221,8 +222,11 @@ export const systemFiles: Files = {
   areWritesSlow: (byteCount) =>
     byteCount >= LEAST_FOR_THREAD && stalls.haveBeen && stalls.areLikely(monotonicMs()),
   truncate: (file, size) => fs.ftruncateSync(file, size),
-  sync: (file) => fs.fdatasyncSync(file),
+  sync(file) {
+    if (maySync()) fs.fdatasyncSync(file)
+  },
   async syncLater(file, dirtyBytes = Number.POSITIVE_INFINITY) {
+    if (!maySync()) return
     const beganAtMs = monotonicMs()
     if (writtenBytes - syncedBytes > QUICK_BYTES) busyUntilMs = beganAtMs + BUSY_MS
     syncedBytes = writtenBytes
@@ -236,7 +240,7 @@ export const systemFiles: Files = {
   },
   syncDirectory,
   async syncDirectoryLater(directory) {
-    if (process.platform === 'win32') return
+    if (process.platform === 'win32' || !maySync()) return
     const handle = await fs.promises.open(directory, 'r')
     try {
       await handle.sync()
@@ -261,7 +265,8 @@ export const systemFiles: Files = {
     return bavail * bsize
   },
   makeDirectory(directory) {
-    syncNames(directory, fs.mkdirSync(directory, { recursive: true }))
+    const firstMade = fs.mkdirSync(directory, { recursive: true })
+    if (maySync()) syncNames(directory, firstMade)
   },
   hold: (directory) => new SystemDirectory(fs.realpathSync.native(directory)),
   identify(at) {
@@ -346,12 +351,12 @@ class SystemDirectory implements HeldDirectory {
   }
 
   sync(): void {
-    if (this.#file !== undefined) fs.fsyncSync(this.#file)
+    if (this.#file !== undefined && maySync()) fs.fsyncSync(this.#file)
   }
 
   syncLater(): Promise<void> {
     const file = this.#file
-    if (file === undefined) return Promise.resolve()
+    if (file === undefined || !maySync()) return Promise.resolve()
     return new Promise((resolve, reject) => {
       fs.fsync(file, (error) => (error === null ? resolve() : reject(error)))
     })
@@ -399,6 +404,7 @@ export function accessCode(error: unknown, other: ErrorCode): ErrorCode {
   switch (errorCode(error)) {
     case 'EACCES':
     case 'EPERM':
+    case 'ERR_ACCESS_DENIED':
       return 'FIRKIN_NOT_PERMITTED'
     case 'EROFS':
       return 'FIRKIN_READ_ONLY_FILE_SYSTEM'
@@ -553,7 +559,7 @@ function syncByThread(file: FileDescriptor): Promise<void> {
 
 function syncDirectory(directory: string): void {
   // Windows cannot open a directory; its file systems log the names themselves.
-  if (process.platform === 'win32') return
+  if (process.platform === 'win32' || !maySync()) return
   const file = fs.openSync(directory, 'r')
   try {
     fs.fsyncSync(file)

@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import { LOCK_NAME } from '../format/names.ts'
 import { accessCode, type Identity, identityOf } from './files.ts'
+import { mayLoadAddons } from './permission.ts'
 
 /** A held lock. */
 export interface Lock {
@@ -98,6 +99,15 @@ export function takeLock(directory: string): Lock {
       }
     },
   }
+}
+
+/**
+ * Asserts that this process can take locks, before anything is made.
+ *
+ * @throws {@link StoreError} FIRKIN_LOCK_UNAVAILABLE
+ */
+export function assertLocks(directory: string): void {
+  load(directory)
 }
 
 /**
@@ -204,10 +214,11 @@ function load(directory: string): FsNativeExtensions {
   try {
     return createRequire(import.meta.url)('fs-native-extensions')
   } catch (error) {
+    const hint = mayLoadAddons() ? '' : "run with Node's option --allow-addons, or "
     throw new StoreError(
       'FIRKIN_LOCK_UNAVAILABLE',
       `Kernel file locks are not available here, so ${directory} cannot be protected from a second ` +
-        'writer; open it with `lock: false` if nothing else writes to it',
+        `writer; ${hint}open it with \`lock: false\` if nothing else writes to it`,
       { cause: error },
     )
   }

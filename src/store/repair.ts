@@ -30,6 +30,7 @@ import { cloneFile } from '../io/copy.ts'
 import { discard, errorCode, type Files, systemFiles, withFile } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
 import { lockHolder } from '../io/lock.ts'
+import { assertMaySync } from '../io/permission.ts'
 import { resolveOptions } from '../options.ts'
 import type { LossReport, TornTail } from '../recovery/report.ts'
 import { KeptFiles } from '../salvage/kept-files.ts'
@@ -100,6 +101,7 @@ export async function explainRepair(directory: string, watch: RepairWatch): Prom
  * replaced them
  */
 export async function repairStore(directory: string, watch: RepairWatch): Promise<RepairReport> {
+  assertMaySync()
   assertRepairable(directory)
   assertChangeable(systemFiles, directory)
   const held = HeldFiles.hold(systemFiles, directory, 'locked')

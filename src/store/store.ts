@@ -18,6 +18,7 @@ import { StoreError } from '../errors.ts'
 import { CACHE_ORDER_NAME } from '../format/names.ts'
 import type { VerifyReport } from '../inspection/verify.ts'
 import { removeIfThere } from '../io/files.ts'
+import { assertMaySync, warnIfUnsynced } from '../io/permission.ts'
 import { NO_ENTRY } from '../keydir/keydir.ts'
 import type { MergeCallOptions, MergeReport } from '../merge/options.ts'
 import {
@@ -25,6 +26,7 @@ import {
   type ResolvedOptions,
   resolveOptions,
   type StoreOptions,
+  type SyncPolicy,
   type ValueEncoding,
   type ValueInput,
 } from '../options.ts'
@@ -127,6 +129,10 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   ): Promise<Store<V, E>> {
     const path = checkDirectory(directory)
     const options = resolveOptions(input)
+    if (!options.readOnly) {
+      if (promisesSyncs(options.sync)) assertMaySync()
+      else warnIfUnsynced()
+    }
     const { files, loop = systemLoop } = environment
     const opened = await openEngine(files, path, options, loop)
     try {
@@ -345,6 +351,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** Resolves once everything written before the call survives a power loss. */
   async sync(): Promise<void> {
     this.#assertWritable()
+    assertMaySync()
     await this.#engine.commits.written()
     await this.#engine.durability.sync()
   }
@@ -372,6 +379,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   async backup(directory: string, options: BackupOptions = {}): Promise<BackupReport> {
     this.#assertOpen()
+    assertMaySync()
     const { signal } = this.#ending
     const target = checkDirectory(directory)
     return await inLaterTurn(this.#reading(backUp(this.#engine, target, options, signal)))
@@ -498,6 +506,11 @@ function refused(error: unknown): Promise<never> {
 function forgetOrder({ engine }: OpenEngine): void {
   const { files, directory } = engine.segments.context
   removeIfThere(files, join(directory, CACHE_ORDER_NAME))
+}
+
+/** Whether writes are ever synced for the sake of a promise. */
+function promisesSyncs({ everyWrites, everyBytes, everyMs }: SyncPolicy): boolean {
+  return Math.min(everyWrites, everyBytes, everyMs) < Number.POSITIVE_INFINITY
 }
 
 function closedError(): StoreError {
