@@ -1,4 +1,12 @@
-/** The errors that a caller may see. */
+/**
+ * The errors that a caller may see, and how errors of others are told apart.
+ *
+ * Code may run in a realm of its own, as with `node:vm` or Jest, where `Error` is another class
+ * than that of the system's errors. So nothing but the functions here and `isBytes` asks for an
+ * instance of a built-in class.
+ */
+
+import { types } from 'node:util'
 
 /** The codes of errors. They are stable within a major version; messages are not. */
 export type ErrorCode =
@@ -67,9 +75,26 @@ export class StoreError extends Error {
  * bytes are corrupt, which no such reason explains.
  */
 function withReason(code: ErrorCode, message: string, cause: unknown): string {
-  const isSystem = cause instanceof Error && 'syscall' in cause
+  const isSystem = isError(cause) && 'syscall' in cause
   if (!isSystem || code === 'FIRKIN_CORRUPT' || message.includes(cause.message)) return message
   return `${message}: ${cause.message}`
+}
+
+const KINDS = { RangeError, SyntaxError, TypeError }
+
+/** Whether a value is an error, of any realm. */
+export function isError(value: unknown): value is Error {
+  try {
+    return value instanceof Error || types.isNativeError(value)
+  } catch {
+    // The value is a proxy.
+    return false
+  }
+}
+
+/** Whether a value is an error of one of the language's kinds, of any realm. */
+export function isErrorOf(kind: keyof typeof KINDS, value: unknown): value is Error {
+  return isError(value) && (value instanceof KINDS[kind] || value.name === kind)
 }
 
 /** Whether an error says that a directory is not the one that was opened. */
@@ -109,7 +134,7 @@ const PASSING: ReadonlySet<unknown> = new Set([
  * `undefined` if there is none. With such a cause it is worth trying again soon.
  */
 export function passingCode(error: unknown): string | undefined {
-  for (let each = error; each instanceof Error; each = each.cause) {
+  for (let each = error; isError(each); each = each.cause) {
     if ('code' in each && PASSING.has(each.code)) return String(each.code)
   }
   return undefined

@@ -10,6 +10,7 @@ import {
   longBlocks,
   longLines,
   missingHeaders,
+  realmTests,
   resolveImport,
   undocumentedExports,
 } from './tidy/checks.ts'
@@ -113,6 +114,14 @@ describe('the sources', () => {
 
   it('document every export', () => {
     expect(sources.flatMap(undocumentedExports)).toEqual([])
+  })
+
+  it('ask for no instance of a built-in class, which another realm has its own of', () => {
+    const asking = filesOf('src', 'tools').filter(
+      ({ path }) => !['src/errors.ts', 'src/format/bytes.ts'].includes(path),
+    )
+
+    expect(asking.flatMap(realmTests)).toEqual([])
   })
 
   it('export only names that are public or imported somewhere', () => {

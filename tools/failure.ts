@@ -1,7 +1,7 @@
 /** Describes failures in one line for people, and by an exit status for scripts. */
 
 import { CommanderError } from 'commander'
-import { type ErrorCode, StoreError } from '../src/errors.ts'
+import { type ErrorCode, isError, StoreError } from '../src/errors.ts'
 import { errorCode } from '../src/io/files.ts'
 
 /**
@@ -75,13 +75,13 @@ export function describeFailure(error: unknown): Failure {
 
 /** Returns the first error, not one that happened while resources were disposed of after it. */
 function withoutCleanup(error: unknown): unknown {
-  return error instanceof Error && error.name === 'SuppressedError' && 'suppressed' in error
+  return isError(error) && error.name === 'SuppressedError' && 'suppressed' in error
     ? withoutCleanup(error.suppressed)
     : error
 }
 
 function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
+  if (!isError(error)) return String(error)
   const system = systemError(error)
   const reason = system === undefined ? undefined : reasonOf(system)
   if (error === system && reason !== undefined) {
@@ -113,7 +113,7 @@ function withReason(
 
 /** Returns the operating system's error among an error and its causes. */
 function systemError(error: unknown): Error | undefined {
-  if (!(error instanceof Error)) return undefined
+  if (!isError(error)) return undefined
   const code = error instanceof StoreError ? undefined : errorCode(error)
   // Parsers have codes too; their messages already describe the input.
   const isSystem = code !== undefined && /^(E[A-Z]|Z_)/.test(code)

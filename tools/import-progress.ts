@@ -2,6 +2,7 @@
 
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { isErrorOf } from '../src/errors.ts'
 import { errorCode } from '../src/io/files.ts'
 
 /** The position of an import. */
@@ -37,7 +38,7 @@ export class ImportProgress {
         : undefined
     } catch (error) {
       // If a power loss has cut the file, the import begins again and puts the same records.
-      if (error instanceof SyntaxError || errorCode(error) === 'ENOENT') return undefined
+      if (isErrorOf('SyntaxError', error) || errorCode(error) === 'ENOENT') return undefined
       throw error
     }
   }

@@ -1,6 +1,7 @@
 /** Entries as newline-delimited JSON. */
 
 import { isUtf8 } from 'node:buffer'
+import { isError } from '../src/errors.ts'
 import { type Entry, type EntryFormat, fromJson, toJson } from './entry.ts'
 import { linesOf } from './lines.ts'
 import { showJson } from './text.ts'
@@ -25,7 +26,7 @@ function decodeLine(line: string, number: number): Entry {
   try {
     return fromJson(JSON.parse(line))
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = isError(error) ? error.message : String(error)
     throw new Error(`Line ${number}: ${reason}`, { cause: error })
   }
 }

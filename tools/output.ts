@@ -5,6 +5,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import pc from 'picocolors'
+import { isError } from '../src/errors.ts'
 import { errorCode } from '../src/io/files.ts'
 import { describeFailure, OutputClosed, type Status } from './failure.ts'
 import { Progress } from './progress.ts'
@@ -174,12 +175,12 @@ function asClosed(error: Error): Error {
 }
 
 function stackOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
+  if (!isError(error)) return String(error)
   const cause = error.cause === undefined ? '' : `\ncaused by ${stackOf(error.cause)}`
   return (error.stack ?? error.message) + cause
 }
 
 /** Replaces an error by its message. */
 function errorsAsText(_: string, value: unknown): unknown {
-  return value instanceof Error ? value.message : value
+  return isError(value) ? value.message : value
 }

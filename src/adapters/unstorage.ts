@@ -7,6 +7,7 @@
 
 import { EventEmitter } from 'node:events'
 import { resolve } from 'node:path'
+import { types } from 'node:util'
 import type { Driver, TransactionOptions } from 'unstorage'
 import { textSize } from '../engine/encoding.ts'
 import {
@@ -305,7 +306,7 @@ function textOf(key: string, stored: Buffer | undefined): string | null {
 }
 
 function bytesOf(value: Exclude<Bytes, string>): Uint8Array {
-  if (value instanceof ArrayBuffer) return new Uint8Array(value)
+  if (types.isAnyArrayBuffer(value)) return new Uint8Array(value)
   if (ArrayBuffer.isView(value)) {
     return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
   }

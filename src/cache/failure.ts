@@ -1,6 +1,6 @@
 /** Failures of loads, as a cache keeps them, and whatever else may be thrown. */
 
-import { StoreError } from '../errors.ts'
+import { isError, StoreError } from '../errors.ts'
 
 /** An error as a cache keeps it. */
 interface StoredFailure {
@@ -51,14 +51,6 @@ export function describe(thrown: unknown): string {
 function nameOf(thrown: unknown): string {
   const name = isError(thrown) ? read(thrown, 'name') : undefined
   return typeof name === 'string' ? name.slice(0, MAX_LENGTH) : 'Error'
-}
-
-function isError(thrown: unknown): thrown is Error {
-  try {
-    return thrown instanceof Error
-  } catch {
-    return false
-  }
 }
 
 /** Returns a property of whatever was thrown; `undefined` if it cannot be read. */

@@ -6,7 +6,7 @@
  * never casts doubt on the directory; only a failed step does.
  */
 
-import { isMoved } from '../errors.ts'
+import { isErrorOf, isMoved } from '../errors.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
 import { Chores } from '../scheduling/chores.ts'
 import { systemLoop } from '../scheduling/event-loop.ts'
@@ -282,5 +282,5 @@ export class RecoveringShelf {
 }
 
 function isCallersMistake(error: unknown): boolean {
-  return error instanceof TypeError || error instanceof RangeError
+  return isErrorOf('TypeError', error) || isErrorOf('RangeError', error)
 }

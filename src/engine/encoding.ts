@@ -1,5 +1,6 @@
 /** Turns keys and values into bytes, and back. */
 
+import { isBytes } from '../format/bytes.ts'
 import { MAX_KEY_SIZE, MAX_VALUE_SIZE, type Page } from '../format/record.ts'
 import { allocateBuffer, allocateOwnBuffer } from '../io/memory.ts'
 import { LITTLE_ENDIAN } from '../keydir/key-words.ts'
@@ -26,7 +27,7 @@ export class KeyBuffer {
    */
   encode(key: Key): void {
     if (typeof key === 'string') this.#encodeString(key)
-    else if (key instanceof Uint8Array) this.#copy(key)
+    else if (isBytes(key)) this.#copy(key)
     else throw new TypeError(`A key must be a string or a Uint8Array, not ${describeType(key)}`)
   }
 
@@ -88,7 +89,7 @@ export class KeyBuffer {
  * a list
  */
 export function checkKeys(keys: Iterable<Key>): Iterable<Key> {
-  if (typeof keys === 'object' && keys !== null && !(keys instanceof Uint8Array)) {
+  if (typeof keys === 'object' && keys !== null && !isBytes(keys)) {
     if (Symbol.iterator in keys) return keys
   }
   throw new TypeError(`Keys must be an iterable of keys, not ${describeType(keys)}`)
@@ -112,7 +113,7 @@ export function encodeValue<V>(
 ): Uint8Array | string {
   switch (encoding) {
     case 'buffer':
-      if (typeof value === 'string' || value instanceof Uint8Array) return value
+      if (typeof value === 'string' || isBytes(value)) return value
       throw new TypeError(`A value must be a string or a Uint8Array, not ${describeType(value)}`)
     case 'utf8':
       if (typeof value === 'string') return value
@@ -127,7 +128,7 @@ export function encodeValue<V>(
     default: {
       // Safety: a codec of bytes may be given text. Whether it takes that is up to the codec.
       const encoded: unknown = encoding.encode(value as V)
-      if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
+      if (typeof encoded === 'string' || isBytes(encoded)) return encoded
       throw new TypeError(`valueEncoding.encode returned ${describeType(encoded)}`)
     }
   }

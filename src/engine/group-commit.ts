@@ -13,7 +13,7 @@
  * memory before any caller gets the error.
  */
 
-import { StoreError } from '../errors.ts'
+import { isError, StoreError } from '../errors.ts'
 import type { Page } from '../format/record.ts'
 import { either, over, type Work } from '../scheduling/task.ts'
 import { afterThis, timers } from '../scheduling/time.ts'
@@ -372,7 +372,7 @@ export class GroupCommit {
 
 function writeFailed(cause: unknown): StoreError {
   if (cause instanceof StoreError) return cause
-  const reason = cause instanceof Error ? cause.message : String(cause)
+  const reason = isError(cause) ? cause.message : String(cause)
   return new StoreError('FIRKIN_WRITE_FAILED', `The write failed and was undone: ${reason}`, {
     cause,
   })

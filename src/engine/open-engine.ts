@@ -10,7 +10,7 @@
  */
 
 import { resolve } from 'node:path'
-import { CorruptionError, isMoved, StoreError } from '../errors.ts'
+import { CorruptionError, isError, isErrorOf, isMoved, StoreError } from '../errors.ts'
 import { holdsStore, namesOfOthers } from '../format/names.ts'
 import { accessCode, errorCode, type Files } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
@@ -308,9 +308,13 @@ async function recoverWithRetry(
 
 /** Returns an error of the operating system as a `StoreError`, and any other unchanged. */
 export function asStoreError(error: unknown, message: string): Error {
-  if (error instanceof StoreError || error instanceof TypeError || error instanceof RangeError) {
+  if (
+    error instanceof StoreError ||
+    isErrorOf('TypeError', error) ||
+    isErrorOf('RangeError', error)
+  ) {
     return error
   }
-  if (errorCode(error) === undefined) return error instanceof Error ? error : new Error(message)
+  if (errorCode(error) === undefined) return isError(error) ? error : new Error(message)
   return new StoreError('FIRKIN_IO_FAILED', message, { cause: error })
 }

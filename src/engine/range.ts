@@ -1,5 +1,6 @@
 /** Ranges of keys: what callers give, and what a keydir takes. */
 
+import { isBytes } from '../format/bytes.ts'
 import type { KeyRange } from '../keydir/keydir.ts'
 import { checkInteger, checkNames, checkObject } from '../options.ts'
 import { encodeKey, type Key } from './encoding.ts'
@@ -87,7 +88,7 @@ export function isUnbounded(range: ResolvedRange): boolean {
 
 function bound(key: Key | undefined, name: string): Buffer | undefined {
   if (key === undefined) return undefined
-  if (typeof key !== 'string' && !(key instanceof Uint8Array)) {
+  if (typeof key !== 'string' && !isBytes(key)) {
     throw new TypeError(`Option ${name} must be a string or a Uint8Array`)
   }
   return encodeKey(key)

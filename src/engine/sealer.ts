@@ -6,7 +6,7 @@
  * is lost.
  */
 
-import { StoreError } from '../errors.ts'
+import { isError, StoreError } from '../errors.ts'
 import { removeIfThere } from '../io/files.ts'
 import { type BackgroundWork, keepAlive } from '../merge/thread.ts'
 import type { Segment } from '../segment/segment.ts'
@@ -100,7 +100,7 @@ export class Sealer {
    * Reports a failure with its reason, whatever kind of error it was: a thread may die of anything.
    */
   #reportError(message: string, cause: unknown): void {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = isError(cause) ? cause.message : String(cause)
     const told = new StoreError('FIRKIN_IO_FAILED', `${message}: ${reason}`, { cause })
     this.#listener.failed(message, cause instanceof StoreError ? cause : told)
   }

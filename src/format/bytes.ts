@@ -3,12 +3,20 @@
  * everything else there are `DataView` and Buffer methods.
  */
 
+import { types } from 'node:util'
+
 /** The size of a 48-bit number, which holds a sequence or a time. */
 export const UINT48_SIZE = 6
 /** The largest 48-bit number. */
 export const MAX_UINT48 = 2 ** 48 - 1
 
 const TWO_TO_32 = 2 ** 32
+
+/** Whether a value is bytes, of any realm. */
+export function isBytes(value: unknown): value is Uint8Array {
+  // The first test is faster, and nearly always enough.
+  return value instanceof Uint8Array || types.isUint8Array(value)
+}
 
 /** Reads a 48-bit number. */
 export function readUint48(view: DataView, at: number): number {

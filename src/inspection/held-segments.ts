@@ -1,6 +1,6 @@
 /** Holds the segments of a store open while a merge of its writer may remove them. */
 
-import { CorruptionError } from '../errors.ts'
+import { CorruptionError, isError } from '../errors.ts'
 import { knownTailSize, type Manifest } from '../format/manifest.ts'
 import { errorCode, type Files } from '../io/files.ts'
 import { generationOf, requireManifest } from './directory.ts'
@@ -112,6 +112,6 @@ export class HeldSegments {
 }
 
 function isOutOfFiles(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
+  if (!isError(error)) return false
   return ['EMFILE', 'ENFILE'].includes(errorCode(error) ?? '') || isOutOfFiles(error.cause)
 }

@@ -1,6 +1,6 @@
 /** Looks at a store again if its writer replaces the set of segments meanwhile. */
 
-import { CorruptionError } from '../errors.ts'
+import { CorruptionError, isError } from '../errors.ts'
 import { errorCode, type Files } from '../io/files.ts'
 import { lockHolder } from '../io/lock.ts'
 import { generationOf } from './directory.ts'
@@ -57,6 +57,6 @@ export async function verifySteadily(
 
 /** Whether an error says that a file is missing, or not as the manifest says. */
 function isOfFiles(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
+  if (!isError(error)) return false
   return error instanceof CorruptionError || errorCode(error) === 'ENOENT' || isOfFiles(error.cause)
 }

@@ -7,7 +7,7 @@
 
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
-import { type ErrorCode, StoreError } from '../errors.ts'
+import { type ErrorCode, isError, StoreError } from '../errors.ts'
 import { monotonicMs } from '../scheduling/time.ts'
 import { LatencyBudget } from './latency-budget.ts'
 import { allocateBuffer } from './memory.ts'
@@ -392,7 +392,7 @@ class SystemDirectory implements HeldDirectory {
  * own errors.
  */
 export function errorCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || error instanceof StoreError) return undefined
+  if (!isError(error) || error instanceof StoreError) return undefined
   return 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 

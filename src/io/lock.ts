@@ -11,7 +11,7 @@ import * as fs from 'node:fs'
 import { createRequire } from 'node:module'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { StoreError } from '../errors.ts'
+import { isError, StoreError } from '../errors.ts'
 import { LOCK_NAME } from '../format/names.ts'
 import { accessCode, type Identity, identityOf } from './files.ts'
 import { mayLoadAddons } from './permission.ts'
@@ -205,7 +205,7 @@ function pause(): void {
 /** Returns the error for a failure to take a lock, by what can be done about it. */
 function asLockError(error: unknown, path: string): StoreError {
   if (error instanceof StoreError) return error
-  const reason = error instanceof Error ? `: ${error.message}` : ''
+  const reason = isError(error) ? `: ${error.message}` : ''
   const message = `Cannot lock ${path}${reason}`
   return new StoreError(accessCode(error, 'FIRKIN_LOCK_UNAVAILABLE'), message, { cause: error })
 }

@@ -9,7 +9,7 @@
  * If the JavaScript heap itself is full, the process ends; nothing can be done about that here.
  */
 
-import { StoreError } from '../errors.ts'
+import { isErrorOf, StoreError } from '../errors.ts'
 
 /** There is no memory; whatever asked for it has changed nothing. */
 export class NoMemory extends StoreError {
@@ -82,6 +82,6 @@ export function maySpare(size: number): boolean {
 
 function refusedMemory(size: number, cause: unknown): unknown {
   // The runtime refuses memory with a RangeError; any other error is a bug.
-  if (!(cause instanceof RangeError)) return cause
+  if (!isErrorOf('RangeError', cause)) return cause
   return new NoMemory(`No ${size} bytes of memory are available`, { cause })
 }

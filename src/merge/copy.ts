@@ -12,7 +12,7 @@
  */
 
 import { join } from 'node:path'
-import { CorruptionError, passingCode, StoreError } from '../errors.ts'
+import { CorruptionError, isError, passingCode, StoreError } from '../errors.ts'
 import { FILE_HEADER_SIZE, storeSeed } from '../format/file-header.ts'
 import { segmentName } from '../format/names.ts'
 import { EXPIRES, type Page, PUT, type RecordFields, TOMBSTONE } from '../format/record.ts'
@@ -57,7 +57,7 @@ export class SourceError extends StoreError {
   readonly file: string
 
   constructor(file: string, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = isError(cause) ? cause.message : String(cause)
     super('FIRKIN_READ_FAILED', `Cannot read ${file}: ${reason}`, { cause })
     this.file = file
   }

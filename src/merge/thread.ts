@@ -10,7 +10,7 @@ import {
   type Transferable,
   Worker,
 } from 'node:worker_threads'
-import { CorruptionError, StoreError } from '../errors.ts'
+import { CorruptionError, isError, StoreError } from '../errors.ts'
 import { timers } from '../scheduling/time.ts'
 import type { HintJob } from '../segment/hint-file.ts'
 import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
@@ -183,11 +183,11 @@ interface ErrorData extends Partial<Record<(typeof FIELDS)[number], unknown>> {
 
 /** Turns an error into data for another thread. */
 export function dataOf(error: unknown): ErrorData {
-  if (!(error instanceof Error)) return dataOf(new Error(String(error)))
+  if (!isError(error)) return dataOf(new Error(String(error)))
   const { name, message, stack, cause } = error
   const fields: Partial<Record<(typeof FIELDS)[number], unknown>> = {}
   for (const field of FIELDS) if (field in error) fields[field] = (error as ErrorData)[field]
-  const from = cause instanceof Error ? dataOf(cause) : cause === undefined ? cause : String(cause)
+  const from = isError(cause) ? dataOf(cause) : cause === undefined ? cause : String(cause)
   return { ...fields, name, message, stack, cause: from }
 }
 

@@ -7,7 +7,7 @@
  */
 
 import { join } from 'node:path'
-import { CorruptionError, StoreError } from '../errors.ts'
+import { CorruptionError, isError, isErrorOf, StoreError } from '../errors.ts'
 import {
   CHECKPOINT_HEAD_SIZE,
   type CheckpointSummary,
@@ -73,7 +73,7 @@ export class DamagedCheckpoint extends Error {
 
   /** Returns the error for a file that the operating system refuses to read. */
   static unreadable(path: string, cause: unknown): DamagedCheckpoint {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = isError(cause) ? cause.message : String(cause)
     const message = `The checkpoint ${path} cannot be read: ${reason}`
     return new DamagedCheckpoint(new StoreError('FIRKIN_READ_FAILED', message, { cause }))
   }
@@ -173,7 +173,8 @@ export function loadCheckpoint(
 /** Whether a checkpoint is sound, but of another version or made on another kind of machine. */
 function isOfAnother(error: unknown): boolean {
   return (
-    error instanceof RangeError || (error instanceof StoreError && error.code === 'FIRKIN_VERSION')
+    isErrorOf('RangeError', error) ||
+    (error instanceof StoreError && error.code === 'FIRKIN_VERSION')
   )
 }
 
@@ -217,7 +218,7 @@ export function readCheckpoint(
     })
     return { keydir, summary }
   } catch (error) {
-    if (error instanceof StoreError || error instanceof RangeError) return undefined
+    if (error instanceof StoreError || isErrorOf('RangeError', error)) return undefined
     if (errorCode(error) !== undefined) return undefined
     throw error
   } finally {

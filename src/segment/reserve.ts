@@ -19,7 +19,7 @@
 
 import { randomFillSync } from 'node:crypto'
 import { join } from 'node:path'
-import { isMoved } from '../errors.ts'
+import { isError, isMoved } from '../errors.ts'
 import { decodeFileHeader, encodeFileHeader, FILE_HEADER_SIZE } from '../format/file-header.ts'
 import { RESERVE_NAME } from '../format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
@@ -261,7 +261,7 @@ export function isReserve(files: Files, file: FileDescriptor, storeId: Uint8Arra
 
 /** Returns the operating system's code if an error, or its cause, is that the disk is full. */
 export function noSpaceCode(error: unknown): 'ENOSPC' | 'EDQUOT' | undefined {
-  for (let each = error; each instanceof Error; each = each.cause) {
+  for (let each = error; isError(each); each = each.cause) {
     const code = errorCode(each)
     if (code === 'ENOSPC' || code === 'EDQUOT') return code
   }

@@ -9,7 +9,7 @@
  */
 
 import { join } from 'node:path'
-import { CorruptionError, StoreError } from '../errors.ts'
+import { CorruptionError, isError, StoreError } from '../errors.ts'
 import { encodeFileHeader, type Predecessor } from '../format/file-header.ts'
 import { hintName, segmentName } from '../format/names.ts'
 import { type Page, pageOf } from '../format/record.ts'
@@ -307,7 +307,7 @@ export class Segment {
     try {
       return openSegmentFile(this.#context, this.id)
     } catch (error) {
-      const isGone = error instanceof Error && errorCode(error.cause) === 'ENOENT'
+      const isGone = isError(error) && errorCode(error.cause) === 'ENOENT'
       throw isGone ? new SegmentGone(this.path, error) : error
     }
   }

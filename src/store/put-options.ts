@@ -1,5 +1,6 @@
 /** Checks the options of a put, and computes when it expires. */
 
+import { types } from 'node:util'
 import { MAX_UINT48 } from '../format/bytes.ts'
 import { checkNames, checkObject, shown } from '../options.ts'
 
@@ -31,7 +32,7 @@ export function expiresAt(
   if (ttlMs !== undefined && until !== undefined) {
     throw new TypeError('Options ttlMs and expiresAt exclude each other')
   }
-  if (until !== undefined) return checkMoment(until instanceof Date ? until.getTime() : until)
+  if (until !== undefined) return checkMoment(types.isDate(until) ? until.getTime() : until)
   if (ttlMs === undefined) return storeTtlMs === 0 ? 0 : fromNow(storeTtlMs, clock)
   if (typeof ttlMs !== 'number' || Number.isNaN(ttlMs)) {
     throw new TypeError(`Option ttlMs is ${shown(ttlMs)}; it must be a number`)

@@ -9,6 +9,7 @@ import {
   longLines,
   MAX_LINES,
   missingHeaders,
+  realmTests,
   undocumentedExports,
 } from './checks.ts'
 import { blocksOf, exportsOf, importsOf, titlesOf } from './declarations.ts'
@@ -127,6 +128,13 @@ type H = import('./six.ts').H
 })
 
 describe('the checks of the sources', () => {
+  it('find a test for an instance of a built-in class, but not of another', () => {
+    const text =
+      '// instanceof Date\nconst a = b instanceof StoreError || b instanceof\nc instanceof Map\n'
+
+    expect(realmTests(source(text))).toEqual(['src/a.ts:3 Map'])
+  })
+
   it('find a long line, of code or of a comment, but not a long literal or address', () => {
     const long = 'word '.repeat(21)
 

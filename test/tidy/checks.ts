@@ -41,6 +41,13 @@ export function missingHeaders({ path, text }: SourceText): string[] {
   return /^(?:#!.*\n)?\/\*\*/.test(text) ? [] : [path]
 }
 
+/** Finds tests for an instance of a built-in class, which values of another realm fail. */
+export function realmTests(source: SourceText): string[] {
+  return [...source.code.matchAll(/\binstanceof (\w+)/g)]
+    .filter(([, name]) => name !== undefined && name in globalThis)
+    .map(({ index, 1: name }) => `${source.path}:${lineAt(source, index)} ${name}`)
+}
+
 /**
  * Finds exports of `files` that none of `users` imports.
  *

@@ -4,6 +4,7 @@ import { createReadStream, statSync } from 'node:fs'
 import { pipeline, type Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { Command } from 'commander'
+import { isError } from '../../src/errors.ts'
 import { checksum } from '../../src/format/checksum.ts'
 import { errorCode } from '../../src/io/files.ts'
 import type { WriteBatch } from '../../src/store/batch.ts'
@@ -172,7 +173,7 @@ class Loader {
     try {
       this.#batch.put(entry.key, entry.value, { expiresAt: entry.expiresAt })
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = isError(error) ? error.message : String(error)
       throw new Error(`Record ${formatCount(this.#read.records)}: ${reason}`, { cause: error })
     }
     const isFull = this.#batch.length >= this.#batchCount || this.#batch.byteSize >= MAX_BATCH_SIZE
