@@ -357,6 +357,24 @@ describe('expiry', () => {
     await cache.close()
   })
 
+  it('is never the reason for which an entry leaves that does not expire', async () => {
+    const cache = await openInMemory<string>(undefined, { valueEncoding: 'utf8' })
+    // So that the cache asks its clock.
+    cache.set('long', '1', { ttlMs: 1e12 })
+    for (let index = 0; index < 100; index++) cache.set(`kept ${index}`, 'x'.repeat(100))
+
+    // Most of what is written is dead soon, so that the oldest segments are cleaned.
+    for (let index = 0; index < 20_000; index++) {
+      cache.set(`key ${index % 50}`, 'x'.repeat(1000))
+      cache.get(`kept ${index % 100}`)
+    }
+
+    for (let index = 0; index < 100; index++) expect(cache.has(`kept ${index}`)).toBe(true)
+    expect(cache.has('long')).toBe(true)
+    expect(cache.stats().evictions).toMatchObject({ expired: 0, size: 0 })
+    await cache.close()
+  })
+
   it('frees memory and disk without a read', async () => {
     const clock = new Clock()
     const cache = await openInMemory<string>(undefined, {

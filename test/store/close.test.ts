@@ -9,6 +9,19 @@ import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, openStore, until, withCode } from '../support/store.ts'
 
 describe('close', () => {
+  it('settles what waits until the full segments are sealed', async () => {
+    const store = await openOn(new FaultyFiles(1), { sync: 'never', maxSegmentBytes: 64 * KIB })
+    // In one turn of the event loop, so that no segment is sealed meanwhile.
+    const puts = keysUpTo(100).map((key) => store.put(key, 'x'.repeat(32 * KIB)))
+    let settledCount = 0
+    for (const put of puts) void put.then(() => settledCount++)
+
+    await store.close()
+
+    await setImmediate()
+    expect(settledCount).toBe(100)
+  })
+
   it('ends every method', async () => {
     const store = await openOn(new FaultyFiles(1))
     await store.put('a', '1')
