@@ -306,7 +306,7 @@ function textOf(key: string, stored: Buffer | undefined): string | null {
 }
 
 function bytesOf(value: Exclude<Bytes, string>): Uint8Array {
-  if (types.isAnyArrayBuffer(value)) return new Uint8Array(value)
+  if (types.isArrayBuffer(value)) return new Uint8Array(value)
   if (ArrayBuffer.isView(value)) {
     return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
   }

@@ -26,8 +26,9 @@ import { type ClosingOptions, closeCleanly } from './close-engine.ts'
 import { Engine, type EngineListener } from './engine.ts'
 
 /** Hears what an engine does, and decides what is done about it. */
-interface EngineOwner extends Partial<Pick<EngineListener, 'synced' | 'rotated'>> {
-  stalled(byteCount: number): void
+interface EngineOwner
+  extends Partial<Pick<EngineListener, 'synced' | 'rotated'>>,
+    Pick<EngineListener, 'stalled'> {
   /** Something failed that no caller waits for. */
   failed(error: Error): void
 }

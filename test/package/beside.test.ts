@@ -6,21 +6,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { packInto } from './pack.ts'
 
 const run = promisify(execFile)
-const ROOT = join(import.meta.dirname, '../..')
 
 let directory: string
 let tarball: string
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'firkin-beside-'))
-  const { stdout } = await run(
-    'npm',
-    ['pack', '--json', '--ignore-scripts', '--pack-destination', directory],
-    { cwd: ROOT },
-  )
-  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }]
+  const { filename } = await packInto(directory)
   tarball = join(directory, filename)
 }, 60_000)
 

@@ -9,9 +9,9 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { packInto, ROOT } from './pack.ts'
 
 const run = promisify(execFile)
-const ROOT = join(import.meta.dirname, '../..')
 const KEY_COUNT = 1_000_000
 
 /** Puts keys without end, and reports each thousand that has settled. */
@@ -79,14 +79,7 @@ let tarball: { readonly size: number; readonly paths: readonly string[] }
 
 beforeAll(async () => {
   project = await mkdtemp(join(tmpdir(), 'firkin-package-'))
-  const { stdout } = await run(
-    'npm',
-    ['pack', '--json', '--ignore-scripts', '--pack-destination', project],
-    { cwd: ROOT },
-  )
-  const [{ filename, size, files }] = JSON.parse(stdout) as [
-    { filename: string; size: number; files: { path: string }[] },
-  ]
+  const { filename, size, files } = await packInto(project)
   tarball = { size, paths: files.map(({ path }) => path) }
   await writeFile(join(project, 'package.json'), '{ "private": true, "type": "module" }')
   await run('npm', ['install', '--no-audit', '--no-fund', `./${filename}`], { cwd: project })
