@@ -166,6 +166,20 @@ describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
     }
   })
 
+  it('is replaced by a range with bounds that touches it first', async () => {
+    const { files, entries } = await closedStore(keydir)
+    const [gte, lt] = ['key 050', 'key 150']
+    const wanted = entries.filter(([key]) => key >= gte && key < lt)
+    for (const { name, machine } of damages(files)) {
+      const store = await openOn(machine, { keydir })
+      store.on('error', () => undefined)
+
+      expect([...store.entries({ gte, lt })], name).toEqual(wanted)
+
+      await store.close()
+    }
+  })
+
   it('is removed if no other one replaces it', async () => {
     const { files, entries } = await killedStore(keydir)
     for (const { machine } of damages(files)) {

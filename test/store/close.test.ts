@@ -9,6 +9,22 @@ import { FaultyFiles } from '../support/faulty-files.ts'
 import { DISK, idle, KIB, keysUpTo, openOn, openStore, until, withCode } from '../support/store.ts'
 
 describe('close', () => {
+  it('keeps the active segment, even if nothing in it is live', async () => {
+    const files = new FaultyFiles(1)
+    const options = { merge: { automatic: true } }
+    const first = await openOn(files, options)
+    await first.put('a', '1')
+    await first.close()
+    const second = await openOn(files, options)
+    await second.delete('a')
+    await second.close()
+
+    await using third = await openOn(files, options)
+    expect(third.count()).toBe(0)
+    await third.put('b', '2')
+    expect(third.get('b')).toBe('2')
+  })
+
   it('settles what waits until the full segments are sealed', async () => {
     const store = await openOn(new FaultyFiles(1), { sync: 'never', maxSegmentBytes: 64 * KIB })
     // In one turn of the event loop, so that no segment is sealed meanwhile.

@@ -152,7 +152,7 @@ describe('open', () => {
       await store.put('a', '1')
 
       await expect(openStore(directory)).rejects.toThrow(withCode('FIRKIN_LOCKED'))
-      await expect(openStore(directory)).rejects.toThrow(`process ${process.pid}`)
+      await expect(openStore(directory)).rejects.toThrow('by this process since ')
       await store.put('b', '2')
       await store.close()
 
@@ -201,6 +201,23 @@ describe('open', () => {
       expect(machine.digest).toBe(digest)
     }
     expect(failures).toBeGreaterThan(4)
+  })
+
+  it('fails if a crash left full segments that cannot be listed, unless space is short', async () => {
+    const files = new FaultyFiles(1)
+    const store = await openOn(files)
+    for (const key of keysUpTo(60)) store.putSync(key, key.repeat(700))
+    const machines = [files.restart(1), files.restart(1)]
+    await store.close()
+
+    const [broken, full] = machines as [FaultyFiles, FaultyFiles]
+    broken.fail({ kinds: ['rename'], path: /MANIFEST$/, nth: 1, code: 'EIO' })
+    await expect(openOn(broken)).rejects.toThrow(withCode('FIRKIN_IO_FAILED'))
+    expect(broken.openPaths).toEqual([])
+
+    full.fail({ kinds: ['rename'], path: /MANIFEST$/, nth: 1, code: 'ENOSPC' })
+    await using reopened = await openOn(full)
+    expect(reopened.count()).toBe(60)
   })
 
   it('releases the lock if it fails', async () => {
