@@ -62,10 +62,12 @@ describe('the files of a store', () => {
     expect(importing.sort()).toEqual([
       'io/copy.ts',
       'io/files.ts',
+      'io/installed.ts',
       'io/lock.ts',
       'io/mmap/koffi.ts',
       'io/mmap/mmap-io.ts',
       'io/pages.ts',
+      'io/permission.ts',
     ])
   })
 })

@@ -55,6 +55,7 @@ async function importEntries(
   const batchCount = parseCount(options.batch, 1)
   const { format, gzip } = chooseFormat(options, file)
   using input = new Input(call, file === '-' ? undefined : file)
+  call.summarise(() => 'Nothing was imported')
   await using store = await openToWrite(directory, call, { create: true, durable: true })
   const loader = new Loader(store, batchCount, options.resume === true)
   call.summarise(() => loader.summary)

@@ -3,16 +3,17 @@
  * release may be installed beside Firkin, whether or not this adapter is used.
  */
 
-import { createRequire } from 'node:module'
 import type * as types from 'abstract-level'
 import imported from 'abstract-level'
+import { installedVersion } from '../../io/installed.ts'
 
 // With this type, no declaration needs the default import, which some compilers refuse.
 const library: Omit<typeof types, 'default'> = imported
 
 // Releases before the third have no snapshots.
 if (library.AbstractSnapshot === undefined) {
-  throw new Error(`firkin/abstract-level needs abstract-level 3; ${installed()} is installed`)
+  const version = installedVersion('abstract-level') ?? 'an earlier one'
+  throw new Error(`firkin/abstract-level needs abstract-level 3; ${version} is installed`)
 }
 
 /** The classes that the adapter extends. */
@@ -24,13 +25,3 @@ export const {
   AbstractSnapshot,
   AbstractValueIterator,
 } = library
-
-function installed(): string {
-  try {
-    const { version } = createRequire(import.meta.url)('abstract-level/package.json')
-    return String(version)
-  } catch {
-    // A bundle has no packages.
-    return 'an earlier one'
-  }
-}
