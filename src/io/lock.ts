@@ -8,12 +8,11 @@
  */
 
 import * as fs from 'node:fs'
-import { createRequire } from 'node:module'
-import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { isError, StoreError } from '../errors.ts'
 import { LOCK_NAME } from '../format/names.ts'
 import { accessCode, type Identity, identityOf } from './files.ts'
+import { kernelLock, type TryLock } from './kernel-lock.ts'
 import { mayLoadAddons } from './permission.ts'
 
 /** A held lock. */
@@ -22,10 +21,6 @@ export interface Lock {
   readonly identity: Identity
   /** Gives the lock up; idempotent. */
   release(): void
-}
-
-interface FsNativeExtensions {
-  tryLock(file: number, options?: { readonly shared: boolean }): boolean
 }
 
 const { O_RDONLY, O_RDWR, O_CREAT } = fs.constants
@@ -60,7 +55,7 @@ const TEXT_START = /^process \d+( |$)/
  * kernel cannot be asked, or the file is not a lock's
  */
 export function takeLock(directory: string): Lock {
-  const { tryLock } = load(directory)
+  const tryLock = load(directory)
   const path = join(directory, LOCK_NAME)
   let file: number | undefined
   try {
@@ -74,7 +69,7 @@ export function takeLock(directory: string): Lock {
       )
     }
     assertOurs(file)
-    const text = `process ${process.pid} on ${hostname()} since ${new Date().toISOString()}\n`
+    const text = `process ${process.pid} on ${process.getBuiltinModule('node:os').hostname()} since ${new Date().toISOString()}\n`
     fs.ftruncateSync(file)
     fs.writeSync(file, text, 0)
   } catch (error) {
@@ -123,7 +118,7 @@ export function lockHolder(directory: string): string | undefined {
   }
   try {
     // Readers share a lock, so that two looks do not see each other.
-    if (load(directory).tryLock(file, { shared: true })) return undefined
+    if (load(directory)(file, { shared: true })) return undefined
     return readText(file)
   } catch {
     return undefined
@@ -170,7 +165,7 @@ function assertOurs(file: number): void {
   }
 }
 
-function tryLockLater(tryLock: FsNativeExtensions['tryLock'], file: number): boolean {
+function tryLockLater(tryLock: TryLock, file: number): boolean {
   pause()
   return tryLock(file)
 }
@@ -210,9 +205,9 @@ function asLockError(error: unknown, path: string): StoreError {
   return new StoreError(accessCode(error, 'FIRKIN_LOCK_UNAVAILABLE'), message, { cause: error })
 }
 
-function load(directory: string): FsNativeExtensions {
+function load(directory: string): TryLock {
   try {
-    return createRequire(import.meta.url)('fs-native-extensions')
+    return kernelLock()
   } catch (error) {
     const hint = mayLoadAddons() ? '' : "run with Node's option --allow-addons, or "
     throw new StoreError(

@@ -8,13 +8,15 @@
  */
 
 import type { FileDescriptor } from './files.ts'
-import { provider } from './mmap/providers.ts'
+import { mapProvider } from './mmap/providers.ts'
 
 /** Sizes are C ints in `mmap-io`. */
 export const MAX_MAPPING_SIZE = 2 ** 31 - 1
 
 /** Whether files can be mapped here. */
-export const mappingAvailable = provider !== undefined
+export function canMap(): boolean {
+  return mapProvider() !== undefined
+}
 
 /**
  * Maps the first `size` bytes of a file for reading; `size` may reach beyond the file's end.
@@ -22,9 +24,9 @@ export const mappingAvailable = provider !== undefined
  * @returns `undefined` if files cannot be mapped, or this one cannot
  */
 export function mapFile(file: FileDescriptor, size: number): Buffer | undefined {
-  if (provider === undefined || size === 0 || size > MAX_MAPPING_SIZE) return undefined
+  if (size === 0 || size > MAX_MAPPING_SIZE) return undefined
   try {
-    return provider.mapFile(file, size)
+    return mapProvider()?.mapFile(file, size)
   } catch {
     // There may be too many mappings, or the file system has none: positional reads work as well.
     return undefined
@@ -37,6 +39,7 @@ export function mapFile(file: FileDescriptor, size: number): Buffer | undefined 
  * @returns whether that has begun; `false` if it is left to the garbage collector
  */
 export function unmapFile(mapped: Uint8Array): boolean {
+  const provider = mapProvider()
   if (provider?.unmap === undefined) return false
   void provider.unmap(mapped)
   return true

@@ -14,7 +14,7 @@ import { monotonicMs } from '../scheduling/time.ts'
 import type { FileDescriptor } from './files.ts'
 import { LatencyBudget } from './latency-budget.ts'
 import { maySpare } from './memory.ts'
-import { provider } from './mmap/providers.ts'
+import { mapProvider } from './mmap/providers.ts'
 
 /** The size of a huge page, if the system has them. */
 export const HUGE_PAGE_SIZE = 2 ** 21
@@ -50,10 +50,10 @@ let touchCount = 0
  * @returns `undefined` if no such memory is available: use any other
  */
 export function takePage(): Uint8Array | undefined {
-  if (provider === undefined || !pagesAvailable || !maySpare(HUGE_PAGE_SIZE)) return undefined
+  if (!pagesAvailable || !maySpare(HUGE_PAGE_SIZE)) return undefined
   try {
-    const page = provider.mapMemory(HUGE_PAGE_SIZE)
-    pages.add(page.buffer)
+    const page = mapProvider()?.mapMemory(HUGE_PAGE_SIZE)
+    if (page !== undefined) pages.add(page.buffer)
     return page
   } catch {
     // There may be too many mappings: ordinary memory works as well.
@@ -77,7 +77,7 @@ export function takeHugePage(): Uint8Array | undefined {
 
 /** Has the system prepare a huge page in the background, if there is none. */
 export function touchAhead(): void {
-  if (provider === undefined || ahead !== undefined || !areHugePagesAvailable()) return
+  if (ahead !== undefined || mapProvider() === undefined || !areHugePagesAvailable()) return
   try {
     touchingFile ??= openSync(TOUCHING_FILE, 'r')
   } catch {
@@ -115,7 +115,7 @@ function closeTouchingFile(): void {
  * @param isTouched whether it has contents already, so that the system may take its time
  */
 export function makeHuge(page: Uint8Array, isTouched: boolean): void {
-  if (provider === undefined || !pages.has(page.buffer) || !areHugePagesAvailable()) return
+  if (!pages.has(page.buffer) || !areHugePagesAvailable()) return
   const beganAtMs = monotonicMs()
   // While another page is touched, the system would wait for that.
   const collapses = isTouched && !isTouching() && latency.lasts(beganAtMs)
@@ -136,7 +136,7 @@ export function givePage(page: Uint8Array): void {
 
 function advise(page: Uint8Array, advice: number): void {
   try {
-    provider?.advise(page, advice)
+    mapProvider()?.advise(page, advice)
   } catch {
     // Too many mappings, no free huge page, an older kernel: the memory stays as it is.
   }

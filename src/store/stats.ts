@@ -3,7 +3,7 @@
 import type { OpenEngine } from '../engine/open-engine.ts'
 import type { StoreError } from '../errors.ts'
 import type { KeydirKind } from '../format/keydir-kind.ts'
-import { mappingAvailable } from '../io/mapping.ts'
+import { canMap } from '../io/mapping.ts'
 import type { LeftOutSegment } from '../merge/options.ts'
 import type { Pressure } from '../merge/pressure.ts'
 import type { RecoveryReport } from '../recovery/report.ts'
@@ -83,7 +83,7 @@ export function storeStats(
       restMs: merger?.restMs ?? 0,
     },
     pressure: merger?.pressure,
-    mapping: mappingAvailable && mapping,
+    mapping: mapping && canMap(),
     recovery,
   }
 }

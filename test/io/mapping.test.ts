@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
-import { MAX_MAPPING_SIZE, mapFile, mappingAvailable } from '../../src/io/mapping.ts'
+import { canMap, MAX_MAPPING_SIZE, mapFile } from '../../src/io/mapping.ts'
 import { withDirectory } from '../support/directory.ts'
 
 const run = promisify(execFile)
 const built = new URL('../../dist/src/io/mapping.js', import.meta.url).href
 
-describe.runIf(mappingAvailable)('a mapping', () => {
+describe.runIf(canMap())('a mapping', () => {
   it('shows the bytes of its file', async () => {
     await withDirectory(async (directory) => {
       const path = join(directory, 'file')
@@ -72,7 +72,7 @@ describe('no mapping', () => {
   })
 
   it('is made with FIRKIN_MMAP=off', async () => {
-    const code = `console.log((await import(${JSON.stringify(built)})).mappingAvailable)`
+    const code = `console.log((await import(${JSON.stringify(built)})).canMap())`
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code], {
       env: { ...process.env, FIRKIN_MMAP: 'off' },
     })

@@ -5,14 +5,14 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { loadKoffi } from '../../src/io/mmap/koffi.ts'
+import { createKoffiProvider } from '../../src/io/mmap/koffi.ts'
 import { loadMmapIo } from '../../src/io/mmap/mmap-io.ts'
 import { withDirectory } from '../support/directory.ts'
 
 const run = promisify(execFile)
 const built = (path: string) =>
   JSON.stringify(new URL(`../../dist/src/${path}`, import.meta.url).href)
-const PROVIDERS = [loadKoffi(), loadMmapIo()].flatMap((provider) => provider?.name ?? [])
+const PROVIDERS = [createKoffiProvider(), loadMmapIo()].flatMap((provider) => provider?.name ?? [])
 
 /**
  * Runs a program in a directory. It reads `maps()`: how many mappings of the directory's files
@@ -25,7 +25,8 @@ async function output(directory: string, provider: string, program: string): Pro
     const maps = () =>
       readFileSync('/proc/self/maps', 'utf8').split('\\n').filter((line) => line.includes(process.cwd())).length
     const { open } = await import(${built('index.js')})
-    const { provider } = await import(${built('io/mmap/providers.js')})
+    const { mapProvider } = await import(${built('io/mmap/providers.js')})
+    const provider = mapProvider()
     ${program}
   `
   const args = ['--expose-gc', '--input-type=module', '-e', code]

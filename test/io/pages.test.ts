@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
-import { mappingAvailable } from '../../src/io/mapping.ts'
+import { canMap } from '../../src/io/mapping.ts'
 import {
   givePage,
   HUGE_PAGE_SIZE,
@@ -12,7 +12,7 @@ import {
 } from '../../src/io/pages.ts'
 
 const HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled'
-const pagesAvailable = mappingAvailable && process.platform === 'linux'
+const pagesAvailable = canMap() && process.platform === 'linux'
 const hugePagesAvailable = pagesAvailable && !setting(HUGE_PAGES).includes('[never]')
 
 function setting(path: string): string {
@@ -105,23 +105,25 @@ describe.runIf(pagesAvailable)('a page', () => {
 describe.runIf(pagesAvailable)('if the system accepts no advice', () => {
   /** Loads the arena again, with a provider whose `part` fails. */
   async function arenaWithout(part: 'advise' | 'mapMemory') {
-    const { provider } = await import('../../src/io/mmap/providers.ts')
+    const { mapProvider } = await import('../../src/io/mmap/providers.ts')
+    const provider = mapProvider()
     if (provider === undefined) throw new Error('There is no provider')
     const refuse = () => {
       throw new Error(`${part} failed`)
     }
     vi.resetModules()
     vi.doMock('../../src/io/mmap/providers.ts', () => ({
-      provider: new Proxy(provider, {
-        get: (target, name) => {
-          const member = Reflect.get(target, name)
-          return name === part
-            ? refuse
-            : typeof member === 'function'
-              ? member.bind(target)
-              : member
-        },
-      }),
+      mapProvider: () =>
+        new Proxy(provider, {
+          get: (target, name) => {
+            const member = Reflect.get(target, name)
+            return name === part
+              ? refuse
+              : typeof member === 'function'
+                ? member.bind(target)
+                : member
+          },
+        }),
     }))
     try {
       return await import('../../src/keydir/arena.ts')

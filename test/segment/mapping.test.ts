@@ -2,11 +2,11 @@
 
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { mappingAvailable } from '../../src/io/mapping.ts'
+import { canMap } from '../../src/io/mapping.ts'
 import { withDirectory } from '../support/directory.ts'
 import { KIB, openStore } from '../support/store.ts'
 
-describe.skipIf(!mappingAvailable || process.platform !== 'linux')('a segment', () => {
+describe.skipIf(!canMap() || process.platform !== 'linux')('a segment', () => {
   it('is mapped after it was read often enough for its size', async () => {
     await withDirectory(async (directory) => {
       const isMapped = (): boolean => readFileSync('/proc/self/maps', 'utf8').includes(directory)

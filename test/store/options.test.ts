@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { type Files, systemFiles } from '../../src/io/files.ts'
-import { mappingAvailable } from '../../src/io/mapping.ts'
+import { canMap } from '../../src/io/mapping.ts'
 import type { CopyJob } from '../../src/merge/copy.ts'
 import type { BackgroundWork } from '../../src/merge/thread.ts'
 import { resolveOptions } from '../../src/options.ts'
@@ -215,7 +215,7 @@ describe('the option', () => {
       await store.put('b', '2')
       await store.close()
 
-      for (const mapping of mappingAvailable ? [true, false] : [false]) {
+      for (const mapping of canMap() ? [true, false] : [false]) {
         await using reopened = await openAny(directory, { mapping }, files)
         reopened.get('a')
         reads = 0

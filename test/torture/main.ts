@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
-import { mappingAvailable } from '../../src/io/mapping.ts'
+import { canMap } from '../../src/io/mapping.ts'
 import { checkAgain, type Tally, Torture, TortureError } from './torture.ts'
 
 interface Flags {
@@ -45,7 +45,7 @@ async function run({ minutes, seed, directory, replay }: Flags): Promise<void> {
     directory: root,
     seed,
     writer: join(import.meta.dirname, 'writer.js'),
-    mappings: mappingAvailable ? [true, false] : [false],
+    mappings: canMap() ? [true, false] : [false],
   })
   const beganAt = performance.now()
   let summaryAt = beganAt + SUMMARY_MS

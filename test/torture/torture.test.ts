@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { mappingAvailable } from '../../src/io/mapping.ts'
+import { canMap } from '../../src/io/mapping.ts'
 import { withDirectory } from '../support/directory.ts'
 import { History } from '../support/history.ts'
 import { openStore } from '../support/store.ts'
@@ -24,7 +24,7 @@ const memory = '/dev/shm'
 describe('a killed writer', () => {
   it(`leaves all settled commits and a prefix of the others, from seed ${seed}`, async () => {
     const directory = mkdtempSync(join(existsSync(memory) ? memory : tmpdir(), 'firkin-torture-'))
-    const torture = new Torture({ directory, seed, writer, mappings: [mappingAvailable] })
+    const torture = new Torture({ directory, seed, writer, mappings: [canMap()] })
     const beganAt = performance.now()
     try {
       for (let round = 0; round < MOST_ROUNDS; round++) {

@@ -5,7 +5,7 @@ import { cpus, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { Command } from 'commander'
-import { mappingAvailable } from '../../src/io/mapping.ts'
+import { canMap } from '../../src/io/mapping.ts'
 import { open, type Store } from '../../src/store/store.ts'
 import { withExamples } from '../examples.ts'
 import type { Progress } from '../progress.ts'
@@ -56,7 +56,7 @@ async function bench(call: Call<BenchOptions>, directory: string | undefined): P
     const machine = {
       node: process.version,
       cpu: cpus()[0]?.model ?? '?',
-      mapping: mappingAvailable,
+      mapping: canMap(),
     }
     if (output.isJson) await output.json({ ...machine, keyCount, valueSize, measurements })
     else {

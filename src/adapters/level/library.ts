@@ -5,7 +5,7 @@
 
 import type * as types from 'abstract-level'
 import imported from 'abstract-level'
-import { installedVersion } from '../../io/installed.ts'
+import { installedVersion } from '../../packages.ts'
 
 // With this type, no declaration needs the default import, which some compilers refuse.
 const library: Omit<typeof types, 'default'> = imported

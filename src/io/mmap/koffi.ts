@@ -1,6 +1,5 @@
 /**
- * Maps memory by calls of the C library, through the package `koffi`. Its native part is prebuilt
- * for each platform, in separate packages; only that of this platform is used.
+ * Maps memory by calls of the C library, through the package `koffi`.
  *
  * Unmapping: a mapping must go once nobody can read its memory any more, and must not keep the
  * space of a deleted file until the garbage collector runs. If an `ArrayBuffer` can be detached
@@ -12,33 +11,14 @@
  * can detach.
  */
 
-import { createRequire } from 'node:module'
-import { isMainThread } from 'node:worker_threads'
 import type { FileDescriptor } from '../files.ts'
+import { type Address, type Koffi, loadKoffi, type NativeFunction } from '../koffi.ts'
 import type { MapProvider } from './provider.ts'
-
-/** A function of the C library. */
-interface NativeFunction {
-  (...args: (number | bigint)[]): number | bigint
-  async(...args: [...(number | bigint)[], (error: unknown, result: number | bigint) => void]): void
-}
-
-/** The part of the package that is used. */
-interface Koffi {
-  load(path: null): { func(prototype: string): NativeFunction }
-  view(address: Address, size: number): ArrayBuffer
-  errno(): number
-}
-
-/** An address, as the package returns it: a number if it is a safe integer. */
-type Address = number | bigint
 
 /** An `ArrayBuffer` that can be detached. */
 interface Detachable {
   transfer(size: number): ArrayBuffer
 }
-
-const PLATFORMS: readonly string[] = ['linux', 'darwin']
 
 const PROT_READ = 1
 const PROT_WRITE = 2
@@ -55,13 +35,13 @@ const canDetach = 'transfer' in ArrayBuffer.prototype
  * Returns the provider; `undefined` if the package is not installed, or does not work on this
  * platform or thread.
  */
-export function loadKoffi(): MapProvider | undefined {
-  if (!PLATFORMS.includes(process.platform) || !(isMainThread || canDetach)) return undefined
+export function createKoffiProvider(): MapProvider | undefined {
+  if (!canDetach && !process.getBuiltinModule('node:worker_threads').isMainThread) return undefined
+  const koffi = loadKoffi()
   try {
-    const name = `@koromix/koffi-${process.platform}-${process.arch}`
-    return new KoffiProvider(createRequire(import.meta.url)(name))
+    return koffi && new KoffiProvider(koffi)
   } catch {
-    // It is missing on other processors, and if optional packages are not installed.
+    // There is a function that its C library does not have.
     return undefined
   }
 }

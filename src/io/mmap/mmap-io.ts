@@ -2,7 +2,7 @@
  * Maps memory through the package `mmap-io`, a native add-on that is compiled when it is installed.
  */
 
-import { createRequire } from 'node:module'
+import { requirePackage } from '../../packages.ts'
 import type { FileDescriptor } from '../files.ts'
 import type { MapProvider } from './provider.ts'
 
@@ -23,7 +23,7 @@ const NO_FILE = -1
 export function loadMmapIo(): MapProvider | undefined {
   let mmapIo: MmapIo
   try {
-    const loaded: MmapIo | { default: MmapIo } = createRequire(import.meta.url)('mmap-io')
+    const loaded = requirePackage('mmap-io') as MmapIo | { default: MmapIo }
     mmapIo = 'default' in loaded ? loaded.default : loaded
   } catch {
     // It is missing if it could not be compiled.

@@ -4,21 +4,30 @@
  * is `off`.
  */
 
-import { loadKoffi } from './koffi.ts'
+import { createKoffiProvider } from './koffi.ts'
 import { loadMmapIo } from './mmap-io.ts'
 import type { MapProvider } from './provider.ts'
 
 const LOADERS: Readonly<Record<MapProvider['name'], () => MapProvider | undefined>> = {
-  koffi: loadKoffi,
+  koffi: createKoffiProvider,
   'mmap-io': loadMmapIo,
 }
 
-/** The provider; `undefined` if nothing can map memory. */
-export const provider = load()
+let provider: MapProvider | undefined
+let isChosen = false
+
+/** Returns the provider, loaded when it is first needed; `undefined` if nothing can map memory. */
+export function mapProvider(): MapProvider | undefined {
+  if (!isChosen) {
+    isChosen = true
+    provider = load()
+  }
+  return provider
+}
 
 function load(): MapProvider | undefined {
   const wanted = process.env.FIRKIN_MMAP
   if (wanted === 'off') return undefined
   if (wanted === 'koffi' || wanted === 'mmap-io') return LOADERS[wanted]()
-  return loadKoffi() ?? loadMmapIo()
+  return createKoffiProvider() ?? loadMmapIo()
 }
