@@ -139,3 +139,11 @@ export function passingCode(error: unknown): string | undefined {
   }
   return undefined
 }
+
+/**
+ * Asserts what the code around it relies on. Node's own assertions take longer to load than the
+ * engine.
+ */
+export function assert(holds: boolean, message: string): asserts holds {
+  if (!holds) throw new Error(message)
+}

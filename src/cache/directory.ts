@@ -6,7 +6,6 @@
  * are removed from it.
  */
 
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { assertFree } from '../engine/open-engine.ts'
 import { type ErrorCode, StoreError } from '../errors.ts'
@@ -75,7 +74,7 @@ function encodingFields(encoding: ValueEncoding<never> | ValueEncoding<unknown>)
   if (typeof encoding === 'string') return { valueEncoding: encoding }
   const { name, encode, decode } = encoding
   if (name !== undefined) return { valueEncoding: 'codec', name }
-  const digest = createHash('sha256')
+  const digest = process.getBuiltinModule('node:crypto').createHash('sha256')
   for (const part of [encode, decode]) {
     digest.update(`${Function.prototype.toString.call(part)}\0`)
   }

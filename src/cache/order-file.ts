@@ -11,7 +11,6 @@
  * to it loses the order, and nothing else.
  */
 
-import { endianness } from 'node:os'
 import { join } from 'node:path'
 import type { Engine } from '../engine/engine.ts'
 import { checksum } from '../format/checksum.ts'
@@ -19,6 +18,7 @@ import { CACHE_ORDER_NAME } from '../format/names.ts'
 import { errorCode, type FileDescriptor, readFully, removeIfThere } from '../io/files.ts'
 import { writePieces } from '../io/new-file.ts'
 import { fileChecksum } from '../io/vouched.ts'
+import { LITTLE_ENDIAN } from '../keydir/key-words.ts'
 import type { RecoveryReport } from '../recovery/report.ts'
 import type { SegmentContext } from '../segment/file.ts'
 import { type CachePolicy, Order, type OrderMeta } from './order.ts'
@@ -48,6 +48,7 @@ interface KnownOrder {
 }
 
 const PREFIX_SIZE = 8
+const BYTE_ORDER = LITTLE_ENDIAN ? 'LE' : 'BE'
 /** The size limit of a head. */
 const MAX_HEAD_SIZE = 64 * 1024 * 1024
 
@@ -55,7 +56,7 @@ const MAX_HEAD_SIZE = 64 * 1024 * 1024
 export function writeOrder(engine: Engine, { order, tagCount, tagBytes }: KnownOrder): void {
   const { files, directory, storeId } = engine.segments.context
   const head: OrderHead = {
-    byteOrder: endianness(),
+    byteOrder: BYTE_ORDER,
     storeId: Buffer.from(storeId).toString('hex'),
     sequence: engine.nextSequence,
     tagCount,
@@ -111,7 +112,7 @@ function openOrder(engine: Engine, policy: CachePolicy): KnownOrder | undefined 
   const head = reader.readHead()
   if (
     head?.tagBytes === undefined ||
-    head.byteOrder !== endianness() ||
+    head.byteOrder !== BYTE_ORDER ||
     head.storeId !== Buffer.from(segments.context.storeId).toString('hex') ||
     head.sequence !== engine.nextSequence
   ) {

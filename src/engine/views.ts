@@ -17,8 +17,8 @@
  *   has another.
  */
 
-import assert from 'node:assert/strict'
 import type { StoreError } from '../errors.ts'
+import { assert } from '../errors.ts'
 import { NoMemory } from '../io/memory.ts'
 import { Location } from '../keydir/entries.ts'
 import { type Entry, type EntryHolder, type Keydir, NO_ENTRY } from '../keydir/keydir.ts'

@@ -8,16 +8,26 @@
  * CRC generators", 2005), and can copy the bytes meanwhile.
  */
 
-import { crc32 as crc32Long } from 'node:zlib'
-import crc32Package from 'crc-32'
+import type Crc32 from 'crc-32'
+import { requirePackage } from '../packages.ts'
+import { viewOf } from './bytes.ts'
 
 /** From this many bytes on, the native checksum beats the package's. */
 const LONG_SIZE = 300
+/**
+ * The number of bytes, of short parts and of long ones, that take as long without the package and
+ * the native checksum as loading these does, in a process that has just begun (measured, bench
+ * `start`).
+ */
+const SHORT_BEFORE_LOADING = 256 * 1024
+const LONG_BEFORE_LOADING = 128 * 1024
 
 /** Up to this many bytes, the loop over a view beats the native checksum. */
 export const VIEW_LIMIT = 512
 
 const WORD_SIZE = 4
+/** The polynomial, its lowest power first. */
+const POLYNOMIAL = 0xedb88320
 const STRIDE = 4 * WORD_SIZE
 
 /**
@@ -26,6 +36,15 @@ const STRIDE = 4 * WORD_SIZE
  */
 const tables = slicingTables()
 
+/** Computes the checksum of bytes that follow those of the checksum `seed`. */
+type Compute = (part: Uint8Array, seed: number) => number
+
+/** The functions that compute the checksums of short and of long parts. */
+let short: Compute = shortBeforeLoading
+let long: Compute = longBeforeLoading
+let shortLeft = SHORT_BEFORE_LOADING
+let longLeft = LONG_BEFORE_LOADING
+
 /**
  * Returns the checksum of `bytes` from `start` to `end`, as an unsigned number.
  *
@@ -33,7 +52,34 @@ const tables = slicingTables()
  */
 export function checksum(bytes: Uint8Array, start: number, end: number, seed: number): number {
   const part = bytes.subarray(start, end)
-  return end - start < LONG_SIZE ? crc32Package.buf(part, seed) >>> 0 : crc32Long(part, seed)
+  return end - start < LONG_SIZE ? short(part, seed) : long(part, seed)
+}
+
+function withoutLoading(part: Uint8Array, seed: number): number {
+  return viewChecksum(viewOf(part), 0, part.length, seed)
+}
+
+function shortBeforeLoading(part: Uint8Array, seed: number): number {
+  shortLeft -= part.length
+  if (shortLeft < 0) short = loadShort()
+  return withoutLoading(part, seed)
+}
+
+function longBeforeLoading(part: Uint8Array, seed: number): number {
+  longLeft -= part.length
+  if (longLeft >= 0) return withoutLoading(part, seed)
+  long = process.getBuiltinModule('node:zlib').crc32
+  return long(part, seed)
+}
+
+function loadShort(): Compute {
+  try {
+    const { buf } = requirePackage('crc-32') as typeof Crc32
+    return (part, seed) => buf(part, seed) >>> 0
+  } catch {
+    // A bundled application may have left it behind.
+    return withoutLoading
+  }
 }
 
 /** Like {@link checksum}, for a view: faster up to {@link VIEW_LIMIT} bytes. */
@@ -108,7 +154,11 @@ function foldByte(crc: number, byte: number): number {
 
 function slicingTables(): Int32Array {
   const words = new Int32Array(STRIDE * 256)
-  for (let byte = 0; byte < 256; byte++) words[byte] = ~crc32Package.buf([byte], -1)
+  for (let byte = 0; byte < 256; byte++) {
+    let crc = byte
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? POLYNOMIAL : 0)
+    words[byte] = crc
+  }
   for (let at = 256; at < words.length; at++) {
     const shorter = words[at - 256] as number
     words[at] = (shorter >>> 8) ^ (words[shorter & 255] as number)

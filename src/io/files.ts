@@ -241,11 +241,11 @@ export const systemFiles: Files = {
   syncDirectory,
   async syncDirectoryLater(directory) {
     if (process.platform === 'win32' || !maySync()) return
-    const handle = await fs.promises.open(directory, 'r')
+    const file = await systemFiles.openLater(directory, 'read')
     try {
-      await handle.sync()
+      await fsyncByThread(file)
     } finally {
-      await handle.close()
+      await systemFiles.closeLater(file)
     }
   },
   size: (file) => fs.fstatSync(file).size,
@@ -357,9 +357,7 @@ class SystemDirectory implements HeldDirectory {
   syncLater(): Promise<void> {
     const file = this.#file
     if (file === undefined || !maySync()) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      fs.fsync(file, (error) => (error === null ? resolve() : reject(error)))
-    })
+    return fsyncByThread(file)
   }
 
   spendSpare(): boolean {
@@ -554,6 +552,12 @@ export function removeIfThere(files: Files, path: string): void {
 function syncByThread(file: FileDescriptor): Promise<void> {
   return new Promise((resolve, reject) => {
     fs.fdatasync(file, (error) => (error === null ? resolve() : reject(error)))
+  })
+}
+
+function fsyncByThread(file: FileDescriptor): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.fsync(file, (error) => (error === null ? resolve() : reject(error)))
   })
 }
 

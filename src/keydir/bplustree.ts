@@ -1,7 +1,7 @@
 /** The `bplustree` keydir: the tree of the `sorted-btree` package over the shared entries. */
 
-import assert from 'node:assert/strict'
 import sortedBTree from 'sorted-btree'
+import { assert } from '../errors.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'
 import { EntryIndex } from './entry-index.ts'
 import { compareBytes } from './key-words.ts'

@@ -10,7 +10,7 @@
  * - A split has all its nodes before it changes any; see {@link InnerLevels.reserve}.
  */
 
-import assert from 'node:assert/strict'
+import { assert } from '../errors.ts'
 import { type Child, INNER_CAPACITY, type Inner, type Inners } from './btree-inners.ts'
 import type { SearchKey } from './search-key.ts'
 import { NO_SEPARATOR, type Separator, type Separators } from './separators.ts'

@@ -16,7 +16,7 @@
  * - A split takes all its nodes and its separator before it changes any node.
  */
 
-import assert from 'node:assert/strict'
+import { assert } from '../errors.ts'
 import { NoMemory } from '../io/memory.ts'
 import type { ChunkSource } from './arena.ts'
 import { Inners } from './btree-inners.ts'

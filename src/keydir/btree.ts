@@ -5,7 +5,7 @@
  * and `remove` of the same key continue from it.
  */
 
-import assert from 'node:assert/strict'
+import { assert } from '../errors.ts'
 import type { ChunkSource } from './arena.ts'
 import { BTreeCursor } from './btree-cursor.ts'
 import { BTreeNodes } from './btree-nodes.ts'

@@ -16,8 +16,8 @@
  *   it up. If it may not double, a page grows a chain.
  */
 
-import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { assert } from '../errors.ts'
+import { randomBytes } from '../io/random.ts'
 import { Arena, CHUNK_MASK, CHUNK_SIZE, type ChunkSource } from './arena.ts'
 import { Entries } from './entries.ts'
 import { type Entry, NO_ENTRY } from './entry.ts'

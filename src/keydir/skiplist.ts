@@ -10,7 +10,7 @@
  *   `update` and `remove` of the same key continue from there.
  */
 
-import assert from 'node:assert/strict'
+import { assert } from '../errors.ts'
 import { NoMemory } from '../io/memory.ts'
 import type { ChunkSource } from './arena.ts'
 import { Entries } from './entries.ts'

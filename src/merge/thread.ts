@@ -3,18 +3,13 @@
  * the other side.
  */
 
-import {
-  MessageChannel,
-  type MessagePort,
-  receiveMessageOnPort,
-  type Transferable,
-  Worker,
-} from 'node:worker_threads'
+import type { MessagePort, Transferable } from 'node:worker_threads'
 import { CorruptionError, isError, StoreError } from '../errors.ts'
 import { timers } from '../scheduling/time.ts'
 import type { HintJob } from '../segment/hint-file.ts'
 import { type CopyJob, type CopyProgress, SourceError } from './copy.ts'
 import type { CopyTarget } from './targets.ts'
+import { threadProgram } from './thread-program.ts'
 
 /** A task of the merge thread. */
 type ThreadTask =
@@ -116,8 +111,12 @@ function run(
   onProgress: (progress: CopyProgress) => void,
   given: readonly Transferable[] = [],
 ): Copying {
+  // Loaded when there is something to do: few processes live that long.
+  const { MessageChannel, receiveMessageOnPort, Worker } =
+    process.getBuiltinModule('node:worker_threads')
   const { port1: here, port2: there } = new MessageChannel()
-  const worker = new Worker(workerFile(), {
+  const worker = new Worker(threadProgram.program, {
+    eval: threadProgram.eval,
     workerData: { task, port: there } satisfies ThreadData,
     transferList: [there, ...given],
     name: 'firkin-merge',
@@ -202,13 +201,4 @@ function errorOf({ name, message, stack, cause: from, ...fields }: ErrorData): E
     return new CorruptionError(message.replace(` (${file}, offset ${offset})`, ''), file, offset)
   }
   return Object.assign(new Error(message, { cause }), fields, { name, stack })
-}
-
-/**
- * Returns the thread's file. A thread cannot load TypeScript on Node 20, so from source the build's
- * file is used.
- */
-function workerFile(): URL {
-  const source = import.meta.url.endsWith('.ts')
-  return new URL(source ? '../../dist/src/merge/worker.js' : './worker.js', import.meta.url)
 }

@@ -13,13 +13,13 @@
  * Invariant: the result does not depend on the source of the keydir.
  */
 
-import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { CorruptionError, StoreError } from '../errors.ts'
 import { STORE_ID_SIZE } from '../format/file-header.ts'
 import type { Manifest } from '../format/manifest.ts'
 import { hintName, MANIFEST_NAME, parseName, RESERVE_NAME, segmentIdsOf } from '../format/names.ts'
 import type { HeldFiles } from '../io/held-files.ts'
+import { randomBytes } from '../io/random.ts'
 import { createKeydir } from '../keydir/create.ts'
 import type { Keydir } from '../keydir/keydir.ts'
 import type { SegmentContext } from '../segment/file.ts'

@@ -8,7 +8,6 @@
  * replaces.
  */
 
-import { performance } from 'node:perf_hooks'
 import {
   clearImmediate,
   clearInterval,
@@ -28,6 +27,9 @@ export const timers = {
   setTimeout,
 }
 
+// `performance` would load a module of its own.
+const { hrtime } = process
+
 const settled = Promise.resolve()
 
 /** Returns milliseconds since 1970: the clock that expiry follows unless another one is given. */
@@ -37,7 +39,8 @@ export function systemClock(): number {
 
 /** Returns milliseconds that only go forward, for measuring durations. */
 export function monotonicMs(): number {
-  return performance.now()
+  const [seconds, nanoseconds] = hrtime()
+  return seconds * 1e3 + nanoseconds / 1e6
 }
 
 /** Resolves in a later turn of the event loop, so that other work runs before. */

@@ -17,12 +17,12 @@
  * - A file of its name that is not this store's is left alone.
  */
 
-import { randomFillSync } from 'node:crypto'
 import { join } from 'node:path'
 import { isError, isMoved } from '../errors.ts'
 import { decodeFileHeader, encodeFileHeader, FILE_HEADER_SIZE } from '../format/file-header.ts'
 import { RESERVE_NAME } from '../format/names.ts'
 import { errorCode, type FileDescriptor, type Files, readFully, writeFully } from '../io/files.ts'
+import { randomBytes } from '../io/random.ts'
 import { timers } from '../scheduling/time.ts'
 import { isBlank, type SegmentContext } from './file.ts'
 
@@ -218,9 +218,7 @@ export class Reserve {
     const isEmpty = this.#held === 0
     try {
       this.#file ??= files.open(this.#path, 'create')
-      const bytes = randomFillSync(
-        Buffer.allocUnsafe(Math.min(PIECE_SIZE, this.#wanted - this.#held)),
-      )
+      const bytes = randomBytes(Math.min(PIECE_SIZE, this.#wanted - this.#held))
       if (isEmpty)
         encodeFileHeader({ type: 'reserve', storeId, fileId: 0, origin: 'none' }).copy(bytes)
       writeFully(files, this.#file, bytes, bytes.length, this.#held)

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { checksum, copyChecksum, viewChecksum } from '../../src/format/checksum.ts'
 import { pageOf } from '../../src/format/record.ts'
 import { Random } from '../support/random.ts'
@@ -24,6 +24,29 @@ describe('the checksum', () => {
       const expected = crc32(bytes.subarray(0, size))
       expect(checksum(bytes, 0, size, 0)).toBe(expected)
       expect(viewChecksum(view, 0, size, 0)).toBe(expected)
+    }
+  })
+
+  it('is the same before its packages are loaded, once they are, and if they are missing', async () => {
+    const bytes = new Random(4).bytes(20_000)
+    const parts = [0, 1, 20, 299, 300, 5000, 20_000].map((size) => bytes.subarray(0, size))
+    const expected = parts.map((part) => crc32(part, 7))
+    const compute = ({ checksum: loaded }: { checksum: typeof checksum }): number[] =>
+      parts.map((part) => loaded(part, 0, part.length, 7))
+    vi.resetModules()
+    const fresh = await import('../../src/format/checksum.ts')
+    vi.resetModules()
+    vi.doMock('../../src/packages.ts', () => ({
+      requirePackage: () => {
+        throw new Error('It is not installed')
+      },
+    }))
+    const lacking = await import('../../src/format/checksum.ts')
+    vi.doUnmock('../../src/packages.ts')
+
+    // The parts of a thousand rounds suffice for both packages.
+    for (const each of [fresh, lacking]) {
+      for (let round = 0; round < 1000; round++) expect(compute(each)).toEqual(expected)
     }
   })
 
