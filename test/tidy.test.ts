@@ -76,7 +76,13 @@ describe('the sources', () => {
       .map(({ path }) => folderOf(path))
       .filter((name) => !loose.includes(name))
 
-    expect(loose.sort()).toEqual(['errors.ts', 'index.ts', 'options.ts'])
+    expect(loose.sort()).toEqual([
+      'bundle.ts',
+      'errors.ts',
+      'index.ts',
+      'options.ts',
+      'packages.ts',
+    ])
     expect([...new Set(folders)].sort()).toEqual([...FOLDERS].sort())
   })
 
@@ -126,8 +132,8 @@ describe('the sources', () => {
 
   it('export only names that are public or imported somewhere', () => {
     const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
-    const entryPoints = Object.values<{ default?: string }>(exports).flatMap(({ default: path }) =>
-      path === undefined ? [] : [path.replace('./dist/', '').replace(/\.js$/, '.ts')],
+    const entryPoints = Object.values<{ types?: string }>(exports).flatMap(({ types: path }) =>
+      path === undefined ? [] : [path.replace('./dist/', '').replace(/\.d\.ts$/, '.ts')],
     )
 
     expect(entryPoints).toContain('src/index.ts')

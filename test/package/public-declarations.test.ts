@@ -3,17 +3,17 @@
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { PublicDeclarations, withoutExtension } from './public-declarations.ts'
+import { PublicDeclarations } from './public-declarations.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
 /** The entry points of the package, and the file of each in the build. */
-const entryPoints = Object.entries<{ default?: string }>(
+const entryPoints = Object.entries<{ types?: string }>(
   JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).exports,
-).flatMap(([name, { default: path }]) =>
+).flatMap(([name, { types: path }]) =>
   path === undefined
     ? []
-    : [{ name: name.replace('.', 'firkin'), path: withoutExtension(join(path)) }],
+    : [{ name: name.replace('.', 'firkin'), path: join(path).replace('.d.ts', '') }],
 )
 
 const declarations = new PublicDeclarations(ROOT)

@@ -47,27 +47,28 @@ describe('the files of a store', () => {
     )
   })
 
-  it('are reached only through src/io', () => {
+  it('are reached only through src/io, and packages only through src/packages.ts', () => {
     const source = join(import.meta.dirname, '../../src')
     const paths = readdirSync(source, { recursive: true, encoding: 'utf8' })
 
     const importing = paths.filter(
       (path) =>
         path.endsWith('.ts') &&
-        /'(node:fs(\/promises)?|fs-native-extensions)'|createRequire/.test(
+        /'(node:fs(\/promises)?|fs-native-extensions|@koromix[^']*)'|createRequire/.test(
           readFileSync(join(source, path), 'utf8'),
         ),
     )
 
     expect(importing.sort()).toEqual([
+      // It builds the package, and is not shipped.
+      'bundle.ts',
       'io/copy.ts',
       'io/files.ts',
-      'io/installed.ts',
+      'io/kernel-lock.ts',
       'io/lock.ts',
-      'io/mmap/koffi.ts',
-      'io/mmap/mmap-io.ts',
       'io/pages.ts',
       'io/permission.ts',
+      'packages.ts',
     ])
   })
 })

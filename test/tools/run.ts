@@ -5,7 +5,7 @@ import { main } from '../../tools/program.ts'
 import type { Sink } from '../../tools/terminal.ts'
 
 /** The built tool. */
-export const BINARY = join(import.meta.dirname, '../../dist/tools/firkin.js')
+export const BINARY = join(import.meta.dirname, '../../dist/package/firkin.js')
 
 /** The outcome of a run of the tool. */
 export interface Run {
