@@ -1,11 +1,9 @@
 /**
  * Loads packages that may be missing, when they are first needed.
  *
- * In an application that was bundled to CommonJS, `import.meta.url` is not there: packages are then
- * searched for from the directory of the bundle.
+ * They are searched for from this file, and then from the script that the process was started with:
+ * a bundler moves this file, or names the place where it was when it was bundled.
  */
-
-const base = import.meta.url ?? __filename
 
 /**
  * Returns what a package exports.
@@ -13,7 +11,19 @@ const base = import.meta.url ?? __filename
  * @throws if it is not installed, or cannot be loaded here
  */
 export function requirePackage(name: string): unknown {
-  return process.getBuiltinModule('node:module').createRequire(base)(name)
+  const { createRequire } = process.getBuiltinModule('node:module')
+  try {
+    // A bundle in CommonJS has no `import.meta`.
+    return createRequire(import.meta.url ?? __filename)(name)
+  } catch (error) {
+    const script = process.argv[1]
+    if (script === undefined || !isMissing(error)) throw error
+    try {
+      return createRequire(script)(name)
+    } catch (laterError) {
+      throw isMissing(laterError) ? error : laterError
+    }
+  }
 }
 
 /** Returns the version of a package; `undefined` if it cannot be found, as in a bundle. */
@@ -24,4 +34,10 @@ export function installedVersion(name: string): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Whether a package was not found, or the place to search for it from is none. */
+function isMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'MODULE_NOT_FOUND' || code === 'ERR_INVALID_ARG_VALUE'
 }

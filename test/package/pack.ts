@@ -18,10 +18,14 @@ interface Packed {
   readonly files: readonly { readonly path: string }[]
 }
 
-/** Packs the project into a directory. */
-export async function packInto(directory: string): Promise<Packed> {
+/**
+ * Packs the project into a directory.
+ *
+ * @param project its root, if this file is a compiled one
+ */
+export async function packInto(directory: string, project = ROOT): Promise<Packed> {
   const options = ['--json', '--ignore-scripts', '--pack-destination', directory]
-  const { stdout } = await run('npm', ['pack', ...options], { cwd: ROOT })
+  const { stdout } = await run('npm', ['pack', ...options], { cwd: project })
   const [packed] = JSON.parse(stdout) as [Packed]
   return packed
 }
