@@ -15,6 +15,7 @@ import { merge } from './benches/merge.ts'
 import { checksum, keyEncoding, shortCopy } from './benches/micro.ts'
 import { open, openHints, openRaw } from './benches/open.ts'
 import { batch, put, putModes, putSync } from './benches/put.ts'
+import { start } from './benches/start.ts'
 import { valueSize } from './benches/value-size.ts'
 import { ycsb } from './benches/ycsb.ts'
 
@@ -31,6 +32,7 @@ export const BENCHES: readonly Bench[] = [
   open,
   openHints,
   openRaw,
+  start,
   ...memory,
   ...insertStall,
   merge,

@@ -48,9 +48,14 @@ function installedVersion(name: string): string | undefined {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
+/** Returns the file of a package of `bench/`. */
+export function peerFile(name: string): string {
+  return peerRequire.resolve(name)
+}
+
 /** Loads a package of `bench/`. */
 export async function loadPeer<T>(name: string): Promise<T> {
-  return (await import(pathToFileURL(peerRequire.resolve(name)).href)) as T
+  return (await import(pathToFileURL(peerFile(name)).href)) as T
 }
 
 /** Returns the version of a package of `bench/`. */

@@ -19,8 +19,10 @@ export const FIRKIN_HASH = firkin('firkin hash', { keydir: 'hash' })
 export const LMDB = lmdb('lmdb', { borrowed: false })
 /** lmdb with reads that lend a buffer. */
 export const LMDB_FAST = lmdb('lmdb fast', { borrowed: true })
+/** classic-level with its default options. */
+export const CLASSIC_LEVEL = classicLevel
 /** The stores that Firkin is measured against. */
-export const PEERS: readonly Contender[] = [LMDB, classicLevel, betterSqlite3]
+export const PEERS: readonly Contender[] = [LMDB, CLASSIC_LEVEL, betterSqlite3]
 
 /** The usual number of operations in a chunk. */
 export const CHUNK = 1000
