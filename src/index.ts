@@ -19,6 +19,7 @@ export type {
   MergeOptions,
   RecoveryMode,
   StoreOptions,
+  StoreSettings,
   SyncOption,
   ValueCodec,
   ValueEncoding,

@@ -112,8 +112,21 @@ export interface MergeOptions {
   readonly maxSpaceAmplification?: number
 }
 
-/** The options of `open`. */
-export interface StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> {
+/**
+ * The options of `open`: {@link StoreSettings}, of which `valueEncoding` may be missing only if
+ * values can be bytes, and `keyEncoding` only if iterators may return text.
+ */
+export type StoreOptions<V = Buffer, E extends KeyEncoding = 'utf8'> = StoreSettings<V, E> &
+  NeededValueEncoding<V> &
+  ('utf8' extends E ? unknown : { readonly keyEncoding: E })
+
+/** Demands an encoding for values of type `V`, unless they can be bytes, which need none. */
+export type NeededValueEncoding<V> = Buffer extends V
+  ? unknown
+  : { readonly valueEncoding: ValueEncodingOf<V> }
+
+/** The options of a store, each of which has a default. */
+export interface StoreSettings<V = Buffer, E extends KeyEncoding = 'utf8'> {
   // Behaviour
 
   /**
@@ -278,7 +291,7 @@ export interface MergePolicy {
   readonly maxSpaceAmplification: number
 }
 
-/** {@link StoreOptions} with every default applied. */
+/** {@link StoreSettings} with every default applied. */
 export interface ResolvedOptions<V> {
   readonly createIfMissing: boolean
   readonly allowNonEmpty: boolean
@@ -314,7 +327,7 @@ const MAX_CODEC_NAME_LENGTH = 100
 const MAX_DELAY_MS = 2 ** 31 - 1
 const NEVER = Number.POSITIVE_INFINITY
 
-const DEFAULTS: Required<Omit<StoreOptions<unknown, KeyEncoding>, 'merge' | 'signal'>> = {
+const DEFAULTS: Required<Omit<StoreSettings<unknown, KeyEncoding>, 'merge' | 'signal'>> = {
   createIfMissing: true,
   allowNonEmpty: false,
   allowCache: false,
@@ -350,7 +363,7 @@ const MERGE_DEFAULTS: Required<Omit<MergeOptions, 'window' | 'smallSegmentBytes'
   maxSpaceAmplification: 3,
 }
 
-/** The names of the options of {@link StoreOptions}. */
+/** The names of the options of {@link StoreSettings}. */
 export const STORE_OPTION_NAMES: readonly string[] = [...Object.keys(DEFAULTS), 'merge', 'signal']
 
 const DEFAULT_FOLLOW_MS = 100
@@ -361,7 +374,7 @@ const DEFAULT_FOLLOW_MS = 100
  * @throws TypeError for an unknown name or a wrong type, RangeError for a number out of range
  */
 export function resolveOptions<V, E extends KeyEncoding>(
-  input: StoreOptions<V, E> = {},
+  input: StoreSettings<V, E> = {},
 ): ResolvedOptions<V> {
   checkObject(input, 'Options')
   checkNames(input, STORE_OPTION_NAMES, 'option')

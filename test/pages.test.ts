@@ -65,7 +65,7 @@ describe('the pages', () => {
     }
 
     expect([...Object.keys(options), 'merge'].sort()).toEqual(
-      memberNames('src/options.ts', 'StoreOptions').sort(),
+      memberNames('src/options.ts', 'StoreSettings').sort(),
     )
     expect(Object.keys(merge).sort()).toEqual(memberNames('src/options.ts', 'MergeOptions').sort())
     expect(resolveOptions({ ...options, merge } as StoreOptions)).toEqual(resolveOptions())
@@ -81,7 +81,7 @@ describe('the pages', () => {
   it('list every option of a cache, and its default', () => {
     const rows = [...section(CACHE, 'Options').matchAll(/^\| *`(\w+)` *\| *(?:`([^`]+)`)? *\|/gm)]
     const source = readFileSync(join(ROOT, 'src/cache/options.ts'), 'utf8')
-    const body = source.split('export interface CacheOptions')[1]?.split('\n}\n')[0] ?? ''
+    const body = source.split('export interface CacheSettings')[1]?.split('\n}\n')[0] ?? ''
     const members = [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name]) => name)
     const defaults = [...body.matchAll(/@defaultValue (\S+)\n {3}\*\/\n {2}readonly (\w+)/g)]
 

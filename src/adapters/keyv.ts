@@ -19,6 +19,7 @@ import {
   type RangeOptions,
   type Store,
   type StoreOptions,
+  type StoreSettings,
   type ValueEncoding,
 } from '../index.ts'
 import { TimeSlice } from '../scheduling/time-slice.ts'
@@ -28,7 +29,7 @@ import { CODEC, checkEncodings, checkValueEncoding } from './check-encodings.ts'
  * The options with which a {@link KeyvFirkin} opens its store. Values are text unless
  * `valueEncoding` is set.
  */
-export type KeyvFirkinOptions<V = string> = Omit<StoreOptions<V>, 'keyEncoding'>
+export type KeyvFirkinOptions<V = string> = Omit<StoreSettings<V>, 'keyEncoding'>
 
 /** The encodings that return what Keyv hands over: text, or an object if it does not serialize. */
 const VALUE_ENCODINGS = ['utf8', 'json', CODEC]

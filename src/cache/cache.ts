@@ -29,6 +29,7 @@ import { isDueEarly, isStale, timesOf } from './freshness.ts'
 import { Loads } from './loads.ts'
 import {
   type CacheOptions,
+  type CacheSettings,
   checkMs,
   type EntryOptions,
   type LoadOptions,
@@ -43,7 +44,7 @@ import { encodeTag } from './tags.ts'
 export type { CacheEvents, EvictionCause } from './announcements.ts'
 export type { CacheMessage, LoadContext } from './channels.ts'
 export type { Loader } from './flight.ts'
-export type { CacheOptions, EntryOptions, LoadOptions } from './options.ts'
+export type { CacheOptions, CacheSettings, EntryOptions, LoadOptions } from './options.ts'
 export type { CachePolicy } from './order.ts'
 export type { CacheStats } from './stats.ts'
 
@@ -56,18 +57,32 @@ export interface MemoizeOptions<A extends unknown[]> extends LoadOptions {
 const ENTRY_OPTION_NAMES = ['ttlMs', 'staleMs', 'tags'] as const
 const LOAD_OPTION_NAMES = [...ENTRY_OPTION_NAMES, 'errorTtlMs', 'signal'] as const
 
-/** Opens a cache of text; see the overload with the general options. */
+/**
+ * Opens the cache in a directory, and creates it if there is none. Values are text.
+ * Without `strict`, the event `error` reports a directory that cannot be used.
+ *
+ * @throws TypeError, RangeError for invalid options
+ * @throws {@link StoreError} with `strict`: FIRKIN_LOCKED, FIRKIN_CORRUPT and others
+ */
 export async function openCache(
   directory: string,
   options: CacheOptions<string> & { readonly valueEncoding: 'utf8' },
 ): Promise<PersistentCache<string>>
-/** Opens a cache of JSON values; see the overload with the general options. */
+/**
+ * Opens the cache in a directory, and creates it if there is none. Values are stored as JSON.
+ * Nothing checks that what was stored is of the type that the caller names.
+ * Without `strict`, the event `error` reports a directory that cannot be used.
+ *
+ * @throws TypeError, RangeError for invalid options
+ * @throws {@link StoreError} with `strict`: FIRKIN_LOCKED, FIRKIN_CORRUPT and others
+ */
 export async function openCache<V = unknown>(
   directory: string,
   options: CacheOptions<V> & { readonly valueEncoding: 'json' },
 ): Promise<PersistentCache<V>>
 /**
- * Opens the cache in a directory, and creates it if there is none.
+ * Opens the cache in a directory, and creates it if there is none. The type of values follows from
+ * `valueEncoding`; without it they are bytes.
  *
  * If the directory is damaged, locked or not a cache's, the cache is emptied or works without a
  * disk. The event `error` reports it, in the turn of the event loop after the promise has resolved.
@@ -83,7 +98,7 @@ export async function openCache<V = Buffer>(
 ): Promise<PersistentCache<V>>
 export async function openCache<V>(
   directory: string,
-  options: CacheOptions<V>,
+  options: CacheSettings<V>,
 ): Promise<PersistentCache<V>> {
   return await PersistentCache.open(directory, options, systemEnvironment)
 }
@@ -141,7 +156,7 @@ export class PersistentCache<V> {
   /** @internal Like {@link openCache}, in another environment. */
   static async open<V = Buffer>(
     directory: string,
-    input: CacheOptions<V>,
+    input: CacheSettings<V>,
     environment: CacheEnvironment,
   ): Promise<PersistentCache<V>> {
     if (typeof directory !== 'string' || directory === '') {

@@ -4,6 +4,7 @@ import {
   checkInteger,
   checkNames,
   checkObject,
+  type NeededValueEncoding,
   resolveOptions,
   shown,
   type ValueEncoding,
@@ -12,8 +13,14 @@ import {
 import { systemClock } from '../scheduling/time.ts'
 import type { CachePolicy } from './order.ts'
 
+/**
+ * The options of `openCache`: {@link CacheSettings}, of which `valueEncoding` may be missing only
+ * if values can be bytes.
+ */
+export type CacheOptions<V = Buffer> = CacheSettings<V> & NeededValueEncoding<V>
+
 /** The options of a cache. Sizes are in bytes, times in milliseconds. */
-export interface CacheOptions<V = Buffer> {
+export interface CacheSettings<V = Buffer> {
   // Behaviour
 
   /** The most that the cache's files may take on disk at any moment: 1 MiB to 512 GiB. */
@@ -109,7 +116,7 @@ export interface LoadOptions extends EntryOptions {
   readonly signal?: AbortSignal
 }
 
-/** {@link CacheOptions} with all defaults filled in. */
+/** {@link CacheSettings} with all defaults filled in. */
 export interface ResolvedCacheOptions<V> {
   readonly maxBytes: number
   readonly maxEntries: number
@@ -166,7 +173,7 @@ const OPTION_NAMES = [
  *
  * @throws TypeError, RangeError
  */
-export function resolveCacheOptions<V>(input: CacheOptions<V>): ResolvedCacheOptions<V> {
+export function resolveCacheOptions<V>(input: CacheSettings<V>): ResolvedCacheOptions<V> {
   checkObject(input, 'Cache options')
   checkNames(input, OPTION_NAMES, 'cache option')
   const { maxBytes } = input

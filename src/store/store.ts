@@ -26,6 +26,7 @@ import {
   type ResolvedOptions,
   resolveOptions,
   type StoreOptions,
+  type StoreSettings,
   type SyncPolicy,
   type ValueEncoding,
   type ValueInput,
@@ -45,18 +46,56 @@ import { type StoreStats, storeStats } from './stats.ts'
 import { verifyOpenStore } from './verify.ts'
 import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
 
-/** Opens a store of text; see the overload with the general options. */
+/**
+ * Opens the store in a directory, and creates it if there is none. Values are text.
+ *
+ * @throws TypeError, RangeError for wrong options
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND and others; `ErrorCode` lists them
+ * @throws {@link CorruptionError} for damage other than a torn tail
+ */
 export async function open<E extends KeyEncoding = 'utf8'>(
   directory: string,
   options: StoreOptions<string, E> & { readonly valueEncoding: 'utf8' },
 ): Promise<Store<string, E>>
-/** Opens a store of JSON values; see the overload with the general options. */
+/**
+ * Opens the store in a directory, and creates it if there is none. Values are stored as JSON.
+ * Nothing checks that what was stored is of the type that the caller names.
+ *
+ * @throws TypeError, RangeError for wrong options
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND and others; `ErrorCode` lists them
+ * @throws {@link CorruptionError} for damage other than a torn tail
+ */
 export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
   directory: string,
   options: StoreOptions<V, E> & { readonly valueEncoding: 'json' },
 ): Promise<Store<V, E>>
 /**
- * Opens the store in a directory, and creates it if there is none.
+ * Opens the store in a directory, and creates it if there is none. Values are bytes: `put` takes
+ * any, and text; `get` returns buffers.
+ *
+ * @throws TypeError, RangeError for wrong options
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND and others; `ErrorCode` lists them
+ * @throws {@link CorruptionError} for damage other than a torn tail
+ */
+export async function open<V extends Uint8Array = Buffer>(
+  directory: string,
+  options?: StoreOptions<V>,
+): Promise<Store<V>>
+/**
+ * Opens the store in a directory, and creates it if there is none. Iterators return keys as
+ * buffers.
+ *
+ * @throws TypeError, RangeError for wrong options
+ * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_NOT_FOUND and others; `ErrorCode` lists them
+ * @throws {@link CorruptionError} for damage other than a torn tail
+ */
+export async function open<V = Buffer>(
+  directory: string,
+  options: StoreOptions<V, 'buffer'> & { readonly keyEncoding: 'buffer' },
+): Promise<Store<V, 'buffer'>>
+/**
+ * Opens the store in a directory, and creates it if there is none. The types of keys and values
+ * follow from `keyEncoding` and `valueEncoding`: without these, keys are text and values are bytes.
  *
  * @throws TypeError, RangeError for wrong options
  * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND,
@@ -66,11 +105,11 @@ export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
  */
 export async function open<V = Buffer, E extends KeyEncoding = 'utf8'>(
   directory: string,
-  options?: StoreOptions<V, E>,
+  options: StoreOptions<V, E>,
 ): Promise<Store<V, E>>
 export async function open<V, E extends KeyEncoding>(
   directory: string,
-  options?: StoreOptions<V, E>,
+  options?: StoreSettings<V, E>,
 ): Promise<Store<V, E>> {
   return await Store.open(directory, options, systemEnvironment)
 }
@@ -124,7 +163,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
   /** @internal As {@link open}, in another environment. */
   static async open<V = Buffer, E extends KeyEncoding = 'utf8'>(
     directory: string,
-    input: StoreOptions<V, E> | undefined,
+    input: StoreSettings<V, E> | undefined,
     environment: Environment,
   ): Promise<Store<V, E>> {
     const path = checkDirectory(directory)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { type CacheOptions, openCache, PersistentCache } from '../../src/cache/cache.ts'
+import { openCache, PersistentCache } from '../../src/cache/cache.ts'
 import { hintName, parseName } from '../../src/format/names.ts'
 import type { BackgroundWork } from '../../src/merge/thread.ts'
 import type { HintJob } from '../../src/segment/hint-file.ts'
@@ -19,7 +19,7 @@ const BUILT = new URL('../../dist/src/cache/cache.js', import.meta.url).href
 
 /** A budget with segments that are large enough for hints: 256 KiB. */
 const MAX_BYTES = 16 * MIB
-const OPTIONS: Partial<CacheOptions<string>> = { valueEncoding: 'utf8', maxBytes: MAX_BYTES }
+const OPTIONS = { valueEncoding: 'utf8', maxBytes: MAX_BYTES } as const
 const VALUE = 'x'.repeat(4000)
 
 describe('the hints of a cache', () => {
@@ -65,12 +65,11 @@ describe('the hints of a cache', () => {
     let files = new FaultyFiles(1)
     let most = 0
     let hintBytes = 0
-    const options = { ...OPTIONS, maxBytes: MAX_BYTES }
     for (let life = 0; life < 3; life++) {
       files.onCall = () => {
         most = Math.max(most, files.usedSize)
       }
-      const cache = await openInMemory<string>(files, options)
+      const cache = await openInMemory<string>(files, OPTIONS)
       // If values are short, hints take much of the space.
       for (let round = 0; round < 10; round++) {
         for (let index = 0; index < 5000; index++) {
@@ -212,7 +211,7 @@ describe('the hints of a cache', () => {
 
   it('are made by a thread, and finished before the cache is closed', async () => {
     await withDirectory(async (directory) => {
-      const cache = await openCache<string>(directory, { maxBytes: MAX_BYTES, ...OPTIONS })
+      const cache = await openCache<string>(directory, OPTIONS)
       const errors = listen(cache)
       await fill(cache, 0, 1000)
       await tick(cache)
@@ -257,7 +256,7 @@ async function openWith(
 ): Promise<PersistentCache<string>> {
   return await PersistentCache.open<string>(
     DIRECTORY,
-    { maxBytes: MAX_BYTES, mapping: false, ...OPTIONS },
+    { mapping: false, ...OPTIONS },
     { files, lock: false, backgroundWork: { ...inProcessWork(files), hint } },
   )
 }

@@ -1,4 +1,4 @@
-import { type CacheOptions, PersistentCache } from '../../src/cache/cache.ts'
+import { type CacheSettings, PersistentCache } from '../../src/cache/cache.ts'
 import type { Files } from '../../src/io/files.ts'
 import type { EventLoop } from '../../src/scheduling/event-loop.ts'
 import { FaultyFiles } from '../support/faulty-files.ts'
@@ -19,7 +19,7 @@ export class Clock {
 /** Opens a cache on files in memory. */
 export async function openInMemory<V = Buffer>(
   files: Files = new FaultyFiles(1),
-  options: Partial<CacheOptions<V>> = {},
+  options: Partial<CacheSettings<V>> = {},
   loop?: EventLoop,
 ): Promise<PersistentCache<V>> {
   return await PersistentCache.open<V>(

@@ -4,7 +4,7 @@
 
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import type { KeydirKind, RangeOptions, StoreOptions } from '../../src/index.ts'
+import type { KeydirKind, RangeOptions, StoreSettings } from '../../src/index.ts'
 import { type Files, systemFiles } from '../../src/io/files.ts'
 import { Store } from '../../src/store/store.ts'
 import { inProcessWork } from '../support/in-process-work.ts'
@@ -27,12 +27,12 @@ export interface Model {
 export class Subject {
   store: Store<string>
   readonly #directory: string
-  readonly #options: StoreOptions<string>
+  readonly #options: StoreSettings<string>
   #files: MortalFiles
 
   private constructor(
     directory: string,
-    options: StoreOptions<string>,
+    options: StoreSettings<string>,
     files: MortalFiles,
     store: Store<string>,
   ) {
@@ -52,7 +52,7 @@ export class Subject {
       lock: false,
       expiryIntervalMs: 1,
       merge: { automatic: false },
-    } as const satisfies StoreOptions<string>
+    } as const satisfies StoreSettings<string>
     const files = new MortalFiles()
     const store = await openStore(directory, options, files.files)
     return new Subject(directory, options, files, store)
@@ -143,7 +143,7 @@ class MortalFiles {
 
 async function openStore(
   directory: string,
-  options: StoreOptions<string>,
+  options: StoreSettings<string>,
   files: Files,
 ): Promise<Store<string>> {
   return await Store.open(directory, options, { files, backgroundWork: inProcessWork(files) })

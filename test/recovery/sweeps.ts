@@ -1,10 +1,10 @@
-import type { StoreOptions } from '../../src/options.ts'
+import type { StoreSettings } from '../../src/options.ts'
 import { type SweepCounts, sweepCrashes } from './crash-sweep.ts'
 import { type FaultMode, sweepFaults } from './fault-sweep.ts'
 import { type MemoryMode, sweepMemory } from './memory-sweep.ts'
 
-type Sync = NonNullable<StoreOptions['sync']>
-type Keydir = NonNullable<StoreOptions['keydir']>
+type Sync = NonNullable<StoreSettings['sync']>
+type Keydir = NonNullable<StoreSettings['keydir']>
 
 /** A sweep that has a name. */
 export interface Sweep {

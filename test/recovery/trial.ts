@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { StoreError } from '../../src/errors.ts'
 import type { BackgroundWork } from '../../src/merge/thread.ts'
-import type { StoreOptions } from '../../src/options.ts'
+import type { StoreSettings } from '../../src/options.ts'
 import { Store } from '../../src/store/store.ts'
 import type { FaultyFiles } from '../support/faulty-files.ts'
 import { type Change, type Commit, History } from '../support/history.ts'
@@ -17,7 +17,7 @@ const QUIET_TURNS = 8
 export type BatchChange = readonly [key: string, size: number | undefined, ttlMs?: number]
 
 export type TrialStore = Store<string, 'utf8'>
-export type TrialOptions = StoreOptions<string, 'utf8'>
+export type TrialOptions = StoreSettings<string, 'utf8'>
 
 /** A backup, and what it must hold once it is finished: all that was settled before it began. */
 export interface BackedUp {

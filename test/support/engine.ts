@@ -1,5 +1,5 @@
 import { type OpenEngine, openEngine } from '../../src/engine/open-engine.ts'
-import { resolveOptions, type StoreOptions } from '../../src/options.ts'
+import { resolveOptions, type StoreSettings } from '../../src/options.ts'
 import { systemLoop } from '../../src/scheduling/event-loop.ts'
 import type { FaultyFiles } from './faulty-files.ts'
 import { DISK } from './store.ts'
@@ -7,7 +7,7 @@ import { DISK } from './store.ts'
 /** Opens the engine of a directory on a simulated disk, with no background work on it. */
 export async function openEngineOn(
   files: FaultyFiles,
-  options: StoreOptions<Buffer> = {},
+  options: StoreSettings<Buffer> = {},
 ): Promise<OpenEngine> {
   const resolved = resolveOptions({ lock: false, mapping: false, ...options })
   return await openEngine(files, DISK, resolved, systemLoop)

@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface, type Interface } from 'node:readline'
-import type { StoreOptions } from '../../src/index.ts'
+import type { StoreSettings } from '../../src/index.ts'
 
 const built = new URL('../../dist/src/index.js', import.meta.url).href
 
@@ -70,7 +70,7 @@ export class Peer {
     return JSON.parse(value)
   }
 
-  async open(directory: string, options: StoreOptions<string> = {}): Promise<Answer> {
+  async open(directory: string, options: StoreSettings<string> = {}): Promise<Answer> {
     return await this.ask('open', directory, options)
   }
 

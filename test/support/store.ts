@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { ErrorCode } from '../../src/errors.ts'
 import { type Files, systemFiles } from '../../src/io/files.ts'
-import type { KeyEncoding, StoreOptions } from '../../src/options.ts'
+import type { KeyEncoding, StoreSettings } from '../../src/options.ts'
 import { Store } from '../../src/store/store.ts'
 import { inProcessWork } from './in-process-work.ts'
 
@@ -12,7 +12,7 @@ export const KIB = 1024
 
 /** A store of text, which most tests use. */
 export type TextStore = Store<string, 'utf8'>
-export type TextOptions = StoreOptions<string, 'utf8'>
+export type TextOptions = StoreSettings<string, 'utf8'>
 
 /** The directory of stores on files in memory. */
 export const DISK = '/disk/store'
@@ -39,7 +39,7 @@ export async function openOn(files: Files, options: TextOptions = {}): Promise<T
 /** Like {@link openStore}, for any values and keys. */
 export async function openAny<V = Buffer, E extends KeyEncoding = 'utf8'>(
   directory: string,
-  options: StoreOptions<V, E> = {},
+  options: StoreSettings<V, E> = {},
   files: Files = systemFiles,
 ): Promise<Store<V, E>> {
   return await Store.open<V, E>(

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
-import type { StoreOptions } from '../../src/options.ts'
+import type { StoreSettings } from '../../src/options.ts'
 import { buildHint } from '../../src/segment/hint-file.ts'
 import { readManifest } from '../../src/segment/manifest-file.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -27,7 +27,7 @@ type ByteStore = Store<Buffer, 'buffer'>
 /** Opens a store of bytes with segments of 64 KiB, merged when asked for. */
 export async function openBytes(
   directory: string,
-  options: StoreOptions<Buffer, 'buffer'> = {},
+  options: StoreSettings<Buffer, 'buffer'> = {},
 ): Promise<ByteStore> {
   return await openAny<Buffer, 'buffer'>(directory, { ...options, keyEncoding: 'buffer' })
 }
