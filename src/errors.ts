@@ -61,8 +61,10 @@ export type ErrorCode =
  * is an error of the operating system, the message includes its reason.
  */
 export class StoreError extends Error {
+  /** The kind of failure. Codes are stable within a major version. */
   readonly code: ErrorCode
 
+  /** Firkin makes these errors; a program only catches them. */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
     super(withReason(code, message, options?.cause), options)
     this.name = 'StoreError'
@@ -109,6 +111,7 @@ export class CorruptionError extends StoreError {
   /** Where in the file the damage begins, in bytes. */
   readonly offset: number
 
+  /** Firkin makes these errors; a program only catches them. */
   constructor(message: string, file: string, offset: number, options?: ErrorOptions) {
     super('FIRKIN_CORRUPT', `${message} (${file}, offset ${offset})`, options)
     this.name = 'CorruptionError'

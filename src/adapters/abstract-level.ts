@@ -92,6 +92,7 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     return this.#store
   }
 
+  /** @internal */
   async _open(options: FirkinLevelOptions<K, V> & AbstractOpenOptions): Promise<void> {
     checkOptions(options)
     try {
@@ -101,6 +102,7 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     }
   }
 
+  /** @internal */
   async _close(): Promise<void> {
     while (this.#writing.size > 0) await Promise.allSettled(this.#writing)
     const store = this.#store
@@ -113,10 +115,12 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     }
   }
 
+  /** @internal */
   async _get(key: Format, options: ReadOptions): Promise<Format | undefined> {
     return this._getSync(key, options)
   }
 
+  /** @internal */
   _getSync(key: Format, options: ReadOptions): Format | undefined {
     const stored = storedKey(key)
     if (stored === undefined) return undefined
@@ -127,12 +131,14 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     }
   }
 
+  /** @internal */
   async _getMany(keys: readonly Format[], options: ReadOptions): Promise<(Format | undefined)[]> {
     return await this.#readMany(keys, options, (view, key) =>
       key === undefined ? undefined : format(view.get(key), options.valueEncoding),
     )
   }
 
+  /** @internal */
   async _has(key: Format, options: ReadOptions): Promise<boolean> {
     const stored = storedKey(key)
     if (stored === undefined) return false
@@ -143,21 +149,25 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     }
   }
 
+  /** @internal */
   async _hasMany(keys: readonly Format[], options: ReadOptions): Promise<boolean[]> {
     return await this.#readMany(keys, options, (view, key) => key !== undefined && view.has(key))
   }
 
+  /** @internal */
   async _put(key: Format, value: Format, options: FirkinWriteOptions & PutOptions): Promise<void> {
     const stored = storableKey(key)
     assertStorable(value)
     await this.#write(options, (store) => store.put(stored, value, lifetime(options)))
   }
 
+  /** @internal */
   async _del(key: Format, options: FirkinWriteOptions): Promise<void> {
     const stored = storedKey(key)
     if (stored !== undefined) await this.#write(options, (store) => store.delete(stored))
   }
 
+  /** @internal */
   async _batch(operations: readonly Operation[], options: FirkinWriteOptions): Promise<void> {
     await this.#write(options, (store) => {
       const batch = store.batch()
@@ -169,12 +179,14 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     })
   }
 
+  /** @internal */
   _chainedBatch(): FirkinChainedBatch<K, V> {
     return new FirkinChainedBatch<K, V>(this, this.store.batch(), (options, batch) =>
       this.#write(options, () => batch.commit()),
     )
   }
 
+  /** @internal */
   async _clear(options: IteratorOptions): Promise<void> {
     const limit = options.limit === -1 ? Number.POSITIVE_INFINITY : options.limit
     const range = { ...rangeOf(options), limit }
@@ -184,18 +196,22 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
     )
   }
 
+  /** @internal */
   _iterator(options: IteratorOptions): AbstractIterator<AbstractDatabase<Format, K, V>, K, V> {
     return new EntryIterator(this, this.store, options)
   }
 
+  /** @internal */
   _keys(options: IteratorOptions): AbstractKeyIterator<AbstractDatabase<Format, K, V>, K> {
     return new KeyIterator(this, this.store, options)
   }
 
+  /** @internal */
   _values(options: IteratorOptions): AbstractValueIterator<AbstractDatabase<Format, K, V>, K, V> {
     return new ValueIterator(this, this.store, options)
   }
 
+  /** @internal */
   _snapshot(options: object): AbstractSnapshot {
     return new LevelSnapshot(this.store.snapshot(), options)
   }

@@ -210,6 +210,7 @@ export class FirkinCacheStore implements CacheStore {
     await this.cache.close()
   }
 
+  /** Closes the cache; for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

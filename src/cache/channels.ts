@@ -25,8 +25,8 @@ export interface LoadContext {
   readonly key: string
 }
 
-/** Publishes the operations of all caches. */
+/** @internal Publishes the operations of all caches. */
 export const operationChannel = channel('firkin-cache:operations')
 
-/** Traces the loads of all caches. */
-export const loadChannel = tracingChannel<unknown, LoadContext>('firkin-cache:load')
+/** @internal Traces the loads of all caches. */
+export const loadChannel = tracingChannel<object, LoadContext>('firkin-cache:load')

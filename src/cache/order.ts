@@ -17,14 +17,14 @@ export type CachePolicy = 'sieve' | 'lru' | 'fifo'
 /** The mark of an entry that was read since the hand last passed. */
 const VISITED = 2
 
-/** The state of an order without its pages, for restoring it; plain JSON. */
+/** @internal The state of an order without its pages, for restoring it; plain JSON. */
 export interface OrderMeta {
   readonly policy: CachePolicy
   readonly hand: Entry
   readonly queue: QueueMeta
 }
 
-/** The order of a cache's entries. The keydir knows which of them still exist. */
+/** @internal The order of a cache's entries. The keydir knows which of them still exist. */
 export class Order {
   readonly #policy: CachePolicy
   readonly #queue: Queue

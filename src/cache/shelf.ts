@@ -76,7 +76,7 @@ interface Moment {
   nowMs: number
 }
 
-/** Entries as bytes, in one directory. */
+/** @internal Entries as bytes, in one directory. */
 export class Shelf {
   /** The head of the entry that was found last. */
   readonly head = new EntryHead()

@@ -13,7 +13,10 @@ export type Key = string | Uint8Array
 const SHORT_KEY_LENGTH = 64
 const WORD_SIZE = 4
 
-/** The key that was encoded last: its bytes up to `size`. One object serves a whole store. */
+/**
+ * @internal The key that was encoded last: its bytes up to `size`. One object serves a whole
+ * store.
+ */
 export class KeyBuffer {
   readonly bytes = allocateOwnBuffer(MAX_KEY_SIZE + 1)
   /** The same bytes as words, padded with zeros to the end of a word. */
@@ -162,7 +165,7 @@ export function textSize(text: string): number {
   return size
 }
 
-/** Bytes that were read; they lie in a page until the next read. */
+/** @internal Bytes that were read; they lie in a page until the next read. */
 export interface ReadBytes {
   readonly page: Page
   readonly valueEnd: number
@@ -170,7 +173,7 @@ export interface ReadBytes {
   cut(start: number): Buffer
 }
 
-/** Decodes the value that begins at `start` of what was read, and ends at `valueEnd`. */
+/** @internal Decodes the value that begins at `start` of what was read, and ends at `valueEnd`. */
 export function decodeValue<V>(encoding: ValueEncoding<V>, read: ReadBytes, start: number): V {
   switch (encoding) {
     // Safety: the options tie each name to the type of V.

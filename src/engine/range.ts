@@ -29,7 +29,7 @@ export interface RangeOptions {
   readonly limit?: number
 }
 
-/** A range as the keydir takes it, with its limit. */
+/** @internal A range as the keydir takes it, with its limit. */
 export interface ResolvedRange extends KeyRange {
   readonly limit: number
 }
@@ -37,8 +37,9 @@ export interface ResolvedRange extends KeyRange {
 const NAMES = ['gt', 'gte', 'lt', 'lte', 'prefix', 'reverse', 'limit'] as const
 
 /**
- * Checks a range. If several bounds are given, the tightest one counts. @throws TypeError,
- * RangeError
+ * @internal Checks a range. If several bounds are given, the tightest one counts.
+ *
+ * @throws TypeError, RangeError
  */
 export function resolveRange(options: RangeOptions = {}): ResolvedRange {
   checkObject(options, 'A range')
@@ -81,7 +82,7 @@ export function resolveRange(options: RangeOptions = {}): ResolvedRange {
   return { lower, lowerInclusive, upper, upperInclusive, reverse, limit }
 }
 
-/** Whether every key is in the range. */
+/** @internal Whether every key is in the range. */
 export function isUnbounded(range: ResolvedRange): boolean {
   return range.lower === undefined && range.upper === undefined
 }

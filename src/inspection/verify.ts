@@ -32,7 +32,7 @@ export interface VerifyReport {
 }
 
 /**
- * Reads all files of the store in a directory.
+ * @internal Reads all files of the store in a directory.
  *
  * @throws {@link StoreError} FIRKIN_NOT_FOUND, FIRKIN_VERSION, FIRKIN_READ_FAILED
  */

@@ -34,7 +34,7 @@ interface CopySource {
   readonly live: Uint32Array
 }
 
-/** A copy to be made; plain data, so that it can be sent to another thread. */
+/** @internal A copy to be made; plain data, so that it can be sent to another thread. */
 export interface CopyJob extends Omit<TargetHome, 'directory'> {
   /** The directory of the sources and the targets. */
   readonly directoryId: DirectoryId
@@ -51,7 +51,7 @@ export interface CopyProgress {
   readonly bytesWritten: number
 }
 
-/** A source that cannot be read, for a reason that is not damage and does not pass. */
+/** @internal A source that cannot be read, for a reason that is not damage and does not pass. */
 export class SourceError extends StoreError {
   /** The path of the source. */
   readonly file: string
@@ -67,7 +67,8 @@ export class SourceError extends StoreError {
 const STEP_SIZE = 1024 * 1024
 
 /**
- * Copies, and yields after every step. If it throws or is ended early, the targets are removed.
+ * @internal Copies, and yields after every step. If it throws or is ended early, the targets are
+ * removed.
  *
  * @throws {@link CorruptionError} if a source is damaged, {@link SourceError} if it cannot be read;
  * any other error has nothing to do with a particular source

@@ -16,7 +16,7 @@
 import type { SegmentFigures } from '../format/manifest.ts'
 import type { MergePolicy } from '../options.ts'
 
-/** The figures of a segment that a plan depends on. */
+/** @internal The figures of a segment that a plan depends on. */
 export interface PlannedSegment extends Readonly<Omit<SegmentFigures, 'tombstoneCount'>> {
   readonly id: number
   readonly deadPutCount: number
@@ -70,7 +70,7 @@ const HINT_ENTRY_SIZE = 40
 const SMALL_COUNT = 8
 
 /**
- * Chooses what an automatic merge rewrites; the plan is empty if nothing is worth it.
+ * @internal Chooses what an automatic merge rewrites; the plan is empty if nothing is worth it.
  *
  * @param roomBytes the space that the copies may take
  */
@@ -114,8 +114,8 @@ export function planAutomatic(
 }
 
 /**
- * Chooses every sealed segment that has anything to give back, as far as there is space for the
- * copies.
+ * @internal Chooses every sealed segment that has anything to give back, as far as there is space
+ * for the copies.
  */
 export function planAll(
   segments: readonly PlannedSegment[],

@@ -60,7 +60,7 @@ const SPARE_SEGMENTS = 4
 const RAMP_SEGMENTS = 2
 const RAMP_PART = 1 / 4
 
-/** Returns the pressure of a store with these segments. */
+/** @internal Returns the pressure of a store with these segments. */
 export function pressureOf(
   segments: readonly PlannedSegment[],
   policy: MergePolicy,

@@ -24,7 +24,7 @@ export interface SegmentStats {
   readonly lastExpiryMs: number
 }
 
-/** Returns the figures of a segment. */
+/** @internal Returns the figures of a segment. */
 export function segmentStats(segment: Segment, active: boolean): SegmentStats {
   const { usage } = segment
   return {

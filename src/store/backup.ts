@@ -50,8 +50,8 @@ export interface BackupReport {
 }
 
 /**
- * Backs up a store into a directory that is empty or does not exist. If that fails, nothing is left
- * of it.
+ * @internal Backs up a store into a directory that is empty or does not exist. If that fails,
+ * nothing is left of it.
  *
  * @param closing ends the backup, as `options.signal` does
  * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED

@@ -79,6 +79,7 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
     return count
   }
 
+  /** As {@link entries} without a range; for `for … of`. */
   [Symbol.iterator](): RangeIterator<[KeyOf<E>, V]> {
     return this.entries()
   }
@@ -90,6 +91,7 @@ export class Snapshot<V, E extends KeyEncoding = 'utf8'> {
     this.#engine.live.views.close(this.#view)
   }
 
+  /** Closes the snapshot; for `using`. */
   [Symbol.dispose](): void {
     this.close()
   }

@@ -49,7 +49,7 @@ export interface StoreStats {
 }
 
 /**
- * Returns a store's figures. Takes time in proportion to the number of segments.
+ * @internal Returns a store's figures. Takes time in proportion to the number of segments.
  *
  * @param mapping the option
  */

@@ -334,6 +334,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return this.#iterate(range, 'value')
   }
 
+  /** As {@link entries} without a range; for `for … of`. */
   [Symbol.iterator](): RangeIterator<[KeyOf<E>, V]> {
     return this.entries()
   }
@@ -475,6 +476,7 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     return this.#closing
   }
 
+  /** Closes the store; for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -22,7 +22,7 @@ type EntryPart = 'key' | 'value' | 'entry'
 /** The type in which iterators return a store's keys. */
 export type KeyOf<E extends KeyEncoding> = E extends 'buffer' ? Buffer : string
 
-/** Reads entries of one engine. */
+/** @internal Reads entries of one engine. */
 export class ViewReader<V> {
   readonly #engine: Engine
   readonly #encodings: Encodings<V>
@@ -113,6 +113,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #left: number
   #done = false
 
+  /** @internal Made by the methods of stores and snapshots. */
   constructor(
     engine: Engine,
     reader: ViewReader<unknown>,
@@ -133,10 +134,17 @@ export class RangeIterator<T> implements IterableIterator<T> {
     if (range.limit === 0) this.return()
   }
 
+  /** Returns the iterator itself; for `for … of`. */
   [Symbol.iterator](): this {
     return this
   }
 
+  /**
+   * Returns the next item.
+   *
+   * @throws {@link CorruptionError} if its record does not match its checksum
+   * @throws {@link StoreError} FIRKIN_CLOSED, FIRKIN_READ_FAILED
+   */
   next(): IteratorResult<T> {
     if (this.#done) return { done: true, value: undefined }
     this.#assertOpen()
@@ -150,6 +158,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     return { done: false, value }
   }
 
+  /** Ends the iteration, and releases what the iterator shows. `for … of` calls it. */
   return(): IteratorResult<T> {
     if (!this.#done) {
       this.#done = true
@@ -161,6 +170,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     return { done: true, value: undefined }
   }
 
+  /** As {@link return}; for `using`. */
   [Symbol.dispose](): void {
     this.return()
   }

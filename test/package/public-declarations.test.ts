@@ -27,6 +27,19 @@ describe('the public declarations', () => {
     await expect(text).toMatchFileSnapshot(`golden/${basename(name)}.txt`)
   })
 
+  it.each(entryPoints)('of $name say what each function and each member does', ({ path }) => {
+    expect(declarations.undocumentedOf(path)).toEqual([])
+  })
+
+  it.each(entryPoints)('of $name need none of the engine, nor what is internal', ({ path }) => {
+    const files = declarations.filesOf(path)
+
+    expect(files.filter((file) => /src\/(io|keydir|scheduling)\/|\/engine$/.test(file))).toEqual([])
+    for (const file of files) {
+      expect(readFileSync(join(ROOT, `${file}.d.ts`), 'utf8')).not.toContain('@internal')
+    }
+  })
+
   it('are of all entry points', () => {
     expect(entryPoints.length).toBeGreaterThan(4)
   })

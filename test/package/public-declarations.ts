@@ -89,6 +89,39 @@ export class PublicDeclarations {
     return `${parts.join('\n\n')}\n`
   }
 
+  /** Lists the files that a compiler reads for an entry point, the entry point included. */
+  filesOf(entry: string): string[] {
+    const files = new Set([entry])
+    // A set is iterated with what is added meanwhile.
+    for (const file of files) {
+      for (const [, path = ''] of this.#readFile(file).matchAll(
+        /(?:from|import\() ?'(\.[^']+)'/g,
+      )) {
+        files.add(withoutExtension(join(dirname(file), path)))
+      }
+    }
+    return [...files]
+  }
+
+  /** Lists the functions, with each of their overloads, and the members of classes without docs. */
+  undocumentedOf(entry: string): string[] {
+    return [...this.#exportsOf(entry).values()].flatMap(({ file, name }) => {
+      const lines = this.#readFile(file).split('\n')
+      const isHead = new RegExp(`^export declare class ${name}\\b`)
+      const start = lines.findIndex((line) => isHead.test(line))
+      const end = start === -1 ? -1 : lines.indexOf('}', start)
+      return lines.filter((line, at) => {
+        const isMember = at > start && at < end && /^ {4}(?!private )[\w[]/.test(line)
+        const isFunction = new RegExp(`^export declare function ${name}\\b`).test(line)
+        return (isMember || isFunction) && lines[at - 1]?.endsWith('*/') !== true
+      })
+    })
+  }
+
+  #readFile(file: string): string {
+    return readFileSync(join(this.#root, `${file}.d.ts`), 'utf8')
+  }
+
   #exportsOf(file: string): Map<string, Target> {
     return new Map(
       [...this.#moduleAt(file).exported].map(([name, target]) => {
@@ -122,7 +155,7 @@ export class PublicDeclarations {
   #moduleAt(file: string): Module {
     let module = this.#modules.get(file)
     if (module === undefined) {
-      module = readModule(file, readFileSync(join(this.#root, `${file}.d.ts`), 'utf8'))
+      module = readModule(file, this.#readFile(file))
       this.#modules.set(file, module)
     }
     return module

@@ -20,24 +20,29 @@ export class FirkinChainedBatch<K, V> extends AbstractChainedBatch<
   readonly #batch: WriteBatch<Buffer>
   readonly #commit: Commit
 
+  /** @internal Made by `level.batch()`. */
   constructor(db: AbstractLevel<Format, K, V>, batch: WriteBatch<Buffer>, commit: Commit) {
     super(db)
     this.#batch = batch
     this.#commit = commit
   }
 
+  /** @internal */
   _put(key: Format, value: Format, options: PutOptions): void {
     addPut(this.#batch, key, value, options)
   }
 
+  /** @internal */
   _del(key: Format): void {
     addDelete(this.#batch, key)
   }
 
+  /** @internal */
   _clear(): void {
     this.#batch.clear()
   }
 
+  /** @internal */
   async _write(options: FirkinWriteOptions): Promise<void> {
     await this.#commit(options, this.#batch)
   }
