@@ -80,7 +80,7 @@ describe.each(LONG)('a time to live of %d ms means forever', (ttlMs) => {
       await driver.dispose?.()
 
       const level = new FirkinLevel(`${directory}/level`)
-      await level.put('key', 'value', { ttlMs } as object)
+      await level.put('key', 'value', { ttlMs })
       expect(await level.get('key')).toBe('value')
       await level.close()
     })

@@ -3,6 +3,7 @@
 import { resolve } from 'node:path'
 import type {
   AbstractLevel as AbstractDatabase,
+  AbstractDatabaseHooks,
   AbstractIterator,
   AbstractKeyIterator,
   AbstractOpenOptions,
@@ -18,7 +19,12 @@ import { EntryIterator, KeyIterator, ValueIterator } from './level/iterators.ts'
 import { AbstractLevel } from './level/library.ts'
 import {
   checkOptions,
+  type FirkinBatchOperation,
+  type FirkinBatchOptions,
+  type FirkinClearOptions,
+  type FirkinDelOptions,
   type FirkinLevelOptions,
+  type FirkinPutOptions,
   type FirkinWriteOptions,
   type IteratorOptions,
   lifetime,
@@ -27,7 +33,13 @@ import {
 import { rangeOf } from './level/range.ts'
 import { clearAsOf, LevelSnapshot, type LevelStore, type LevelView } from './level/snapshot.ts'
 
+export type { FirkinChainedBatch } from './level/batch.ts'
 export type {
+  FirkinBatchOperation,
+  FirkinBatchOptions,
+  FirkinChainedPutOptions,
+  FirkinClearOptions,
+  FirkinDelOptions,
   FirkinLevelOptions,
   FirkinPutOptions,
   FirkinWriteOptions,
@@ -62,6 +74,11 @@ const MANIFEST = {
 export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K, V> {
   /** The path of the store's directory, as the caller gave it. */
   readonly location: string
+  /** Functions that Level calls at certain moments. */
+  // With the type of the database itself, as Level has it, compilers disagree on whether a database
+  // is an AbstractLevel.
+  // biome-ignore lint/suspicious/noExplicitAny: no other type is as assignable in both directions.
+  declare hooks: AbstractDatabaseHooks<any>
   /** The same path made absolute: the working directory may change before the store opens. */
   readonly #directory: string
   /** Writes under way, which closing waits for. */
@@ -90,6 +107,61 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
   get store(): LevelStore {
     if (this.#store === undefined) throw new StoreError('FIRKIN_CLOSED', 'Database is not open')
     return this.#store
+  }
+
+  /** Stores a value under a key. */
+  override put(key: K, value: V): Promise<void>
+  /**
+   * Stores a value under a key with encodings of its own, with a lifetime, or with `sync`: then it
+   * survives a power loss once the promise has resolved.
+   */
+  override put<L = K, W = V>(key: L, value: W, options: FirkinPutOptions<L, W>): Promise<void>
+  override put(key: K, value: V, options?: FirkinPutOptions<K, V>): Promise<void> {
+    return options === undefined ? super.put(key, value) : super.put(key, value, options)
+  }
+
+  /** Deletes a key, which need not be there. */
+  override del(key: K): Promise<void>
+  /**
+   * Deletes a key with an encoding of its own, or with `sync`: then the delete survives a power
+   * loss once the promise has resolved.
+   */
+  override del<L = K>(key: L, options: FirkinDelOptions<L>): Promise<void>
+  override del(key: K, options?: FirkinDelOptions<K>): Promise<void> {
+    return options === undefined ? super.del(key) : super.del(key, options)
+  }
+
+  /** Makes the changes of a list, all or none. */
+  override batch(operations: FirkinBatchOperation<this, K, V>[]): Promise<void>
+  /**
+   * Makes the changes of a list, all or none, with encodings or a lifetime for the operations that
+   * have none of their own, or with `sync`: then they survive a power loss once the promise has
+   * resolved.
+   */
+  override batch<L = K, W = V>(
+    operations: FirkinBatchOperation<this, L, W>[],
+    options: FirkinBatchOptions<L, W>,
+  ): Promise<void>
+  /** Returns a batch that collects changes, and makes them all or none when it is written. */
+  override batch(): FirkinChainedBatch<this, K, V>
+  override batch(
+    ...list: [] | [FirkinBatchOperation<this, K, V>[], FirkinBatchOptions<K, V>?]
+  ): Promise<void> | FirkinChainedBatch<this, K, V> {
+    // Safety: `_chainedBatch` has made it.
+    if (list.length === 0) return super.batch() as FirkinChainedBatch<this, K, V>
+    const [operations, options] = list
+    return options === undefined ? super.batch(operations) : super.batch(operations, options)
+  }
+
+  /** Deletes all keys. */
+  override clear(): Promise<void>
+  /**
+   * Deletes the keys of a range, or those that a snapshot shows. With `sync` that survives a power
+   * loss once the promise has resolved.
+   */
+  override clear<L = K>(options: FirkinClearOptions<L>): Promise<void>
+  override clear(options?: FirkinClearOptions<K>): Promise<void> {
+    return options === undefined ? super.clear() : super.clear(options)
   }
 
   /** @internal */
@@ -168,30 +240,34 @@ export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K
   }
 
   /** @internal */
-  async _batch(operations: readonly Operation[], options: FirkinWriteOptions): Promise<void> {
+  async _batch(
+    operations: readonly Operation[],
+    options: FirkinWriteOptions & PutOptions,
+  ): Promise<void> {
     await this.#write(options, (store) => {
       const batch = store.batch()
       for (const operation of operations) {
-        if (operation.type === 'put') addPut(batch, operation.key, operation.value, operation)
-        else addDelete(batch, operation.key)
+        const { type, key } = operation
+        if (type === 'put') addPut(batch, key, operation.value, lifetime(operation, options))
+        else addDelete(batch, key)
       }
       return batch.commit()
     })
   }
 
   /** @internal */
-  _chainedBatch(): FirkinChainedBatch<K, V> {
-    return new FirkinChainedBatch<K, V>(this, this.store.batch(), (options, batch) =>
+  _chainedBatch(): FirkinChainedBatch<this, K, V> {
+    return new FirkinChainedBatch<this, K, V>(this, this.store.batch(), (options, batch) =>
       this.#write(options, () => batch.commit()),
     )
   }
 
   /** @internal */
-  async _clear(options: IteratorOptions): Promise<void> {
+  async _clear(options: IteratorOptions & FirkinWriteOptions): Promise<void> {
     const limit = options.limit === -1 ? Number.POSITIVE_INFINITY : options.limit
     const range = { ...rangeOf(options), limit }
     const { snapshot } = options
-    await this.#write({}, (store) =>
+    await this.#write(options, (store) =>
       snapshot === undefined ? store.clear(range) : clearAsOf(snapshot.view, store, range),
     )
   }

@@ -11,6 +11,7 @@ import { promisify } from 'node:util'
 import suite from 'abstract-level/test'
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import {
+  type FirkinClearOptions,
   FirkinLevel,
   type FirkinLevelOptions,
   type FirkinPutOptions,
@@ -184,21 +185,97 @@ describe('FirkinLevel', () => {
     })
   })
 
-  it('expires what was put with ttlMs by a put, a batch or a chained batch', async () => {
+  it.each([
+    ['without hooks', () => undefined],
+    ['through a hook', (level: FirkinLevel) => level.hooks.prewrite.add(() => undefined)],
+  ])('expires what is put with a lifetime in any way, %s', async (_, prepare) => {
     await withDirectory(async (directory) => {
       let now = 1000
       await using level = new FirkinLevel(directory, { store: { clock: () => now } })
+      prepare(level)
       const brief: FirkinPutOptions = { ttlMs: 50 }
-      await level.put('a', '1', brief)
-      await level.batch([{ type: 'put', key: 'b', value: '2', ...brief }])
-      await level.batch().put('c', '3', brief).put('d', '4').write()
-      expect(await level.keys().all()).toEqual(['a', 'b', 'c', 'd'])
+      await level.put('a', '1', { ttlMs: 50 })
+      await level.put('b', '2', { expiresAt: new Date(now + 50), keyEncoding: 'utf8' })
+      await level.batch([{ type: 'put', key: 'c', value: '3', ttlMs: 50 }])
+      const operations = [
+        { type: 'put', key: 'd', value: '4' } as const,
+        { type: 'put', key: 'e', value: '5', ttlMs: 100 } as const,
+        { type: 'put', key: 'f', value: '6', expiresAt: now + 100 } as const,
+      ]
+      await level.batch(operations, { ttlMs: 50 })
+      const later = [{ type: 'put', key: 'g', value: '7', ttlMs: 100 } as const]
+      await level.batch(later, { expiresAt: now + 50 })
+      await level.batch().put('h', '8', { ttlMs: 50 }).put('i', '9').write()
+      await level.sublevel('sub').put('j', '10', brief)
+      expect(level.store.count()).toBe(10)
 
       now += 50
 
-      expect(await level.keys().all()).toEqual(['d'])
+      expect(await level.keys().all()).toEqual(['e', 'f', 'g', 'i'])
       expect(level.getSync('a')).toBeUndefined()
     })
+  })
+
+  const writes: [string, (level: FirkinLevel, sync: boolean) => Promise<void>][] = [
+    ['a put', (level, sync) => level.put('key', '', { sync })],
+    ['a del', (level, sync) => level.del('other', { sync })],
+    ['a clear', (level, sync) => level.clear({ gte: 'a', sync })],
+    ['a batch', (level, sync) => level.batch([{ type: 'put', key: 'k', value: '' }], { sync })],
+    ['a chained batch', (level, sync) => level.batch().put('key', '').write({ sync })],
+    [
+      'a clear of a sublevel',
+      (level, sync) => {
+        const durable: FirkinClearOptions = { sync }
+        return level.sublevel('sub').clear(durable)
+      },
+    ],
+  ]
+
+  it.each(writes)('syncs %s if it is asked to', async (_, write) => {
+    await withDirectory(async (directory) => {
+      await using level = new FirkinLevel(directory, { store: { sync: 'never' } })
+      await level.put('other', '')
+      const sync = vi.spyOn(level.store, 'sync')
+
+      await write(level, false)
+      expect(sync).toHaveBeenCalledTimes(0)
+      await write(level, true)
+
+      expect(sync).toHaveBeenCalledTimes(1)
+    })
+  })
+
+  it('refuses a batch whose own options set two lifetimes', async () => {
+    await withDirectory(async (directory) => {
+      await using level = new FirkinLevel(directory)
+      const operations = [{ type: 'put', key: 'key', value: '' } as const]
+
+      const written = level.batch(operations, { ttlMs: 50, expiresAt: 50 })
+
+      await expect(written).rejects.toThrow('Options ttlMs and expiresAt exclude each other')
+    })
+  })
+
+  it('refuses by type an option that a write would ignore', () => {
+    // The compiler checks these calls; nothing runs them.
+    const calls = async (level: FirkinLevel) => {
+      // @ts-expect-error The option is ttlMs.
+      await level.put('key', '', { ttl: 50 })
+      // @ts-expect-error A boolean, unlike the option of the store.
+      await level.put('key', '', { sync: 'always' })
+      // @ts-expect-error A batch is synced as a whole.
+      await level.batch([{ type: 'put', key: 'key', value: '', sync: true }])
+      // @ts-expect-error A delete has no lifetime.
+      await level.batch([{ type: 'del', key: 'key', ttlMs: 50 }])
+      // @ts-expect-error A batch is synced when it is written.
+      level.batch().put('key', '', { sync: true })
+      // @ts-expect-error The lifetimes are those of the puts.
+      await level.batch().write({ ttlMs: 50 })
+      // @ts-expect-error The value is text.
+      await level.put('key', 7)
+    }
+
+    expect(calls).toBeTypeOf('function')
   })
 
   it('exposes its store while it is open, and passes the options on', async () => {
@@ -206,7 +283,7 @@ describe('FirkinLevel', () => {
       const level = new FirkinLevel(directory, { store: { keydir: 'hash', sync: 'never' } })
       expect(() => level.store).toThrow(expect.objectContaining({ code: 'FIRKIN_CLOSED' }))
 
-      await level.put('key', 'value', { sync: true } as FirkinPutOptions)
+      await level.put('key', 'value', { sync: true })
 
       expect(level.store.stats().keydir.kind).toBe('hash')
       expect(level.store.get('key')?.toString()).toBe('value')
@@ -287,8 +364,8 @@ describe('FirkinLevel', () => {
 
   // A thread syncs this much, which takes a while.
   const long = 'x'.repeat(2 ** 20)
-  const durable = { sync: true } as FirkinPutOptions
-  const writes: [string, (level: FirkinLevel) => Promise<void>][] = [
+  const durable = { sync: true }
+  const slowWrites: [string, (level: FirkinLevel) => Promise<void>][] = [
     ['a put', (level) => level.put('key', long, durable)],
     ['a batch', (level) => level.batch([{ type: 'put', key: 'key', value: long }], durable)],
     ['a chained batch', (level) => level.batch().put('key', long).write(durable)],
@@ -296,7 +373,7 @@ describe('FirkinLevel', () => {
     ['a put without sync', (level) => level.put('key', long)],
   ]
 
-  it.each(writes)('settles %s before it closes', async (name, write) => {
+  it.each(slowWrites)('settles %s before it closes', async (name, write) => {
     await withDirectory(async (directory) => {
       for (const sync of ['always', 'interval', 'never'] as const) {
         const level = new FirkinLevel(directory, { store: { sync } })

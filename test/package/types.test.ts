@@ -119,7 +119,10 @@ cache.on('error', (error) => console.log(error.message))
 cache.set('8', 8)
 
 const level = new FirkinLevel<string, User>('level', { valueEncoding: 'json' })
-await level.put('7', { name: 'Ada' })
+await level.put('7', { name: 'Ada' }, { ttlMs: 1000, sync: true })
+await level.batch([{ type: 'put', key: '8', value: { name: 'Bo' }, ttlMs: 1000 }], { sync: true })
+await level.batch().put('9', { name: 'Cy' }, { ttlMs: 1000 }).del('8').write({ sync: true })
+await level.del('9', { sync: true })
 for await (const [key, user] of level.iterator({ gte: '7' })) console.log(key.length, user.name)
 export const plain: AbstractLevel<string | Buffer | Uint8Array, string, User> = level
 export const count: number = level.store.count()

@@ -1,6 +1,15 @@
 /** The options of a database and of its operations. */
 
-import type { AbstractDatabaseOptions, AbstractPutOptions } from 'abstract-level'
+import type {
+  AbstractBatchDelOperation,
+  AbstractBatchOptions,
+  AbstractBatchPutOperation,
+  AbstractChainedBatchPutOptions,
+  AbstractClearOptions,
+  AbstractDatabaseOptions,
+  AbstractDelOptions,
+  AbstractPutOptions,
+} from 'abstract-level'
 import type { PutOptions, StoreOptions } from '../../index.ts'
 import { checkNames, checkObject, STORE_OPTION_NAMES } from '../../options.ts'
 import type { Format } from './formats.ts'
@@ -37,6 +46,30 @@ export interface FirkinPutOptions<K = string, V = string>
     FirkinWriteOptions,
     PutOptions {}
 
+/** The options of a delete: Level's own, and `sync`. */
+export interface FirkinDelOptions<K = string> extends AbstractDelOptions<K>, FirkinWriteOptions {}
+
+/** The options of a clear: Level's own, and `sync`. */
+export interface FirkinClearOptions<K = string>
+  extends AbstractClearOptions<K>,
+    FirkinWriteOptions {}
+
+/** The options of a batch: Level's own, `sync`, and the lifetime of the puts that set none. */
+export interface FirkinBatchOptions<K = string, V = string>
+  extends AbstractBatchOptions<K, V>,
+    FirkinWriteOptions,
+    PutOptions {}
+
+/** An operation of a batch: Level's own, and for a put the entry's lifetime. */
+export type FirkinBatchOperation<D, K, V> =
+  | (AbstractBatchPutOperation<D, K, V> & PutOptions)
+  | AbstractBatchDelOperation<D, K>
+
+/** The options of a put in a chained batch: Level's own, and the entry's lifetime. */
+export interface FirkinChainedPutOptions<D, K = string, V = string>
+  extends AbstractChainedBatchPutOptions<D, K, V>,
+    PutOptions {}
+
 /** The options of a read, as Level hands them over. */
 export interface ReadOptions {
   readonly keyEncoding: string
@@ -56,9 +89,22 @@ export interface IteratorOptions extends ReadOptions {
   readonly values: boolean
 }
 
-/** Returns the lifetime that the options of a put set, if they set one. */
-export function lifetime({ ttlMs, expiresAt }: PutOptions): PutOptions | undefined {
+/**
+ * Returns the lifetime that the options of a put set, if they set one.
+ *
+ * @param common the options of the batch, which Level has added to those of the put
+ */
+export function lifetime(
+  { ttlMs, expiresAt }: PutOptions,
+  common: PutOptions = {},
+): PutOptions | undefined {
   if (ttlMs === undefined && expiresAt === undefined) return undefined
+  if (ttlMs !== undefined && expiresAt !== undefined) {
+    const isCommonTtl = ttlMs === common.ttlMs
+    if (isCommonTtl !== (expiresAt === common.expiresAt)) {
+      return isCommonTtl ? { expiresAt } : { ttlMs }
+    }
+  }
   return { ...(ttlMs !== undefined && { ttlMs }), ...(expiresAt !== undefined && { expiresAt }) }
 }
 
