@@ -2,8 +2,14 @@
 
 import { join } from 'node:path'
 import { describe, expect, expectTypeOf, it } from 'vitest'
-import { type CacheOptions, openCache } from '../src/cache/cache.ts'
-import { type KeyEncoding, open, type Store, type StoreOptions } from '../src/index.ts'
+import { type CacheOptions, openCache, type PersistentCache } from '../src/cache/cache.ts'
+import {
+  type KeyEncoding,
+  open,
+  type Store,
+  type StoreOptions,
+  type ValueCodec,
+} from '../src/index.ts'
 import { withDirectory } from './support/directory.ts'
 
 interface User {
@@ -141,6 +147,21 @@ describe('the types of a store', () => {
     }
 
     expect(calls).toBeTypeOf('function')
+  })
+
+  it('may be those of a generic function', () => {
+    // The compiler checks these functions; nothing runs them.
+    const withCodec = <V>(codec: ValueCodec<V>): Promise<Store<V>> =>
+      open('store', { valueEncoding: codec })
+    const asJson = <V>(): Promise<Store<V, 'buffer'>> =>
+      open<V>('store', { keyEncoding: 'buffer', valueEncoding: 'json' })
+    const withOptions = <V>(options: StoreOptions<V>): Promise<Store<V>> => open('store', options)
+    const cacheOf = <V>(codec: ValueCodec<V>): Promise<PersistentCache<V>> =>
+      openCache('cache', { maxBytes: 2 ** 20, valueEncoding: codec })
+
+    for (const call of [withCodec, asJson, withOptions, cacheOf]) {
+      expect(call).toBeTypeOf('function')
+    }
   })
 
   it('refuse a type of values without an encoding that returns it', () => {

@@ -72,7 +72,7 @@ const COMBINATIONS = process.env.FIRKIN_SWEEPS === 'all' ? ALL : SOME
 
 /** Uses every entry point. If types were lost, they would be `any`, and no line an error. */
 const PROGRAM = `
-import { CorruptionError, open, type PutOptions, type Store, type StoreOptions } from 'firkin'
+import { CorruptionError, open, type PutOptions, type Store, type StoreOptions, type ValueCodec } from 'firkin'
 import { FirkinLevel } from 'firkin/abstract-level'
 import { type CacheOptions, openCache } from 'firkin/cache'
 import { KeyvFirkin } from 'firkin/keyv'
@@ -110,6 +110,11 @@ export const buffer: Buffer | undefined = bytes.get('key')
 export const keys: Buffer[] = [...bytes.keys()]
 // @ts-expect-error Values are bytes.
 export const text: string | undefined = bytes.get('key')
+
+export async function openWith<V>(codec: ValueCodec<V>): Promise<Store<V, 'buffer'>> {
+  return await open(codec.name ?? 'values', { keyEncoding: 'buffer', valueEncoding: codec })
+}
+export const openAs = async <V>(its: StoreOptions<V>): Promise<Store<V>> => await open('as', its)
 
 const cacheOptions: CacheOptions<User> = { maxBytes: 2 ** 20, valueEncoding: 'json' }
 const cache = await openCache<User>('cache', cacheOptions)
