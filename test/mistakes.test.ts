@@ -128,10 +128,10 @@ describe("a caller's mistake", () => {
     },
   )
 
-  it.each([undefined, '', 5, new URL('file:///tmp')])(
+  it.each([undefined, null, '', 5, 'a\0b', ['a'], new URL('https://a.org/data')])(
     'in the path is refused: %s',
     async (path) => {
-      await expect(open(path as Anything)).rejects.toThrow('it must be a path')
+      await expect(open(path as Anything)).rejects.toThrow('it must be a path or a file: URL')
     },
   )
 })

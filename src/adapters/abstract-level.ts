@@ -1,6 +1,5 @@
 /** An `abstract-level` database over a store. */
 
-import { resolve } from 'node:path'
 import type {
   AbstractLevel as AbstractDatabase,
   AbstractDatabaseHooks,
@@ -11,6 +10,7 @@ import type {
   AbstractValueIterator,
 } from 'abstract-level'
 import { open, type PutOptions, StoreError } from '../index.ts'
+import { directoryPath } from '../io/directory-path.ts'
 import { TimeSlice } from '../scheduling/time-slice.ts'
 import { addDelete, addPut, FirkinChainedBatch, type Operation } from './level/batch.ts'
 import { asLevelError } from './level/errors.ts'
@@ -72,30 +72,29 @@ const MANIFEST = {
  * for await (const [id, user] of db.iterator({ gte: '7' })) console.log(id, user.name)
  */
 export class FirkinLevel<K = string, V = string> extends AbstractLevel<Format, K, V> {
-  /** The path of the store's directory, as the caller gave it. */
+  /** The path of the store's directory: as the caller gave it, or that of the URL. */
   readonly location: string
   /** Functions that Level calls at certain moments. */
   // With the type of the database itself, as Level has it, compilers disagree on whether a database
   // is an AbstractLevel.
   // biome-ignore lint/suspicious/noExplicitAny: no other type is as assignable in both directions.
   declare hooks: AbstractDatabaseHooks<any>
-  /** The same path made absolute: the working directory may change before the store opens. */
+  /** The path made absolute: the working directory may change before the store opens. */
   readonly #directory: string
   /** Writes under way, which closing waits for. */
   readonly #writing = new Set<Promise<void>>()
   #store: LevelStore | undefined
 
-  /** @throws TypeError for wrong options */
-  constructor(location: string, options?: FirkinLevelOptions<K, V>) {
-    if (typeof location !== 'string' || location === '') {
-      throw new TypeError(
-        `A location is a path, not ${location === '' ? 'empty' : typeof location}`,
-      )
-    }
+  /**
+   * @param location a directory, by its path or its `file:` URL
+   * @throws TypeError for another location, or wrong options
+   */
+  constructor(location: string | URL, options?: FirkinLevelOptions<K, V>) {
+    const directory = directoryPath(location)
     checkOptions(options)
     super(MANIFEST, options)
-    this.location = location
-    this.#directory = resolve(location)
+    this.location = typeof location === 'string' ? location : directory
+    this.#directory = directory
   }
 
   /**

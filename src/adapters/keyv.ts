@@ -22,6 +22,7 @@ import {
   type StoreSettings,
   type ValueEncoding,
 } from '../index.ts'
+import { directoryPath, isUrl } from '../io/directory-path.ts'
 import { TimeSlice } from '../scheduling/time-slice.ts'
 import { CODEC, checkEncodings, checkValueEncoding } from './check-encodings.ts'
 
@@ -110,14 +111,17 @@ export class KeyvFirkin<V = string> extends EventEmitter {
   readonly #ownsStore: boolean
 
   /**
-   * Takes an open store, or a directory whose store it opens now and `disconnect` closes.
+   * Takes an open store, or a directory, by its path or its `file:` URL, whose store it opens now
+   * and `disconnect` closes.
    *
-   * @throws TypeError if the store's encodings do not return what Keyv hands over. Other wrong
-   * options of a directory reject the first operation, and are reported by the event `error`
+   * @throws TypeError for another directory, or if the store's encodings do not return what Keyv
+   * hands over. Other wrong options of a directory reject the first operation, and are reported by
+   * the event `error`
    */
-  constructor(source: string | Store<V>, options?: KeyvFirkinOptions<V>) {
+  constructor(source: string | URL | Store<V>, options?: KeyvFirkinOptions<V>) {
     super()
-    if (typeof source === 'string') {
+    const isDirectory = typeof source === 'string' || isUrl(source)
+    if (isDirectory) {
       const encoding = options?.valueEncoding ?? 'utf8'
       checkValueEncoding('KeyvFirkin', 'store', encoding as ValueEncoding<V>, VALUE_ENCODINGS)
     } else {
@@ -125,9 +129,10 @@ export class KeyvFirkin<V = string> extends EventEmitter {
       if (options !== undefined)
         throw new TypeError('KeyvFirkin takes options for a directory only')
     }
-    this.#ownsStore = typeof source === 'string'
-    this.opts = { dialect: 'sqlite', url: typeof source === 'string' ? source : source.directory }
-    this.#store = typeof source === 'string' ? this.#open(source, options) : Promise.resolve(source)
+    const directory = isDirectory ? directoryPath(source) : source.directory
+    this.#ownsStore = isDirectory
+    this.opts = { dialect: 'sqlite', url: typeof source === 'string' ? source : directory }
+    this.#store = isDirectory ? this.#open(directory, options) : Promise.resolve(source)
   }
 
   /** The properties that Keyv 6 asks for. Reading them makes it an adapter for Keyv 6. */

@@ -129,11 +129,12 @@ export class FirkinCacheStore implements CacheStore {
   /**
    * Opens the cache in a directory, or creates it.
    *
-   * @throws TypeError, RangeError for wrong options
+   * @param directory its path, or its `file:` URL
+   * @throws TypeError, RangeError for another directory, or wrong options
    * @throws with `strict`, whatever `openCache` throws
    */
   static async open(
-    directory: string,
+    directory: string | URL,
     options: FirkinCacheStoreOptions,
   ): Promise<FirkinCacheStore> {
     checkObject(options, 'Options')

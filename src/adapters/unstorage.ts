@@ -6,7 +6,6 @@
  */
 
 import { EventEmitter } from 'node:events'
-import { resolve } from 'node:path'
 import { types } from 'node:util'
 import type { Driver, TransactionOptions } from 'unstorage'
 import { textSize } from '../engine/encoding.ts'
@@ -18,6 +17,7 @@ import {
   StoreError,
   type StoreOptions,
 } from '../index.ts'
+import { directoryPath } from '../io/directory-path.ts'
 import { checkNames, checkObject, STORE_OPTION_NAMES } from '../options.ts'
 import { systemClock } from '../scheduling/time.ts'
 import { TimeSlice } from '../scheduling/time-slice.ts'
@@ -25,8 +25,11 @@ import { CODEC, checkEncodings } from './check-encodings.ts'
 
 /** The options of a {@link firkinDriver}: exactly one of `base` and `store`, and more. */
 export interface FirkinDriverOptions {
-  /** A directory, whose store is opened at the first use of the driver and closed by `dispose`. */
-  readonly base?: string
+  /**
+   * A directory, by its path or its `file:` URL. Its store is opened at the first use of the driver
+   * and closed by `dispose`.
+   */
+  readonly base?: string | URL
   /** An open store, with the default encodings or a codec of bytes. `dispose` leaves it open. */
   readonly store?: Store
   /** The options that open the store in `base`. */
@@ -222,7 +225,7 @@ class Connection {
       this.#open = () => Promise.resolve(store)
     } else {
       // Resolved now, because the working directory may have changed when the store is opened.
-      const directory = resolve(base as string)
+      const directory = directoryPath(base as string | URL)
       this.#open = () => open(directory, options)
     }
   }
@@ -260,10 +263,7 @@ function checkOptions(input: FirkinDriverOptions): void {
   if ((input?.base === undefined) === (input?.store === undefined)) {
     throw new TypeError('A driver needs either base, a directory, or store, an open store')
   }
-  const { base, options = {} } = input
-  if (base !== undefined && (typeof base !== 'string' || base === '')) {
-    throw new TypeError(`Option base is a path, not ${base === '' ? 'empty' : typeof base}`)
-  }
+  const { options = {} } = input
   for (const name of Object.keys(input)) {
     if (!STORE_OPTION_NAMES.includes(name)) continue
     throw new TypeError(`Option ${name} is one of the store: { options: { ${name} } }`)

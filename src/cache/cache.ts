@@ -15,9 +15,9 @@
  * Whatever goes wrong with the directory, the application goes on; see recovering-shelf.ts.
  */
 
-import { resolve } from 'node:path'
 import { decodeValue, encodeValue, type ReadBytes, valueSize } from '../engine/encoding.ts'
 import { StoreError } from '../errors.ts'
+import { directoryPath } from '../io/directory-path.ts'
 import { NO_ENTRY } from '../keydir/keydir.ts'
 import { checkNames, checkObject, type ValueEncoding } from '../options.ts'
 import { Announcements, type CacheEvents } from './announcements.ts'
@@ -65,7 +65,7 @@ const LOAD_OPTION_NAMES = [...ENTRY_OPTION_NAMES, 'errorTtlMs', 'signal'] as con
  * @throws {@link StoreError} with `strict`: FIRKIN_LOCKED, FIRKIN_CORRUPT and others
  */
 export async function openCache(
-  directory: string,
+  directory: string | URL,
   options: CacheOptions<string> & { readonly valueEncoding: 'utf8' },
 ): Promise<PersistentCache<string>>
 /**
@@ -77,7 +77,7 @@ export async function openCache(
  * @throws {@link StoreError} with `strict`: FIRKIN_LOCKED, FIRKIN_CORRUPT and others
  */
 export async function openCache<V = unknown>(
-  directory: string,
+  directory: string | URL,
   options: CacheOptions<V> & { readonly valueEncoding: 'json' },
 ): Promise<PersistentCache<V>>
 /**
@@ -88,16 +88,17 @@ export async function openCache<V = unknown>(
  * disk. The event `error` reports it, in the turn of the event loop after the promise has resolved.
  * With `strict` the promise rejects instead.
  *
- * @throws TypeError, RangeError for invalid options
+ * @param directory its path, or its `file:` URL
+ * @throws TypeError, RangeError for another directory, or invalid options
  * @throws {@link StoreError} with `strict`: FIRKIN_CORRUPT, FIRKIN_LOCKED, FIRKIN_OTHER_KIND,
  * FIRKIN_NOT_EMPTY, FIRKIN_VERSION, FIRKIN_IO_FAILED
  */
 export async function openCache<V = Buffer>(
-  directory: string,
+  directory: string | URL,
   options: CacheOptions<V>,
 ): Promise<PersistentCache<V>>
 export async function openCache<V>(
-  directory: string,
+  directory: string | URL,
   options: CacheSettings<V>,
 ): Promise<PersistentCache<V>> {
   return await PersistentCache.open(directory, options, systemEnvironment)
@@ -155,16 +156,14 @@ export class PersistentCache<V> {
 
   /** @internal Like {@link openCache}, in another environment. */
   static async open<V = Buffer>(
-    directory: string,
+    directory: string | URL,
     input: CacheSettings<V>,
     environment: CacheEnvironment,
   ): Promise<PersistentCache<V>> {
-    if (typeof directory !== 'string' || directory === '') {
-      throw new TypeError(`A directory is a path, not ${String(directory)}`)
-    }
+    const path = directoryPath(directory)
     const options = resolveCacheOptions(input)
     const nowMs = options.clock()
-    const cache = new PersistentCache<V>(resolve(directory), options, environment)
+    const cache = new PersistentCache<V>(path, options, environment)
     await cache.#shelf.open(nowMs)
     return cache
   }

@@ -9,7 +9,6 @@
  * Closing leaves the directory in good order (close-engine.ts), and releases it.
  */
 
-import { resolve } from 'node:path'
 import { CorruptionError, isError, isErrorOf, isMoved, StoreError } from '../errors.ts'
 import { holdsStore, namesOfOthers } from '../format/names.ts'
 import { accessCode, errorCode, type Files } from '../io/files.ts'
@@ -166,12 +165,6 @@ export async function openEngine(
 const LOCK_INTERVAL_MS = 50
 /** The most attempts of a read-only open while merges change the set of segments. */
 const MAX_ATTEMPTS = 10
-
-/** Returns the absolute path of a directory. @throws TypeError */
-export function checkDirectory(directory: string): string {
-  if (typeof directory === 'string' && directory !== '') return resolve(directory)
-  throw new TypeError(`The directory is ${String(directory)}; it must be a path`)
-}
 
 /**
  * Makes the directory ready and holds it: opens it and, if that is wanted, locks it.

@@ -12,11 +12,12 @@
 import { join } from 'node:path'
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from '../engine/encoding.ts'
 import type { Engine } from '../engine/engine.ts'
-import { asStoreError, checkDirectory, type OpenEngine, openEngine } from '../engine/open-engine.ts'
+import { asStoreError, type OpenEngine, openEngine } from '../engine/open-engine.ts'
 import { isUnbounded, type RangeOptions, resolveRange } from '../engine/range.ts'
 import { StoreError } from '../errors.ts'
 import { CACHE_ORDER_NAME } from '../format/names.ts'
 import type { VerifyReport } from '../inspection/verify.ts'
+import { directoryPath } from '../io/directory-path.ts'
 import { removeIfThere } from '../io/files.ts'
 import { assertMaySync, warnIfUnsynced } from '../io/permission.ts'
 import { NO_ENTRY } from '../keydir/keydir.ts'
@@ -54,7 +55,7 @@ import { type KeyOf, RangeIterator, ViewReader } from './view-reader.ts'
  * @throws {@link CorruptionError} for damage other than a torn tail
  */
 export async function open<E extends KeyEncoding = 'utf8'>(
-  directory: string,
+  directory: string | URL,
   options: StoreOptions<string, E> & { readonly valueEncoding: 'utf8' },
 ): Promise<Store<string, E>>
 /**
@@ -66,7 +67,7 @@ export async function open<E extends KeyEncoding = 'utf8'>(
  * @throws {@link CorruptionError} for damage other than a torn tail
  */
 export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
-  directory: string,
+  directory: string | URL,
   options: StoreOptions<V, E> & { readonly valueEncoding: 'json' },
 ): Promise<Store<V, E>>
 /**
@@ -78,7 +79,7 @@ export async function open<V = unknown, E extends KeyEncoding = 'utf8'>(
  * @throws {@link CorruptionError} for damage other than a torn tail
  */
 export async function open<V extends Uint8Array = Buffer>(
-  directory: string,
+  directory: string | URL,
   options?: StoreOptions<V>,
 ): Promise<Store<V>>
 /**
@@ -90,25 +91,26 @@ export async function open<V extends Uint8Array = Buffer>(
  * @throws {@link CorruptionError} for damage other than a torn tail
  */
 export async function open<V = Buffer>(
-  directory: string,
+  directory: string | URL,
   options: StoreOptions<V, 'buffer'> & { readonly keyEncoding: 'buffer' },
 ): Promise<Store<V, 'buffer'>>
 /**
  * Opens the store in a directory, and creates it if there is none. The types of keys and values
  * follow from `keyEncoding` and `valueEncoding`: without these, keys are text and values are bytes.
  *
- * @throws TypeError, RangeError for wrong options
+ * @param directory its path, or its `file:` URL
+ * @throws TypeError, RangeError for another directory, or wrong options
  * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND,
  * FIRKIN_NOT_EMPTY, FIRKIN_VERSION, FIRKIN_OTHER_KIND, FIRKIN_NOT_PERMITTED,
  * FIRKIN_READ_ONLY_FILE_SYSTEM, FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED, FIRKIN_IO_FAILED
  * @throws {@link CorruptionError} for damage other than a torn tail
  */
 export async function open<V = Buffer, E extends KeyEncoding = 'utf8'>(
-  directory: string,
+  directory: string | URL,
   options: StoreOptions<V, E>,
 ): Promise<Store<V, E>>
 export async function open<V, E extends KeyEncoding>(
-  directory: string,
+  directory: string | URL,
   options?: StoreSettings<V, E>,
 ): Promise<Store<V, E>> {
   return await Store.open(directory, options, systemEnvironment)
@@ -162,11 +164,11 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
 
   /** @internal As {@link open}, in another environment. */
   static async open<V = Buffer, E extends KeyEncoding = 'utf8'>(
-    directory: string,
+    directory: string | URL,
     input: StoreSettings<V, E> | undefined,
     environment: Environment,
   ): Promise<Store<V, E>> {
-    const path = checkDirectory(directory)
+    const path = directoryPath(directory)
     const options = resolveOptions(input)
     if (!options.readOnly) {
       if (promisesSyncs(options.sync)) assertMaySync()
@@ -420,13 +422,14 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
    * writes go on. Works in the writer, and in a read-only store beside it. Segments that no longer
    * change are hard-linked if the file system allows it.
    *
+   * @param directory its path, or its `file:` URL
    * @throws {@link StoreError} FIRKIN_EXISTS, FIRKIN_WRITE_FAILED
    */
-  async backup(directory: string, options: BackupOptions = {}): Promise<BackupReport> {
+  async backup(directory: string | URL, options: BackupOptions = {}): Promise<BackupReport> {
     this.#assertOpen()
     assertMaySync()
     const { signal } = this.#ending
-    const target = checkDirectory(directory)
+    const target = directoryPath(directory)
     return await inLaterTurn(this.#reading(backUp(this.#engine, target, options, signal)))
   }
 
