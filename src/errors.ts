@@ -26,6 +26,8 @@ export type ErrorCode =
   | 'FIRKIN_NOT_EMPTY'
   /** The directory holds a cache and not a store, or the reverse; nothing there is changed. */
   | 'FIRKIN_OTHER_KIND'
+  /** The directory may be on another machine, and `localOnly` refuses that. */
+  | 'FIRKIN_NOT_LOCAL'
   /** A write was requested of a store that was opened with `readOnly`. */
   | 'FIRKIN_READ_ONLY'
   /** Bytes on disk do not match their checksum, or contradict each other. */

@@ -148,6 +148,13 @@ export interface StoreSettings<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly allowCache?: boolean
   /**
+   * Whether a directory that may be on another machine is refused: one on NFS, SMB, 9p, FUSE or
+   * another network file system, as far as the system says. Otherwise such a store is opened, and
+   * a warning says what it lacks.
+   * @defaultValue false
+   */
+  readonly localOnly?: boolean
+  /**
    * Whether the store is opened beside a writer: it takes no lock and writes nothing.
    * @defaultValue false
    */
@@ -237,8 +244,8 @@ export interface StoreSettings<V = Buffer, E extends KeyEncoding = 'utf8'> {
    */
   readonly reserveBytes?: number
   /**
-   * Whether sealed segments are read through memory mappings, if they are available. Without them,
-   * each read is a call to the operating system.
+   * Whether sealed segments are read through memory mappings, if they are available and the file
+   * system is local. Without them, each read is a call to the operating system.
    * @defaultValue true
    */
   readonly mapping?: boolean
@@ -296,6 +303,7 @@ export interface ResolvedOptions<V> {
   readonly createIfMissing: boolean
   readonly allowNonEmpty: boolean
   readonly allowCache: boolean
+  readonly localOnly: boolean
   readonly readOnly: boolean
   /** 0 if the store does not follow its writer by itself. */
   readonly followMs: number
@@ -331,6 +339,7 @@ const DEFAULTS: Required<Omit<StoreSettings<unknown, KeyEncoding>, 'merge' | 'si
   createIfMissing: true,
   allowNonEmpty: false,
   allowCache: false,
+  localOnly: false,
   readOnly: false,
   follow: false,
   keyEncoding: 'utf8',
@@ -366,6 +375,19 @@ const MERGE_DEFAULTS: Required<Omit<MergeOptions, 'window' | 'smallSegmentBytes'
 /** The names of the options of {@link StoreSettings}. */
 export const STORE_OPTION_NAMES: readonly string[] = [...Object.keys(DEFAULTS), 'merge', 'signal']
 
+/** The options that are on or off. */
+const SWITCHES = [
+  'createIfMissing',
+  'allowNonEmpty',
+  'allowCache',
+  'localOnly',
+  'readOnly',
+  'lock',
+  'mapping',
+  'verifyReads',
+  'checkpoint',
+] as const
+
 const DEFAULT_FOLLOW_MS = 100
 
 /**
@@ -380,18 +402,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
   checkNames(input, STORE_OPTION_NAMES, 'option')
   const options = { ...DEFAULTS, ...dropUndefined(input) }
 
-  for (const name of [
-    'createIfMissing',
-    'allowNonEmpty',
-    'allowCache',
-    'readOnly',
-    'lock',
-    'mapping',
-    'verifyReads',
-    'checkpoint',
-  ] as const) {
-    checkType(options[name], 'boolean', name)
-  }
+  for (const name of SWITCHES) checkType(options[name], 'boolean', name)
   checkType(options.clock, 'function', 'clock')
   checkChoice(options.keyEncoding, ['utf8', 'buffer'], 'keyEncoding')
   checkChoice(options.recovery, ['tail', 'strict', 'salvage'], 'recovery')
@@ -421,6 +432,7 @@ export function resolveOptions<V, E extends KeyEncoding>(
     createIfMissing: options.createIfMissing,
     allowNonEmpty: options.allowNonEmpty,
     allowCache: options.allowCache,
+    localOnly: options.localOnly,
     readOnly: options.readOnly,
     followMs: options.follow === true ? DEFAULT_FOLLOW_MS : Number(options.follow),
     keyEncoding: options.keyEncoding,

@@ -32,9 +32,11 @@ type CacheValue = Parameters<CacheStore['createWriteStream']>[1]
 type GetResult = Exclude<Awaited<ReturnType<CacheStore['get']>>, undefined>
 type Headers = Readonly<Record<string, string | readonly string[] | null>> | undefined
 
+/** The options of a cache that a {@link FirkinCacheStore} passes on. */
+type PassedOption = 'policy' | 'strict' | 'allowNonEmpty' | 'localOnly' | 'mapping' | 'clock'
+
 /** The options that open a {@link FirkinCacheStore} in a directory. Sizes are in bytes. */
-export interface FirkinCacheStoreOptions
-  extends Pick<CacheOptions, 'policy' | 'strict' | 'allowNonEmpty' | 'mapping' | 'clock'> {
+export interface FirkinCacheStoreOptions extends Pick<CacheOptions, PassedOption> {
   /** The most that the files take together on disk, at any moment: the cache's `maxBytes`. */
   readonly maxSize: number
   /**
@@ -62,6 +64,7 @@ const OPTION_NAMES = [
   'policy',
   'strict',
   'allowNonEmpty',
+  'localOnly',
   'mapping',
   'clock',
 ] as const satisfies (keyof FirkinCacheStoreOptions)[]

@@ -91,7 +91,7 @@ export async function openCache<V = unknown>(
  * @param directory its path, or its `file:` URL
  * @throws TypeError, RangeError for another directory, or invalid options
  * @throws {@link StoreError} with `strict`: FIRKIN_CORRUPT, FIRKIN_LOCKED, FIRKIN_OTHER_KIND,
- * FIRKIN_NOT_EMPTY, FIRKIN_VERSION, FIRKIN_IO_FAILED
+ * FIRKIN_NOT_EMPTY, FIRKIN_NOT_LOCAL, FIRKIN_VERSION, FIRKIN_IO_FAILED
  */
 export async function openCache<V = Buffer>(
   directory: string | URL,

@@ -114,6 +114,7 @@ const NOT_DAMAGE: ReadonlySet<ErrorCode> = new Set([
   'FIRKIN_READ_ONLY_FILE_SYSTEM',
   'FIRKIN_OTHER_KIND',
   'FIRKIN_NOT_EMPTY',
+  'FIRKIN_NOT_LOCAL',
   'FIRKIN_MOVED',
 ])
 

@@ -41,6 +41,7 @@ export function neverSynced(files: Files): Files {
     link: (from, to) => files.link(from, to),
     list: (directory) => files.list(directory),
     freeBytes: (directory) => files.freeBytes(directory),
+    fileSystemType: (directory) => files.fileSystemType(directory),
     makeDirectory: (directory) => files.makeDirectory(directory),
     identify: (at) => files.identify(at),
     hold(directory) {

@@ -83,6 +83,11 @@ export interface CacheSettings<V = Buffer> {
    */
   readonly allowNonEmpty?: boolean
   /**
+   * Whether a directory that may be on another machine is refused, as by a store.
+   * @defaultValue false
+   */
+  readonly localOnly?: boolean
+  /**
    * The clock for expiry, in milliseconds since 1970. The default is looked up at each call, so a
    * faked `Date` counts.
    * @defaultValue Date.now
@@ -92,7 +97,8 @@ export interface CacheSettings<V = Buffer> {
   // Performance
 
   /**
-   * Whether files are read through memory mappings, if they are available.
+   * Whether files are read through memory mappings, if they are available and the file system is
+   * local.
    * @defaultValue true
    */
   readonly mapping?: boolean
@@ -131,6 +137,7 @@ export interface ResolvedCacheOptions<V> {
   readonly valueEncoding: ValueEncoding<V>
   readonly strict: boolean
   readonly allowNonEmpty: boolean
+  readonly localOnly: boolean
   readonly clock: () => number
   readonly mapping: boolean
 }
@@ -164,6 +171,7 @@ const OPTION_NAMES = [
   'valueEncoding',
   'strict',
   'allowNonEmpty',
+  'localOnly',
   'clock',
   'mapping',
 ] as const
@@ -192,6 +200,7 @@ export function resolveCacheOptions<V>(input: CacheSettings<V>): ResolvedCacheOp
     policy = 'sieve',
     strict = false,
     allowNonEmpty = false,
+    localOnly = false,
     mapping = true,
     clock = systemClock,
   } = input
@@ -209,7 +218,7 @@ export function resolveCacheOptions<V>(input: CacheSettings<V>): ResolvedCacheOp
       `Option policy is ${String(policy)}; it must be one of ${POLICIES.join(', ')}`,
     )
   }
-  for (const [name, value] of Object.entries({ strict, allowNonEmpty, mapping })) {
+  for (const [name, value] of Object.entries({ strict, allowNonEmpty, localOnly, mapping })) {
     if (typeof value !== 'boolean') throw new TypeError(`Option ${name} must be a boolean`)
   }
   // Safety: the default is the default of V.
@@ -228,6 +237,7 @@ export function resolveCacheOptions<V>(input: CacheSettings<V>): ResolvedCacheOp
     valueEncoding,
     strict,
     allowNonEmpty,
+    localOnly,
     clock,
     mapping,
   })

@@ -20,7 +20,7 @@
 import type { ReadBytes } from '../engine/encoding.ts'
 import type { Engine, Present } from '../engine/engine.ts'
 import type { Group } from '../engine/group.ts'
-import { type OpenEngine, openEngine } from '../engine/open-engine.ts'
+import { fitToFileSystem, type OpenEngine, openEngine } from '../engine/open-engine.ts'
 import { Sweep } from '../engine/sweeper.ts'
 import { type Page, type RecordFields, recordSize } from '../format/record.ts'
 import { type Entry, NO_ENTRY } from '../keydir/keydir.ts'
@@ -169,9 +169,8 @@ export class Shelf {
     listener: ShelfListener,
     nowMs: number,
   ): Promise<Shelf> {
-    claimDirectory(files, directory, options)
     const moment: Moment = { nowMs }
-    const storeOptions = resolveOptions({
+    const given = resolveOptions({
       keydir: 'hash',
       sync: 'never',
       maxSegmentBytes: options.segmentBytes,
@@ -180,8 +179,11 @@ export class Shelf {
       // claimDirectory has checked that; it knows the cache's own files.
       allowNonEmpty: true,
       allowCache: true,
+      localOnly: options.localOnly,
       mapping: options.mapping,
     })
+    const storeOptions = fitToFileSystem(files, directory, given)
+    claimDirectory(files, directory, options)
     const opened = await openEngine(neverSynced(files), directory, storeOptions, loop)
     try {
       const shelf = new Shelf(opened, options, listener, backgroundWork, loop, moment)

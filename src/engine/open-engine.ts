@@ -14,6 +14,7 @@ import { holdsStore, namesOfOthers } from '../format/names.ts'
 import { accessCode, errorCode, type Files } from '../io/files.ts'
 import { HeldFiles } from '../io/held-files.ts'
 import { assertLocks } from '../io/lock.ts'
+import { networkTypeOf, notLocal, warnOfNetwork } from '../io/network.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { type Recovered, recover } from '../recovery/recovery.ts'
 import type { LossReport, RecoveryReport } from '../recovery/report.ts'
@@ -165,6 +166,22 @@ export async function openEngine(
 const LOCK_INTERVAL_MS = 50
 /** The most attempts of a read-only open while merges change the set of segments. */
 const MAX_ATTEMPTS = 10
+
+/**
+ * Returns the options for a directory in the file system that it lies in, or would be made in. One
+ * that may be on another machine is not mapped, and who opens it for writing is warned.
+ *
+ * @throws {@link StoreError} FIRKIN_NOT_LOCAL
+ */
+export function fitToFileSystem<
+  T extends Pick<ResolvedOptions<unknown>, 'localOnly' | 'readOnly' | 'mapping'>,
+>(files: Files, directory: string, options: T): T {
+  const type = networkTypeOf(files, directory)
+  if (type === undefined) return options
+  if (options.localOnly) throw notLocal(directory, type)
+  if (!options.readOnly) warnOfNetwork(directory, type)
+  return { ...options, mapping: false }
+}
 
 /**
  * Makes the directory ready and holds it: opens it and, if that is wanted, locks it.

@@ -9,6 +9,7 @@ import { CHECKPOINT_NAME, hintName, MANIFEST_NAME, segmentName } from '../format
 import { PUT, type RecordFields } from '../format/record.ts'
 import { type Files, readWhole } from '../io/files.ts'
 import { lockHolder } from '../io/lock.ts'
+import { type NetworkType, networkTypeOf } from '../io/network.ts'
 import type { LeftOutSegment } from '../merge/options.ts'
 import { verifyCheckpoint } from '../recovery/checkpoint-file.ts'
 import { readFileHeader } from '../segment/file.ts'
@@ -53,6 +54,8 @@ export interface StoreSurvey {
    * encoding only its program knows.
    */
   readonly valueEncoding: string | undefined
+  /** The type of its file system if that may be on another machine; otherwise `undefined`. */
+  readonly fileSystem: NetworkType | undefined
   readonly format: number
   readonly storeId: string
   readonly keydir: string
@@ -142,6 +145,7 @@ class Surveyor {
       directory: this.#directory,
       kind: mark === undefined ? 'store' : 'cache',
       valueEncoding: mark?.name ?? mark?.valueEncoding,
+      fileSystem: networkTypeOf(this.#files, this.#directory),
       format: this.#format(),
       storeId: Buffer.from(storeId).toString('hex'),
       keydir: keydirKind,

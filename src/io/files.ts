@@ -130,6 +130,11 @@ export interface Files {
   /** Returns how many bytes may still be written to the file system of a directory. */
   freeBytes(directory: string): number
   /**
+   * Returns the type of the file system of a directory: Linux's number, unsigned with 32 bits.
+   * `undefined` on systems that do not number types in this way.
+   */
+  fileSystemType(directory: string): number | undefined
+  /**
    * Creates a directory and its missing ancestors. On return all these names survive a power loss,
    * whoever created them.
    */
@@ -263,6 +268,12 @@ export const systemFiles: Files = {
   freeBytes(directory) {
     const { bavail, bsize } = fs.statfsSync(directory)
     return bavail * bsize
+  },
+  fileSystemType(directory) {
+    if (process.platform !== 'linux') return undefined
+    // A number of 32 bits that was extended by its sign is not exact as a number of 64.
+    const { type } = fs.statfsSync(directory, { bigint: true })
+    return Number(BigInt.asUintN(32, type))
   },
   makeDirectory(directory) {
     const firstMade = fs.mkdirSync(directory, { recursive: true })

@@ -297,6 +297,10 @@ export class HeldFiles implements Files {
     this.#files.link(from, to)
   }
 
+  fileSystemType(directory: string): number | undefined {
+    return this.#files.fileSystemType(directory)
+  }
+
   list(directory: string): string[] | undefined {
     return this.#files.list(directory)
   }

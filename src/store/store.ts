@@ -12,7 +12,12 @@
 import { join } from 'node:path'
 import { checkKeys, decodeValue, encodeValue, type Key, valueSize } from '../engine/encoding.ts'
 import type { Engine } from '../engine/engine.ts'
-import { asStoreError, type OpenEngine, openEngine } from '../engine/open-engine.ts'
+import {
+  asStoreError,
+  fitToFileSystem,
+  type OpenEngine,
+  openEngine,
+} from '../engine/open-engine.ts'
 import { isUnbounded, type RangeOptions, resolveRange } from '../engine/range.ts'
 import { StoreError } from '../errors.ts'
 import { CACHE_ORDER_NAME } from '../format/names.ts'
@@ -101,7 +106,7 @@ export async function open<V = Buffer>(
  * @param directory its path, or its `file:` URL
  * @throws TypeError, RangeError for another directory, or wrong options
  * @throws {@link StoreError} FIRKIN_LOCKED, FIRKIN_LOCK_UNAVAILABLE, FIRKIN_NOT_FOUND,
- * FIRKIN_NOT_EMPTY, FIRKIN_VERSION, FIRKIN_OTHER_KIND, FIRKIN_NOT_PERMITTED,
+ * FIRKIN_NOT_EMPTY, FIRKIN_VERSION, FIRKIN_OTHER_KIND, FIRKIN_NOT_PERMITTED, FIRKIN_NOT_LOCAL,
  * FIRKIN_READ_ONLY_FILE_SYSTEM, FIRKIN_WRITE_FAILED, FIRKIN_READ_FAILED, FIRKIN_IO_FAILED
  * @throws {@link CorruptionError} for damage other than a torn tail
  */
@@ -169,12 +174,13 @@ export class Store<V = Buffer, E extends KeyEncoding = 'utf8'> {
     environment: Environment,
   ): Promise<Store<V, E>> {
     const path = directoryPath(directory)
-    const options = resolveOptions(input)
-    if (!options.readOnly) {
-      if (promisesSyncs(options.sync)) assertMaySync()
+    const given = resolveOptions(input)
+    if (!given.readOnly) {
+      if (promisesSyncs(given.sync)) assertMaySync()
       else warnIfUnsynced()
     }
     const { files, loop = systemLoop } = environment
+    const options = fitToFileSystem(files, path, given)
     const opened = await openEngine(files, path, options, loop)
     try {
       if (options.allowCache && !options.readOnly) forgetOrder(opened)

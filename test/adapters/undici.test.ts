@@ -69,6 +69,7 @@ describe('FirkinCacheStore', () => {
         policy: 'lru',
         strict: true,
         allowNonEmpty: true,
+        localOnly: true,
         mapping: false,
         clock: Date.now,
       }

@@ -42,6 +42,7 @@ export type CallKind =
   | 'link'
   | 'list'
   | 'freeBytes'
+  | 'fileSystemType'
   | 'makeDirectory'
   | 'hold'
   | 'identify'
@@ -105,6 +106,8 @@ export class FaultyFiles implements Files {
   capacity = Number.POSITIVE_INFINITY
   /** Whether writes should be left to a thread. */
   slow = false
+  /** Linux's number for the type of the file system, which is ext4. */
+  type = 0xef53
   onCall: CallListener | undefined
 
   readonly #disk: Disk
@@ -166,6 +169,7 @@ export class FaultyFiles implements Files {
   #successor(seed: number, disk: Disk): FaultyFiles {
     const files = new FaultyFiles(seed, disk)
     files.slow = this.slow
+    files.type = this.type
     return files
   }
 
@@ -363,6 +367,12 @@ export class FaultyFiles implements Files {
   freeBytes(path: string): number {
     this.#call('freeBytes', path)
     return Math.max(0, this.capacity - this.usedSize)
+  }
+
+  fileSystemType(path: string): number {
+    this.#call('fileSystemType', path)
+    if (path !== '/') this.#at(path, 'fileSystemType')
+    return this.type
   }
 
   makeDirectory(path: string): void {

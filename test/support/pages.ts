@@ -10,6 +10,7 @@ export const PAGES = [
   'README.md',
   'src/README.md',
   'src/store/README.md',
+  'src/store/ENVIRONMENTS.md',
   'src/cache/README.md',
   'src/adapters/README.md',
   'src/format/FORMAT.md',

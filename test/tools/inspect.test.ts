@@ -2,6 +2,7 @@ import { appendFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import type { StoreSurvey } from '../../src/inspection/survey.ts'
+import { systemFiles } from '../../src/io/files.ts'
 import { flip, kindsOf } from './damage.ts'
 import { Fixtures, FUTURE_MS, fillTiny, openBytes, USER_COUNT } from './fixture.ts'
 import { run } from './run.ts'
@@ -66,6 +67,24 @@ describe('firkin inspect', () => {
     expect(status).toBe(0)
     expect(stdout).toMatch(new RegExp(`^state +in use by process ${process.pid} on .* since`, 'm'))
     expect(stdout).toMatch(/^keys +6$/m)
+  })
+
+  it('says that a store may be on another machine, and nothing of one on a local disk', async () => {
+    const store = await fixtures.tiny()
+    const local = await run(['inspect', store])
+    const type = vi.spyOn(systemFiles, 'fileSystemType').mockReturnValue(0x65735546)
+    const warned = vi.spyOn(process, 'emitWarning')
+
+    const remote = await run(['inspect', store])
+    const { fileSystem } = await survey(store)
+
+    expect(local.stdout).not.toContain('file system')
+    expect(remote.stdout).toMatch(/^file system +FUSE, which may be a network file system$/m)
+    expect(fileSystem).toEqual({ name: 'FUSE', mayBeLocal: true })
+    expect([remote.status, remote.stderr]).toEqual([0, ''])
+    expect(warned).not.toHaveBeenCalled()
+    type.mockRestore()
+    warned.mockRestore()
   })
 
   it('reports a store that was not closed, and the bytes that a crash left unfinished', async () => {

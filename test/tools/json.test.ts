@@ -3,8 +3,9 @@
 import { readFileSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { openCache } from '../../src/cache/cache.ts'
+import { systemFiles } from '../../src/io/files.ts'
 import { DAMAGES, flip, kindsOf } from './damage.ts'
 import { Fixtures, fillTiny, openBytes } from './fixture.ts'
 import { linesOf, run } from './run.ts'
@@ -134,6 +135,9 @@ describe('the output of --json', () => {
     await see('inspect', inUse)
     await see('inspect', unreadable)
     await see('inspect', cached)
+    const type = vi.spyOn(systemFiles, 'fileSystemType').mockReturnValue(0x6969)
+    await see('inspect', tiny)
+    type.mockRestore()
     await see('merge', large, '--all', '--dry-run')
     await see('merge', unreadable, '--all', '--dry-run')
     await see('import', changed)

@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { type SegmentSurvey, type StoreSurvey, surveyStore } from '../../src/inspection/survey.ts'
 import { systemFiles } from '../../src/io/files.ts'
+import { describeType } from '../../src/io/network.ts'
 import { withExamples } from '../examples.ts'
 import { STATUS } from '../failure.ts'
 import type { Output } from '../output.ts'
@@ -45,7 +46,7 @@ export function inspectCommand(session: Session): Command {
 }
 
 async function print(output: Output, survey: StoreSurvey): Promise<void> {
-  const { merge, segments } = survey
+  const { merge, segments, fileSystem } = survey
   const size = (bytes: number | undefined): string =>
     bytes === undefined ? '?' : output.size(bytes)
   await output.list([
@@ -53,6 +54,9 @@ async function print(output: Output, survey: StoreSurvey): Promise<void> {
     ...(survey.valueEncoding === undefined
       ? []
       : [['values', showText(survey.valueEncoding)] satisfies [string, string]]),
+    ...(fileSystem === undefined
+      ? []
+      : [['file system', describeType(fileSystem)] satisfies [string, string]]),
     ['id', survey.storeId],
     ['format', `version ${survey.format}`],
     ['state', state(output, survey)],

@@ -25,6 +25,7 @@ const LEVEL_CODES: Readonly<Record<string, string | undefined>> = {
   FIRKIN_READ_ONLY: 'LEVEL_READONLY',
   FIRKIN_NOT_FOUND: undefined,
   FIRKIN_EXISTS: undefined,
+  FIRKIN_NOT_LOCAL: undefined,
   FIRKIN_OTHER_KIND: undefined,
   FIRKIN_VERSION: undefined,
 }
