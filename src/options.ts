@@ -245,7 +245,8 @@ export interface StoreSettings<V = Buffer, E extends KeyEncoding = 'utf8'> {
   readonly reserveBytes?: number
   /**
    * Whether sealed segments are read through memory mappings, if they are available and the file
-   * system is local. Without them, each read is a call to the operating system.
+   * system is local. Without them, a read is a call to the operating system, unless its block was
+   * read before and is still kept.
    * @defaultValue true
    */
   readonly mapping?: boolean

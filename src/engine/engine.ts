@@ -254,9 +254,7 @@ export class Engine {
     const { at } = segment
     const head = valueOffset(page.view, at, location.keySize)
     if (!this.options.verifyReads) this.#found(page, at, head, size)
-    else if (!this.#verify(page, at, head, size, location.sequence)) {
-      throw new CorruptionError('The record does not match its checksum', segment.path, offset)
-    }
+    else if (!this.#verify(page, at, head, size, location.sequence)) this.#readAfresh(segment)
   }
 
   /** Copies the bytes of what was read last, from `start` on. */
@@ -454,6 +452,17 @@ export class Engine {
     this.segments.close()
     this.retirement.close()
     this.live.release()
+  }
+
+  /** Reads a record that did not match its checksum from the disk, if it was cached. */
+  #readAfresh(segment: Segment): void {
+    const { offset, size, keySize, sequence } = this.#location
+    const page = segment.locateAfresh(offset, size)
+    if (page !== undefined) {
+      const { at } = segment
+      if (this.#verify(page, at, valueOffset(page.view, at, keySize), size, sequence)) return
+    }
+    throw new CorruptionError('The record does not match its checksum', segment.path, offset)
   }
 
   /** Verifies a record, and finds its value in it, or in a copy if that costs nothing more. */

@@ -15,6 +15,7 @@
  * - What cannot be read ahead, including damaged records, is read when it is asked for.
  */
 
+import { StoreError } from '../errors.ts'
 import { copyVerified, type Page, SHORT_RECORD_SIZE, valueOffset } from '../format/record.ts'
 import { allocateOwnBuffer } from '../io/memory.ts'
 import type { Entries } from '../keydir/entries.ts'
@@ -155,7 +156,7 @@ export class ReadAhead implements ReadBytes {
         id = entries.segmentOf(entry)
         segment = segments.find(id)
       }
-      const isAtHand = size <= SHORT_RECORD_SIZE && segment?.mappedAt(offset, size) !== undefined
+      const isAtHand = size <= SHORT_RECORD_SIZE && segment !== undefined
       this.#segments[index] = isAtHand ? segment : undefined
       this.#offsets[index] = offset
       this.#sizes[index] = size
@@ -179,6 +180,7 @@ export class ReadAhead implements ReadBytes {
         bytes = segment?.mappedBytes ?? NOTHING
       }
       const end = (this.#offsets[index] as number) + (this.#sizes[index] as number)
+      if (end > bytes.length) seen += touchCached(segment, end, this.#sizes[index] as number)
       if (end > bytes.length || end < 3 * CACHE_LINE) continue
       seen += bytes[end - 1] as number
       seen += bytes[end - CACHE_LINE] as number
@@ -195,8 +197,10 @@ export class ReadAhead implements ReadBytes {
       this.#valueStarts[index] = 0
       const segment = this.#segments[index]
       const size = this.#sizes[index] as number
-      const page = segment?.mappedAt(this.#offsets[index] as number, size)
-      if (segment === undefined || page === undefined) continue
+      if (segment === undefined) continue
+      const offset = this.#offsets[index] as number
+      const page = segment.mappedAt(offset, size) ?? tryToLocate(segment, offset, size)
+      if (page === undefined) continue
       const entry = list[index] as Entry
       const head = valueOffset(page.view, segment.at, entries.keySizeOf(entry))
       const copyAt = Slab.align(at + head) - head
@@ -210,3 +214,24 @@ export class ReadAhead implements ReadBytes {
 }
 
 const NOTHING = new Uint8Array(0)
+
+/** Makes the processor fetch a record that is not mapped, if it is cached; returns any number. */
+function touchCached(segment: Segment | undefined, end: number, size: number): number {
+  const page = segment?.cachedAt(end - size, size)
+  if (segment === undefined || page === undefined) return 0
+  const last = segment.at + size - 1
+  let seen = page.bytes[last] as number
+  if (last >= CACHE_LINE) seen += page.bytes[last - CACHE_LINE] as number
+  if (last >= 2 * CACHE_LINE) seen += page.bytes[last - 2 * CACHE_LINE] as number
+  return seen
+}
+
+/** Finds a record that is not mapped; `undefined` if it cannot be read. */
+function tryToLocate(segment: Segment, offset: number, size: number): Page | undefined {
+  try {
+    return segment.locate(offset, size)
+  } catch (error) {
+    if (error instanceof StoreError) return undefined
+    throw error
+  }
+}

@@ -1,5 +1,6 @@
 /**
- * Reads one segment's file: by a mapping if there is one, by position otherwise.
+ * Reads one segment's file: by a mapping if there is one, by position otherwise. Blocks that were
+ * read by position are cached (block-cache.ts).
  *
  * Invariants
  * - Bytes below `writtenSize` never change and are never cut, so that a mapping may show them.
@@ -22,7 +23,8 @@ import {
   writeFully,
 } from '../io/files.ts'
 import type { HeldFiles } from '../io/held-files.ts'
-import { mapFile, unmapFile } from '../io/mapping.ts'
+import { canMap, mapFile, unmapFile } from '../io/mapping.ts'
+import { blockCache, FileBlocks, MAX_CACHED_SIZE, type ReadBlock } from './block-cache.ts'
 import type { Remains } from './disposal.ts'
 import { openSegmentFile, readSegmentHeader, type SegmentContext } from './file.ts'
 import { LargePage } from './large-page.ts'
@@ -99,6 +101,7 @@ export class Segment {
   #mayMap: boolean
   /** The number of reads by position. */
   #readCount = 0
+  readonly #blocks = new FileBlocks(blockCache)
   #closed = false
   /** The number of threads that write to the file, and what is closed when they have ended. */
   #writerCount = 0
@@ -123,7 +126,7 @@ export class Segment {
     this.writtenSize = usage.size
     this.#files = context.files
     this.#mappingSize = mappingSize
-    this.#mayMap = mappingSize > 0
+    this.#mayMap = mappingSize > 0 && canMap()
   }
 
   /**
@@ -176,6 +179,26 @@ export class Segment {
     if (offset + size > mapped.bytes.length || offset >= this.writtenSize) return undefined
     this.at = offset
     return mapped
+  }
+
+  /**
+   * As {@link locate}, but reads the file itself; returns `undefined` if `locate` does so, too. For
+   * a record that turned out to be damaged: its cached bytes are given up.
+   */
+  locateAfresh(offset: number, size: number): Page | undefined {
+    return this.#blocks.drop(offset, size) ? this.#read(offset, size) : undefined
+  }
+
+  /** As {@link locate}, for a record that is cached; `undefined` if it is not. */
+  cachedAt(offset: number, size: number): Page | undefined {
+    const page = this.#blocks.find(offset, size)
+    if (page !== undefined) this.at = this.#blocks.at
+    return page
+  }
+
+  /** The memory that cached blocks of the file take. */
+  get cachedSize(): number {
+    return this.#blocks.byteSize
   }
 
   /**
@@ -271,6 +294,7 @@ export class Segment {
     if (this.#closed) return false
     this.#closed = true
     this.#mapped = NOT_MAPPED
+    this.#blocks.dropAll()
     return true
   }
 
@@ -317,6 +341,8 @@ export class Segment {
       this.at = offset - this.writtenSize
       return this.stage
     }
+    const cached = this.cachedAt(offset, size)
+    if (cached !== undefined) return cached
     if (this.#mayMap && ++this.#readCount * BYTES_PER_READ > this.#mappingSize) {
       this.#mayMap = false
       if (this.#files.size(this.file) >= this.writtenSize) {
@@ -326,6 +352,21 @@ export class Segment {
         if (offset + size <= this.#mapped.bytes.length) return this.locate(offset, size)
       }
     }
+    const end = this.writtenSize
+    if (!this.#mayMap && size <= MAX_CACHED_SIZE && offset + size <= end) {
+      const isLast = this.#among !== undefined
+      if (this.#blocks.copy(offset, size, scratch.bytes, end, isLast, this.#readBlock)) {
+        this.at = 0
+        return scratch
+      }
+    }
+    return this.#read(offset, size)
+  }
+
+  readonly #readBlock: ReadBlock = (target, size, position) =>
+    readFully(this.#files, this.file, target, size, position)
+
+  #read(offset: number, size: number): Page {
     if (offset + size > this.writtenSize) {
       throw new CorruptionError('The file ends inside a record', this.path, this.writtenSize)
     }

@@ -115,6 +115,13 @@ export class Segments {
     return size
   }
 
+  /** The memory that blocks of all segments take, retired ones included. */
+  get cachedSize(): number {
+    let size = 0
+    for (const segment of this.#byId.values()) size += segment.cachedSize
+    return size
+  }
+
   /** Whether segments of the tail wait to be listed as sealed. */
   get sealPending(): boolean {
     return this.tail.length > 1

@@ -44,6 +44,8 @@ export interface StoreStats {
   readonly pressure: Pressure | undefined
   /** Whether files are mapped. */
   readonly mapping: boolean
+  /** The bytes of memory in which the store keeps blocks of files that are not mapped. */
+  readonly cachedBytes: number
   /** The report of opening. */
   readonly recovery: RecoveryReport
 }
@@ -84,6 +86,7 @@ export function storeStats(
     },
     pressure: merger?.pressure,
     mapping: mapping && canMap(),
+    cachedBytes: segments.cachedSize,
     recovery,
   }
 }

@@ -29,6 +29,7 @@ describe('stats', () => {
       expiredKeys: 0,
       merge: { running: false, count: 0, bytesRead: 0, bytesGained: 0 },
       mapping: false,
+      cachedBytes: 0,
       recovery: { source: 'new', closed: true, torn: [], leftovers: [], unhinted: [] },
     })
   })
