@@ -16,6 +16,7 @@ import { checksum, keyEncoding, shortCopy } from './benches/micro.ts'
 import { open, openHints, openRaw } from './benches/open.ts'
 import { batch, put, putModes, putSync } from './benches/put.ts'
 import { start } from './benches/start.ts'
+import { unmapped } from './benches/unmapped.ts'
 import { valueSize } from './benches/value-size.ts'
 import { ycsb } from './benches/ycsb.ts'
 
@@ -29,6 +30,7 @@ export const BENCHES: readonly Bench[] = [
   batch,
   durablePut,
   iterate,
+  unmapped,
   open,
   openHints,
   openRaw,
