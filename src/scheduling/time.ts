@@ -27,8 +27,7 @@ export const timers = {
   setTimeout,
 }
 
-// `performance` would load a module of its own.
-const { hrtime } = process
+const { performance } = globalThis
 
 const settled = Promise.resolve()
 
@@ -39,8 +38,7 @@ export function systemClock(): number {
 
 /** Returns milliseconds that only go forward, for measuring durations. */
 export function monotonicMs(): number {
-  const [seconds, nanoseconds] = hrtime()
-  return seconds * 1e3 + nanoseconds / 1e6
+  return performance.now()
 }
 
 /** Resolves in a later turn of the event loop, so that other work runs before. */
