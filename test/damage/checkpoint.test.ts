@@ -180,6 +180,24 @@ describe.each(KINDS)('a damaged checkpoint of %s', (keydir) => {
     }
   })
 
+  it('leaves a snapshot as it was, whatever is deleted for good once it is replaced', async () => {
+    const { files, entries } = await closedStore(keydir)
+    for (const { name, machine } of damages(files)) {
+      const store = await openOn(machine, { keydir })
+      store.on('error', () => undefined)
+      const snapshot = store.snapshot()
+      expect(sorted(store.entries()), name).toEqual(entries)
+
+      for (const [key] of entries) store.deleteSync(key)
+      await store.merge()
+      for (const [key] of entries) store.putSync(key.replace('key', 'new'), 'of another key')
+
+      expect(sorted(snapshot.entries()), name).toEqual(entries)
+      snapshot.close()
+      await store.close()
+    }
+  })
+
   it('is removed if no other one replaces it', async () => {
     const { files, entries } = await killedStore(keydir)
     for (const { machine } of damages(files)) {

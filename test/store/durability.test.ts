@@ -410,4 +410,24 @@ describe('a sync that fails', () => {
     expect(files.list(DISK)).toContain('MANIFEST')
     await store.close().catch(() => undefined)
   })
+
+  it('rejects the writes of each turn since it began', async () => {
+    const { files, store } = await openSettled({ sync: 'always' })
+    store.on('error', () => undefined)
+    let fail: () => void = () => undefined
+    files.syncLater = () =>
+      new Promise((_, reject) => {
+        fail = () => reject(Object.assign(new Error('EIO'), { code: 'EIO' }))
+      })
+    const writes: Promise<void>[] = []
+    for (const key of keysUpTo(4)) {
+      writes.push(store.put(key, ''))
+      await setImmediate()
+    }
+
+    fail()
+
+    for (const each of writes) await expect(each).rejects.toThrow(withCode('FIRKIN_POISONED'))
+    await store.close().catch(() => undefined)
+  })
 })
