@@ -1,7 +1,7 @@
 /** Hints of sealed segments, and the thread that makes them. */
 
-import type { EventEmitter } from 'node:events'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { EventEmitter } from 'node:events'
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { systemFiles } from '../../src/io/files.ts'
 import { threadWork } from '../../src/merge/thread.ts'
 import { Store } from '../../src/store/store.ts'
@@ -13,33 +13,48 @@ import { KIB } from '../support/store.ts'
 /** Plays the part of a thread. */
 let play: ((worker: EventEmitter, port: EventEmitter) => void) | undefined
 
-vi.mock('node:worker_threads', async (load) => {
-  const real = await load<typeof import('node:worker_threads')>()
-  const { EventEmitter: Emitter } = await import('node:events')
-  class PlayedPort extends Emitter {
-    unref(): void {}
-    close(): void {}
-  }
-  let port = new PlayedPort()
-  class PlayedChannel {
-    readonly port1 = new PlayedPort()
-    readonly port2 = new PlayedPort()
+class PlayedPort extends EventEmitter {
+  unref(): void {}
+  close(): void {}
+}
 
-    constructor() {
-      port = this.port1
-    }
-  }
-  class PlayedWorker extends Emitter {
-    constructor() {
-      super()
-      setImmediate(() => play?.(this, port))
-    }
+let port = new PlayedPort()
 
-    unref(): void {}
+class PlayedChannel {
+  readonly port1 = new PlayedPort()
+  readonly port2 = new PlayedPort()
+
+  constructor() {
+    port = this.port1
   }
-  const receiveMessageOnPort = () => undefined
-  return { ...real, Worker: PlayedWorker, MessageChannel: PlayedChannel, receiveMessageOnPort }
-})
+}
+
+class PlayedWorker extends EventEmitter {
+  constructor() {
+    super()
+    setImmediate(() => play?.(this, port))
+  }
+
+  unref(): void {}
+}
+
+/** Lets threads be played until the test ends. */
+function playThreads(): void {
+  const real = process.getBuiltinModule.bind(process)
+  const played = {
+    ...real('node:worker_threads'),
+    Worker: PlayedWorker,
+    MessageChannel: PlayedChannel,
+    receiveMessageOnPort: () => undefined,
+  }
+  const spy = vi
+    .spyOn(process, 'getBuiltinModule')
+    .mockImplementation((id: string) => (id === 'node:worker_threads' ? played : real(id)))
+  onTestFinished(() => {
+    spy.mockRestore()
+    play = undefined
+  })
+}
 
 const JOB = {
   directoryId: directoryIdOf(systemFiles, '/'),
@@ -48,10 +63,6 @@ const JOB = {
   origin: 'appended',
   size: 9,
 } as const
-
-afterEach(() => {
-  play = undefined
-})
 
 /** Returns the errors that a store reports if its hints fail with `reason`. */
 async function toldOf(reason: unknown): Promise<Error[]> {
@@ -90,6 +101,8 @@ describe('a hint that cannot be made', () => {
 })
 
 describe('a thread', () => {
+  beforeEach(playThreads)
+
   it('has made its hints when it ends without an error', async () => {
     play = (worker) => worker.emit('exit', 0)
 
