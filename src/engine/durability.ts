@@ -34,6 +34,8 @@ export class Durability {
   readonly #onSynced: () => void
   readonly #onPoisoned: (error: StoreError) => void
   #waiting: Group[] = []
+  /** Those of `#waiting`, and of former ones, that settle once they are durable. */
+  readonly #unslowed = new WeakSet<Group>()
   /** The groups that wait for segments to be sealed. */
   #behind: Group[] = []
   /** Whether someone seals segments, and calls {@link sealed} after that. */
@@ -127,9 +129,25 @@ export class Durability {
     }
   }
 
-  /** Resolves once everything written before is durable. */
+  /**
+   * Resolves once everything written before is durable, and the promises of these writes have
+   * settled, if they are to.
+   */
   sync(): Promise<void> {
+    return this.#syncOf(new Group())
+  }
+
+  /**
+   * Resolves once everything written before is durable. Merges wait for this: if writes are slowed
+   * because merging is behind, it must not wait for them.
+   */
+  syncUnslowed(): Promise<void> {
     const group = new Group()
+    this.#unslowed.add(group)
+    return this.#syncOf(group)
+  }
+
+  #syncOf(group: Group): Promise<void> {
     this.#waiting.push(group)
     const { promise } = group
     this.request()
@@ -200,7 +218,7 @@ export class Durability {
         // one lost the data.
         this.assertSound()
         this.#coveredOverdueAtMs = Number.POSITIVE_INFINITY
-        for (const group of groups) this.pace.release(group)
+        for (const group of groups) this.#release(group)
         this.#onSynced()
         // A call may have sealed the full segments meanwhile. Then no seal follows that would
         // report this.
@@ -247,7 +265,12 @@ export class Durability {
   }
 
   #settleWaiting(): void {
-    for (const group of this.#waiting.splice(0)) this.pace.release(group)
+    for (const group of this.#waiting.splice(0)) this.#release(group)
+  }
+
+  #release(group: Group): void {
+    if (this.#unslowed.has(group)) group.resolve()
+    else this.pace.release(group)
   }
 
   #startTimer(): void {
