@@ -34,8 +34,6 @@ export class Durability {
   readonly #onSynced: () => void
   readonly #onPoisoned: (error: StoreError) => void
   #waiting: Group[] = []
-  /** Those of `#waiting`, and of former ones, that settle once they are durable. */
-  readonly #unslowed = new WeakSet<Group>()
   /** The groups that wait for segments to be sealed. */
   #behind: Group[] = []
   /** Whether someone seals segments, and calls {@link sealed} after that. */
@@ -130,24 +128,13 @@ export class Durability {
   }
 
   /**
-   * Resolves once everything written before is durable, and the promises of these writes have
-   * settled, if they are to.
+   * Resolves once everything written before is durable.
+   *
+   * @param isSlowed whether it may also wait for the promises of these writes. A merge must not: if
+   * writes are slowed, they wait for it
    */
-  sync(): Promise<void> {
-    return this.#syncOf(new Group())
-  }
-
-  /**
-   * Resolves once everything written before is durable. Merges wait for this: if writes are slowed
-   * because merging is behind, it must not wait for them.
-   */
-  syncUnslowed(): Promise<void> {
-    const group = new Group()
-    this.#unslowed.add(group)
-    return this.#syncOf(group)
-  }
-
-  #syncOf(group: Group): Promise<void> {
+  sync(isSlowed = true): Promise<void> {
+    const group = new Group(isSlowed)
     this.#waiting.push(group)
     const { promise } = group
     this.request()
@@ -269,8 +256,8 @@ export class Durability {
   }
 
   #release(group: Group): void {
-    if (this.#unslowed.has(group)) group.resolve()
-    else this.pace.release(group)
+    if (group.isSlowed) this.pace.release(group)
+    else group.resolve()
   }
 
   #startTimer(): void {

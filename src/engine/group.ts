@@ -8,8 +8,14 @@ export class Group {
   byteCount = 0
   /** Whether it holds records that free space, so that it may use the reserve. */
   isFreeing = false
+  /** Whether it settles later if writes are slowed. */
+  readonly isSlowed: boolean
   #settled: PromiseWithResolvers<void> | undefined
   #isResolved = false
+
+  constructor(isSlowed = true) {
+    this.isSlowed = isSlowed
+  }
 
   /** Settles with the group; made when it is first asked for. */
   get promise(): Promise<void> {

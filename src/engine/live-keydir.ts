@@ -11,8 +11,7 @@
  *   takes its place, the store is poisoned, and each use tries again.
  */
 
-import type { StoreError } from '../errors.ts'
-import { assert } from '../errors.ts'
+import { assert, type StoreError } from '../errors.ts'
 import type { Page } from '../format/record.ts'
 import { NoMemory } from '../io/memory.ts'
 import type { Entry, Keydir, KnownKeydir } from '../keydir/keydir.ts'

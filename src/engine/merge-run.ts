@@ -353,7 +353,7 @@ export class MergeRun {
 /** Returns a wait for everything that was written to be durable. */
 export function syncing({ durability }: Engine): Wait<void> {
   return either(
-    () => durability.syncUnslowed(),
+    () => durability.sync(false),
     () => durability.syncNow(),
   )
 }

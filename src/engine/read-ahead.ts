@@ -12,6 +12,7 @@
  * Invariants
  * - What was read ahead belongs to the list of entries that it was read for, until something else
  *   is read ahead. It is as of that moment, and so as every view that the list came from sees it.
+ * - Records that are not mapped are read by position, which brings in their blocks.
  * - What cannot be read ahead, including damaged records, is read when it is asked for.
  */
 

@@ -17,8 +17,7 @@
  *   has another.
  */
 
-import type { StoreError } from '../errors.ts'
-import { assert } from '../errors.ts'
+import { assert, type StoreError } from '../errors.ts'
 import { NoMemory } from '../io/memory.ts'
 import { Location } from '../keydir/entries.ts'
 import { type Entry, type EntryHolder, type Keydir, NO_ENTRY } from '../keydir/keydir.ts'

@@ -15,8 +15,8 @@ import { viewOf } from './bytes.ts'
 /** From this many bytes on, the native checksum beats the package's. */
 const LONG_SIZE = 300
 /**
- * The number of bytes, of short parts and of long ones, that take as long without the package and
- * the native checksum as loading these does, in a process that has just begun (measured, bench
+ * The package and the native checksum are loaded once these bytes of short parts, or of long
+ * ones, were computed without them: a process that reads a few records loads neither (bench
  * `start`).
  */
 const SHORT_BEFORE_LOADING = 256 * 1024

@@ -335,5 +335,10 @@ function limit(): number {
   return Math.min(memory * SHARE_OF_MEMORY, MOST_BYTES)
 }
 
-/** The blocks of all stores of this thread. */
-export const blockCache = new BlockCache(limit())
+let shared: BlockCache | undefined
+
+/** The blocks of all stores of this thread; made when something is first to be cached. */
+export function blockCache(): BlockCache {
+  shared ??= new BlockCache(limit())
+  return shared
+}

@@ -101,7 +101,8 @@ export class Segment {
   #mayMap: boolean
   /** The number of reads by position. */
   #readCount = 0
-  readonly #blocks = new FileBlocks(blockCache)
+  /** The cached blocks, once there may be some. */
+  #blocks: FileBlocks | undefined
   #closed = false
   /** The number of threads that write to the file, and what is closed when they have ended. */
   #writerCount = 0
@@ -186,19 +187,20 @@ export class Segment {
    * a record that turned out to be damaged: its cached bytes are given up.
    */
   locateAfresh(offset: number, size: number): Page | undefined {
-    return this.#blocks.drop(offset, size) ? this.#read(offset, size) : undefined
+    return this.#blocks?.drop(offset, size) === true ? this.#read(offset, size) : undefined
   }
 
   /** As {@link locate}, for a record that is cached; `undefined` if it is not. */
   cachedAt(offset: number, size: number): Page | undefined {
-    const page = this.#blocks.find(offset, size)
-    if (page !== undefined) this.at = this.#blocks.at
+    const blocks = this.#blocks
+    const page = blocks?.find(offset, size)
+    if (blocks !== undefined && page !== undefined) this.at = blocks.at
     return page
   }
 
   /** The memory that cached blocks of the file take. */
   get cachedSize(): number {
-    return this.#blocks.byteSize
+    return this.#blocks?.byteSize ?? 0
   }
 
   /**
@@ -294,7 +296,7 @@ export class Segment {
     if (this.#closed) return false
     this.#closed = true
     this.#mapped = NOT_MAPPED
-    this.#blocks.dropAll()
+    this.#blocks?.dropAll()
     return true
   }
 
@@ -355,6 +357,7 @@ export class Segment {
     const end = this.writtenSize
     if (!this.#mayMap && size <= MAX_CACHED_SIZE && offset + size <= end) {
       const isLast = this.#among !== undefined
+      this.#blocks ??= new FileBlocks(blockCache())
       if (this.#blocks.copy(offset, size, scratch.bytes, end, isLast, this.#readBlock)) {
         this.at = 0
         return scratch

@@ -29,7 +29,7 @@ export const BUNDLERS: readonly Environment[] = [
         const file = format === 'esm' ? 'out/main.mjs' : 'out/main.cjs'
         const options = ['--bundle', '--platform=node', `--format=${format}`, `--outfile=${file}`]
         await project.run('npx', 'esbuild', 'main.mjs', ...options)
-        return await runBundle(project, file)
+        return await project.expectLifeCycle(process.execPath, file)
       },
     }),
   ),
@@ -47,7 +47,7 @@ export const BUNDLERS: readonly Environment[] = [
         }`
       project.write({ ...PROGRAM, 'webpack.config.mjs': config, 'out/worker.js': DECOY })
       await project.run('npx', 'webpack')
-      return await runBundle(project, 'out/main.cjs')
+      return await project.expectLifeCycle(process.execPath, 'out/main.cjs')
     },
   },
   {
@@ -63,7 +63,7 @@ export const BUNDLERS: readonly Environment[] = [
         }`
       project.write({ ...PROGRAM, 'vite.config.mjs': config, 'out/worker.js': DECOY })
       await project.run('npx', 'vite', 'build')
-      return await runBundle(project, 'out/main.js')
+      return await project.expectLifeCycle(process.execPath, 'out/main.js')
     },
   },
   {
@@ -73,11 +73,6 @@ export const BUNDLERS: readonly Environment[] = [
     run: runNext,
   },
 ]
-
-async function runBundle(project: Project, file: string): Promise<string> {
-  const mapped = await project.expectLifeCycle(process.execPath, file)
-  return mapped ? 'mapped' : 'by position'
-}
 
 async function runNext(project: Project): Promise<string> {
   await project.install('module', { next: 'latest', react: 'latest', 'react-dom': 'latest' })
@@ -103,8 +98,7 @@ async function runNext(project: Project): Promise<string> {
   const env = { ...process.env, PORT: String(PORT), STORES: join(moved, 'stores') }
   const server = spawn(process.execPath, ['server.js'], { cwd: moved, env, stdio: 'ignore' })
   try {
-    const mapped = assertSeen(await ask(`http://localhost:${PORT}/life-cycle`))
-    return mapped ? 'mapped' : 'by position'
+    return assertSeen(await ask(`http://localhost:${PORT}/life-cycle`))
   } finally {
     server.kill()
   }

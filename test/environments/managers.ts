@@ -31,8 +31,7 @@ export const MANAGERS: readonly Environment[] = [
     async run(project) {
       await project.install('module', {}, '--ignore-scripts')
       project.write(PROGRAM)
-      const mapped = await project.expectLifeCycle(process.execPath, 'main.mjs')
-      return mapped ? 'mapped' : 'by position'
+      return await project.expectLifeCycle(process.execPath, 'main.mjs')
     },
   },
   {
@@ -44,8 +43,7 @@ export const MANAGERS: readonly Environment[] = [
       const printed = await project.run('npx', '-y', 'pnpm@10', 'install')
       if (/WARN|Ignored build scripts/.test(printed)) throw new Error(printed)
       project.write(PROGRAM)
-      const mapped = await project.expectLifeCycle(process.execPath, 'main.mjs')
-      return mapped ? 'mapped' : 'by position'
+      return await project.expectLifeCycle(process.execPath, 'main.mjs')
     },
   },
   {
@@ -57,8 +55,7 @@ export const MANAGERS: readonly Environment[] = [
       project.write({ ...PROGRAM, 'yarn.lock': '' })
       const yarn = ['-y', '-p', '@yarnpkg/cli-dist@4', 'yarn'] as const
       await project.run('npx', ...yarn, 'install', '--no-immutable')
-      const mapped = await project.expectLifeCycle('npx', ...yarn, 'node', 'main.mjs')
-      return mapped ? 'mapped' : 'by position'
+      return await project.expectLifeCycle('npx', ...yarn, 'node', 'main.mjs')
     },
   },
 ]

@@ -62,11 +62,11 @@ export class Project {
 
   /**
    * Runs a command that ends with the program of life-cycle.ts, with an empty directory for its
-   * stores. Returns whether files were mapped.
+   * stores. Returns how files were read.
    *
    * @throws if it has not seen what it should
    */
-  async expectLifeCycle(command: string, ...args: readonly string[]): Promise<boolean> {
+  async expectLifeCycle(command: string, ...args: readonly string[]): Promise<string> {
     const stores = join(this.directory, `stores-${Date.now()}`)
     return assertSeen(await this.run(command, ...args, stores))
   }
@@ -96,9 +96,9 @@ export class Project {
 
 /**
  * Asserts that the last line printed is what the program of life-cycle.ts should have seen, and
- * returns whether files were mapped.
+ * returns how files were read.
  */
-export function assertSeen(printed: string): boolean {
+export function assertSeen(printed: string): string {
   const line = printed.trim().split('\n').at(-1) ?? ''
   const { mapping, ...seen } = JSON.parse(line)
   const expected = JSON.stringify(EXPECTED)
@@ -106,5 +106,5 @@ export function assertSeen(printed: string): boolean {
   if (found !== expected || Object.keys(seen).length !== Object.keys(EXPECTED).length) {
     throw new Error(`It saw ${line} instead of ${expected}`)
   }
-  return mapping
+  return mapping ? 'mapped' : 'by position'
 }

@@ -44,10 +44,10 @@ async function runNode(project: Project, release: string): Promise<string> {
     'main.cjs': REQUIRES + LIFE_CYCLE + MAIN,
   })
   const node: Command = ['npx', '-y', '-p', `node@${release}`, 'node']
-  const mapped = await project.expectLifeCycle(...node, 'main.mjs')
+  const reads = await project.expectLifeCycle(...node, 'main.mjs')
   await project.expectLifeCycle(...node, 'main.cjs')
   const version = await project.run(...node, '--version')
-  return `${version.trim()}, ${mapped ? 'mapped' : 'by position'}`
+  return `${version.trim()}, ${reads}`
 }
 
 async function runOther(project: Project, name: string, [command, ...args]: Command) {
@@ -59,11 +59,11 @@ async function runOther(project: Project, name: string, [command, ...args]: Comm
   })
   const path = (await project.run('npx', '-y', '-p', name, 'which', command)).trim()
   const other: Command = [path, ...args]
-  const mapped = await project.expectLifeCycle(...other, 'main.mjs')
+  const reads = await project.expectLifeCycle(...other, 'main.mjs')
   await expectExclusion(project, NODE, other)
   await expectExclusion(project, other, NODE)
   const [version] = (await project.run(path, '--version')).split('\n')
-  return `${version}, ${mapped ? 'mapped' : 'by position'}`
+  return `${version}, ${reads}`
 }
 
 /** Asserts that the lock of one runtime keeps the other out, until it is given back. */

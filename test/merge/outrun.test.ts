@@ -8,6 +8,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
+import { HOPELESS_MS } from '../../src/engine/pace.ts'
 import { withDirectory } from '../support/directory.ts'
 
 const run = promisify(execFile)
@@ -16,10 +17,10 @@ const MIB = 2 ** 20
 /** The least time to write for. */
 const LEAST_MS = 600
 /**
- * A call that writes for this long is certain to have been noticed. Until then nothing can slow it
- * down, and a fast machine writes tens of megabytes.
+ * Nothing in the background progresses once a call has gone on for `HOPELESS_MS`; from then on it
+ * merges in the call. Before that a fast machine writes tens of megabytes.
  */
-const UNNOTICED_MS = 200
+const UNNOTICED_MS = HOPELESS_MS + 20
 
 /** Ways to overwrite keys without pause. Each puts key after key, counted by `n`. */
 const WRITERS = {

@@ -110,7 +110,7 @@ describe('a store that is not mapped', () => {
       await fill(store, 'abcde'[round] as string)
       for (const key of keysUpTo(100)) store.get(key)
       for (const key of keysUpTo(100)) store.get(key)
-      expect(blockCache.byteSize).toBe(LIMIT)
+      expect(blockCache().byteSize).toBe(LIMIT)
       expect(store.stats().cachedBytes).toBeLessThanOrEqual(LIMIT)
     }
 
@@ -119,7 +119,7 @@ describe('a store that is not mapped', () => {
     expect([...store.values()]).toEqual(keysUpTo(100).map(() => 'e'.repeat(KIB)))
 
     await store.close()
-    expect(blockCache.byteSize).toBe(0)
+    expect(blockCache().byteSize).toBe(0)
   })
 
   it('reports damage, and reads the disk again the next time', async () => {
@@ -262,12 +262,12 @@ describe('a writer and a follower that share the cache', () => {
             snapshot = writer.snapshot()
             taken = new Map(model)
           }
-          expect(blockCache.byteSize).toBeLessThanOrEqual(LIMIT)
+          expect(blockCache().byteSize).toBeLessThanOrEqual(LIMIT)
         }
         snapshot.close()
         await reader.close()
         await writer.close()
-        expect(blockCache.byteSize).toBe(0)
+        expect(blockCache().byteSize).toBe(0)
       }),
       { numRuns: 40 },
     )
